@@ -1,0 +1,537 @@
+//! What can happen to a session: the entries of its journal, and the deltas that announce them.
+//!
+//! Every event carries a stable `type` tag. Fields are only ever added, with a default, so that old journals stay readable.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{BlobId, CallId, Epoch, NodeId, Seq, SessionId, StepNo, Timestamp, TurnNo};
+use crate::message::{Block, Part, ReplyStop, Usage};
+use crate::ports::model::ModelErrorKind;
+use crate::spec::{LimitKind, SessionSpec, Settings, SettingsChange};
+
+/// Version of the event vocabulary, written into each new session.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// One committed record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Entry {
+    /// Its place in the session.
+    pub seq: Seq,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The turn it belongs to; absent outside turns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<TurnNo>,
+    /// Path of subagents, empty for the session's own entries.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scope: Vec<String>,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case")]
+pub enum Event {
+    /// The session exists. Always entry 1.
+    SessionCreated(Box<SessionCreated>),
+    /// Settings changed.
+    SessionConfigured(Box<SettingsChange>),
+    /// The session refuses turns until it is restored.
+    SessionArchived,
+    /// The session takes turns again.
+    SessionRestored,
+    /// Another writer took over.
+    WriterChanged(WriterChanged),
+    /// The writer let go in good order.
+    WriterReleased,
+    /// An input was accepted and will be taken by a turn.
+    InputAdmitted(InputAdmitted),
+    /// An input that no turn had taken was withdrawn.
+    InputWithdrawn(InputRef),
+    /// A turn began.
+    TurnStarted(Box<TurnStarted>),
+    /// A turn that a crash had cut is going on.
+    TurnRecovered(TurnRecovered),
+    /// A turn ended. Always the last entry of its turn, exactly once.
+    TurnEnded(TurnEnded),
+    /// A model is about to be called.
+    StepStarted(StepStarted),
+    /// A model call failed; the deltas of this attempt are void.
+    ModelFailed(ModelFailed),
+    /// A model answered.
+    AssistantMessage(AssistantMessage),
+    /// The model asked for a tool.
+    ToolCalled(ToolCalled),
+    /// Somebody is asked whether a call may run.
+    PermissionAsked(PermissionAsked),
+    /// The question was answered.
+    PermissionAnswered(PermissionAnswered),
+    /// A call is about to run. A call without this entry never ran.
+    ToolStarted(CallRef),
+    /// The call is over. Exactly once for each `tool_called`.
+    ToolSettled(ToolSettled),
+    /// The client is asked to answer a call itself.
+    InputRequested(InputRequested),
+}
+
+/// Body of [`Event::SessionCreated`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionCreated {
+    /// The session's id, so that an exported journal names itself.
+    pub id: SessionId,
+    /// [`SCHEMA_VERSION`] when it was made.
+    pub schema: u32,
+    /// The process that made it.
+    pub node: NodeId,
+    /// What it is.
+    pub spec: SessionSpec,
+}
+
+/// Body of [`Event::WriterChanged`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WriterChanged {
+    /// The new writer's epoch.
+    pub epoch: Epoch,
+    /// The new writer.
+    pub node: NodeId,
+}
+
+/// When an input is to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// By a turn that starts at once; refused while another one runs.
+    Now,
+    /// By the next turn.
+    Queue,
+    /// By the running turn at its next step; by the next turn when none runs.
+    Steer,
+}
+
+/// Who sent an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum InputSource {
+    /// A person or program at a surface.
+    User,
+    /// A finished background task.
+    Background,
+    /// A hook.
+    Hook,
+    /// Another session or an outside event.
+    External,
+}
+
+/// Body of [`Event::InputAdmitted`]. The input is named by the `seq` of this entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InputAdmitted {
+    /// A second input with the same key is the same input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Who sent it.
+    pub source: InputSource,
+    /// When it is to be taken.
+    pub delivery: Delivery,
+    /// What it says.
+    pub content: Vec<Part>,
+}
+
+/// Names an input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InputRef {
+    /// The `seq` of its `input_admitted`.
+    pub input: Seq,
+}
+
+/// Body of [`Event::TurnStarted`]: what the whole turn uses, whatever changes meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TurnStarted {
+    /// The inputs it takes, by their `seq`, in order.
+    pub inputs: Vec<Seq>,
+    /// Model, mode, rules, effort and limits of this turn.
+    pub settings: Settings,
+}
+
+/// Body of [`Event::TurnRecovered`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TurnRecovered {
+    /// How often this turn was cut by a crash, from 1.
+    pub attempt: u32,
+}
+
+/// Why a turn ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "reason", content = "class", rename_all = "snake_case")]
+pub enum StopReason {
+    /// The model was done.
+    EndTurn,
+    /// The model ran into its output limit.
+    MaxTokens,
+    /// The model declined.
+    Refusal,
+    /// Somebody cancelled.
+    Cancelled,
+    /// A limit was reached.
+    Limit(LimitKind),
+    /// The process died and the turn was not continued.
+    Interrupted,
+    /// It could not go on.
+    Failed(FailureClass),
+}
+
+/// What kind of failure ended a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// The model's provider.
+    Model(ModelErrorKind),
+    /// The turn crashed its process too often.
+    CrashLoop,
+    /// A defect of ours, caught.
+    Internal,
+}
+
+/// A failure in words for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Failure {
+    /// What failed, where, and in whose words; never a secret.
+    pub message: String,
+}
+
+/// Body of [`Event::TurnEnded`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TurnEnded {
+    /// Why.
+    pub stop: StopReason,
+    /// Tokens of this turn.
+    pub usage: Usage,
+    /// Money of this turn in millionths of a US dollar; absent when a price was unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_micros: Option<u64>,
+    /// Answered steps of this turn.
+    pub steps: u32,
+    /// The failure, when there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure>,
+}
+
+/// What made a request's beginning differ from the one before, so that a provider's cache does not hit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PrefixBreak {
+    /// Another model or provider.
+    Model,
+    /// Another system prompt.
+    System,
+    /// Another set of tools.
+    Tools,
+    /// Earlier messages were changed.
+    History,
+}
+
+/// Hashes of the parts of a request that a provider caches, to find what broke the cached prefix.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Fingerprint {
+    /// `provider/model`.
+    pub model: String,
+    /// Hash of the system prompt, 16 hexadecimal digits.
+    pub system: String,
+    /// Hash of the tool schemas in order.
+    pub tools: String,
+    /// Running hash of the messages.
+    pub messages: String,
+}
+
+/// Body of [`Event::StepStarted`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StepStarted {
+    /// Number in its turn.
+    pub step: StepNo,
+    /// Steering inputs it takes, by their `seq`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<Seq>,
+    /// What the request is made of.
+    pub request: Fingerprint,
+    /// What broke the cached prefix, if anything did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix_break: Option<PrefixBreak>,
+}
+
+/// Body of [`Event::ModelFailed`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelFailed {
+    /// Its step.
+    pub step: StepNo,
+    /// Its attempt, from 1.
+    pub attempt: u32,
+    /// What kind of failure.
+    pub class: ModelErrorKind,
+    /// Endpoint, model, status and the provider's own words.
+    pub message: String,
+    /// The next attempt starts after so many milliseconds; absent when there will be none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_in_ms: Option<u64>,
+}
+
+/// Body of [`Event::AssistantMessage`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AssistantMessage {
+    /// Its step.
+    pub step: StepNo,
+    /// The attempt that succeeded.
+    pub attempt: u32,
+    /// The model that answered, as it named itself.
+    pub model: String,
+    /// The answer in the provider's order.
+    pub blocks: Vec<Block>,
+    /// Why the model stopped.
+    pub stop: ReplyStop,
+    /// Tokens of this call.
+    pub usage: Usage,
+    /// Price of this call in millionths of a US dollar, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_micros: Option<u64>,
+    /// The stream was cut: this is what had arrived.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
+}
+
+/// What running a tool does to the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Reads only, on this machine; may be run again after a crash.
+    Pure,
+    /// Changes something, but twice is the same as once; may be run again after a crash.
+    Idempotent,
+    /// Changes files or other local state.
+    Mutating,
+    /// May do anything, irreversibly.
+    Destructive,
+    /// Talks to the network.
+    Network,
+}
+
+impl Effect {
+    /// Whether a call that a crash cut may simply be run again.
+    #[must_use]
+    pub fn may_repeat(self) -> bool {
+        matches!(self, Self::Pure | Self::Idempotent)
+    }
+}
+
+/// Body of [`Event::ToolCalled`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ToolCalled {
+    /// Names the call in the session.
+    pub call: CallId,
+    /// Its step.
+    pub step: StepNo,
+    /// The tool's name as the model wrote it.
+    pub name: String,
+    /// The argument text as received.
+    pub arguments: String,
+    /// What running it would do.
+    pub effect: Effect,
+    /// One line for a person: what this call is about.
+    pub title: String,
+}
+
+/// Names a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CallRef {
+    /// The call.
+    pub call: CallId,
+}
+
+/// A choice that a question offers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PermissionOption {
+    /// What choosing it means; unique among the options of a question.
+    pub kind: PermissionKind,
+    /// Words for a person, with the scope of what is granted.
+    pub label: String,
+    /// The rules that choosing it adds to this session.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<String>,
+}
+
+/// What choosing an option means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PermissionKind {
+    /// Run this call.
+    AllowOnce,
+    /// Run this call, and those like it, in this session.
+    AllowAlways,
+    /// Refuse this call.
+    RejectOnce,
+    /// Refuse this call, and those like it, in this session.
+    RejectAlways,
+}
+
+impl PermissionKind {
+    /// Whether the call may run.
+    #[must_use]
+    pub fn allows(self) -> bool {
+        matches!(self, Self::AllowOnce | Self::AllowAlways)
+    }
+}
+
+/// Body of [`Event::PermissionAsked`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PermissionAsked {
+    /// The call in question.
+    pub call: CallId,
+    /// What it would do, in words (a command, a difference…), cut to a bounded length.
+    pub detail: String,
+    /// The choices.
+    pub options: Vec<PermissionOption>,
+    /// When the default is taken.
+    pub deadline: Timestamp,
+    /// What is taken then.
+    pub default: PermissionKind,
+}
+
+/// Who answered a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AnsweredBy {
+    /// Somebody at a surface.
+    Person,
+    /// Nobody in time: the default was taken.
+    Deadline,
+    /// The turn was cancelled or ended.
+    Cancel,
+}
+
+/// Body of [`Event::PermissionAnswered`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PermissionAnswered {
+    /// The call in question.
+    pub call: CallId,
+    /// The choice.
+    pub choice: PermissionKind,
+    /// By whom.
+    pub by: AnsweredBy,
+    /// Rules this adds to the session: `allow` for an allowing choice, `deny` for a rejecting one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<String>,
+}
+
+/// Body of [`Event::InputRequested`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InputRequested {
+    /// The call that the client is to answer.
+    pub call: CallId,
+    /// When the call is settled as failed.
+    pub deadline: Timestamp,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It did what was asked.
+    Completed,
+    /// It tried and could not.
+    Failed,
+    /// It was not allowed to.
+    Denied,
+    /// It was stopped, or never begun.
+    Cancelled,
+    /// It may have happened: the process died, or the tool did not stop when told to.
+    Indeterminate,
+}
+
+/// Body of [`Event::ToolSettled`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ToolSettled {
+    /// The call.
+    pub call: CallId,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What the model is given.
+    pub content: Vec<Part>,
+    /// Whole bodies of what `content` shows only in part.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blobs: Vec<BlobRef>,
+    /// Figures for programs, as the tool documents them.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub detail: serde_json::Map<String, serde_json::Value>,
+    /// From `tool_started` to now; 0 for a call that never ran.
+    pub duration_ms: u64,
+}
+
+/// A stored body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BlobRef {
+    /// Where.
+    pub blob: BlobId,
+    /// What it is, for example `stdout`.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// Text, thought or tool output while it is being made. Sent to subscribers, never stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Delta {
+    /// Its turn.
+    pub turn: TurnNo,
+    /// Its step.
+    pub step: StepNo,
+    /// Its attempt; a failed attempt's deltas are void. 0 for tool output.
+    pub attempt: u32,
+    /// What grows.
+    pub item: DeltaItem,
+    /// Where `text` begins in the item, in bytes. A gap means that deltas were dropped for a slow reader.
+    pub offset: u64,
+    /// What was added.
+    pub text: String,
+}
+
+/// What a delta adds to.
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum DeltaItem {
+    /// A text block of the answer.
+    Text {
+        /// Index of the block in the answer.
+        block: u32,
+    },
+    /// A thinking block of the answer.
+    Thinking {
+        /// Index of the block in the answer.
+        block: u32,
+    },
+    /// The arguments of a call in the answer.
+    Arguments {
+        /// Index of the block in the answer.
+        block: u32,
+    },
+    /// Output of a running tool.
+    Output {
+        /// The call.
+        call: CallId,
+    },
+}
+
+/// What a subscriber is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentEvent {
+    /// A committed entry.
+    Entry(std::sync::Arc<Entry>),
+    /// A delta.
+    Delta(Delta),
+    /// Everything that was committed when the subscription began has been sent; what follows is live.
+    CaughtUp {
+        /// The last `seq` that had been committed.
+        seq: Seq,
+    },
+}

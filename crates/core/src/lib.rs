@@ -1,0 +1,17 @@
+//! The runtime: sessions as append-only journals, the pure logic that decides and plans over them, and the ports to the world.
+//!
+//! Core does no I/O and knows no HTTP, SQL, protocol, file system or environment. Start with [`Event`] (what can happen), [`Command`]
+//! (what a session can be told) and `session/mod.rs` (the loop that turns one into the other).
+
+pub mod command;
+pub mod event;
+pub mod ids;
+pub mod message;
+pub mod ports;
+pub mod spec;
+
+pub use command::{Admit, Attached, Command, Rejection, Reply};
+pub use event::{AgentEvent, Delta, Entry, Event};
+pub use ids::{BlobId, CallId, FrameId, NodeId, Seq, SessionId, Timestamp};
+pub use message::{Block, Content, Message, Part, Usage};
+pub use spec::{Limits, Mode, ModelSelection, SessionSpec, Settings};

@@ -1,0 +1,248 @@
+//! What is said between a user, a model and its tools, in a form that no wire owns and that loses nothing of any wire.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::ids::{BlobId, CallId};
+
+/// One thing in a user's message or in a tool's result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Part {
+    /// Plain text.
+    Text {
+        /// The text.
+        text: String,
+    },
+    /// A picture, kept as a blob.
+    Image {
+        /// For example `image/png`.
+        media_type: String,
+        /// Where its bytes are.
+        blob: BlobId,
+        /// Size of the picture in bytes.
+        bytes: u64,
+    },
+}
+
+impl Part {
+    /// A text part.
+    #[must_use]
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Text { text: text.into() }
+    }
+}
+
+/// One block of a model's answer: what it means, and how its provider wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Block {
+    /// The meaning, in terms every wire can be given.
+    pub content: Content,
+    /// The provider's own item. It is sent back verbatim to the same wire, endpoint and model family; everybody else gets `content`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native: Option<Native>,
+}
+
+/// The meaning of a block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Content {
+    /// Text for the reader.
+    Text {
+        /// The text.
+        text: String,
+    },
+    /// What the model thought before it answered. Without its native form it is not replayed.
+    Thinking {
+        /// The thought; empty where the provider hides it.
+        text: String,
+    },
+    /// A request to run a tool.
+    ToolCall {
+        /// Unique in the session.
+        id: CallId,
+        /// Name of the tool as the model wrote it.
+        name: String,
+        /// The arguments as received, byte for byte; normally JSON.
+        arguments: String,
+    },
+    /// Something that only its provider understands: kept and replayed, never interpreted.
+    Opaque {
+        /// The provider's name for it.
+        kind: String,
+    },
+}
+
+/// A block as its provider wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Native {
+    /// The wire it came over, for example `anthropic-messages`.
+    pub wire: String,
+    /// Name of the endpoint that sent it (the configured provider's name).
+    pub endpoint: String,
+    /// The model family that sent it.
+    pub model: String,
+    /// The item itself.
+    pub item: RawJson,
+}
+
+/// A JSON text that is kept and sent byte for byte.
+#[derive(Clone)]
+pub struct RawJson(Box<RawValue>);
+
+impl RawJson {
+    /// Takes over a JSON text.
+    ///
+    /// # Errors
+    /// When the text is not one JSON value.
+    pub fn parse(text: String) -> Result<Self, serde_json::Error> {
+        RawValue::from_string(text).map(Self)
+    }
+
+    /// The JSON text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl fmt::Debug for RawJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl PartialEq for RawJson {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for RawJson {}
+
+impl Serialize for RawJson {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(s)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawJson {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Box::<RawValue>::deserialize(d).map(Self)
+    }
+}
+
+impl JsonSchema for RawJson {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RawJson".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"description": "any JSON value, kept byte for byte"})
+    }
+}
+
+/// A tool's answer to one call, as a model is given it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ToolResult {
+    /// The call it answers.
+    pub call: CallId,
+    /// The tool's name.
+    pub name: String,
+    /// The content.
+    pub parts: Vec<Part>,
+    /// Whether the call did not do what was asked.
+    pub is_error: bool,
+}
+
+/// One message of a request, in the order in which the model sees them.
+///
+/// A rendered history holds these rules on every path: it starts with `User`; an `Assistant` message with calls is directly followed by
+/// one `Tool` message that answers each call once and in call order; a `Tool` message stands nowhere else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "role", rename_all = "snake_case")]
+pub enum Message {
+    /// From the user, or from the runtime on the user's behalf.
+    User {
+        /// What was said.
+        parts: Vec<Part>,
+    },
+    /// From the model.
+    Assistant {
+        /// Its blocks in the provider's order.
+        blocks: Vec<Block>,
+    },
+    /// From tools.
+    Tool {
+        /// One result for each call of the message before, in call order.
+        results: Vec<ToolResult>,
+    },
+}
+
+/// Tokens of one or several model calls. Each token is counted in exactly one of the four; `reasoning` is a share of `output`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Usage {
+    /// Input tokens that no cache served.
+    pub input: u64,
+    /// Output tokens.
+    pub output: u64,
+    /// Input tokens read from the provider's cache.
+    pub cache_read: u64,
+    /// Input tokens written to the provider's cache.
+    pub cache_write: u64,
+    /// How many of the output tokens were thought.
+    pub reasoning: u64,
+}
+
+impl Usage {
+    /// All tokens, each once.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.prompt().saturating_add(self.output)
+    }
+
+    /// All tokens of the request, cached or not.
+    #[must_use]
+    pub fn prompt(&self) -> u64 {
+        self.input.saturating_add(self.cache_read).saturating_add(self.cache_write)
+    }
+}
+
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        for (sum, more) in [
+            (&mut self.input, other.input),
+            (&mut self.output, other.output),
+            (&mut self.cache_read, other.cache_read),
+            (&mut self.cache_write, other.cache_write),
+            (&mut self.reasoning, other.reasoning),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+    }
+}
+
+/// Why a model stopped writing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplyStop {
+    /// It was done.
+    EndTurn,
+    /// It wants tools to be run.
+    ToolUse,
+    /// It ran into its output limit.
+    MaxTokens,
+    /// A stop sequence of the request was met.
+    StopSequence,
+    /// It, or its provider's filter, declined.
+    Refusal,
+    /// The provider paused a long turn; sending the history back continues it.
+    Pause,
+    /// We cut the stream: the turn was cancelled or ran out of time.
+    Cut,
+    /// A reason this version does not know.
+    Other(String),
+}

@@ -1,0 +1,89 @@
+//! The way to whoever owns a session, and from it to whoever follows it.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::command::{Command, Reply};
+use crate::event::{Delta, Entry};
+use crate::ids::{Epoch, SessionId};
+
+/// Carries commands to owners and live events to followers. At most once, ordered for each publisher; never proof of anything: what was
+/// missed is read from the journal.
+pub trait Bus: Send + Sync + std::fmt::Debug {
+    /// Sends a committed entry or a delta to all followers. Never waits for one.
+    fn publish(&self, session: &SessionId, live: Live);
+
+    /// Follows a session, whether anybody owns it or not.
+    fn subscribe(&self, session: &SessionId) -> Box<dyn LiveFeed>;
+
+    /// Asks the owner. It answers after what it did is committed.
+    fn request(
+        &self,
+        session: &SessionId,
+        command: Command,
+    ) -> BoxFuture<'_, Result<Reply, BusError>>;
+
+    /// Takes the commands of a session from now on. An older owner's stream ends.
+    fn serve(&self, session: &SessionId, epoch: Epoch) -> Requests;
+}
+
+/// Something that followers are sent.
+#[derive(Debug, Clone)]
+pub enum Live {
+    /// A committed entry.
+    Entry(Arc<Entry>),
+    /// A delta.
+    Delta(Arc<Delta>),
+}
+
+/// A follower's bounded queue.
+pub trait LiveFeed: Send {
+    /// The next event. Dropping the future loses nothing.
+    fn next(&mut self) -> BoxFuture<'_, Followed>;
+}
+
+/// What a follower finds in its queue.
+#[derive(Debug, Clone)]
+pub enum Followed {
+    /// An event.
+    Live(Live),
+    /// The queue overflowed and was emptied: the journal has what was missed.
+    Lagged,
+}
+
+/// A command and the place for its answer.
+#[derive(Debug)]
+pub struct Request {
+    /// The command.
+    pub command: Command,
+    /// Where the answer goes. Dropping it tells the sender that the owner is gone.
+    pub reply: oneshot::Sender<Reply>,
+}
+
+/// An owner's queue of commands.
+pub type Requests = mpsc::Receiver<Request>;
+
+/// Why a command got no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BusError {
+    /// Nobody owns the session at this moment; it is certain that nothing happened.
+    #[error("nobody owns session {session}")]
+    NoOwner {
+        /// The session.
+        session: SessionId,
+    },
+    /// The owner went away before it answered; the command may have been done.
+    #[error("the owner of session {session} went away before it answered")]
+    Lost {
+        /// The session.
+        session: SessionId,
+    },
+    /// The owner's queue is full.
+    #[error("session {session} has too many commands waiting")]
+    Overloaded {
+        /// The session.
+        session: SessionId,
+    },
+}

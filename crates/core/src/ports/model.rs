@@ -1,0 +1,192 @@
+//! Models: a request goes in, deltas and one reply come out.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::event::DeltaItem;
+use crate::ids::BlobId;
+use crate::message::{Block, Message, ReplyStop, Usage};
+use crate::ports::tool::ToolSchema;
+use crate::spec::{ModelSelection, ReasoningEffort};
+
+/// One model at one endpoint.
+pub trait Model: Send + Sync + fmt::Debug {
+    /// What is known about it without asking it.
+    fn info(&self) -> &ModelInfo;
+
+    /// Starts a call. The stream gives deltas and then exactly one [`ModelEvent::Reply`], or one error; either is its last item. Dropping
+    /// the stream ends the call. The runtime watches for silence and retries; an implementation does neither.
+    fn call(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>>;
+}
+
+/// Finds models by name.
+pub trait Models: Send + Sync + fmt::Debug {
+    /// The model of that name.
+    ///
+    /// # Errors
+    /// [`ModelError`] of kind `model_not_found` or `auth` with the remedy, when it is not there or cannot be used.
+    fn resolve(&self, selection: &ModelSelection) -> Result<Arc<dyn Model>, ModelError>;
+}
+
+/// What is known about a model without asking it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelInfo {
+    /// Its name here.
+    pub selection: ModelSelection,
+    /// Native items are replayed only within one family.
+    pub family: String,
+    /// Tokens that request and answer may have together, where known.
+    #[serde(default)]
+    pub context_window: Option<u64>,
+    /// Tokens that an answer may have.
+    #[serde(default)]
+    pub output_max: Option<u64>,
+    /// What it costs, where known. A model that runs on this machine costs nothing.
+    #[serde(default)]
+    pub price: Option<Price>,
+}
+
+/// Price of a million tokens in millionths of a US dollar (so 3 dollars is 3,000,000).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Price {
+    /// Input that no cache served.
+    pub input: u64,
+    /// Output, thought included.
+    pub output: u64,
+    /// Input read from the cache.
+    pub cache_read: u64,
+    /// Input written to the cache.
+    pub cache_write: u64,
+}
+
+impl Price {
+    /// What these tokens cost, in millionths of a dollar, rounded up.
+    #[must_use]
+    pub fn of(&self, usage: &Usage) -> u64 {
+        let product = [
+            (self.input, usage.input),
+            (self.output, usage.output),
+            (self.cache_read, usage.cache_read),
+            (self.cache_write, usage.cache_write),
+        ]
+        .iter()
+        .map(|(price, tokens)| u128::from(*price) * u128::from(*tokens))
+        .sum::<u128>();
+        u64::try_from(product.div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    }
+}
+
+/// A request, rendered from a session's history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelRequest {
+    /// The system prompt; empty for none.
+    pub system: String,
+    /// The conversation, by the rules of [`Message`].
+    pub messages: Arc<Vec<Message>>,
+    /// What the model may ask for, in a stable order.
+    pub tools: Arc<Vec<ToolSchema>>,
+    /// Bytes of the images that `messages` names.
+    pub images: BTreeMap<BlobId, Bytes>,
+    /// How hard to think; the provider's default when absent.
+    pub effort: Option<ReasoningEffort>,
+    /// Tokens the answer may have; the model's own maximum when absent.
+    pub output_max: Option<u64>,
+    /// Names the session towards the provider's cache; carries no meaning.
+    pub cache_key: String,
+}
+
+/// Something that a model call gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelEvent {
+    /// Bytes arrived that carry nothing for a reader: proof of life.
+    Alive,
+    /// Text was added to a block.
+    Delta {
+        /// The block, by the index it will have in the reply.
+        item: DeltaItem,
+        /// What was added.
+        text: String,
+    },
+    /// The answer, whole.
+    Reply(Reply),
+}
+
+/// A model's whole answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    /// The model, as it named itself.
+    pub model: String,
+    /// Its blocks in order. A call's id is the provider's, empty when it gave none; the runtime makes it unique.
+    pub blocks: Vec<Block>,
+    /// Why it stopped.
+    pub stop: ReplyStop,
+    /// Its tokens.
+    pub usage: Usage,
+}
+
+/// What kind of failure a model call met. It decides what the runtime does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelErrorKind {
+    /// Too many requests; waiting helps.
+    RateLimited,
+    /// The provider has no capacity or broke; waiting helps.
+    Overloaded,
+    /// The request is longer than the model's window.
+    ContextOverflow,
+    /// The account has no money or quota left; waiting does not help.
+    QuotaExhausted,
+    /// The key is missing, wrong or not allowed to do this.
+    Auth,
+    /// The provider refuses the request as malformed.
+    InvalidRequest,
+    /// A filter of the provider stopped it.
+    ContentFilter,
+    /// The endpoint does not know the model.
+    ModelNotFound,
+    /// The network, or an answer that is not of the protocol.
+    Transport,
+    /// The stream ended without its terminal event.
+    Truncated,
+    /// Silence for too long, or the whole call took too long.
+    Timeout,
+}
+
+impl ModelErrorKind {
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub fn may_retry(self) -> bool {
+        match self {
+            Self::RateLimited
+            | Self::Overloaded
+            | Self::Transport
+            | Self::Truncated
+            | Self::Timeout => true,
+            Self::ContextOverflow
+            | Self::QuotaExhausted
+            | Self::Auth
+            | Self::InvalidRequest
+            | Self::ContentFilter
+            | Self::ModelNotFound => false,
+        }
+    }
+}
+
+/// A failed model call. `message` names endpoint, model and status and quotes the provider; it never holds a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("{message}")]
+pub struct ModelError {
+    /// What kind of failure.
+    pub kind: ModelErrorKind,
+    /// In words for a person.
+    pub message: String,
+    /// How long the provider asked us to wait, in milliseconds.
+    pub retry_after_ms: Option<u64>,
+}

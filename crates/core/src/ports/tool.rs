@@ -1,0 +1,187 @@
+//! Tools: what a model may ask for.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use serde_json::{Map, Value};
+
+use crate::event::{BlobRef, Effect};
+use crate::ids::{CallId, SessionId};
+use crate::message::Part;
+use crate::ports::clock::{Cancel, Clock};
+use crate::ports::files::Files;
+use crate::ports::journal::Blobs;
+use crate::ports::shell::Shell;
+
+/// Something a model can ask to be run.
+pub trait Tool: Send + Sync + fmt::Debug {
+    /// What the model is told about it. Always the same for the life of the tool.
+    fn schema(&self) -> &ToolSchema;
+
+    /// What a call with these arguments would do. Pure: no I/O, the same answer every time.
+    ///
+    /// # Errors
+    /// When the arguments do not fit; the words go to the model.
+    fn assess(&self, arguments: &Value, place: &Place) -> Result<Assessment, String>;
+
+    /// What a person is shown who is asked for permission: the command, the difference. May read, must not change anything, cannot fail.
+    fn describe<'a>(&'a self, arguments: &'a Value, cx: &'a ToolContext) -> BoxFuture<'a, String>;
+
+    /// Runs the call. It should end soon after `cx.cancel` is given; if it does not within the grace period it is dropped, and the call
+    /// counts as indeterminate. A panic is this call's failure and no other's.
+    fn execute(
+        self: Arc<Self>,
+        arguments: Value,
+        cx: ToolContext,
+    ) -> BoxFuture<'static, Result<ToolOutput, ToolError>>;
+}
+
+/// What a model is told about a tool.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolSchema {
+    /// Its name: letters, digits, `_` and `-`, at most 64.
+    pub name: String,
+    /// What it does and when to use it.
+    pub description: String,
+    /// JSON Schema of its arguments.
+    pub input: Value,
+    /// Who runs it.
+    pub runs: Runs,
+}
+
+/// Who runs a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runs {
+    /// The runtime, by [`Tool::execute`].
+    Here,
+    /// The client at the surface: the call waits for its answer ([`crate::Command::Supply`]).
+    Client,
+}
+
+/// What a call would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assessment {
+    /// Its effect on the world.
+    pub effect: Effect,
+    /// One line for a person, for example `bash: cargo test`.
+    pub title: String,
+    /// What rules are matched against.
+    pub subject: Subject,
+    /// The call is given the cancel signal after so many milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// What rules of the form `tool(pattern)` are matched against.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Subject {
+    /// The things the call acts on: the path, the URL, each command of a shell line. An `allow` must match every one of them, a `deny` any.
+    pub parts: Vec<String>,
+    /// Whether `parts` is all of it. A pattern never allows what could not be taken apart.
+    pub complete: bool,
+}
+
+/// Where a session works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The absolute working folder.
+    pub cwd: PathBuf,
+    /// Further absolute folders.
+    pub roots: Vec<PathBuf>,
+}
+
+/// What a running call is given.
+#[derive(Debug, Clone)]
+pub struct ToolContext {
+    /// Its session.
+    pub session: SessionId,
+    /// The call.
+    pub call: CallId,
+    /// Where the session works.
+    pub place: Place,
+    /// Files within the session's folders.
+    pub files: Arc<dyn Files>,
+    /// Commands.
+    pub shell: Arc<dyn Shell>,
+    /// Stored bodies: large output goes here, handles are read from here.
+    pub blobs: Arc<dyn Blobs>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Given when the call is to stop.
+    pub cancel: Cancel,
+    /// Where output goes while the call runs.
+    pub progress: Progress,
+}
+
+/// Takes output while a call runs. Never blocks: what does not fit is dropped, the result is what counts.
+#[derive(Clone)]
+pub struct Progress(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl Progress {
+    /// Progress that goes to `sink`.
+    #[must_use]
+    pub fn new(sink: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(sink))
+    }
+
+    /// Shows `text` to whoever follows.
+    pub fn show(&self, text: &str) {
+        (self.0)(text);
+    }
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Progress")
+    }
+}
+
+/// What a call gave.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ToolOutput {
+    /// What the model is given. Text beyond the inline limit is cut to head and tail by the runtime, and the whole is kept as a blob.
+    pub content: Vec<Part>,
+    /// Whole bodies that `content` shows in part.
+    pub blobs: Vec<BlobRef>,
+    /// Figures for programs.
+    pub detail: Map<String, Value>,
+}
+
+impl ToolOutput {
+    /// Plain text and nothing else.
+    #[must_use]
+    pub fn text(text: impl Into<String>) -> Self {
+        Self { content: vec![Part::text(text)], ..Self::default() }
+    }
+}
+
+/// Why a call did not do what was asked. The words go to the model.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    /// The cancel signal was given and nothing is left running.
+    #[error("cancelled")]
+    Cancelled,
+    /// The arguments do not fit.
+    #[error("{0}")]
+    Arguments(String),
+    /// It tried and could not.
+    #[error("{}", message(.0))]
+    Failed(ToolOutput),
+}
+
+impl ToolError {
+    /// A failure in plain words.
+    #[must_use]
+    pub fn failed(text: impl Into<String>) -> Self {
+        Self::Failed(ToolOutput::text(text))
+    }
+}
+
+fn message(output: &ToolOutput) -> &str {
+    let text = output.content.iter().find_map(|part| match part {
+        Part::Text { text } => Some(text.as_str()),
+        Part::Image { .. } => None,
+    });
+    text.unwrap_or("the tool failed")
+}

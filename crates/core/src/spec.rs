@@ -1,0 +1,267 @@
+//! What a session is told to be: data, journaled when it is made and whenever it changes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::SessionId;
+
+/// Everything a session is made from. It is the body of a session's first entry, so nothing of it can be forgotten on resume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionSpec {
+    /// The absolute working folder.
+    pub cwd: PathBuf,
+    /// Further absolute folders that tools may use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roots: Vec<PathBuf>,
+    /// Who opened it: `cli`, `acp`, `rest`, `library`…
+    pub surface: String,
+    /// The system prompt, whole. It stays what it was, so that provider caches hit.
+    #[serde(default)]
+    pub system: String,
+    /// What can change later.
+    pub settings: Settings,
+    /// The session this one was forked from or is a child of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<SessionId>,
+}
+
+/// What can be changed while a session lives; a change takes effect with the next turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Settings {
+    /// Which model answers.
+    pub model: ModelSelection,
+    /// What tools may do without asking.
+    pub mode: Mode,
+    /// Exceptions to the mode.
+    #[serde(default)]
+    pub rules: Rules,
+    /// How hard the model should think; the provider's default when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<ReasoningEffort>,
+    /// Bounds of each turn and of the whole session.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Whether somebody can answer a question while a turn runs.
+    pub answers: Answers,
+    /// A short name for lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Free labels for lists.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A change of [`Settings`]: only what is present changes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SettingsChange {
+    /// Another model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelSelection>,
+    /// Another mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// Other rules, replacing all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules: Option<Rules>,
+    /// Another effort.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effort: Option<ReasoningEffort>,
+    /// Other limits, replacing all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// Whether somebody can answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers: Option<Answers>,
+    /// Another title.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Other labels, replacing all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
+impl Settings {
+    /// Takes over what `change` names.
+    pub fn apply(&mut self, change: &SettingsChange) {
+        fn set<T: Clone>(slot: &mut T, new: Option<&T>) {
+            if let Some(new) = new {
+                slot.clone_from(new);
+            }
+        }
+        set(&mut self.model, change.model.as_ref());
+        set(&mut self.mode, change.mode.as_ref());
+        set(&mut self.rules, change.rules.as_ref());
+        set(&mut self.limits, change.limits.as_ref());
+        set(&mut self.answers, change.answers.as_ref());
+        set(&mut self.labels, change.labels.as_ref());
+        if change.effort.is_some() {
+            self.effort = change.effort;
+        }
+        if change.title.is_some() {
+            self.title.clone_from(&change.title);
+        }
+    }
+}
+
+impl SettingsChange {
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A provider's configured name and one of its models.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct ModelSelection {
+    /// The provider's name in the configuration.
+    pub provider: String,
+    /// The model's id as the provider spells it.
+    pub model: String,
+}
+
+impl std::fmt::Display for ModelSelection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.provider, self.model)
+    }
+}
+
+/// What tools may do without asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Tools that only read are run, the others are refused.
+    ReadOnly,
+    /// Tools that only read are run, the others ask.
+    AskWrites,
+    /// Every tool is run.
+    Open,
+    /// No tool is run.
+    DenyAll,
+}
+
+impl Mode {
+    /// All modes with their names on every surface.
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("read-only", Self::ReadOnly),
+        ("ask-writes", Self::AskWrites),
+        ("open", Self::Open),
+        ("deny-all", Self::DenyAll),
+    ];
+
+    /// The name on every surface.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read-only",
+            Self::AskWrites => "ask-writes",
+            Self::Open => "open",
+            Self::DenyAll => "deny-all",
+        }
+    }
+}
+
+/// Rules of the form `tool` or `tool(pattern)`. A matching `deny` wins over everything, then a matching `allow`, then the mode.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Rules {
+    /// Calls that are run without asking.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<String>,
+    /// Calls that are refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<String>,
+}
+
+/// Whether a question can be answered while a turn runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Answers {
+    /// Somebody is there: questions are asked and wait for their deadline.
+    Somebody,
+    /// Nobody is there: the answer is no, at once.
+    Nobody,
+}
+
+/// How hard a model should think.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ReasoningEffort {
+    /// Not at all.
+    None,
+    /// As little as possible.
+    Minimal,
+    /// A little.
+    Low,
+    /// Middling.
+    Medium,
+    /// Much.
+    High,
+    /// As much as possible.
+    Xhigh,
+}
+
+/// Bounds of a session and of each of its turns. They are part of the journal, so they hold across restarts.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Limits {
+    /// Bounds of each turn.
+    pub turn: Bounds,
+    /// Bounds of the whole session.
+    pub session: Bounds,
+}
+
+/// Upper bounds; what is absent is not bounded.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Bounds {
+    /// Steps (model calls that were answered).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u32>,
+    /// Tokens, input and output together, each once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// Money in millionths of a US dollar.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_micros: Option<u64>,
+    /// Time during which turns were open, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wall_ms: Option<u64>,
+    /// Tool calls that were started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<u32>,
+}
+
+/// Which bound was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitKind {
+    /// [`Bounds::steps`].
+    Steps,
+    /// [`Bounds::tokens`].
+    Tokens,
+    /// [`Bounds::cost_micros`].
+    Cost,
+    /// [`Bounds::wall_ms`].
+    Time,
+    /// [`Bounds::tool_calls`].
+    ToolCalls,
+}
+
+impl LimitKind {
+    /// The name in messages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Steps => "steps",
+            Self::Tokens => "tokens",
+            Self::Cost => "cost",
+            Self::Time => "time",
+            Self::ToolCalls => "tool calls",
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Placeholder root; its owner fills it.
