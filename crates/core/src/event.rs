@@ -30,6 +30,14 @@ pub struct Entry {
     pub event: Event,
 }
 
+impl Entry {
+    /// Appends the entry as one line of JSON.
+    pub fn encode_into(&self, body: &mut Vec<u8>) {
+        serde_json::to_writer(&mut *body, self).expect("entries have string keys and no failing serialisers");
+        body.push(b'\n');
+    }
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
@@ -74,6 +82,8 @@ pub enum Event {
     ToolSettled(ToolSettled),
     /// The client is asked to answer a call itself.
     InputRequested(InputRequested),
+    /// An event too large for a frame: the blob holds its JSON. Readers of the runtime never see it, they get the event itself.
+    Spilled(BlobRef),
 }
 
 /// Body of [`Event::SessionCreated`].

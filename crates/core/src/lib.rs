@@ -6,12 +6,21 @@
 pub mod command;
 pub mod event;
 pub mod ids;
+pub mod limits;
 pub mod message;
+pub mod memory;
 pub mod ports;
+pub mod replay;
+pub mod runtime;
+pub mod session;
 pub mod spec;
+pub mod turn;
 
 pub use command::{Admit, Attached, Command, Rejection, Reply};
 pub use event::{AgentEvent, Delta, Entry, Event};
 pub use ids::{BlobId, CallId, FrameId, NodeId, Seq, SessionId, Timestamp};
 pub use message::{Block, Content, Message, Part, Usage};
 pub use spec::{Limits, Mode, ModelSelection, SessionSpec, Settings};
+pub use runtime::{DefaultAgentCore, DefaultSession, OpenError, Origin, Ports, SessionError};
+pub use session::feed::{EventStream, LocalBus};
+pub use session::recover::Recovery;

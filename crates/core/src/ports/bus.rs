@@ -25,7 +25,10 @@ pub trait Bus: Send + Sync + std::fmt::Debug {
         command: Command,
     ) -> BoxFuture<'_, Result<Reply, BusError>>;
 
-    /// Takes the commands of a session from now on. An older owner's stream ends.
+    /// Whether anybody takes the session's commands. A hint: it may have changed when the answer arrives.
+    fn has_owner(&self, session: &SessionId) -> bool;
+
+    /// Takes the commands of a session from now on. An older owner's queue ends.
     fn serve(&self, session: &SessionId, epoch: Epoch) -> Requests;
 }
 
@@ -58,8 +61,8 @@ pub enum Followed {
 pub struct Request {
     /// The command.
     pub command: Command,
-    /// Where the answer goes. Dropping it tells the sender that the owner is gone.
-    pub reply: oneshot::Sender<Reply>,
+    /// Where the answer goes. Dropping it tells the sender [`BusError::Lost`].
+    pub reply: oneshot::Sender<Result<Reply, BusError>>,
 }
 
 /// An owner's queue of commands.

@@ -128,12 +128,27 @@ impl Frame {
     /// # Errors
     /// `TooLarge` when the body is over [`FRAME_BYTES_MAX`].
     pub fn encode(id: FrameId, fence: &Fence, entries: &[Entry]) -> Result<Self, JournalError> {
+        debug_assert!(
+            entries.first().is_some_and(|entry| entry.seq == fence.next),
+            "a frame begins where its fence says"
+        );
         let mut body = Vec::with_capacity(512 * entries.len());
         for entry in entries {
-            serde_json::to_writer(&mut body, entry)
-                .expect("entries have string keys and no failing serialisers");
-            body.push(b'\n');
+            entry.encode_into(&mut body);
         }
+        Self::of_body(id, fence, body, entries.len())
+    }
+
+    /// A frame of entries that are encoded already.
+    ///
+    /// # Errors
+    /// `TooLarge` when the body is over [`FRAME_BYTES_MAX`].
+    pub fn of_body(
+        id: FrameId,
+        fence: &Fence,
+        body: Vec<u8>,
+        count: usize,
+    ) -> Result<Self, JournalError> {
         if body.len() > FRAME_BYTES_MAX {
             return Err(JournalError::TooLarge {
                 session: fence.session.clone(),
@@ -141,11 +156,7 @@ impl Frame {
                 bytes_max: FRAME_BYTES_MAX,
             });
         }
-        let count = u32::try_from(entries.len()).expect("a frame of 256 KB has fewer entries");
-        debug_assert!(
-            count > 0 && entries[0].seq == fence.next,
-            "a frame begins where its fence says"
-        );
+        let count = u32::try_from(count).expect("a frame of 256 KB has fewer entries");
         Ok(Self {
             id,
             epoch: fence.epoch,

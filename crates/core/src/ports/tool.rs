@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::event::{BlobRef, Effect};
@@ -39,7 +40,7 @@ pub trait Tool: Send + Sync + fmt::Debug {
 }
 
 /// What a model is told about a tool.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ToolSchema {
     /// Its name: letters, digits, `_` and `-`, at most 64.
     pub name: String,
@@ -52,7 +53,8 @@ pub struct ToolSchema {
 }
 
 /// Who runs a tool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Runs {
     /// The runtime, by [`Tool::execute`].
     Here,
@@ -61,7 +63,7 @@ pub enum Runs {
 }
 
 /// What a call would do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assessment {
     /// Its effect on the world.
     pub effect: Effect,
@@ -74,7 +76,7 @@ pub struct Assessment {
 }
 
 /// What rules of the form `tool(pattern)` are matched against.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Subject {
     /// The things the call acts on: the path, the URL, each command of a shell line. An `allow` must match every one of them, a `deny` any.
     pub parts: Vec<String>,
@@ -112,6 +114,26 @@ pub struct ToolContext {
     pub cancel: Cancel,
     /// Where output goes while the call runs.
     pub progress: Progress,
+}
+
+/// Makes the tools of a session, and its way to files and commands.
+pub trait SessionToolFactory: Send + Sync + fmt::Debug {
+    /// What a session at `place` works with.
+    ///
+    /// # Errors
+    /// In words for a person, when the place cannot be worked in: it does not exist, is not a folder…
+    fn build(&self, place: &Place) -> Result<SessionTools, String>;
+}
+
+/// What a session works with.
+#[derive(Debug, Clone)]
+pub struct SessionTools {
+    /// Its tools in a stable order.
+    pub tools: Vec<Arc<dyn Tool>>,
+    /// Files within its folders.
+    pub files: Arc<dyn Files>,
+    /// Commands.
+    pub shell: Arc<dyn Shell>,
 }
 
 /// Takes output while a call runs. Never blocks: what does not fit is dropped, the result is what counts.

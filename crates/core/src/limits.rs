@@ -1,0 +1,74 @@
+//! Every bound and deadline of the runtime, with its default and what happens there.
+
+use serde::{Deserialize, Serialize};
+
+/// Bounds of one process, the same for all its sessions. Bounds that a user sets for a session are [`crate::spec::Limits`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeLimits {
+    /// Silence of a model after which the attempt fails as `timeout`. 5 minutes.
+    pub model_idle_ms: u64,
+    /// A model call as a whole; then the attempt fails as `timeout`. 30 minutes.
+    pub model_total_ms: u64,
+    /// Attempts at one step, the first included; then the turn ends as `failed`. 5.
+    pub model_attempts: u32,
+    /// The longest wait before a further attempt; a provider that asks for more ends the turn. 2 minutes.
+    pub retry_wait_max_ms: u64,
+    /// From a step's beginning no further attempt is begun after this. 10 minutes.
+    pub retry_total_ms: u64,
+    /// The first wait before a further attempt, doubled each time, when the provider names none. 500 ms.
+    pub retry_first_ms: u64,
+    /// A permission question; then its default, which is no. 10 minutes.
+    pub permission_ms: u64,
+    /// A call that the client is to answer; then it is settled as `failed`. 10 minutes.
+    pub client_call_ms: u64,
+    /// Reading what a question shows; then the question is asked without it. 2 seconds.
+    pub describe_ms: u64,
+    /// A cancelled call that does not end; then it is dropped and settled as `indeterminate`. 200 ms.
+    pub cancel_grace_ms: u64,
+    /// What a call gets on top of its own timeout before it is cancelled. 1 second.
+    pub tool_slack_ms: u64,
+    /// Tools of one answer that run at the same time; the others wait. 8.
+    pub tools_parallel: usize,
+    /// Text of a tool's result that the model is given; of a longer one head and tail, and the whole is a blob. 32 KB.
+    pub inline_bytes: usize,
+    /// An input's text; a longer one is refused. 1 MB.
+    pub input_bytes: usize,
+    /// An event's JSON beyond which it is kept as a blob. 64 KB.
+    pub event_inline_bytes: usize,
+    /// One append; then its outcome counts as not known, and the store is asked. 10 seconds.
+    pub append_ms: u64,
+    /// Time for which an unavailable store is tried again before the session closes with its error. 5 seconds.
+    pub append_retry_ms: u64,
+    /// A session without turn or command is put to sleep; the journal stays, the next command wakes it. 1 minute.
+    pub idle_sleep_ms: u64,
+    /// Crashes of one turn after which it is ended as `failed` instead of being continued. 3.
+    pub crashes_max: u32,
+    /// Live output of a call that a joining reader is given: its last part. 16 KB.
+    pub live_output_bytes: usize,
+}
+
+impl RuntimeLimits {
+    /// The documented defaults.
+    pub const DEFAULT: Self = Self {
+        model_idle_ms: 300_000,
+        model_total_ms: 1_800_000,
+        model_attempts: 5,
+        retry_wait_max_ms: 120_000,
+        retry_total_ms: 600_000,
+        retry_first_ms: 500,
+        permission_ms: 600_000,
+        client_call_ms: 600_000,
+        describe_ms: 2_000,
+        cancel_grace_ms: 200,
+        tool_slack_ms: 1_000,
+        tools_parallel: 8,
+        inline_bytes: 32 * 1024,
+        input_bytes: 1024 * 1024,
+        event_inline_bytes: 64 * 1024,
+        append_ms: 10_000,
+        append_retry_ms: 5_000,
+        idle_sleep_ms: 60_000,
+        crashes_max: 3,
+        live_output_bytes: 16 * 1024,
+    };
+}

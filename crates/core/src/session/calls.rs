@@ -1,0 +1,273 @@
+//! What comes next for the calls of an answer: judge, ask, run, settle. Pure.
+//!
+//! Calls that only read run side by side. Any other call runs alone, in the order in which the model asked.
+
+use crate::event::{
+    AnsweredBy, Effect, Event, InputRequested, Outcome, PermissionAnswered, PermissionAsked, PermissionKind, ToolCalled, ToolSettled,
+};
+use crate::ids::{CallId, Timestamp};
+use crate::message::{Content, Message, Part, ReplyStop};
+use crate::ports::tool::{Assessment, Runs};
+use crate::session::plan::{Facts, Step, View, call_ref};
+use crate::session::state::{Call, CallPhase, OpenStep};
+use crate::spec::{Answers, Mode};
+use crate::turn::permission::{Verdict, judge, options};
+
+/// Words that mark a call that a limit stopped.
+const LIMIT_WORDS: &str = "not run: the limit of tool calls was reached";
+
+/// The next step for the calls of the answer, or nothing when all are settled.
+pub(crate) fn plan(view: &View<'_>, step: &OpenStep) -> Option<Step> {
+    let unannounced = announce(view, step);
+    if !unannounced.is_empty() {
+        return Some(Step::Record(unannounced));
+    }
+    collect(step.calls.iter().map(|call| next(view, step, call)), view.facts)
+}
+
+/// What one call needs.
+enum Next {
+    /// Nothing; it is settled.
+    Nothing,
+    /// Nothing until something else ends.
+    Blocked,
+    /// Nothing until then.
+    Until(Timestamp),
+    Record(Event),
+    Run(CallId),
+    Describe(CallId),
+    Stop(CallId),
+    Abandon(CallId),
+}
+
+fn collect(planned: impl Iterator<Item = Next>, facts: &Facts<'_>) -> Option<Step> {
+    let (mut events, mut run, mut stop, mut abandon) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut describe, mut until, mut open) = (None, None::<Timestamp>, false);
+    for next in planned {
+        open |= !matches!(next, Next::Nothing);
+        match next {
+            Next::Nothing | Next::Blocked => {}
+            Next::Until(moment) => until = Some(until.map_or(moment, |sooner| sooner.min(moment))),
+            // One start at a time, so that the next one is planned with this one counted.
+            Next::Record(Event::ToolStarted(_)) if events.iter().any(|event| matches!(event, Event::ToolStarted(_))) => {}
+            Next::Record(event) => events.push(event),
+            Next::Run(call) => run.push(call),
+            Next::Describe(call) => describe = Some(call),
+            Next::Stop(call) => stop.push(call),
+            Next::Abandon(call) => abandon.push(call),
+        }
+    }
+    if !open {
+        return None;
+    }
+    let step = if !events.is_empty() {
+        Step::Record(events)
+    } else if !abandon.is_empty() {
+        Step::AbandonTools(abandon)
+    } else if !stop.is_empty() {
+        Step::StopTools(stop)
+    } else if !run.is_empty() {
+        Step::Run(run)
+    } else if let Some(call) = describe {
+        Step::Describe(call)
+    } else {
+        Step::Wait(until.unwrap_or_else(|| facts.now.after(facts.limits.idle_sleep_ms)))
+    };
+    Some(step)
+}
+
+/// `tool_called` for each call of the answer that has none.
+fn announce(view: &View<'_>, step: &OpenStep) -> Vec<Event> {
+    let Some(Message::Assistant { blocks }) = view.state.messages.last() else { return Vec::new() };
+    let calls = blocks.iter().filter_map(|block| match &block.content {
+        Content::ToolCall { id, name, arguments } => Some((id, name, arguments)),
+        Content::Text { .. } | Content::Thinking { .. } | Content::Opaque { .. } => None,
+    });
+    let called = calls.skip(step.calls.len()).map(|(id, name, arguments)| {
+        let assessed = view.facts.assessor.assess(name, arguments);
+        let (effect, title) = assessed.map_or_else(|_| (Effect::Pure, name.clone()), |(call, _)| (call.effect, call.title));
+        ToolCalled { call: id.clone(), step: step.no, name: name.clone(), arguments: arguments.clone(), effect, title }
+    });
+    called.map(Event::ToolCalled).collect()
+}
+
+fn next(view: &View<'_>, step: &OpenStep, call: &Call) -> Next {
+    let (facts, work, id) = (view.facts, view.work, &call.called.call);
+    match &call.phase {
+        CallPhase::Settled(..) => Next::Nothing,
+        CallPhase::Called => judge_call(view, step, call),
+        CallPhase::Asked(asked) if asked.deadline <= facts.now => Next::Record(by_deadline(asked)),
+        CallPhase::Asked(asked) => Next::Until(asked.deadline),
+        CallPhase::Refused(answered) => Next::Record(settled(call, Outcome::Denied, refusal_words(answered), facts.now)),
+        CallPhase::Allowed => match facts.assessor.assess(&call.called.name, &call.called.arguments) {
+            Ok((assessment, runs)) => begin(view, step, call, (&assessment, runs)),
+            Err(words) => Next::Record(settled(call, Outcome::Failed, words, facts.now)),
+        },
+        CallPhase::Requested(deadline) if *deadline <= facts.now => {
+            Next::Record(settled(call, Outcome::Failed, "nobody answered in time".to_owned(), facts.now))
+        }
+        CallPhase::Requested(deadline) => Next::Until(*deadline),
+        CallPhase::Started => match work.tools.get(id) {
+            None => Next::Run(id.clone()),
+            Some(running) => match running.cancelled {
+                Some(since) if since.after(facts.limits.cancel_grace_ms) <= facts.now => Next::Abandon(id.clone()),
+                Some(since) => Next::Until(since.after(facts.limits.cancel_grace_ms)),
+                None if running.deadline <= facts.now => Next::Stop(id.clone()),
+                None => Next::Until(running.deadline),
+            },
+        },
+    }
+}
+
+fn judge_call(view: &View<'_>, step: &OpenStep, call: &Call) -> Next {
+    let facts = view.facts;
+    let settle = |outcome, words: String| Next::Record(settled(call, outcome, words, facts.now));
+    if matches!(step.stop, Some(ReplyStop::MaxTokens | ReplyStop::Refusal)) {
+        return settle(Outcome::Cancelled, "not run: the answer that asked for it was cut".to_owned());
+    }
+    let (assessment, runs) = match facts.assessor.assess(&call.called.name, &call.called.arguments) {
+        Ok(assessed) => assessed,
+        Err(words) => return settle(Outcome::Failed, words),
+    };
+    let settings = &view.turn.settings;
+    match judge(settings.mode, &[&settings.rules, &view.state.granted], &call.called.name, &assessment) {
+        Verdict::Allow => begin(view, step, call, (&assessment, runs)),
+        Verdict::Deny(why) => settle(Outcome::Denied, format!("denied: {why}")),
+        Verdict::Ask if settings.answers == Answers::Nobody => settle(Outcome::Denied, nobody_words(settings.mode, call)),
+        Verdict::Ask => ask(view, call, &assessment),
+    }
+}
+
+fn nobody_words(mode: Mode, call: &Call) -> String {
+    format!(
+        "denied: in mode {} this call needs permission, and nobody is here to give it. It can be allowed beforehand with a rule for `{}` or another mode.",
+        mode.name(),
+        call.called.name
+    )
+}
+
+fn ask(view: &View<'_>, call: &Call, assessment: &Assessment) -> Next {
+    let (facts, work, id) = (view.facts, view.work, &call.called.call);
+    let detail = match (work.described.get(id), work.describing.get(id)) {
+        (Some(detail), _) => detail.clone(),
+        (None, None) => return Next::Describe(id.clone()),
+        (None, Some(deadline)) if *deadline > facts.now => return Next::Until(*deadline),
+        (None, Some(_)) => String::new(),
+    };
+    Next::Record(Event::PermissionAsked(PermissionAsked {
+        call: id.clone(),
+        detail: if detail.is_empty() { assessment.title.clone() } else { detail },
+        options: options(&call.called.name, &assessment.subject),
+        deadline: facts.now.after(facts.limits.permission_ms),
+        default: PermissionKind::RejectOnce,
+    }))
+}
+
+/// A call that may run begins when its turn among the calls of the answer has come and the limit of tool calls lets it.
+fn begin(view: &View<'_>, step: &OpenStep, call: &Call, (assessment, runs): (&Assessment, Runs)) -> Next {
+    let (facts, id, settings) = (view.facts, &call.called.call, &view.turn.settings);
+    if runs == Runs::Client {
+        if settings.answers == Answers::Nobody {
+            let words = "nobody is here to answer; go on without, and say what you assumed".to_owned();
+            return Next::Record(settled(call, Outcome::Failed, words, facts.now));
+        }
+        let deadline = facts.now.after(facts.limits.client_call_ms);
+        return Next::Record(Event::InputRequested(InputRequested { call: id.clone(), deadline }));
+    }
+    let earlier = step.calls.iter().take_while(|other| other.called.call != *id);
+    let open: Vec<&Call> = earlier.filter(|other| !other.is_settled()).collect();
+    let alone = assessment.effect != Effect::Pure;
+    let waits = open.iter().any(|other| alone || other.called.effect != Effect::Pure);
+    if waits || view.work_slots_taken(step) >= facts.limits.tools_parallel {
+        return Next::Blocked;
+    }
+    let over = |bound: Option<u32>, used: u32| bound.is_some_and(|bound| used >= bound);
+    let limits = &settings.limits;
+    if over(limits.turn.tool_calls, view.turn.used.tool_calls) || over(limits.session.tool_calls, view.state.used.tool_calls) {
+        return Next::Record(settled(call, Outcome::Cancelled, LIMIT_WORDS.to_owned(), facts.now));
+    }
+    Next::Record(Event::ToolStarted(call_ref(id)))
+}
+
+/// Whether the limit of tool calls stopped a call of this step.
+pub(crate) fn limit_was_hit(step: &OpenStep) -> bool {
+    step.calls.iter().any(|call| match &call.phase {
+        CallPhase::Settled(result, Outcome::Cancelled) => result.parts == [Part::text(LIMIT_WORDS)],
+        CallPhase::Settled(..)
+        | CallPhase::Called
+        | CallPhase::Asked(_)
+        | CallPhase::Allowed
+        | CallPhase::Refused(_)
+        | CallPhase::Requested(_)
+        | CallPhase::Started => false,
+    })
+}
+
+/// Settles what is open because the turn stops; nothing when all is settled.
+pub(crate) fn stop(view: &View<'_>, step: &OpenStep) -> Option<Step> {
+    let (facts, work) = (view.facts, view.work);
+    let unannounced = announce(view, step);
+    if !unannounced.is_empty() {
+        return Some(Step::Record(unannounced));
+    }
+    let planned = step.calls.iter().map(|call| {
+        let id = &call.called.call;
+        match (&call.phase, work.tools.get(id)) {
+            (CallPhase::Settled(..), _) => Next::Nothing,
+            (CallPhase::Asked(asked), _) => Next::Record(Event::PermissionAnswered(PermissionAnswered {
+                call: asked.call.clone(),
+                choice: PermissionKind::RejectOnce,
+                by: AnsweredBy::Cancel,
+                grants: Vec::new(),
+            })),
+            (CallPhase::Started, Some(running)) => match running.cancelled {
+                None => Next::Stop(id.clone()),
+                Some(since) if since.after(facts.limits.cancel_grace_ms) <= facts.now => Next::Abandon(id.clone()),
+                Some(since) => Next::Until(since.after(facts.limits.cancel_grace_ms)),
+            },
+            (CallPhase::Started, None) => Next::Record(cut(call, facts.now)),
+            (CallPhase::Called | CallPhase::Allowed | CallPhase::Refused(_) | CallPhase::Requested(_), _) => {
+                Next::Record(settled(call, Outcome::Cancelled, "not run: the turn was stopped".to_owned(), facts.now))
+            }
+        }
+    });
+    collect(planned, facts)
+}
+
+/// Settles a call whose end nobody saw.
+pub(crate) fn cut(call: &Call, now: Timestamp) -> Event {
+    if call.called.effect.may_repeat() {
+        return settled(call, Outcome::Cancelled, "stopped before it was done; it changes nothing, so it can be called again".to_owned(), now);
+    }
+    let words = "it is not known what this call did: it was begun, and its end was not seen. Look before you call it again.";
+    settled(call, Outcome::Indeterminate, words.to_owned(), now)
+}
+
+/// `tool_settled` in plain words.
+pub(crate) fn settled(call: &Call, outcome: Outcome, words: String, now: Timestamp) -> Event {
+    Event::ToolSettled(ToolSettled {
+        call: call.called.call.clone(),
+        outcome,
+        content: vec![Part::text(words)],
+        blobs: Vec::new(),
+        detail: serde_json::Map::new(),
+        duration_ms: call.started.map_or(0, |since| now.ms_since(since)),
+    })
+}
+
+fn by_deadline(asked: &PermissionAsked) -> Event {
+    Event::PermissionAnswered(PermissionAnswered {
+        call: asked.call.clone(),
+        choice: asked.default,
+        by: AnsweredBy::Deadline,
+        grants: Vec::new(),
+    })
+}
+
+fn refusal_words(answered: &PermissionAnswered) -> String {
+    match answered.by {
+        AnsweredBy::Person => "denied: the user refused this call".to_owned(),
+        AnsweredBy::Deadline => "denied: nobody answered the permission question in time".to_owned(),
+        AnsweredBy::Cancel => "denied: the turn was stopped before the question was answered".to_owned(),
+    }
+}

@@ -1,0 +1,120 @@
+//! What the model is given: the request of the next step, what it is made of, and how large it is. Pure.
+//!
+//! Rendering is append-only: a later request begins with the messages of an earlier one, unless a declared break says why not.
+
+use std::sync::Arc;
+
+use crate::event::{Fingerprint, PrefixBreak};
+use crate::ids::BlobId;
+use crate::message::{Content, Message, Part};
+use crate::ports::model::ModelInfo;
+use crate::ports::tool::ToolSchema;
+use crate::session::state::State;
+
+/// Tokens that an image is taken for, until a provider has counted it.
+const IMAGE_TOKENS: u64 = 2_000;
+
+/// What the request for the next step is made of.
+#[must_use]
+pub fn fingerprint(state: &State, model: &ModelInfo, tools: &[ToolSchema]) -> Fingerprint {
+    let (before, hashed) = match &state.last_request {
+        Some((request, messages)) => (request.messages.as_str(), *messages),
+        None => ("", 0),
+    };
+    Fingerprint {
+        model: model.selection.to_string(),
+        system: short_hash(&[state.spec.system.as_bytes()]),
+        tools: short_hash(&tools.iter().map(tool_bytes).collect::<Vec<_>>()),
+        messages: state.messages[hashed.min(state.messages.len())..].iter().fold(before.to_owned(), |chain, message| {
+            let json = serde_json::to_vec(message).expect("messages have string keys and no failing serialisers");
+            short_hash(&[chain.as_bytes(), &json])
+        }),
+    }
+}
+
+/// What makes this request's beginning differ from the last one's.
+#[must_use]
+pub fn prefix_break(state: &State, request: &Fingerprint) -> Option<PrefixBreak> {
+    let (last, _) = state.last_request.as_ref()?;
+    if last.model != request.model {
+        return Some(PrefixBreak::Model);
+    }
+    if last.system != request.system {
+        return Some(PrefixBreak::System);
+    }
+    (last.tools != request.tools).then_some(PrefixBreak::Tools)
+}
+
+/// Tokens of the next request: what the provider counted last, and an estimate of what came since.
+#[must_use]
+pub fn prompt_tokens(state: &State, tools: &[ToolSchema]) -> u64 {
+    let (counted, covered) = state.counted.unwrap_or_else(|| {
+        let tools: usize = tools.iter().map(|tool| tool_bytes(tool).len()).sum();
+        (text_tokens(state.spec.system.len() + tools), 0)
+    });
+    let rest = &state.messages[covered.min(state.messages.len())..];
+    counted.saturating_add(rest.iter().map(message_tokens).sum())
+}
+
+/// The images that a conversation names.
+pub fn images(messages: &[Message]) -> impl Iterator<Item = &BlobId> {
+    let parts = messages.iter().flat_map(|message| -> Box<dyn Iterator<Item = &Part>> {
+        match message {
+            Message::User { parts } => Box::new(parts.iter()),
+            Message::Assistant { .. } => Box::new(std::iter::empty()),
+            Message::Tool { results } => Box::new(results.iter().flat_map(|result| &result.parts)),
+        }
+    });
+    parts.filter_map(|part| match part {
+        Part::Image { blob, .. } => Some(blob),
+        Part::Text { .. } => None,
+    })
+}
+
+/// The conversation for a request. It holds the rules of [`Message`] whenever no call of the last answer is open.
+#[must_use]
+pub fn render(state: &State) -> Arc<Vec<Message>> {
+    Arc::clone(&state.messages)
+}
+
+fn tool_bytes(tool: &ToolSchema) -> Vec<u8> {
+    serde_json::to_vec(&(&tool.name, &tool.description, &tool.input)).expect("a schema is JSON")
+}
+
+fn short_hash<T: AsRef<[u8]>>(parts: &[T]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&(part.as_ref().len() as u64).to_le_bytes());
+        hasher.update(part.as_ref());
+    }
+    hasher.finalize().to_hex()[..16].to_owned()
+}
+
+/// Three bytes a token is on the safe side for code and for most languages.
+fn text_tokens(bytes: usize) -> u64 {
+    (bytes as u64).div_ceil(3)
+}
+
+fn part_tokens(part: &Part) -> u64 {
+    match part {
+        Part::Text { text } => text_tokens(text.len()),
+        Part::Image { .. } => IMAGE_TOKENS,
+    }
+}
+
+fn message_tokens(message: &Message) -> u64 {
+    let content = match message {
+        Message::User { parts } => parts.iter().map(part_tokens).sum(),
+        Message::Assistant { blocks } => blocks.iter().map(|block| content_tokens(&block.content)).sum(),
+        Message::Tool { results } => results.iter().flat_map(|result| &result.parts).map(part_tokens).sum::<u64>(),
+    };
+    content + 8
+}
+
+fn content_tokens(content: &Content) -> u64 {
+    match content {
+        Content::Text { text } | Content::Thinking { text } => text_tokens(text.len()),
+        Content::ToolCall { name, arguments, .. } => text_tokens(name.len() + arguments.len()),
+        Content::Opaque { .. } => 0,
+    }
+}

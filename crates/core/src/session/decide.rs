@@ -1,0 +1,134 @@
+//! What a command means for a session as it stands: events, or a refusal. Pure.
+
+use crate::command::{Admit, Command, Rejection};
+use crate::event::{AnsweredBy, Delivery, Event, InputAdmitted, InputRef, Outcome, PermissionAnswered, PermissionKind, ToolSettled};
+use crate::ids::{CallId, Seq};
+use crate::limits::RuntimeLimits;
+use crate::message::Part;
+use crate::session::state::{Call, CallPhase, State};
+use crate::turn::permission::check_rules;
+
+/// What follows from a command.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision {
+    /// These events, then the answer "done".
+    Record(Vec<Event>),
+    /// This event, then its `seq` as the answer.
+    Admit(Event),
+    /// The input had been admitted before, as this entry.
+    Known(Seq),
+    /// The running turn is to be cancelled.
+    Cancel,
+    /// The sender wants to know where the session stands.
+    Attach,
+    /// The session is to be let go.
+    Close,
+}
+
+/// Decides a command.
+///
+/// # Errors
+/// [`Rejection`] when it cannot be done to this session now; nothing changes then.
+pub fn decide(state: &State, limits: &RuntimeLimits, command: Command) -> Result<Decision, Rejection> {
+    let record = |event| Ok(Decision::Record(vec![event]));
+    match command {
+        Command::Admit(admit) => decide_admit(state, limits, admit),
+        Command::Withdraw { input } => {
+            if state.pending.iter().any(|pending| pending.seq == input) {
+                return record(Event::InputWithdrawn(InputRef { input }));
+            }
+            Err(stale(format!("input {input} is not waiting: it was taken by a turn, withdrawn or never admitted")))
+        }
+        Command::Cancel if state.turn.is_some() => Ok(Decision::Cancel),
+        Command::Cancel => Err(Rejection::NotRunning),
+        Command::Answer { call, choice } => decide_answer(state, call, choice),
+        Command::Supply { call, outcome, content } => decide_supply(state, &call, outcome, content),
+        Command::Configure { change } if change.is_empty() => Ok(Decision::Record(Vec::new())),
+        Command::Configure { change } => {
+            let rules = change.rules.as_ref().map_or(Ok(()), check_rules);
+            rules.map_err(|error| Rejection::Invalid { what: error.to_string() })?;
+            record(Event::SessionConfigured(Box::new(change)))
+        }
+        Command::Archive if state.turn.is_some() => Err(Rejection::Busy),
+        Command::Archive if state.archived => Ok(Decision::Record(Vec::new())),
+        Command::Archive => record(Event::SessionArchived),
+        Command::Restore if state.archived => record(Event::SessionRestored),
+        Command::Restore => Ok(Decision::Record(Vec::new())),
+        Command::Attach => Ok(Decision::Attach),
+        Command::Close => Ok(Decision::Close),
+    }
+}
+
+fn stale(what: String) -> Rejection {
+    Rejection::Stale { what }
+}
+
+fn decide_admit(state: &State, limits: &RuntimeLimits, admit: Admit) -> Result<Decision, Rejection> {
+    if let Some(seq) = admit.key.as_ref().and_then(|key| state.keys.get(key)) {
+        return Ok(Decision::Known(*seq));
+    }
+    if state.archived {
+        return Err(Rejection::Archived);
+    }
+    let says_something = admit.content.iter().any(|part| match part {
+        Part::Text { text } => !text.trim().is_empty(),
+        Part::Image { .. } => true,
+    });
+    if !says_something {
+        return Err(Rejection::Invalid { what: "the input is empty".to_owned() });
+    }
+    let bytes: usize = admit.content.iter().map(text_bytes).sum();
+    if bytes > limits.input_bytes {
+        let what = format!("the input has {bytes} bytes of text and at most {} are taken; put it into a file and name the file", limits.input_bytes);
+        return Err(Rejection::Invalid { what });
+    }
+    if admit.delivery == Delivery::Now && state.turn.is_some() {
+        return Err(Rejection::Busy);
+    }
+    let Admit { key, source, delivery, content } = admit;
+    Ok(Decision::Admit(Event::InputAdmitted(InputAdmitted { key, source, delivery, content })))
+}
+
+fn text_bytes(part: &Part) -> usize {
+    match part {
+        Part::Text { text } => text.len(),
+        Part::Image { .. } => 0,
+    }
+}
+
+fn open_call<'a>(state: &'a State, id: &CallId) -> Option<&'a Call> {
+    state.turn.as_ref()?.step.as_ref()?.calls.iter().find(|call| call.called.call == *id)
+}
+
+fn decide_answer(state: &State, call: CallId, choice: PermissionKind) -> Result<Decision, Rejection> {
+    let Some(Call { phase: CallPhase::Asked(asked), .. }) = open_call(state, &call) else {
+        return Err(stale(format!("nobody is asked about call {call}: it was answered, its deadline passed, or its turn ended")));
+    };
+    let Some(option) = asked.options.iter().find(|option| option.kind == choice) else {
+        return Err(Rejection::Invalid { what: format!("that choice was not offered for call {call}") });
+    };
+    let grants = option.grants.clone();
+    let answered = PermissionAnswered { call, choice, by: AnsweredBy::Person, grants };
+    Ok(Decision::Record(vec![Event::PermissionAnswered(answered)]))
+}
+
+fn decide_supply(state: &State, id: &CallId, outcome: Outcome, content: Vec<Part>) -> Result<Decision, Rejection> {
+    let Some(call @ Call { phase: CallPhase::Requested(_), .. }) = open_call(state, id) else {
+        return Err(stale(format!("call {id} does not wait for an answer from outside")));
+    };
+    match outcome {
+        Outcome::Completed | Outcome::Failed | Outcome::Cancelled => {}
+        Outcome::Denied | Outcome::Indeterminate => {
+            return Err(Rejection::Invalid { what: "a client settles a call as completed, failed or cancelled".to_owned() });
+        }
+    }
+    let settled = ToolSettled {
+        call: call.called.call.clone(),
+        outcome,
+        content,
+        blobs: Vec::new(),
+        detail: serde_json::Map::new(),
+        duration_ms: 0,
+    };
+    Ok(Decision::Record(vec![Event::ToolSettled(settled)]))
+}

@@ -1,0 +1,360 @@
+//! From a session's task to whoever follows it: a bus inside one process, and the stream that a subscriber reads.
+//!
+//! A subscriber that is slow costs nobody anything: its bounded queue is emptied, and it reads what it missed from the journal.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Either, select};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::command::{Attached, Command, Reply};
+use crate::event::{AgentEvent, AssistantMessage, Delta, DeltaItem, Entry, Event, ModelFailed};
+use crate::ids::{CallId, Epoch, Seq, SessionId, StepNo, TurnNo};
+use crate::ports::bus::{Bus, BusError, Followed, Live, LiveFeed, Request, Requests};
+use crate::ports::journal::JournalError;
+use crate::session::log::Store;
+
+/// Events that a follower's queue holds; one more empties it.
+pub const QUEUE_MAX: usize = 256;
+/// Commands that wait for an owner; one more is refused.
+pub const COMMANDS_MAX: usize = 256;
+/// How long a subscriber waits to be told what is being written, before it goes on without.
+const ATTACH_MS: u64 = 2_000;
+
+/// The bus of a process that is alone with its store.
+#[derive(Debug, Default)]
+pub struct LocalBus {
+    sessions: Mutex<HashMap<SessionId, Hub>>,
+}
+
+#[derive(Debug, Default)]
+struct Hub {
+    followers: Vec<Weak<Queue>>,
+    owner: Option<(Epoch, mpsc::Sender<Request>)>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    arrived: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    events: VecDeque<Live>,
+    lagged: bool,
+}
+
+impl LocalBus {
+    fn with<T>(&self, session: &SessionId, act: impl FnOnce(&mut Hub) -> T) -> T {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let hub = sessions.entry(session.clone()).or_default();
+        let result = act(hub);
+        hub.followers.retain(|follower| follower.strong_count() > 0);
+        if hub.followers.is_empty() && hub.owner.as_ref().is_none_or(|(_, owner)| owner.is_closed()) {
+            sessions.remove(session);
+        }
+        result
+    }
+}
+
+impl Bus for LocalBus {
+    fn publish(&self, session: &SessionId, live: Live) {
+        self.with(session, |hub| {
+            for follower in hub.followers.iter().filter_map(Weak::upgrade) {
+                follower.push(live.clone());
+            }
+        });
+    }
+
+    fn subscribe(&self, session: &SessionId) -> Box<dyn LiveFeed> {
+        let queue = Arc::new(Queue::default());
+        self.with(session, |hub| hub.followers.push(Arc::downgrade(&queue)));
+        Box::new(LocalFeed { queue })
+    }
+
+    fn request(&self, session: &SessionId, command: Command) -> BoxFuture<'_, Result<Reply, BusError>> {
+        let owner = self.with(session, |hub| hub.owner.as_ref().map(|(_, owner)| owner.clone()));
+        let session = session.clone();
+        async move {
+            let Some(owner) = owner else { return Err(BusError::NoOwner { session }) };
+            let (reply, answer) = oneshot::channel();
+            match owner.try_send(Request { command, reply }) {
+                Ok(()) => answer.await.unwrap_or(Err(BusError::Lost { session })),
+                Err(mpsc::error::TrySendError::Full(_)) => Err(BusError::Overloaded { session }),
+                Err(mpsc::error::TrySendError::Closed(_)) => Err(BusError::NoOwner { session }),
+            }
+        }
+        .boxed()
+    }
+
+    fn has_owner(&self, session: &SessionId) -> bool {
+        self.with(session, |hub| hub.owner.as_ref().is_some_and(|(_, owner)| !owner.is_closed()))
+    }
+
+    fn serve(&self, session: &SessionId, epoch: Epoch) -> Requests {
+        let (owner, requests) = mpsc::channel(COMMANDS_MAX);
+        self.with(session, |hub| hub.owner = Some((epoch, owner)));
+        requests
+    }
+}
+
+impl Queue {
+    fn push(&self, live: Live) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.events.len() >= QUEUE_MAX {
+            waiting.events.clear();
+            waiting.lagged = true;
+        }
+        if !waiting.lagged {
+            waiting.events.push_back(live);
+        }
+        drop(waiting);
+        self.arrived.notify_one();
+    }
+
+    fn pop(&self) -> Option<Followed> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::take(&mut waiting.lagged) {
+            return Some(Followed::Lagged);
+        }
+        waiting.events.pop_front().map(Followed::Live)
+    }
+}
+
+struct LocalFeed {
+    queue: Arc<Queue>,
+}
+
+impl LiveFeed for LocalFeed {
+    fn next(&mut self) -> BoxFuture<'_, Followed> {
+        async {
+            loop {
+                if let Some(followed) = self.queue.pop() {
+                    return followed;
+                }
+                self.queue.arrived.notified().await;
+            }
+        }
+        .boxed()
+    }
+}
+
+/// The texts that are being written, each from its beginning, for readers that join.
+#[derive(Debug, Default)]
+pub(crate) struct Growing {
+    items: Vec<Delta>,
+}
+
+impl Growing {
+    /// Where the next byte of an item goes.
+    pub(crate) fn length(&self, item: &DeltaItem) -> u64 {
+        self.items.iter().find(|delta| delta.item == *item).map_or(0, |delta| delta.offset + delta.text.len() as u64)
+    }
+
+    /// Adds a delta. Of tool output only the last `output_max` bytes are kept.
+    pub(crate) fn add(&mut self, delta: &Delta, output_max: usize) {
+        let Some(growing) = self.items.iter_mut().find(|growing| growing.item == delta.item) else {
+            self.items.push(delta.clone());
+            return;
+        };
+        if delta.offset != growing.offset + growing.text.len() as u64 {
+            growing.offset = delta.offset;
+            growing.text.clear();
+        }
+        growing.text.push_str(&delta.text);
+        if matches!(growing.item, DeltaItem::Output { .. }) && growing.text.len() > 2 * output_max {
+            let mut cut = growing.text.len() - output_max;
+            while !growing.text.is_char_boundary(cut) {
+                cut += 1;
+            }
+            growing.text.drain(..cut);
+            growing.offset += cut as u64;
+        }
+    }
+
+    /// Forgets what the model was writing: it was committed, or its attempt failed.
+    pub(crate) fn forget_answer(&mut self) {
+        self.items.retain(|delta| matches!(delta.item, DeltaItem::Output { .. }));
+    }
+
+    /// Forgets a call's output.
+    pub(crate) fn forget_call(&mut self, call: &CallId) {
+        self.items.retain(|delta| !matches!(&delta.item, DeltaItem::Output { call: other } if other == call));
+    }
+
+    /// The texts of the answer so far, in order of their blocks.
+    pub(crate) fn answer_texts(&self) -> Vec<String> {
+        let mut texts: Vec<(u32, String)> = Vec::new();
+        for delta in &self.items {
+            if let DeltaItem::Text { block } = delta.item {
+                texts.push((block, delta.text.clone()));
+            }
+        }
+        texts.sort_by_key(|(block, _)| *block);
+        texts.into_iter().map(|(_, text)| text).filter(|text| !text.is_empty()).collect()
+    }
+
+    pub(crate) fn snapshot(&self) -> Vec<Delta> {
+        self.items.clone()
+    }
+}
+
+/// Everything that happens to a session after a cursor: entries once and in order, a mark where the past ends, then entries and deltas as
+/// they come. Dropping it, or a future of [`EventStream::next`], is safe at any time.
+pub struct EventStream {
+    store: Store,
+    bus: Arc<dyn Bus>,
+    session: SessionId,
+    feed: Box<dyn LiveFeed>,
+    phase: Phase,
+    /// The last entry that was given out or is in `ready`.
+    cursor: Seq,
+    marked: bool,
+    ready: VecDeque<AgentEvent>,
+    /// How far each growing item was given out.
+    given: HashMap<(TurnNo, StepNo, u32, DeltaItem), u64>,
+    /// The last attempt whose end was given out; deltas of it and of earlier ones are void.
+    answered: (TurnNo, StepNo, u32),
+    /// The last step that was given out.
+    stepped: (TurnNo, StepNo),
+    /// Its settled calls.
+    settled: HashSet<CallId>,
+}
+
+enum Phase {
+    Attach,
+    Read { tip: Seq, growing: Vec<Delta> },
+    Live,
+}
+
+impl std::fmt::Debug for EventStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "EventStream({} after {})", self.session, self.cursor)
+    }
+}
+
+impl EventStream {
+    pub(crate) fn new(store: Store, bus: Arc<dyn Bus>, session: SessionId, after: Seq) -> Self {
+        let feed = bus.subscribe(&session);
+        Self {
+            store,
+            bus,
+            session,
+            feed,
+            phase: Phase::Attach,
+            cursor: after,
+            marked: false,
+            ready: VecDeque::new(),
+            given: HashMap::new(),
+            answered: (0, 0, 0),
+            stepped: (0, 0),
+            settled: HashSet::new(),
+        }
+    }
+
+    /// The next event. It waits for as long as nothing happens; it never ends by itself.
+    ///
+    /// # Errors
+    /// When the journal cannot be read. Calling again tries again from the same place.
+    pub async fn next(&mut self) -> Result<AgentEvent, JournalError> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(event);
+            }
+            match &self.phase {
+                Phase::Attach => {
+                    let Attached { tip, growing } = self.attach().await?;
+                    self.phase = Phase::Read { tip, growing };
+                }
+                Phase::Read { tip, .. } if self.cursor < *tip => {
+                    let tip = *tip;
+                    let entries = self.store.read(&self.session, self.cursor).await?;
+                    for entry in entries.into_iter().filter(|entry| entry.seq <= tip) {
+                        self.give_entry(Arc::new(entry));
+                    }
+                }
+                Phase::Read { .. } => self.catch_up(),
+                Phase::Live => match self.feed.next().await {
+                    Followed::Lagged => self.phase = Phase::Attach,
+                    Followed::Live(Live::Delta(delta)) => self.give_delta((*delta).clone()),
+                    Followed::Live(Live::Entry(entry)) if entry.seq <= self.cursor => {}
+                    Followed::Live(Live::Entry(entry)) if entry.seq == self.cursor + 1 => self.give_entry(entry),
+                    Followed::Live(Live::Entry(entry)) => self.phase = Phase::Read { tip: entry.seq, growing: Vec::new() },
+                },
+            }
+        }
+    }
+
+    /// Where the session stands: from its owner when it has one, else from the journal.
+    async fn attach(&self) -> Result<Attached, JournalError> {
+        let ask = self.bus.request(&self.session, Command::Attach);
+        let deadline = self.store.clock.sleep_until(self.store.clock.now().after(ATTACH_MS));
+        match select(ask, deadline).await {
+            Either::Left((Ok(Reply::Attached(attached)), _)) => Ok(attached),
+            Either::Left((Ok(Reply::Admitted(_) | Reply::Done | Reply::Rejected(_)) | Err(_), _)) | Either::Right(_) => {
+                let tail = self.store.journal.tail(&self.session).await?;
+                Ok(Attached { tip: tail.next - 1, growing: Vec::new() })
+            }
+        }
+    }
+
+    fn catch_up(&mut self) {
+        let Phase::Read { growing, .. } = std::mem::replace(&mut self.phase, Phase::Live) else { return };
+        if !std::mem::replace(&mut self.marked, true) {
+            self.ready.push_back(AgentEvent::CaughtUp { seq: self.cursor });
+        }
+        for delta in growing {
+            self.give_delta(delta);
+        }
+    }
+
+    fn give_entry(&mut self, entry: Arc<Entry>) {
+        let turn = entry.turn.unwrap_or(0);
+        if let Event::AssistantMessage(AssistantMessage { step, attempt, .. }) | Event::ModelFailed(ModelFailed { step, attempt, .. }) = &entry.event {
+            self.answered = (turn, *step, *attempt);
+            self.given.retain(|(_, _, _, item), _| matches!(item, DeltaItem::Output { .. }));
+        }
+        if let Event::StepStarted(started) = &entry.event {
+            self.settled.clear();
+            self.given.clear();
+            self.stepped = (turn, started.step);
+        }
+        if let Event::ToolSettled(settled) = &entry.event {
+            self.settled.insert(settled.call.clone());
+        }
+        self.cursor = entry.seq;
+        self.ready.push_back(AgentEvent::Entry(entry));
+    }
+
+    /// Whether the entry that this delta announced was given out, or its attempt is void.
+    fn is_void(&self, delta: &Delta) -> bool {
+        match &delta.item {
+            DeltaItem::Output { call } => (delta.turn, delta.step) < self.stepped || self.settled.contains(call),
+            DeltaItem::Text { .. } | DeltaItem::Thinking { .. } | DeltaItem::Arguments { .. } => {
+                (delta.turn, delta.step, delta.attempt) <= self.answered
+            }
+        }
+    }
+
+    /// Gives out what of a delta is new.
+    fn give_delta(&mut self, mut delta: Delta) {
+        if self.is_void(&delta) {
+            return;
+        }
+        let given = self.given.entry((delta.turn, delta.step, delta.attempt, delta.item.clone())).or_insert(0);
+        let end = delta.offset + delta.text.len() as u64;
+        if end <= *given {
+            return;
+        }
+        if delta.offset < *given {
+            let known = usize::try_from(*given - delta.offset).expect("it is within the text");
+            let Some(rest) = delta.text.get(known..) else { return };
+            delta = Delta { offset: *given, text: rest.to_owned(), ..delta };
+        }
+        *given = end;
+        self.ready.push_back(AgentEvent::Delta(delta));
+    }
+}

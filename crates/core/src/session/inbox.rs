@@ -1,0 +1,114 @@
+//! Everything that reaches a session's task, in the order in which it is taken. Recorded, this order is all that a replay needs.
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::command::{Command, Reply};
+use crate::ids::{CallId, Timestamp};
+use crate::ports::bus::{BusError, Requests};
+use crate::ports::clock::Clock;
+use crate::ports::model::{ModelError, ModelEvent};
+use crate::turn::tools::CallEnd;
+
+/// Signals of effects that wait to be taken; the effects wait when it is full.
+const SIGNALS_MAX: usize = 256;
+
+/// Something that a session's task takes in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Signal {
+    /// A command came.
+    Command(Command),
+    /// A model call gave something.
+    Model {
+        /// Which call of this process.
+        run: u64,
+        /// What.
+        event: Result<ModelEvent, ModelError>,
+    },
+    /// A call said something.
+    ToolOutput {
+        /// Which.
+        call: CallId,
+        /// Where `text` begins in its output, in bytes.
+        offset: u64,
+        /// What.
+        text: String,
+    },
+    /// A call ended.
+    ToolDone {
+        /// Which.
+        call: CallId,
+        /// How.
+        end: CallEnd,
+    },
+    /// It is known what to show about a call.
+    Described {
+        /// Which.
+        call: CallId,
+        /// What.
+        detail: String,
+    },
+    /// The moment has come that was waited for.
+    Tick,
+}
+
+/// A signal, when it was taken, and who waits for an answer.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) at: Timestamp,
+    pub(crate) signal: Signal,
+    pub(crate) reply: Option<oneshot::Sender<Result<Reply, BusError>>>,
+}
+
+/// Where effects put their signals.
+#[derive(Debug, Clone)]
+pub(crate) struct Outbox(mpsc::Sender<Signal>);
+
+impl Outbox {
+    /// Waits for room. When the session is gone, so is the signal.
+    pub(crate) async fn send(&self, signal: Signal) {
+        // A session that is gone needs no signals.
+        let _ = self.0.send(signal).await;
+    }
+
+    /// Drops the signal when there is no room.
+    pub(crate) fn offer(&self, signal: Signal) {
+        // What does not fit is only shown live; the result carries it whole.
+        let _ = self.0.try_send(signal);
+    }
+}
+
+/// The two queues of a session's task.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    requests: Requests,
+    signals: mpsc::Receiver<Signal>,
+}
+
+impl Inbox {
+    pub(crate) fn new(requests: Requests) -> (Self, Outbox) {
+        let (outbox, signals) = mpsc::channel(SIGNALS_MAX);
+        (Self { requests, signals }, Outbox(outbox))
+    }
+
+    /// The next signal, or a tick at `until`. Commands go first, so that a cancel never waits behind a talkative model.
+    pub(crate) async fn next(&mut self, clock: &dyn Clock, until: Timestamp) -> Arrived {
+        let (signal, reply) = tokio::select! {
+            biased;
+            Some(request) = self.requests.recv() => (Signal::Command(request.command), Some(request.reply)),
+            Some(signal) = self.signals.recv() => (signal, None),
+            () = clock.sleep_until(until) => (Signal::Tick, None),
+        };
+        Arrived { at: clock.now(), signal, reply }
+    }
+
+    /// Ends the queue of commands. What had come in is told that nobody owns the session, so that it can be sent again.
+    pub(crate) fn close(&mut self, session: &crate::ids::SessionId) {
+        self.requests.close();
+        while let Ok(request) = self.requests.try_recv() {
+            // A sender that went away needs no answer.
+            let _ = request.reply.send(Err(BusError::NoOwner { session: session.clone() }));
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The only writer of a session: events are staged, committed as one frame, and only then told.
+//!
+//! Staging folds an event at once, so that planning can go on and everything decided together becomes one append. Nobody sees a staged
+//! event: no effect starts and no command is answered before `commit`, and when a commit fails the session task ends and its state with it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, Either, select};
+
+use crate::event::{BlobRef, Entry, Event};
+use crate::ids::{Hash, Seq, SessionId, Timestamp};
+use crate::limits::RuntimeLimits;
+use crate::ports::clock::{Clock, Ids};
+use crate::ports::journal::{Blobs, FRAME_BYTES_MAX, Fence, Frame, Journal, JournalError, Resolved};
+use crate::session::state::State;
+
+/// How many bytes of frames are read at a time.
+const READ_BYTES: usize = 1024 * 1024;
+
+/// Where a log writes, and by which clock.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) blobs: Arc<dyn Blobs>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
+    pub(crate) limits: RuntimeLimits,
+}
+
+/// The journal of one session, held by its writer.
+#[derive(Debug)]
+pub(crate) struct Log {
+    store: Store,
+    fence: Fence,
+    state: State,
+    staged: Vec<Entry>,
+}
+
+impl Log {
+    /// Takes over a session whose entries have been folded.
+    pub(crate) fn new(store: Store, fence: Fence, state: State) -> Self {
+        Self { store, fence, state, staged: Vec::new() }
+    }
+
+    /// Creates a session: its first entry is committed when this returns.
+    pub(crate) async fn create(store: Store, fence: Fence, first: Entry) -> Result<(Self, Arc<Entry>), JournalError> {
+        let state = State::created(&first).expect("the runtime makes the first entry");
+        let mut log = Self { store, fence, state, staged: vec![first] };
+        let committed = log.commit().await?;
+        Ok((log, Arc::clone(&committed[0])))
+    }
+
+    /// What another log can go on with.
+    pub(crate) fn into_parts(self) -> (Fence, State) {
+        (self.fence, self.state)
+    }
+
+    /// The fold of everything committed and staged.
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Decides an event: it is folded, and will be committed with the others. Returns its `seq`.
+    pub(crate) fn stage(&mut self, at: Timestamp, event: Event) -> Seq {
+        let turn = match &event {
+            Event::TurnStarted(_) => Some(self.state.turns + 1),
+            Event::SessionCreated(_)
+            | Event::SessionConfigured(_)
+            | Event::SessionArchived
+            | Event::SessionRestored
+            | Event::WriterChanged(_)
+            | Event::WriterReleased
+            | Event::InputAdmitted(_)
+            | Event::InputWithdrawn(_) => None,
+            Event::TurnRecovered(_)
+            | Event::TurnEnded(_)
+            | Event::StepStarted(_)
+            | Event::ModelFailed(_)
+            | Event::AssistantMessage(_)
+            | Event::ToolCalled(_)
+            | Event::PermissionAsked(_)
+            | Event::PermissionAnswered(_)
+            | Event::ToolStarted(_)
+            | Event::ToolSettled(_)
+            | Event::InputRequested(_)
+            | Event::Spilled(_) => self.state.turn.as_ref().map(|turn| turn.no),
+        };
+        // Entries of a session never go back in time, whatever clock its writers had.
+        let at = at.max(self.state.updated);
+        let entry = Entry { seq: self.state.tip + 1, at, turn, scope: Vec::new(), event };
+        self.state.apply(&entry).expect("decide and plan only name events that can follow");
+        self.staged.push(entry);
+        self.state.tip
+    }
+
+    /// Makes everything staged durable and returns it to be told. One frame, or as few as its size allows.
+    pub(crate) async fn commit(&mut self) -> Result<Vec<Arc<Entry>>, JournalError> {
+        let staged = std::mem::take(&mut self.staged);
+        let (mut body, mut count) = (Vec::new(), 0);
+        for entry in &staged {
+            let line = self.encode(entry).await?;
+            if count > 0 && body.len() + line.len() > FRAME_BYTES_MAX {
+                self.append(std::mem::take(&mut body), count).await?;
+                count = 0;
+            }
+            body.extend_from_slice(&line);
+            count += 1;
+        }
+        if count > 0 {
+            self.append(body, count).await?;
+        }
+        Ok(staged.into_iter().map(Arc::new).collect())
+    }
+
+    /// Appends `writer_released` and lets go of the session. Everything staged must have been committed.
+    pub(crate) async fn release(&mut self, at: Timestamp) -> Result<Arc<Entry>, JournalError> {
+        self.stage(at, Event::WriterReleased);
+        let entry = self.staged.pop().expect("one entry was staged");
+        let frame = Frame::encode(self.store.ids.frame(), &self.fence, std::slice::from_ref(&entry))?;
+        self.store.journal.release(&self.fence, &frame).await?;
+        Ok(Arc::new(entry))
+    }
+
+    /// Hash of the last committed frame.
+    pub(crate) fn head(&self) -> Hash {
+        self.fence.head
+    }
+
+    /// One line of JSON; an event beyond the inline limit goes to a blob, which is on the disk before the entry that names it.
+    async fn encode(&self, entry: &Entry) -> Result<Vec<u8>, JournalError> {
+        let mut line = Vec::with_capacity(512);
+        entry.encode_into(&mut line);
+        if line.len() > self.store.limits.event_inline_bytes {
+            let json = serde_json::to_vec(&entry.event).expect("events have string keys and no failing serialisers");
+            let bytes = json.len() as u64;
+            let blob = self.store.blobs.put(Bytes::from(json)).await?;
+            let event = Event::Spilled(BlobRef { blob, name: "event".to_owned(), bytes });
+            line.clear();
+            Entry { event, ..entry.clone() }.encode_into(&mut line);
+        }
+        Ok(line)
+    }
+
+    async fn append(&mut self, body: Vec<u8>, count: usize) -> Result<(), JournalError> {
+        let frame = Frame::of_body(self.store.ids.frame(), &self.fence, body, count)?;
+        self.fence = self.store.append(&self.fence, &frame).await?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Appends until the outcome is known: an ambiguous append is looked up, an absent frame is sent again as it was, and a store that is
+    /// not available is tried again for a bounded time.
+    async fn append(&self, fence: &Fence, frame: &Frame) -> Result<Fence, JournalError> {
+        let give_up = self.clock.now().after(self.limits.append_retry_ms);
+        let (mut wait_ms, mut was_ambiguous, mut ask) = (10, false, false);
+        loop {
+            let result = match ask {
+                false => self.in_time(fence, self.journal.append(fence, frame)).await,
+                true => match self.in_time(fence, self.journal.resolve(fence, frame)).await {
+                    Ok(Resolved::Committed(fence)) => Ok(fence),
+                    Ok(Resolved::Absent) if self.clock.now() < give_up => {
+                        ask = false;
+                        continue;
+                    }
+                    Ok(Resolved::Absent) => Err(unavailable("the store does not take appends")),
+                    Err(error) => Err(error),
+                },
+            };
+            let error = match result {
+                Ok(fence) => return Ok(fence),
+                Err(error) => error,
+            };
+            match &error {
+                JournalError::Ambiguous { .. } => (ask, was_ambiguous) = (true, true),
+                // The lost append may have arrived after all.
+                JournalError::Conflict { .. } if was_ambiguous && !ask => ask = true,
+                JournalError::Unavailable { .. } => {}
+                JournalError::NotFound { .. }
+                | JournalError::BlobNotFound { .. }
+                | JournalError::Held { .. }
+                | JournalError::Fenced { .. }
+                | JournalError::Conflict { .. }
+                | JournalError::TooLarge { .. }
+                | JournalError::Corrupt { .. } => return Err(error),
+            }
+            if self.clock.now() >= give_up {
+                return Err(error);
+            }
+            self.clock.sleep_until(self.clock.now().after(wait_ms)).await;
+            wait_ms = (wait_ms * 2).min(500);
+        }
+    }
+
+    async fn in_time<T>(&self, fence: &Fence, work: BoxFuture<'_, Result<T, JournalError>>) -> Result<T, JournalError> {
+        let deadline = self.clock.sleep_until(self.clock.now().after(self.limits.append_ms));
+        match select(work, deadline).await {
+            Either::Left((result, _)) => result,
+            Either::Right(((), _)) => {
+                let why = format!("the store did not answer within {} ms", self.limits.append_ms);
+                Err(JournalError::Ambiguous { session: fence.session.clone(), why })
+            }
+        }
+    }
+
+    /// The entries after `after`, about a megabyte of them; empty at the end.
+    pub(crate) async fn read(&self, session: &SessionId, after: Seq) -> Result<Vec<Entry>, JournalError> {
+        let frames = self.journal.read(session, after, READ_BYTES).await?;
+        let mut entries = Vec::new();
+        for frame in frames {
+            for entry in frame.entries(session)? {
+                if entry.seq > after {
+                    entries.push(self.unspill(session, entry).await?);
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    async fn unspill(&self, session: &SessionId, entry: Entry) -> Result<Entry, JournalError> {
+        let Event::Spilled(spilled) = &entry.event else { return Ok(entry) };
+        let corrupt = |why: String| JournalError::Corrupt { session: session.clone(), seq: entry.seq, why };
+        let bytes = usize::try_from(spilled.bytes).map_err(|_| corrupt("a body is larger than memory".to_owned()))?;
+        let (json, _) = self.blobs.read(&spilled.blob, 0, bytes).await.map_err(|error| corrupt(error.to_string()))?;
+        let event = serde_json::from_slice(&json).map_err(|error| corrupt(error.to_string()))?;
+        Ok(Entry { event, ..entry })
+    }
+
+    /// Reads a session whole and folds it.
+    pub(crate) async fn fold(&self, session: &SessionId) -> Result<State, JournalError> {
+        let corrupt = |seq, why: String| JournalError::Corrupt { session: session.clone(), seq, why };
+        let mut state: Option<State> = None;
+        loop {
+            let entries = self.read(session, state.as_ref().map_or(0, |state| state.tip)).await?;
+            if entries.is_empty() {
+                return state.ok_or_else(|| JournalError::NotFound { session: session.clone() });
+            }
+            for entry in &entries {
+                match &mut state {
+                    None => state = Some(State::created(entry).map_err(|error| corrupt(entry.seq, error.to_string()))?),
+                    Some(state) => state.apply(entry).map_err(|error| corrupt(entry.seq, error.to_string()))?,
+                }
+            }
+        }
+    }
+}
+
+fn unavailable(why: &str) -> JournalError {
+    JournalError::Unavailable { why: why.to_owned() }
+}

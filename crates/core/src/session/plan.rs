@@ -1,0 +1,324 @@
+//! What comes next for a session as it stands. Pure: it reads the state, what is under way and the time, and names one step.
+
+use std::collections::BTreeMap;
+
+use crate::event::{Event, Failure, FailureClass, StepStarted, StopReason, TurnEnded, TurnStarted};
+use crate::event::{CallRef, Delivery};
+use crate::ids::{CallId, Seq, Timestamp};
+use crate::limits::RuntimeLimits;
+use crate::message::{ReplyStop, Usage};
+use crate::ports::model::{ModelError, ModelErrorKind, ModelInfo};
+use crate::ports::tool::ToolSchema;
+use crate::session::state::{OpenStep, OpenTurn, State, Used};
+use crate::session::{calls, context};
+use crate::spec::{Bounds, LimitKind};
+use crate::turn::registry::Assessor;
+
+/// What is to be done next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Nothing, until a command comes.
+    Rest,
+    /// Nothing, until a command or a result comes, or this moment.
+    Wait(Timestamp),
+    /// These events have been decided.
+    Record(Vec<Event>),
+    /// The model is to be called for the open step.
+    CallModel {
+        /// Number of the attempt.
+        attempt: u32,
+        /// Tokens that the answer may have.
+        output_max: Option<u64>,
+    },
+    /// The model call under way is to be dropped.
+    StopModel,
+    /// These calls are to be run.
+    Run(Vec<CallId>),
+    /// Somebody will be asked about this call: find out what to show.
+    Describe(CallId),
+    /// These running calls are to be told to stop.
+    StopTools(Vec<CallId>),
+    /// These running calls did not stop: they are to be dropped.
+    AbandonTools(Vec<CallId>),
+}
+
+/// What is under way in this process; gone after a crash.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Work {
+    /// The model call.
+    pub model: Option<ModelWork>,
+    /// Running calls.
+    pub tools: BTreeMap<CallId, ToolWork>,
+    /// Until when a call is being described.
+    pub describing: BTreeMap<CallId, Timestamp>,
+    /// What to show about calls.
+    pub described: BTreeMap<CallId, String>,
+    /// Why the turn is to stop, if it is.
+    pub stop: Option<StopReason>,
+    /// The session is to be let go.
+    pub closing: bool,
+}
+
+/// A model call under way.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ModelWork {
+    /// When it began.
+    pub since: Timestamp,
+    /// When something was heard of it last.
+    pub heard: Timestamp,
+}
+
+/// A running call.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ToolWork {
+    /// When it will be told to stop.
+    pub deadline: Timestamp,
+    /// When it was told to stop.
+    pub cancelled: Option<Timestamp>,
+}
+
+/// What planning knows besides the state.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// Bounds.
+    pub limits: &'a RuntimeLimits,
+    /// The model of the open turn.
+    pub model: Result<&'a ModelInfo, &'a ModelError>,
+    /// What the model is told about tools.
+    pub schemas: &'a [ToolSchema],
+    /// Says what calls would do.
+    pub assessor: &'a dyn Assessor,
+    /// The present moment.
+    pub now: Timestamp,
+}
+
+/// An open turn with everything that planning looks at.
+pub(crate) struct View<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) turn: &'a OpenTurn,
+    pub(crate) work: &'a Work,
+    pub(crate) facts: &'a Facts<'a>,
+}
+
+impl View<'_> {
+    /// Calls of the step that have been started and are not settled.
+    pub(crate) fn work_slots_taken(&self, step: &OpenStep) -> usize {
+        step.calls.iter().filter(|call| call.started.is_some() && !call.is_settled()).count()
+    }
+}
+
+/// Names the next step.
+#[must_use]
+pub fn plan(state: &State, work: &Work, facts: &Facts<'_>) -> Step {
+    let Some(turn) = &state.turn else { return plan_idle(state, work) };
+    let view = View { state, turn, work, facts };
+    let stop = work.stop.or_else(|| time_is_up(state, turn, facts.now));
+    if let Some(stop) = stop {
+        return plan_stop(&view, stop);
+    }
+    let step = match &turn.step {
+        None => next_step(&view),
+        Some(step) => match &step.stop {
+            None => plan_model(&view, step),
+            Some(stop) => calls::plan(&view, step).unwrap_or_else(|| after_calls(&view, step, stop)),
+        },
+    };
+    match (step, time_limit(state, turn)) {
+        (Step::Wait(until), Some(limit)) => Step::Wait(until.min(limit)),
+        (step, _) => step,
+    }
+}
+
+fn plan_idle(state: &State, work: &Work) -> Step {
+    let inputs = inputs_of_turn(state);
+    if inputs.is_empty() || work.closing || state.archived {
+        return Step::Rest;
+    }
+    Step::Record(vec![Event::TurnStarted(Box::new(TurnStarted { inputs, settings: state.spec.settings.clone() }))])
+}
+
+/// A turn takes one queued input, and every steering one that has not found a turn.
+fn inputs_of_turn(state: &State) -> Vec<Seq> {
+    let mut queued = state.pending.iter().filter(|input| input.admitted.delivery != Delivery::Steer);
+    let first = queued.next().map(|input| input.seq);
+    let takes = |input: &&crate::session::state::PendingInput| {
+        input.admitted.delivery == Delivery::Steer || Some(input.seq) == first
+    };
+    state.pending.iter().filter(takes).map(|input| input.seq).collect()
+}
+
+fn steering(state: &State) -> Vec<Seq> {
+    let steers = state.pending.iter().filter(|input| input.admitted.delivery == Delivery::Steer);
+    steers.map(|input| input.seq).collect()
+}
+
+/// The moment when the tighter of both time limits is reached.
+fn time_limit(state: &State, turn: &OpenTurn) -> Option<Timestamp> {
+    let left = |bound: Option<u64>, used: &Used| bound.map(|bound| bound.saturating_sub(used.wall_ms));
+    let limits = &turn.settings.limits;
+    let both = [left(limits.turn.wall_ms, &turn.used), left(limits.session.wall_ms, &state.used)];
+    both.into_iter().flatten().min().map(|left| turn.since.after(left))
+}
+
+fn time_is_up(state: &State, turn: &OpenTurn, now: Timestamp) -> Option<StopReason> {
+    time_limit(state, turn).filter(|limit| *limit <= now).map(|_| StopReason::Limit(LimitKind::Time))
+}
+
+/// Ends the turn as soon as nothing of it is left open.
+fn plan_stop(view: &View<'_>, stop: StopReason) -> Step {
+    if view.work.model.is_some() {
+        return Step::StopModel;
+    }
+    let answered = view.turn.step.as_ref().filter(|step| step.stop.is_some());
+    answered.and_then(|step| calls::stop(view, step)).unwrap_or_else(|| {
+        let error = match stop {
+            StopReason::Limit(kind) => Some(limit_message(kind)),
+            StopReason::EndTurn
+            | StopReason::MaxTokens
+            | StopReason::Refusal
+            | StopReason::Cancelled
+            | StopReason::Interrupted
+            | StopReason::Failed(_) => None,
+        };
+        end_turn(view.turn, stop, error)
+    })
+}
+
+fn end_turn(turn: &OpenTurn, stop: StopReason, error: Option<String>) -> Step {
+    Step::Record(vec![turn_ended(turn, stop, error)])
+}
+
+/// The last entry of a turn.
+#[must_use]
+pub fn turn_ended(turn: &OpenTurn, stop: StopReason, error: Option<String>) -> Event {
+    Event::TurnEnded(TurnEnded {
+        stop,
+        usage: turn.used.usage,
+        cost_micros: (!turn.used.cost_unknown).then_some(turn.used.cost_micros),
+        steps: turn.used.steps,
+        error: error.map(|message| Failure { message }),
+    })
+}
+
+fn failed(turn: &OpenTurn, kind: ModelErrorKind, message: &str) -> Step {
+    end_turn(turn, StopReason::Failed(FailureClass::Model(kind)), Some(message.to_owned()))
+}
+
+fn next_step(view: &View<'_>) -> Step {
+    let (state, turn, facts) = (view.state, view.turn, view.facts);
+    let model = match facts.model {
+        Ok(model) => model,
+        Err(error) => return failed(turn, error.kind, &error.message),
+    };
+    if let Err(stop) = allowance(state, turn, model, facts.schemas) {
+        return match stop {
+            Exhausted::Limit(kind) => end_turn(turn, StopReason::Limit(kind), Some(limit_message(kind))),
+            Exhausted::PriceUnknown => failed(turn, ModelErrorKind::InvalidRequest, &price_message(model)),
+        };
+    }
+    let request = context::fingerprint(state, model, facts.schemas);
+    let prefix_break = context::prefix_break(state, &request);
+    let step = turn.step.as_ref().map_or(0, |step| step.no) + 1;
+    Step::Record(vec![Event::StepStarted(StepStarted { step, inputs: steering(state), request, prefix_break })])
+}
+
+fn limit_message(kind: LimitKind) -> String {
+    format!("the limit of {} was reached", kind.name())
+}
+
+fn price_message(model: &ModelInfo) -> String {
+    format!("a cost limit is set but the price of {} is not known; configure its price, or remove the limit", model.selection)
+}
+
+/// Why no further model call is allowed.
+enum Exhausted {
+    Limit(LimitKind),
+    PriceUnknown,
+}
+
+/// Tokens that the next answer may have under all limits. The worst case is reserved: the whole request, and that answer.
+fn allowance(state: &State, turn: &OpenTurn, model: &ModelInfo, schemas: &[ToolSchema]) -> Result<Option<u64>, Exhausted> {
+    let prompt = context::prompt_tokens(state, schemas);
+    let limits = &turn.settings.limits;
+    let mut output_max = model.output_max;
+    for (bounds, used) in [(&limits.turn, &turn.used), (&limits.session, &state.used)] {
+        if bounds.steps.is_some_and(|steps| used.steps >= steps) {
+            return Err(Exhausted::Limit(LimitKind::Steps));
+        }
+        if let Some(left) = tokens_left(bounds, used) {
+            output_max = tighten(output_max, left.checked_sub(prompt), LimitKind::Tokens)?;
+        }
+        if let Some(cost) = bounds.cost_micros {
+            let price = model.price.ok_or(Exhausted::PriceUnknown)?;
+            let input = price.input.max(price.cache_write);
+            let request = crate::ports::model::Price { input, ..price }.of(&Usage { input: prompt, ..Usage::default() });
+            let left = cost.saturating_sub(used.cost_micros).checked_sub(request);
+            let tokens = left.map(|left| u128::from(left) * 1_000_000 / u128::from(price.output.max(1)));
+            output_max = tighten(output_max, tokens.map(|tokens| u64::try_from(tokens).unwrap_or(u64::MAX)), LimitKind::Cost)?;
+        }
+    }
+    Ok(output_max)
+}
+
+fn tokens_left(bounds: &Bounds, used: &Used) -> Option<u64> {
+    bounds.tokens.map(|tokens| tokens.saturating_sub(used.usage.total()))
+}
+
+fn tighten(output_max: Option<u64>, left: Option<u64>, kind: LimitKind) -> Result<Option<u64>, Exhausted> {
+    match left {
+        None | Some(0) => Err(Exhausted::Limit(kind)),
+        Some(left) => Ok(Some(output_max.map_or(left, |max| max.min(left)))),
+    }
+}
+
+fn plan_model(view: &View<'_>, step: &OpenStep) -> Step {
+    let (state, turn, work, facts) = (view.state, view.turn, view.work, view.facts);
+    if let Some(call) = work.model {
+        let silent = call.heard.after(facts.limits.model_idle_ms);
+        return Step::Wait(silent.min(call.since.after(facts.limits.model_total_ms)));
+    }
+    match (&step.failure, step.retry_at) {
+        (Some((kind, message)), None) => failed(turn, *kind, message),
+        (Some(_), Some(at)) if at > facts.now => Step::Wait(at),
+        (Some(_) | None, _) => match facts.model {
+            Err(error) => failed(turn, error.kind, &error.message),
+            Ok(model) => match allowance(state, turn, model, facts.schemas) {
+                Ok(output_max) => Step::CallModel { attempt: step.attempt(turn.crashes), output_max },
+                Err(Exhausted::Limit(kind)) => end_turn(turn, StopReason::Limit(kind), Some(limit_message(kind))),
+                Err(Exhausted::PriceUnknown) => failed(turn, ModelErrorKind::InvalidRequest, &price_message(model)),
+            },
+        },
+    }
+}
+
+/// Whether a model call under way has been silent, or has run, for too long.
+#[must_use]
+pub fn model_timeout(work: &Work, limits: &RuntimeLimits, now: Timestamp) -> Option<String> {
+    let call = work.model?;
+    if now >= call.heard.after(limits.model_idle_ms) {
+        return Some(format!("nothing was heard of it for {} s", limits.model_idle_ms / 1000));
+    }
+    (now >= call.since.after(limits.model_total_ms)).then(|| format!("it did not end within {} s", limits.model_total_ms / 1000))
+}
+
+/// The answer is there and its calls are settled: another step, or the end.
+fn after_calls(view: &View<'_>, step: &OpenStep, stop: &ReplyStop) -> Step {
+    let turn = view.turn;
+    match stop {
+        ReplyStop::MaxTokens => return end_turn(turn, StopReason::MaxTokens, None),
+        ReplyStop::Refusal => return end_turn(turn, StopReason::Refusal, None),
+        ReplyStop::Cut => return end_turn(turn, StopReason::Cancelled, None),
+        ReplyStop::EndTurn | ReplyStop::ToolUse | ReplyStop::StopSequence | ReplyStop::Pause | ReplyStop::Other(_) => {}
+    }
+    if calls::limit_was_hit(step) {
+        return end_turn(turn, StopReason::Limit(LimitKind::ToolCalls), Some(limit_message(LimitKind::ToolCalls)));
+    }
+    let goes_on = !step.calls.is_empty() || *stop == ReplyStop::Pause || !steering(view.state).is_empty();
+    if goes_on { next_step(view) } else { end_turn(turn, StopReason::EndTurn, None) }
+}
+
+/// Names a call in an event.
+#[must_use]
+pub fn call_ref(call: &CallId) -> CallRef {
+    CallRef { call: call.clone() }
+}

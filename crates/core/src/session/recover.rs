@@ -1,0 +1,95 @@
+//! What opening a session does about a turn that a crash left open. Pure.
+
+use crate::event::{AnsweredBy, Event, FailureClass, PermissionAnswered, PermissionKind, StopReason, TurnRecovered};
+use crate::ids::Timestamp;
+use crate::limits::RuntimeLimits;
+use crate::message::{Content, Message};
+use crate::session::calls::{cut, settled};
+use crate::session::plan::turn_ended;
+use crate::session::state::{Call, CallPhase, State};
+
+/// What to do with a turn that is open when its session is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovery {
+    /// Go on with it.
+    Continue,
+    /// End it as `interrupted`.
+    Interrupt,
+}
+
+/// The events that put an open turn in order; none when there is no open turn.
+///
+/// A started call that may not be repeated is settled as `indeterminate`; one that may be is run again when the turn goes on. Questions are
+/// asked again. A turn that crashed its process too often is ended as `failed`. A writer that let go in good order did not crash.
+#[must_use]
+pub fn recover(state: &State, recovery: Recovery, limits: &RuntimeLimits, now: Timestamp) -> Vec<Event> {
+    let Some(turn) = &state.turn else { return Vec::new() };
+    let crashed = !state.released;
+    let attempt = turn.crashes + u32::from(crashed);
+    let mut events = Vec::new();
+    if crashed {
+        events.push(Event::TurnRecovered(TurnRecovered { attempt }));
+    }
+    let crash_loop = crashed && attempt >= limits.crashes_max;
+    let ends = crash_loop || recovery == Recovery::Interrupt;
+    let calls = turn.step.iter().flat_map(|step| &step.calls).filter(|call| !call.is_settled());
+    for call in calls {
+        match (&call.phase, ends) {
+            (CallPhase::Started, true) => events.push(cut(call, now)),
+            (CallPhase::Started, false) if !call.called.effect.may_repeat() => events.push(cut(call, now)),
+            (CallPhase::Started, false) => {}
+            (_, true) => events.extend(never_ran(call, crashed, now)),
+            (_, false) => {}
+        }
+    }
+    if ends {
+        events.extend(unannounced(state, now));
+        let (stop, error) = match crash_loop {
+            true => (StopReason::Failed(FailureClass::CrashLoop), Some(format!("the turn crashed its process {attempt} times"))),
+            false => (StopReason::Interrupted, None),
+        };
+        events.push(turn_ended(turn, stop, error));
+    }
+    events
+}
+
+fn never_ran(call: &Call, crashed: bool, now: Timestamp) -> Vec<Event> {
+    let words = "not run: the process ended before it was begun".to_owned();
+    let mut events = Vec::new();
+    // Recovering from a crash has voided the question already.
+    if let (CallPhase::Asked(asked), false) = (&call.phase, crashed) {
+        events.push(Event::PermissionAnswered(PermissionAnswered {
+            call: asked.call.clone(),
+            choice: PermissionKind::RejectOnce,
+            by: AnsweredBy::Cancel,
+            grants: Vec::new(),
+        }));
+    }
+    events.push(settled(call, crate::event::Outcome::Cancelled, words, now));
+    events
+}
+
+/// Calls of the answer that a crash kept from being announced: announced and settled, so that the history stays valid.
+fn unannounced(state: &State, now: Timestamp) -> Vec<Event> {
+    let Some(step) = state.turn.as_ref().and_then(|turn| turn.step.as_ref()).filter(|step| step.stop.is_some()) else { return Vec::new() };
+    let Some(Message::Assistant { blocks }) = state.messages.last() else { return Vec::new() };
+    let calls = blocks.iter().filter_map(|block| match &block.content {
+        Content::ToolCall { id, name, arguments } => Some((id, name, arguments)),
+        Content::Text { .. } | Content::Thinking { .. } | Content::Opaque { .. } => None,
+    });
+    let mut events = Vec::new();
+    for (id, name, arguments) in calls.skip(step.calls.len()) {
+        let called = crate::event::ToolCalled {
+            call: id.clone(),
+            step: step.no,
+            name: name.clone(),
+            arguments: arguments.clone(),
+            effect: crate::event::Effect::Pure,
+            title: name.clone(),
+        };
+        let call = Call { called: called.clone(), phase: CallPhase::Called, started: None };
+        events.push(Event::ToolCalled(called));
+        events.extend(never_ran(&call, true, now));
+    }
+    events
+}

@@ -1,0 +1,494 @@
+//! What a session is: the fold of its entries. Pure; the only place where an entry changes anything.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::event::{
+    AssistantMessage, Entry, Event, Fingerprint, InputAdmitted, Outcome, PermissionAnswered, PermissionAsked, StepStarted, StopReason,
+    ToolCalled, ToolSettled, TurnEnded, TurnStarted,
+};
+use crate::ids::{CallId, Epoch, NodeId, Seq, SessionId, StepNo, Timestamp, TurnNo};
+use crate::message::{Content, Message, Part, ReplyStop, ToolResult, Usage};
+use crate::ports::model::ModelErrorKind;
+use crate::spec::{Rules, SessionSpec, Settings};
+
+/// A session, folded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    /// The session.
+    pub id: SessionId,
+    /// What it was made as, with the settings as they stand.
+    pub spec: SessionSpec,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When its last entry was decided.
+    pub updated: Timestamp,
+    /// The last entry.
+    pub tip: Seq,
+    /// The writer's epoch.
+    pub epoch: Epoch,
+    /// The writer's process.
+    pub node: NodeId,
+    /// Whether the writer let go in good order.
+    pub released: bool,
+    /// Whether it refuses turns.
+    pub archived: bool,
+    /// Rules that answers to questions have added.
+    pub granted: Rules,
+    /// Inputs that no turn has taken, in order.
+    pub pending: Vec<PendingInput>,
+    /// Which input an idempotency key names.
+    pub keys: HashMap<String, Seq>,
+    /// What the model sees.
+    pub messages: Arc<Vec<Message>>,
+    /// The open turn.
+    pub turn: Option<OpenTurn>,
+    /// Turns that ended.
+    pub turns: TurnNo,
+    /// Why the last turn ended.
+    pub last_stop: Option<StopReason>,
+    /// What all turns used, the open one included.
+    pub used: Used,
+    /// What the last request was made of, and how many messages it had.
+    pub last_request: Option<(Fingerprint, usize)>,
+    /// Size of the last request and its answer as the provider counted it, and how many messages that covers.
+    pub counted: Option<(u64, usize)>,
+    /// Every call id that was ever used.
+    pub call_ids: HashSet<CallId>,
+    /// The beginning of the first input, for lists.
+    pub first_words: String,
+}
+
+/// An admitted input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PendingInput {
+    /// Names it.
+    pub seq: Seq,
+    /// What was admitted.
+    pub admitted: InputAdmitted,
+}
+
+/// What was used up, for limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Used {
+    /// Answered steps.
+    pub steps: u32,
+    /// Tokens.
+    pub usage: Usage,
+    /// Money in millionths of a US dollar.
+    pub cost_micros: u64,
+    /// Whether some of it had no known price.
+    pub cost_unknown: bool,
+    /// Milliseconds of open turns, up to the last ended or recovered stretch.
+    pub wall_ms: u64,
+    /// Started calls.
+    pub tool_calls: u32,
+}
+
+/// A turn without its end.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenTurn {
+    /// Its number.
+    pub no: TurnNo,
+    /// What it uses.
+    pub settings: Settings,
+    /// When it began, or was last recovered.
+    pub since: Timestamp,
+    /// How often a crash cut it.
+    pub crashes: u32,
+    /// What it used.
+    pub used: Used,
+    /// Its last step.
+    pub step: Option<OpenStep>,
+}
+
+/// The last step of an open turn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenStep {
+    /// Its number.
+    pub no: StepNo,
+    /// When it began.
+    pub since: Timestamp,
+    /// Failed attempts.
+    pub failures: u32,
+    /// When the next attempt may start; absent after a failure that is final.
+    pub retry_at: Option<Timestamp>,
+    /// The last failure.
+    pub failure: Option<(ModelErrorKind, String)>,
+    /// Why the model stopped, once it has answered.
+    pub stop: Option<ReplyStop>,
+    /// Whether the answer was cut.
+    pub partial: bool,
+    /// The calls of the answer, in order.
+    pub calls: Vec<Call>,
+}
+
+/// A call of the last step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// What was asked for.
+    pub called: ToolCalled,
+    /// How far it has come.
+    pub phase: CallPhase,
+    /// Whether `tool_started` was written, and when.
+    pub started: Option<Timestamp>,
+}
+
+/// How far a call has come.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CallPhase {
+    /// Nobody has decided whether it may run.
+    Called,
+    /// Somebody is being asked.
+    Asked(PermissionAsked),
+    /// It may run.
+    Allowed,
+    /// It must not run, by this choice.
+    Refused(PermissionAnswered),
+    /// The client is to answer it until then.
+    Requested(Timestamp),
+    /// It runs, or ran when the process died.
+    Started,
+    /// It is over.
+    Settled(ToolResult, Outcome),
+}
+
+impl Call {
+    /// Whether it is over.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        matches!(self.phase, CallPhase::Settled(..))
+    }
+}
+
+impl OpenStep {
+    /// The attempt that is next or under way, from 1. Each crash counts as one, so that no two attempts share a number.
+    #[must_use]
+    pub fn attempt(&self, crashes: u32) -> u32 {
+        self.failures + crashes + 1
+    }
+
+    fn call_mut(&mut self, id: &CallId) -> Option<&mut Call> {
+        self.calls.iter_mut().find(|call| call.called.call == *id)
+    }
+}
+
+/// An entry that cannot follow what came before it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("entry {seq} cannot follow what came before: {why}")]
+pub struct FoldError {
+    /// The entry.
+    pub seq: Seq,
+    /// Why it cannot.
+    pub why: &'static str,
+}
+
+impl State {
+    /// The state after a session's first entry.
+    ///
+    /// # Errors
+    /// When it is not `session_created` with `seq` 1.
+    pub fn created(entry: &Entry) -> Result<Self, FoldError> {
+        let Event::SessionCreated(created) = &entry.event else {
+            return Err(FoldError { seq: entry.seq, why: "a session begins with session_created" });
+        };
+        if entry.seq != 1 {
+            return Err(FoldError { seq: entry.seq, why: "a session begins with entry 1" });
+        }
+        Ok(Self {
+            id: created.id.clone(),
+            spec: created.spec.clone(),
+            created: entry.at,
+            updated: entry.at,
+            tip: 1,
+            epoch: 1,
+            node: created.node.clone(),
+            released: false,
+            archived: false,
+            granted: Rules::default(),
+            pending: Vec::new(),
+            keys: HashMap::new(),
+            messages: Arc::default(),
+            turn: None,
+            turns: 0,
+            last_stop: None,
+            used: Used::default(),
+            last_request: None,
+            counted: None,
+            call_ids: HashSet::new(),
+            first_words: String::new(),
+        })
+    }
+
+    /// Folds the next entry.
+    ///
+    /// # Errors
+    /// When it cannot follow; the state is then not to be used any more.
+    pub fn apply(&mut self, entry: &Entry) -> Result<(), FoldError> {
+        let wrong = |why| FoldError { seq: entry.seq, why };
+        if entry.seq != self.tip + 1 {
+            return Err(wrong("it is not the next number"));
+        }
+        if !entry.scope.is_empty() {
+            return Err(wrong("a session's own journal has no entries of others"));
+        }
+        match &entry.event {
+            Event::SessionCreated(_) | Event::Spilled(_) => return Err(wrong("it belongs at no place in a fold")),
+            Event::SessionConfigured(change) => self.spec.settings.apply(change),
+            Event::SessionArchived => self.archived = true,
+            Event::SessionRestored => self.archived = false,
+            Event::WriterChanged(writer) => {
+                if writer.epoch <= self.epoch {
+                    return Err(wrong("the epoch does not rise"));
+                }
+                self.epoch = writer.epoch;
+                self.node = writer.node.clone();
+                self.released = false;
+            }
+            Event::WriterReleased => self.released = true,
+            Event::InputAdmitted(admitted) => self.admit(entry.seq, admitted),
+            Event::InputWithdrawn(input) => self.pending.retain(|pending| pending.seq != input.input),
+            Event::TurnStarted(started) => self.start_turn(entry, started).map_err(wrong)?,
+            Event::TurnRecovered(recovered) => self.recover_turn(entry.at, recovered.attempt).map_err(wrong)?,
+            Event::TurnEnded(ended) => self.end_turn(entry.at, ended).map_err(wrong)?,
+            Event::StepStarted(started) => self.start_step(entry.at, started).map_err(wrong)?,
+            Event::ModelFailed(failed) => {
+                let step = self.step_mut().map_err(wrong)?;
+                step.failures += 1;
+                step.retry_at = failed.retry_in_ms.map(|ms| entry.at.after(ms));
+                step.failure = Some((failed.class, failed.message.clone()));
+            }
+            Event::AssistantMessage(message) => self.answer(message).map_err(wrong)?,
+            Event::ToolCalled(called) => self.call(called).map_err(wrong)?,
+            Event::PermissionAsked(asked) => self.move_call(&asked.call, CallPhase::Asked(asked.clone())).map_err(wrong)?,
+            Event::PermissionAnswered(answered) => self.permit(answered).map_err(wrong)?,
+            Event::ToolStarted(call) => self.start_call(entry.at, &call.call).map_err(wrong)?,
+            Event::ToolSettled(settled) => self.settle(settled).map_err(wrong)?,
+            Event::InputRequested(asked) => self.move_call(&asked.call, CallPhase::Requested(asked.deadline)).map_err(wrong)?,
+        }
+        self.tip = entry.seq;
+        self.updated = entry.at;
+        Ok(())
+    }
+
+    /// Milliseconds that the open turn has used by `now`.
+    #[must_use]
+    pub fn turn_wall_ms(&self, now: Timestamp) -> u64 {
+        self.turn.as_ref().map_or(0, |turn| turn.used.wall_ms + now.ms_since(turn.since))
+    }
+
+    fn admit(&mut self, seq: Seq, admitted: &InputAdmitted) {
+        if let Some(key) = &admitted.key {
+            self.keys.insert(key.clone(), seq);
+        }
+        if self.first_words.is_empty() {
+            self.first_words = first_words(&admitted.content);
+        }
+        self.pending.push(PendingInput { seq, admitted: admitted.clone() });
+    }
+
+    /// Moves the named inputs from `pending` into the conversation, as one message.
+    fn take_inputs(&mut self, inputs: &[Seq]) -> Result<(), &'static str> {
+        let mut parts = Vec::new();
+        for input in inputs {
+            let at = self.pending.iter().position(|pending| pending.seq == *input).ok_or("it takes an input that is not pending")?;
+            parts.extend(self.pending.remove(at).admitted.content);
+        }
+        if !parts.is_empty() {
+            self.push(Message::User { parts });
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, message: Message) {
+        Arc::make_mut(&mut self.messages).push(message);
+    }
+
+    fn start_turn(&mut self, entry: &Entry, started: &TurnStarted) -> Result<(), &'static str> {
+        if self.turn.is_some() {
+            return Err("a turn is open");
+        }
+        let no = self.turns + 1;
+        if entry.turn != Some(no) {
+            return Err("it is not the next turn");
+        }
+        self.take_inputs(&started.inputs)?;
+        let settings = started.settings.clone();
+        self.turn = Some(OpenTurn { no, settings, since: entry.at, crashes: 0, used: Used::default(), step: None });
+        Ok(())
+    }
+
+    fn recover_turn(&mut self, at: Timestamp, attempt: u32) -> Result<(), &'static str> {
+        let updated = self.updated;
+        let turn = self.turn.as_mut().ok_or("no turn is open")?;
+        let stretch = updated.ms_since(turn.since);
+        turn.used.wall_ms += stretch;
+        turn.since = at;
+        turn.crashes = attempt;
+        self.used.wall_ms += stretch;
+        // A question died with the process that asked it; it is asked again.
+        for call in turn.step.iter_mut().flat_map(|step| &mut step.calls) {
+            if matches!(call.phase, CallPhase::Asked(_)) {
+                call.phase = CallPhase::Called;
+            }
+        }
+        Ok(())
+    }
+
+    fn end_turn(&mut self, at: Timestamp, ended: &TurnEnded) -> Result<(), &'static str> {
+        let turn = self.turn.take().ok_or("no turn is open")?;
+        if turn.step.iter().flat_map(|step| &step.calls).any(|call| !call.is_settled()) {
+            return Err("a call of the turn is not settled");
+        }
+        self.turns = turn.no;
+        self.last_stop = Some(ended.stop);
+        self.used.wall_ms += at.ms_since(turn.since);
+        Ok(())
+    }
+
+    fn step_mut(&mut self) -> Result<&mut OpenStep, &'static str> {
+        self.turn.as_mut().and_then(|turn| turn.step.as_mut()).ok_or("no step is open")
+    }
+
+    fn start_step(&mut self, at: Timestamp, started: &StepStarted) -> Result<(), &'static str> {
+        self.take_inputs(&started.inputs)?;
+        let messages = self.messages.len();
+        let turn = self.turn.as_mut().ok_or("no turn is open")?;
+        let before = turn.step.as_ref().map_or(0, |step| step.no);
+        if started.step != before + 1 {
+            return Err("it is not the next step");
+        }
+        turn.step = Some(OpenStep {
+            no: started.step,
+            since: at,
+            failures: 0,
+            retry_at: None,
+            failure: None,
+            stop: None,
+            partial: false,
+            calls: Vec::new(),
+        });
+        self.last_request = Some((started.request.clone(), messages));
+        Ok(())
+    }
+
+    fn answer(&mut self, message: &AssistantMessage) -> Result<(), &'static str> {
+        let step = self.step_mut()?;
+        if step.stop.is_some() {
+            return Err("the step is answered");
+        }
+        step.stop = Some(message.stop.clone());
+        step.partial = message.partial;
+        let turn = self.turn.as_mut().expect("a step has a turn");
+        for used in [&mut turn.used, &mut self.used] {
+            used.steps += 1;
+            used.usage += message.usage;
+            used.cost_micros = used.cost_micros.saturating_add(message.cost_micros.unwrap_or(0));
+            used.cost_unknown |= message.cost_micros.is_none();
+        }
+        if !message.blocks.is_empty() {
+            self.push(Message::Assistant { blocks: message.blocks.clone() });
+        }
+        let calls = message.blocks.iter().filter_map(|block| match &block.content {
+            Content::ToolCall { id, .. } => Some(id.clone()),
+            Content::Text { .. } | Content::Thinking { .. } | Content::Opaque { .. } => None,
+        });
+        self.call_ids.extend(calls);
+        if message.usage.total() > 0 {
+            self.counted = Some((message.usage.total(), self.messages.len()));
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, called: &ToolCalled) -> Result<(), &'static str> {
+        let step = self.step_mut()?;
+        if step.stop.is_none() {
+            return Err("the step is not answered");
+        }
+        if step.call_mut(&called.call).is_some() {
+            return Err("the call exists");
+        }
+        step.calls.push(Call { called: called.clone(), phase: CallPhase::Called, started: None });
+        Ok(())
+    }
+
+    fn call_mut(&mut self, id: &CallId) -> Result<&mut Call, &'static str> {
+        let call = self.step_mut()?.call_mut(id).ok_or("it names no call of the step")?;
+        if call.is_settled() {
+            return Err("the call is settled");
+        }
+        Ok(call)
+    }
+
+    fn move_call(&mut self, id: &CallId, phase: CallPhase) -> Result<(), &'static str> {
+        self.call_mut(id)?.phase = phase;
+        Ok(())
+    }
+
+    fn permit(&mut self, answered: &PermissionAnswered) -> Result<(), &'static str> {
+        let call = self.call_mut(&answered.call)?;
+        if !matches!(call.phase, CallPhase::Asked(_)) {
+            return Err("nobody asked about the call");
+        }
+        let allows = answered.choice.allows();
+        call.phase = if allows { CallPhase::Allowed } else { CallPhase::Refused(answered.clone()) };
+        let rules = if allows { &mut self.granted.allow } else { &mut self.granted.deny };
+        rules.extend(answered.grants.iter().cloned());
+        Ok(())
+    }
+
+    fn start_call(&mut self, at: Timestamp, id: &CallId) -> Result<(), &'static str> {
+        let call = self.call_mut(id)?;
+        if call.started.is_some() {
+            return Err("the call was started before");
+        }
+        call.started = Some(at);
+        call.phase = CallPhase::Started;
+        self.used.tool_calls += 1;
+        self.turn.as_mut().expect("a call has a turn").used.tool_calls += 1;
+        Ok(())
+    }
+
+    fn settle(&mut self, settled: &ToolSettled) -> Result<(), &'static str> {
+        let call = self.call_mut(&settled.call)?;
+        let result = ToolResult {
+            call: settled.call.clone(),
+            name: call.called.name.clone(),
+            parts: settled.content.clone(),
+            is_error: settled.outcome != Outcome::Completed,
+        };
+        call.phase = CallPhase::Settled(result, settled.outcome);
+        self.finish_step_results();
+        Ok(())
+    }
+
+    /// Puts the results into the conversation, in call order, once every call that the answer made is settled.
+    fn finish_step_results(&mut self) {
+        let Some(Message::Assistant { blocks }) = self.messages.last() else { return };
+        let asked = blocks.iter().filter(|block| matches!(block.content, Content::ToolCall { .. })).count();
+        let Some(step) = self.turn.as_ref().and_then(|turn| turn.step.as_ref()) else { return };
+        let results = step.calls.iter().map_while(|call| match &call.phase {
+            CallPhase::Settled(result, _) => Some(result.clone()),
+            CallPhase::Called
+            | CallPhase::Asked(_)
+            | CallPhase::Allowed
+            | CallPhase::Refused(_)
+            | CallPhase::Requested(_)
+            | CallPhase::Started => None,
+        });
+        let results: Vec<ToolResult> = results.collect();
+        if results.len() == asked {
+            self.push(Message::Tool { results });
+        }
+    }
+}
+
+/// The first line of the first text, cut to 80 characters.
+fn first_words(content: &[Part]) -> String {
+    let text = content.iter().find_map(|part| match part {
+        Part::Text { text } => Some(text.trim()),
+        Part::Image { .. } => None,
+    });
+    let line = text.and_then(|text| text.lines().next()).unwrap_or("");
+    line.chars().take(80).collect()
+}

@@ -1,0 +1,75 @@
+//! What lists and searches know of a session. Pure; derived from the state, never the other way round.
+
+use crate::event::{Entry, Event};
+use crate::message::{Content, Part};
+use crate::ports::journal::{Activity, IndexedText, Summary};
+use crate::session::state::{CallPhase, State};
+
+/// The summary of a session as it stands.
+#[must_use]
+pub fn summary(state: &State) -> Summary {
+    let settings = &state.spec.settings;
+    Summary {
+        id: state.id.clone(),
+        epoch: state.epoch,
+        upto: state.tip,
+        cwd: state.spec.cwd.clone(),
+        title: settings.title.clone().unwrap_or_else(|| state.first_words.clone()),
+        model: settings.model.to_string(),
+        created: state.created,
+        updated: state.updated,
+        activity: activity(state),
+        turns: state.turns,
+        usage: state.used.usage,
+        cost_micros: (!state.used.cost_unknown).then_some(state.used.cost_micros),
+        archived: state.archived,
+        labels: settings.labels.clone(),
+    }
+}
+
+fn activity(state: &State) -> Activity {
+    let Some(turn) = &state.turn else { return Activity::Idle };
+    let mut calls = turn.step.iter().flat_map(|step| &step.calls);
+    let waits = calls.any(|call| matches!(call.phase, CallPhase::Asked(_) | CallPhase::Requested(_)));
+    if waits { Activity::AwaitingInput } else { Activity::Running }
+}
+
+/// Whether a summary is to be stored after this event.
+#[must_use]
+pub fn changes(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::SessionCreated(_)
+            | Event::SessionConfigured(_)
+            | Event::SessionArchived
+            | Event::SessionRestored
+            | Event::TurnStarted(_)
+            | Event::TurnEnded(_)
+    )
+}
+
+/// What searches look at: what users and models wrote.
+#[must_use]
+pub fn indexed_text(entry: &Entry) -> Option<IndexedText> {
+    let texts: Vec<&str> = match &entry.event {
+        Event::InputAdmitted(input) => input.content.iter().filter_map(part_text).collect(),
+        Event::AssistantMessage(message) => message.blocks.iter().filter_map(|block| content_text(&block.content)).collect(),
+        _ => return None,
+    };
+    let text = texts.join("\n");
+    (!text.trim().is_empty()).then_some(IndexedText { seq: entry.seq, text })
+}
+
+fn part_text(part: &Part) -> Option<&str> {
+    match part {
+        Part::Text { text } => Some(text),
+        Part::Image { .. } => None,
+    }
+}
+
+fn content_text(content: &Content) -> Option<&str> {
+    match content {
+        Content::Text { text } => Some(text),
+        Content::Thinking { .. } | Content::ToolCall { .. } | Content::Opaque { .. } => None,
+    }
+}

@@ -1,0 +1,142 @@
+//! The effects of a turn: model calls and tools, each a task that this module owns and ends.
+
+pub(crate) mod model;
+pub mod permission;
+pub mod registry;
+pub(crate) mod tools;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::ids::{CallId, SessionId};
+use crate::limits::RuntimeLimits;
+use crate::ports::clock::{Cancel, Clock};
+use crate::ports::journal::Blobs;
+use crate::ports::model::{Model, ModelRequest};
+use crate::ports::tool::{Progress, Tool, ToolContext, ToolSchema};
+use crate::session::context;
+use crate::session::inbox::{Outbox, Signal};
+use crate::session::state::{Call, State};
+use crate::turn::registry::Toolbox;
+
+/// The effects of one session. Dropping it drops every task.
+#[derive(Debug)]
+pub(crate) struct Effects {
+    session: SessionId,
+    toolbox: Arc<Toolbox>,
+    blobs: Arc<dyn Blobs>,
+    clock: Arc<dyn Clock>,
+    limits: RuntimeLimits,
+    outbox: Outbox,
+    tasks: JoinSet<()>,
+    model: Option<AbortHandle>,
+    calls: HashMap<CallId, (Cancel, AbortHandle)>,
+}
+
+impl Effects {
+    pub(crate) fn new(session: SessionId, toolbox: Arc<Toolbox>, blobs: Arc<dyn Blobs>, clock: Arc<dyn Clock>, around: (RuntimeLimits, Outbox)) -> Self {
+        let (limits, outbox) = around;
+        Self { session, toolbox, blobs, clock, limits, outbox, tasks: JoinSet::new(), model: None, calls: HashMap::new() }
+    }
+
+    pub(crate) fn schemas(&self) -> &Arc<Vec<ToolSchema>> {
+        self.toolbox.registry.schemas()
+    }
+
+    /// Starts a model call for the open step.
+    pub(crate) fn call_model(&mut self, state: &State, model: Arc<dyn Model>, output_max: Option<u64>, run: u64) {
+        self.reap();
+        let request = ModelRequest {
+            system: state.spec.system.clone(),
+            messages: context::render(state),
+            tools: Arc::clone(self.schemas()),
+            images: std::collections::BTreeMap::new(),
+            effort: state.turn.as_ref().and_then(|turn| turn.settings.effort),
+            output_max,
+            cache_key: state.id.to_string(),
+        };
+        let call = model::call(model, request, Arc::clone(&self.blobs), (run, self.outbox.clone()));
+        self.model = Some(self.tasks.spawn(call));
+    }
+
+    /// Drops the model call; it is over, or nobody wants its end.
+    pub(crate) fn end_model(&mut self) {
+        if let Some(model) = self.model.take() {
+            model.abort();
+        }
+    }
+
+    /// Runs a call.
+    pub(crate) fn run(&mut self, call: &Call) {
+        self.reap();
+        let Some((tool, cx)) = self.context(call) else { return };
+        let cancel = cx.cancel.clone();
+        let run = tools::run(tool, call.called.arguments.clone(), cx, (self.limits.inline_bytes, self.outbox.clone()));
+        let task = self.tasks.spawn(run);
+        self.calls.insert(call.called.call.clone(), (cancel, task));
+    }
+
+    /// Finds out what to show about a call.
+    pub(crate) fn describe(&mut self, call: &Call) {
+        let Some((tool, cx)) = self.context(call) else { return };
+        self.tasks.spawn(tools::describe(tool, call.called.arguments.clone(), cx, (self.limits.inline_bytes, self.outbox.clone())));
+    }
+
+    /// Tells a call to stop.
+    pub(crate) fn cancel(&mut self, call: &CallId) {
+        if let Some((cancel, _)) = self.calls.get(call) {
+            cancel.cancel();
+        }
+    }
+
+    /// Drops a call that did not stop.
+    pub(crate) fn abandon(&mut self, call: &CallId) {
+        if let Some((cancel, task)) = self.calls.remove(call) {
+            cancel.cancel();
+            task.abort();
+        }
+    }
+
+    /// Forgets a call that is over.
+    pub(crate) fn ended(&mut self, call: &CallId) {
+        self.calls.remove(call);
+    }
+
+    /// Ends everything.
+    pub(crate) fn end(&mut self) {
+        self.end_model();
+        for (_, (cancel, _)) in self.calls.drain() {
+            cancel.cancel();
+        }
+        self.tasks.abort_all();
+    }
+
+    /// Lets go of tasks that have ended.
+    fn reap(&mut self) {
+        while self.tasks.try_join_next().is_some() {}
+    }
+
+    fn context(&self, call: &Call) -> Option<(Arc<dyn Tool>, ToolContext)> {
+        let tool = Arc::clone(self.toolbox.registry.get(&call.called.name)?);
+        let (id, outbox, said) = (call.called.call.clone(), self.outbox.clone(), AtomicU64::new(0));
+        let progress = Progress::new(move |text| {
+            let offset = said.fetch_add(text.len() as u64, Ordering::Relaxed);
+            outbox.offer(Signal::ToolOutput { call: id.clone(), offset, text: text.to_owned() });
+        });
+        let cx = ToolContext {
+            session: self.session.clone(),
+            call: call.called.call.clone(),
+            place: self.toolbox.place.clone(),
+            files: Arc::clone(&self.toolbox.files),
+            shell: Arc::clone(&self.toolbox.shell),
+            blobs: Arc::clone(&self.blobs),
+            clock: Arc::clone(&self.clock),
+            cancel: Cancel::new(),
+            progress,
+        };
+        Some((tool, cx))
+    }
+}

@@ -1,0 +1,182 @@
+//! Model calls: starting one, and what its end means for the session.
+
+use std::collections::{BTreeMap, HashSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::{FutureExt, StreamExt};
+
+use crate::event::{AssistantMessage, Event, ModelFailed};
+use crate::ids::{CallId, Timestamp};
+use crate::limits::RuntimeLimits;
+use crate::message::{Block, Content, ReplyStop, Usage};
+use crate::ports::journal::{Blobs, JournalError};
+use crate::ports::model::{Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, Price, Reply};
+use crate::session::context;
+use crate::session::inbox::{Outbox, Signal};
+use crate::session::state::{OpenStep, OpenTurn, State};
+
+/// The most bytes of all images of a request together.
+const IMAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Runs a model call to its end. Everything it gives goes to the session; the last signal is a reply or an error, a panic included.
+pub(crate) async fn call(model: Arc<dyn Model>, mut request: ModelRequest, blobs: Arc<dyn Blobs>, (run, outbox): (u64, Outbox)) {
+    let failed = |kind, message| ModelError { kind, message, retry_after_ms: None };
+    let name = model.info().selection.to_string();
+    request.images = match load_images(&request, blobs.as_ref()).await {
+        Ok(images) => images,
+        Err(error) => {
+            let error = failed(ModelErrorKind::InvalidRequest, format!("an image of the conversation cannot be read: {error}"));
+            return outbox.send(Signal::Model { run, event: Err(error) }).await;
+        }
+    };
+    let forward = async {
+        let mut stream = model.call(request);
+        while let Some(event) = stream.next().await {
+            let last = !matches!(event, Ok(ModelEvent::Alive | ModelEvent::Delta { .. }));
+            outbox.send(Signal::Model { run, event }).await;
+            if last {
+                return;
+            }
+        }
+        let error = failed(ModelErrorKind::Truncated, format!("the answer of {name} ended without its last event"));
+        outbox.send(Signal::Model { run, event: Err(error) }).await;
+    };
+    if AssertUnwindSafe(forward).catch_unwind().await.is_err() {
+        let error = failed(ModelErrorKind::InvalidRequest, format!("the adapter of {name} crashed; this is a defect of Oarlock"));
+        outbox.send(Signal::Model { run, event: Err(error) }).await;
+    }
+}
+
+async fn load_images(request: &ModelRequest, blobs: &dyn Blobs) -> Result<BTreeMap<crate::ids::BlobId, bytes::Bytes>, JournalError> {
+    let wanted: HashSet<_> = context::images(&request.messages).cloned().collect();
+    let (mut images, mut left) = (BTreeMap::new(), IMAGE_BYTES_MAX);
+    for blob in wanted {
+        let (bytes, size) = blobs.read(&blob, 0, left).await?;
+        if (bytes.len() as u64) < size {
+            let why = format!("the images of the conversation are larger than {IMAGE_BYTES_MAX} bytes together");
+            return Err(JournalError::Unavailable { why });
+        }
+        left -= bytes.len();
+        images.insert(blob, bytes);
+    }
+    Ok(images)
+}
+
+/// The entry for an answer. Calls get ids that are unique in the session; where that changes one, its native form goes.
+pub(crate) fn answered(state: &State, reply: Reply, price: Option<Price>, attempt: u32) -> Option<Event> {
+    let turn = state.turn.as_ref()?;
+    let step = turn.step.as_ref()?;
+    let cost_micros = price.map(|price| price.of(&reply.usage));
+    let mut blocks = reply.blocks;
+    let mut seen = HashSet::new();
+    for (index, block) in blocks.iter_mut().enumerate() {
+        let Content::ToolCall { id, .. } = &mut block.content else { continue };
+        if id.as_str().is_empty() || state.call_ids.contains(id) || seen.contains(id) {
+            *id = CallId(format!("call_{}_{}_{index}", turn.no, step.no).into());
+            block.native = None;
+        }
+        seen.insert(id.clone());
+    }
+    Some(Event::AssistantMessage(AssistantMessage {
+        step: step.no,
+        attempt,
+        model: reply.model,
+        blocks,
+        stop: reply.stop,
+        usage: reply.usage,
+        cost_micros,
+        partial: false,
+    }))
+}
+
+/// The entry for an answer that was cut by us: the texts that had arrived, if any had.
+pub(crate) fn cut(step: &OpenStep, texts: Vec<String>, attempt: u32, model: &str) -> Option<Event> {
+    if texts.is_empty() {
+        return None;
+    }
+    let block = |text| Block { content: Content::Text { text }, native: None };
+    Some(Event::AssistantMessage(AssistantMessage {
+        step: step.no,
+        attempt,
+        model: model.to_owned(),
+        blocks: texts.into_iter().map(block).collect(),
+        stop: ReplyStop::Cut,
+        usage: Usage::default(),
+        cost_micros: None,
+        partial: true,
+    }))
+}
+
+/// The entry for a failed attempt, with the decision whether there will be another.
+pub(crate) fn failed(turn: &OpenTurn, limits: &RuntimeLimits, error: ModelError, (now, chance): (Timestamp, u64)) -> Option<Event> {
+    let step = turn.step.as_ref()?;
+    Some(Event::ModelFailed(ModelFailed {
+        step: step.no,
+        attempt: step.attempt(turn.crashes),
+        class: error.kind,
+        retry_in_ms: retry_in_ms(step, limits, &error, (now, chance)),
+        message: error.message,
+    }))
+}
+
+/// What the provider asks for, else a doubling wait; with up to a quarter of it on top, so that many sessions do not return at once.
+fn retry_in_ms(step: &OpenStep, limits: &RuntimeLimits, error: &ModelError, (now, chance): (Timestamp, u64)) -> Option<u64> {
+    if !error.kind.may_retry() || step.failures + 1 >= limits.model_attempts {
+        return None;
+    }
+    let doubled = limits.retry_first_ms.saturating_mul(1 << step.failures.min(16));
+    let base = error.retry_after_ms.unwrap_or(doubled.min(limits.retry_wait_max_ms));
+    if base > limits.retry_wait_max_ms {
+        return None;
+    }
+    let wait = base + chance % (base / 4 + 1);
+    (now.after(wait).ms_since(step.since) <= limits.retry_total_ms).then_some(wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(failures: u32) -> OpenStep {
+        OpenStep {
+            no: 1,
+            since: Timestamp::from_unix_ms(0),
+            failures,
+            retry_at: None,
+            failure: None,
+            stop: None,
+            partial: false,
+            calls: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn waits_double_follow_the_provider_and_end() {
+        use ModelErrorKind::{Auth, Overloaded, QuotaExhausted, RateLimited};
+        let table = [
+            (0, Overloaded, None, 0, Some(500)),
+            (2, Overloaded, None, 0, Some(2_000)),
+            (4, Overloaded, None, 0, None),
+            (0, Auth, None, 0, None),
+            (0, QuotaExhausted, Some(1), 0, None),
+            (0, RateLimited, Some(7_000), 0, Some(7_000)),
+            (0, RateLimited, Some(130_000), 0, None),
+            (1, RateLimited, Some(100_000), 550_000, None),
+        ];
+        for (failures, kind, retry_after_ms, now, wanted) in table {
+            let error = ModelError { kind, message: String::new(), retry_after_ms };
+            let wait = retry_in_ms(&step(failures), &RuntimeLimits::DEFAULT, &error, (Timestamp::from_unix_ms(now), 0));
+            assert_eq!(wait, wanted, "{kind:?} after {failures} failures");
+        }
+    }
+
+    #[test]
+    fn chance_adds_at_most_a_quarter() {
+        let error = ModelError { kind: ModelErrorKind::Overloaded, message: String::new(), retry_after_ms: None };
+        for chance in [0, 1, 125, 126, u64::MAX] {
+            let wait = retry_in_ms(&step(0), &RuntimeLimits::DEFAULT, &error, (Timestamp::from_unix_ms(0), chance));
+            assert!(wait.is_some_and(|wait| (500..=625).contains(&wait)), "{wait:?}");
+        }
+    }
+}

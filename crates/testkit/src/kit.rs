@@ -1,0 +1,188 @@
+//! A whole runtime for a test: scripted model, test tools, virtual time, and any store.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use oarlock_core::command::{Admit, Command, Reply};
+use oarlock_core::event::{AgentEvent, Delivery, Entry, Event, InputSource};
+use oarlock_core::ids::{NodeId, Seq};
+use oarlock_core::limits::RuntimeLimits;
+use oarlock_core::memory::MemoryStore;
+use oarlock_core::message::Part;
+use oarlock_core::ports::journal::{Blobs, Catalog, Journal};
+use oarlock_core::session::trace::TraceSink;
+use oarlock_core::spec::{Answers, Limits, Mode, Rules, SessionSpec, Settings};
+use oarlock_core::{DefaultAgentCore, DefaultSession, LocalBus, Origin, Ports, SessionError};
+
+use crate::clock::{CountedIds, VirtualClock};
+use crate::model::{OneModel, Say, ScriptedModel, selection};
+use crate::tool::{SameTools, TestTool};
+
+/// A runtime with its parts within reach.
+#[derive(Debug)]
+pub struct Kit {
+    /// The runtime.
+    pub core: DefaultAgentCore,
+    /// Its model.
+    pub model: Arc<ScriptedModel>,
+}
+
+/// What a [`Kit`] is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// What the model says.
+    pub script: Vec<Vec<Say>>,
+    /// The tools.
+    pub tools: Vec<Arc<TestTool>>,
+    /// The journal; the catalogue and blobs are always `store`.
+    pub journal: Arc<dyn Journal>,
+    /// Everything else that is kept.
+    pub store: MemoryStore,
+    /// Prefix of ids; two runtimes on one store need different ones.
+    pub name: &'static str,
+    /// Takes a recording.
+    pub trace: Option<Arc<dyn TraceSink>>,
+}
+
+impl Parts {
+    /// A fresh store in memory.
+    #[must_use]
+    pub fn new(script: Vec<Vec<Say>>, tools: Vec<Arc<TestTool>>) -> Self {
+        let store = MemoryStore::default();
+        Self { script, tools, journal: Arc::new(store.clone()), store, name: "a", trace: None }
+    }
+}
+
+impl Kit {
+    /// A runtime on a fresh store in memory.
+    #[must_use]
+    pub fn new(script: Vec<Vec<Say>>, tools: Vec<Arc<TestTool>>) -> Self {
+        Self::of(Parts::new(script, tools))
+    }
+
+    /// A runtime of these parts.
+    #[must_use]
+    pub fn of(parts: Parts) -> Self {
+        let model = ScriptedModel::new(parts.script);
+        let ports = Ports {
+            journal: parts.journal,
+            catalog: Arc::new(parts.store.clone()) as Arc<dyn Catalog>,
+            blobs: Arc::new(parts.store) as Arc<dyn Blobs>,
+            bus: Arc::new(LocalBus::default()),
+            models: Arc::new(OneModel(Arc::clone(&model))),
+            tools: Arc::new(SameTools(parts.tools)),
+            clock: Arc::new(VirtualClock::new()),
+            ids: Arc::new(CountedIds::new(parts.name)),
+            trace: parts.trace,
+        };
+        let node = NodeId::parse(format!("node-{}", parts.name)).expect("it is a valid id");
+        Self { core: DefaultAgentCore::new(ports, RuntimeLimits::DEFAULT, node), model }
+    }
+
+    /// A new session in mode `open` where nobody answers.
+    ///
+    /// # Panics
+    /// When it cannot be opened.
+    pub async fn open(&self) -> DefaultSession {
+        self.open_with(settings()).await
+    }
+
+    /// A new session with these settings.
+    ///
+    /// # Panics
+    /// When it cannot be opened.
+    pub async fn open_with(&self, settings: Settings) -> DefaultSession {
+        self.core.open(Origin::New(Box::new(spec(settings)))).await.expect("the session opens")
+    }
+}
+
+/// Settings in mode `open` where nobody answers.
+#[must_use]
+pub fn settings() -> Settings {
+    Settings {
+        model: selection(),
+        mode: Mode::Open,
+        rules: Rules::default(),
+        effort: None,
+        limits: Limits::default(),
+        answers: Answers::Nobody,
+        title: None,
+        labels: std::collections::BTreeMap::new(),
+    }
+}
+
+/// A session in `/work`, made by a test.
+#[must_use]
+pub fn spec(settings: Settings) -> SessionSpec {
+    SessionSpec {
+        cwd: PathBuf::from("/"),
+        roots: Vec::new(),
+        surface: "test".to_owned(),
+        system: "be brief".to_owned(),
+        settings,
+        parent: None,
+    }
+}
+
+/// An input in plain words.
+#[must_use]
+pub fn admit(text: &str, delivery: Delivery) -> Command {
+    Command::Admit(Admit { key: None, source: InputSource::User, delivery, content: vec![Part::text(text)] })
+}
+
+/// Admits an input and returns its `seq`.
+///
+/// # Errors
+/// As the session says.
+pub async fn send(session: &DefaultSession, text: &str, delivery: Delivery) -> Result<Seq, SessionError> {
+    match session.tell(admit(text, delivery)).await? {
+        Reply::Admitted(seq) => Ok(seq),
+        other => panic!("an input is answered by its seq, not {other:?}"),
+    }
+}
+
+/// Every entry of a session.
+///
+/// # Panics
+/// When the journal cannot be read.
+pub async fn journal(core: &DefaultAgentCore, session: &DefaultSession) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    loop {
+        let after = entries.last().map_or(0, |entry| entry.seq);
+        let more = core.entries(session.id(), after).await.expect("the journal can be read");
+        if more.is_empty() {
+            return entries;
+        }
+        entries.extend(more);
+    }
+}
+
+/// The types of entries, in order, as their tags.
+#[must_use]
+pub fn tags(entries: &[Entry]) -> Vec<String> {
+    entries.iter().map(|entry| tag(&entry.event)).collect()
+}
+
+/// The tag of an event.
+///
+/// # Panics
+/// Never: every event has one.
+#[must_use]
+pub fn tag(event: &Event) -> String {
+    let json = serde_json::to_value(event).expect("events are JSON");
+    json["type"].as_str().expect("events have a type").to_owned()
+}
+
+/// Follows the session until an entry fits, and returns it.
+///
+/// # Panics
+/// When the session ends before.
+pub async fn wait_for(session: &DefaultSession, after: Seq, fits: impl Fn(&Event) -> bool) -> Arc<Entry> {
+    let mut events = session.events(after);
+    loop {
+        match session.next_event(&mut events).await.expect("the session lives") {
+            AgentEvent::Entry(entry) if fits(&entry.event) => return entry,
+            AgentEvent::Entry(_) | AgentEvent::Delta(_) | AgentEvent::CaughtUp { .. } => {}
+        }
+    }
+}

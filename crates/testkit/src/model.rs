@@ -1,0 +1,136 @@
+//! A model that says what a test tells it to, and remembers what it was asked.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream, StreamExt};
+use oarlock_core::event::DeltaItem;
+use oarlock_core::ids::CallId;
+use oarlock_core::message::{Block, Content, ReplyStop, Usage};
+use oarlock_core::ports::model::{
+    Model, ModelError, ModelErrorKind, ModelEvent, ModelInfo, ModelRequest, Models, Price, Reply,
+};
+use oarlock_core::spec::ModelSelection;
+
+/// One thing that a scripted call does.
+#[derive(Debug, Clone)]
+pub enum Say {
+    /// Sends a text delta of the first block.
+    Delta(&'static str),
+    /// Lets time pass.
+    Wait(u64),
+    /// Proves that it lives.
+    Alive,
+    /// Answers, and ends.
+    Reply(Reply),
+    /// Fails, and ends.
+    Fail(ModelErrorKind, Option<u64>),
+    /// Says nothing for ever.
+    Silence,
+    /// Panics.
+    Panic,
+}
+
+/// A model that plays one list of [`Say`] for each call. When it has none left it answers `done`.
+#[derive(Debug)]
+pub struct ScriptedModel {
+    info: ModelInfo,
+    script: Mutex<VecDeque<Vec<Say>>>,
+    requests: Mutex<Vec<ModelRequest>>,
+}
+
+impl ScriptedModel {
+    /// A model with this script.
+    #[must_use]
+    pub fn new(script: impl IntoIterator<Item = Vec<Say>>) -> Arc<Self> {
+        let info = ModelInfo {
+            selection: selection(),
+            family: "scripted".to_owned(),
+            context_window: Some(100_000),
+            output_max: Some(4_000),
+            price: Some(Price { input: 1_000_000, output: 2_000_000, cache_read: 0, cache_write: 0 }),
+        };
+        Arc::new(Self { info, script: Mutex::new(script.into_iter().collect()), requests: Mutex::default() })
+    }
+
+    /// What it was asked, in order.
+    #[must_use]
+    pub fn requests(&self) -> Vec<ModelRequest> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The only model there is.
+#[derive(Debug)]
+pub struct OneModel(pub Arc<ScriptedModel>);
+
+impl Models for OneModel {
+    fn resolve(&self, wanted: &ModelSelection) -> Result<Arc<dyn Model>, ModelError> {
+        if *wanted == selection() {
+            return Ok(Arc::clone(&self.0) as Arc<dyn Model>);
+        }
+        let message = format!("there is no model {wanted}");
+        Err(ModelError { kind: ModelErrorKind::ModelNotFound, message, retry_after_ms: None })
+    }
+}
+
+/// The scripted model's name.
+#[must_use]
+pub fn selection() -> ModelSelection {
+    ModelSelection { provider: "test".to_owned(), model: "scripted".to_owned() }
+}
+
+impl Model for ScriptedModel {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn call(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        let said = self.script.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let said = said.unwrap_or_else(|| vec![Say::Reply(text("done"))]);
+        stream::iter(said).filter_map(say).boxed()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a scripted model lets time pass on tokio's clock, which tests pause")]
+async fn say(say: Say) -> Option<Result<ModelEvent, ModelError>> {
+    match say {
+        Say::Delta(text) => Some(Ok(ModelEvent::Delta { item: DeltaItem::Text { block: 0 }, text: text.to_owned() })),
+        Say::Wait(ms) => {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            None
+        }
+        Say::Alive => Some(Ok(ModelEvent::Alive)),
+        Say::Reply(reply) => Some(Ok(ModelEvent::Reply(reply))),
+        Say::Fail(kind, retry_after_ms) => {
+            Some(Err(ModelError { kind, message: format!("scripted {kind:?}"), retry_after_ms }))
+        }
+        Say::Silence => std::future::pending().await,
+        Say::Panic => panic!("scripted panic"),
+    }
+}
+
+fn reply(blocks: Vec<Content>, stop: ReplyStop) -> Reply {
+    let blocks = blocks.into_iter().map(|content| Block { content, native: None }).collect();
+    let usage = Usage { input: 10, output: 5, ..Usage::default() };
+    Reply { model: "scripted".to_owned(), blocks, stop, usage }
+}
+
+/// An answer of one text.
+#[must_use]
+pub fn text(text: &str) -> Reply {
+    reply(vec![Content::Text { text: text.to_owned() }], ReplyStop::EndTurn)
+}
+
+/// An answer that asks for calls: (id, tool, arguments).
+#[must_use]
+pub fn calls(calls: &[(&str, &str, &str)]) -> Reply {
+    let call = |(id, name, arguments): &(&str, &str, &str)| Content::ToolCall {
+        id: CallId((*id).into()),
+        name: (*name).to_owned(),
+        arguments: (*arguments).to_owned(),
+    };
+    reply(calls.iter().map(call).collect(), ReplyStop::ToolUse)
+}

@@ -1,0 +1,156 @@
+//! Tools that do what a test tells them to, and count how often.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use oarlock_core::event::Effect;
+use oarlock_core::ports::files::{DirEntry, Expect, FileError, FileStat, Files};
+use oarlock_core::ports::shell::{Process, Shell, ShellCommand, ShellError};
+use oarlock_core::ports::tool::{
+    Assessment, Place, Runs, SessionToolFactory, SessionTools, Subject, Tool, ToolContext, ToolError, ToolOutput,
+    ToolSchema,
+};
+use serde_json::{Value, json};
+
+/// What a call does.
+#[derive(Debug, Clone)]
+pub enum Act {
+    /// Gives this text.
+    Give(String),
+    /// Shows the text, lets so many milliseconds pass, then gives it; stops at once when cancelled.
+    After(u64, &'static str),
+    /// Never ends, cancelled or not.
+    Hang,
+    /// Fails with this text.
+    Fail(&'static str),
+    /// Panics.
+    Panic,
+}
+
+/// A tool of a test. Its arguments are `{"what": text}`, which rules are matched against.
+#[derive(Debug)]
+pub struct TestTool {
+    schema: ToolSchema,
+    effect: Effect,
+    act: Act,
+    runs: AtomicU32,
+}
+
+impl TestTool {
+    /// A tool of that name.
+    #[must_use]
+    pub fn new(name: &str, effect: Effect, act: Act) -> Arc<Self> {
+        let schema = ToolSchema {
+            name: name.to_owned(),
+            description: format!("test tool {name}"),
+            input: json!({"type": "object", "properties": {"what": {"type": "string"}}}),
+            runs: Runs::Here,
+        };
+        Arc::new(Self { schema, effect, act, runs: AtomicU32::new(0) })
+    }
+
+    /// A tool whose calls the client answers.
+    #[must_use]
+    pub fn client(name: &str) -> Arc<Self> {
+        let tool = Self::new(name, Effect::Pure, Act::Hang);
+        let schema = ToolSchema { runs: Runs::Client, ..tool.schema.clone() };
+        Arc::new(Self { schema, effect: Effect::Pure, act: Act::Hang, runs: AtomicU32::new(0) })
+    }
+
+    /// How often it was run.
+    #[must_use]
+    pub fn runs(&self) -> u32 {
+        self.runs.load(Ordering::SeqCst)
+    }
+}
+
+impl Tool for TestTool {
+    fn schema(&self) -> &ToolSchema {
+        &self.schema
+    }
+
+    fn assess(&self, arguments: &Value, _: &Place) -> Result<Assessment, String> {
+        let what = match &arguments["what"] {
+            Value::Null => "nothing",
+            Value::String(what) => what,
+            _ => return Err("`what` must be a string".to_owned()),
+        };
+        let subject = Subject { parts: vec![what.to_owned()], complete: true };
+        Ok(Assessment { effect: self.effect, title: format!("{} {what}", self.schema.name), subject, timeout_ms: 60_000 })
+    }
+
+    fn describe<'a>(&'a self, arguments: &'a Value, _: &'a ToolContext) -> BoxFuture<'a, String> {
+        async move { format!("would {}", arguments["what"]) }.boxed()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test tool lets time pass on tokio's clock, which tests pause")]
+    fn execute(self: Arc<Self>, _: Value, cx: ToolContext) -> BoxFuture<'static, Result<ToolOutput, ToolError>> {
+        self.runs.fetch_add(1, Ordering::SeqCst);
+        let act = self.act.clone();
+        async move {
+            match act {
+                Act::Give(text) => Ok(ToolOutput::text(text)),
+                Act::After(ms, text) => {
+                    cx.progress.show(text);
+                    tokio::select! {
+                        () = tokio::time::sleep(Duration::from_millis(ms)) => Ok(ToolOutput::text(text)),
+                        () = cx.cancel.cancelled() => Err(ToolError::Cancelled),
+                    }
+                }
+                Act::Hang => std::future::pending().await,
+                Act::Fail(text) => Err(ToolError::failed(text)),
+                Act::Panic => panic!("scripted panic"),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// Gives every session the same tools, no files and no commands.
+#[derive(Debug)]
+pub struct SameTools(pub Vec<Arc<TestTool>>);
+
+impl SessionToolFactory for SameTools {
+    fn build(&self, _: &Place) -> Result<SessionTools, String> {
+        let tools = self.0.iter().map(|tool| Arc::clone(tool) as Arc<dyn Tool>).collect();
+        Ok(SessionTools { tools, files: Arc::new(Nowhere), shell: Arc::new(Nowhere) })
+    }
+}
+
+/// A machine without files and commands.
+#[derive(Debug)]
+struct Nowhere;
+
+impl Nowhere {
+    fn nothing(path: &std::path::Path) -> FileError {
+        FileError::NotFound { path: path.to_owned() }
+    }
+}
+
+impl Files for Nowhere {
+    fn stat<'a>(&'a self, path: &'a std::path::Path) -> BoxFuture<'a, Result<FileStat, FileError>> {
+        async { Err(Self::nothing(path)) }.boxed()
+    }
+
+    fn read<'a>(&'a self, path: &'a std::path::Path, _: u64, _: usize) -> BoxFuture<'a, Result<bytes::Bytes, FileError>> {
+        async { Err(Self::nothing(path)) }.boxed()
+    }
+
+    fn write<'a>(&'a self, path: &'a std::path::Path, _: Vec<u8>, _: Expect) -> BoxFuture<'a, Result<FileStat, FileError>> {
+        async { Err(Self::nothing(path)) }.boxed()
+    }
+
+    fn list<'a>(&'a self, path: &'a std::path::Path, _: usize) -> BoxFuture<'a, Result<Vec<DirEntry>, FileError>> {
+        async { Err(Self::nothing(path)) }.boxed()
+    }
+}
+
+impl Shell for Nowhere {
+    fn spawn(&self, command: ShellCommand) -> BoxFuture<'_, Result<Box<dyn Process>, ShellError>> {
+        let source = std::io::Error::other("there are no commands here");
+        async { Err(ShellError::Spawn { cwd: command.cwd, source }) }.boxed()
+    }
+}
