@@ -6,6 +6,7 @@
 pub mod command;
 pub mod event;
 pub mod ids;
+pub mod memory;
 pub mod message;
 pub mod ports;
 pub mod spec;
