@@ -1,1 +1,4 @@
-//! Placeholder root; its owner fills it.
+//! Development only: what the tests of several crates share, once.
+
+pub mod conformance;
+pub mod faulty;

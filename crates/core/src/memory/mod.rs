@@ -151,7 +151,7 @@ impl Journal for MemoryStore {
         observed: &'a Fence,
         claim: &'a Frame,
     ) -> BoxFuture<'a, Result<Fence, JournalError>> {
-        Box::pin(ready(self.data().claim(observed, claim)))
+        Box::pin(async move { self.data().claim(observed, claim) })
     }
 
     fn append<'a>(
@@ -159,7 +159,7 @@ impl Journal for MemoryStore {
         fence: &'a Fence,
         frame: &'a Frame,
     ) -> BoxFuture<'a, Result<Fence, JournalError>> {
-        Box::pin(ready(self.data().append(fence, frame)))
+        Box::pin(async move { self.data().append(fence, frame) })
     }
 
     fn resolve<'a>(
@@ -167,7 +167,7 @@ impl Journal for MemoryStore {
         fence: &'a Fence,
         frame: &'a Frame,
     ) -> BoxFuture<'a, Result<Resolved, JournalError>> {
-        Box::pin(ready(Ok(self.data().resolve(fence, frame))))
+        Box::pin(async move { Ok(self.data().resolve(fence, frame)) })
     }
 
     fn read<'a>(
@@ -176,11 +176,11 @@ impl Journal for MemoryStore {
         after: Seq,
         max_bytes: usize,
     ) -> BoxFuture<'a, Result<Vec<Frame>, JournalError>> {
-        Box::pin(ready(self.data().read(session, after, max_bytes)))
+        Box::pin(async move { self.data().read(session, after, max_bytes) })
     }
 
     fn tail<'a>(&'a self, session: &'a SessionId) -> BoxFuture<'a, Result<Fence, JournalError>> {
-        Box::pin(ready(self.data().tail(session)))
+        Box::pin(async move { self.data().tail(session) })
     }
 
     fn release<'a>(
@@ -188,7 +188,7 @@ impl Journal for MemoryStore {
         fence: &'a Fence,
         release: &'a Frame,
     ) -> BoxFuture<'a, Result<(), JournalError>> {
-        Box::pin(ready(self.data().release(fence, release)))
+        Box::pin(async move { self.data().release(fence, release) })
     }
 }
 
@@ -198,11 +198,11 @@ impl Catalog for MemoryStore {
         summary: &'a Summary,
         texts: &'a [IndexedText],
     ) -> BoxFuture<'a, Result<(), JournalError>> {
-        Box::pin(ready(self.data().put_summary(summary, texts)))
+        Box::pin(async move { self.data().put_summary(summary, texts) })
     }
 
     fn list<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<Vec<Listed>, JournalError>> {
-        Box::pin(ready(Ok(self.data().list(filter))))
+        Box::pin(async move { Ok(self.data().list(filter)) })
     }
 
     fn search<'a>(
@@ -210,11 +210,11 @@ impl Catalog for MemoryStore {
         query: &'a str,
         limit: u32,
     ) -> BoxFuture<'a, Result<Vec<Hit>, JournalError>> {
-        Box::pin(ready(Ok(self.data().search(query, limit))))
+        Box::pin(async move { Ok(self.data().search(query, limit)) })
     }
 
     fn usage<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<UsageRow, JournalError>> {
-        Box::pin(ready(Ok(self.data().usage(filter))))
+        Box::pin(async move { Ok(self.data().usage(filter)) })
     }
 
     fn purge<'a>(
@@ -222,13 +222,13 @@ impl Catalog for MemoryStore {
         session: &'a SessionId,
         node: &'a NodeId,
     ) -> BoxFuture<'a, Result<(), JournalError>> {
-        Box::pin(ready(self.data().purge(session, node)))
+        Box::pin(async move { self.data().purge(session, node) })
     }
 }
 
 impl Blobs for MemoryStore {
     fn put(&self, bytes: Bytes) -> BoxFuture<'_, Result<BlobId, JournalError>> {
-        Box::pin(ready(self.data().put_blob(bytes)))
+        Box::pin(async move { self.data().put_blob(bytes) })
     }
 
     fn writer(&self) -> BoxFuture<'_, Result<Box<dyn BlobWriter>, JournalError>> {
@@ -242,6 +242,6 @@ impl Blobs for MemoryStore {
         offset: u64,
         max_bytes: usize,
     ) -> BoxFuture<'a, Result<(Bytes, u64), JournalError>> {
-        Box::pin(ready(self.data().read_blob(blob, offset, max_bytes)))
+        Box::pin(async move { self.data().read_blob(blob, offset, max_bytes) })
     }
 }

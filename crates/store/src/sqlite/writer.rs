@@ -182,7 +182,9 @@ where
             }
         };
         if self.reply.send(answer).is_err() {
-            tracing::trace!("nobody waits for the answer of a write any more; what is committed stays");
+            tracing::trace!(
+                "nobody waits for the answer of a write any more; what is committed stays"
+            );
         }
     }
 }
