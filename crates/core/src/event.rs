@@ -33,7 +33,8 @@ pub struct Entry {
 impl Entry {
     /// Appends the entry as one line of JSON.
     pub fn encode_into(&self, body: &mut Vec<u8>) {
-        serde_json::to_writer(&mut *body, self).expect("entries have string keys and no failing serialisers");
+        serde_json::to_writer(&mut *body, self)
+            .expect("entries have string keys and no failing serialisers");
         body.push(b'\n');
     }
 }

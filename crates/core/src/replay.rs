@@ -10,11 +10,15 @@ use crate::ids::{FrameId, Hash, Seq, SessionId, Timestamp};
 use crate::memory::MemoryStore;
 use crate::ports::clock::Clock;
 use crate::ports::journal::{Fence, Frame, Journal, JournalError};
-use crate::ports::model::{Model, ModelError, ModelErrorKind, ModelEvent, ModelInfo, ModelRequest, Models};
+use crate::ports::model::{
+    Model, ModelError, ModelErrorKind, ModelEvent, ModelInfo, ModelRequest, Models,
+};
 use crate::session::feed::LocalBus;
 use crate::session::log::{Log, Store};
 use crate::session::state::State;
-use crate::session::trace::{AssessmentSource, Assessments, Line, Opened, ReplayedIds, Trace, TraceLine};
+use crate::session::trace::{
+    AssessmentSource, Assessments, Line, Opened, ReplayedIds, Trace, TraceLine,
+};
 use crate::session::{SessionTask, Source, Surroundings};
 use crate::spec::ModelSelection;
 
@@ -75,11 +79,15 @@ pub async fn replay(lines: Vec<TraceLine>) -> Result<ReplayReport, ReplayError> 
     let mut recording = Recording::default();
     for TraceLine(line) in lines {
         match line {
-            Line::Opened(_) if opened.is_some() => return Err(ReplayError::Unusable("it holds more than one session".to_owned())),
+            Line::Opened(_) if opened.is_some() => {
+                return Err(ReplayError::Unusable("it holds more than one session".to_owned()));
+            }
             Line::Opened(first) => opened = Some(*first),
             Line::Took { at, signal } => recording.signals.push_back((at, signal)),
             Line::Resolved { selection, found } => drop(recording.models.insert(selection, found)),
-            Line::Assessed { name, arguments, found } => drop(recording.assessed.insert((name, arguments), found)),
+            Line::Assessed { name, arguments, found } => {
+                drop(recording.assessed.insert((name, arguments), found))
+            }
             Line::Frame(id) => recording.frames.push_back(id),
             Line::Chance(chance) => recording.chances.push_back(chance),
             Line::Committed { last, hash } => recording.committed.push((last, hash)),
@@ -87,7 +95,10 @@ pub async fn replay(lines: Vec<TraceLine>) -> Result<ReplayReport, ReplayError> 
     }
     let opened = opened.ok_or_else(|| ReplayError::Unusable("it has no beginning".to_owned()))?;
     if opened.version != VERSION {
-        return Err(ReplayError::Unusable(format!("it is of version {}, not {VERSION}", opened.version)));
+        return Err(ReplayError::Unusable(format!(
+            "it is of version {}, not {VERSION}",
+            opened.version
+        )));
     }
     run(opened, recording).await
 }
@@ -95,7 +106,7 @@ pub async fn replay(lines: Vec<TraceLine>) -> Result<ReplayReport, ReplayError> 
 async fn run(opened: Opened, recording: Recording) -> Result<ReplayReport, ReplayError> {
     let session = opened.session.clone();
     let state = fold(&opened.entries).map_err(ReplayError::Unusable)?;
-    let store = MemoryStore::default();
+    let store = MemoryStore::new(opened.node.clone());
     let fence = Fence {
         session: session.clone(),
         epoch: opened.epoch,
@@ -121,10 +132,19 @@ async fn run(opened: Opened, recording: Recording) -> Result<ReplayReport, Repla
         limits: opened.limits,
         trace: Trace::default(),
     };
-    let log_store = Store { journal: journal.clone(), blobs: Arc::new(store), clock, ids, limits: opened.limits };
-    let assessments = Assessments::new(AssessmentSource::Recording, recording.assessed, Trace::default());
+    let log_store = Store {
+        journal: journal.clone(),
+        blobs: Arc::new(store),
+        clock,
+        ids,
+        limits: opened.limits,
+    };
+    let assessments =
+        Assessments::new(AssessmentSource::Recording, recording.assessed, Trace::default());
     let log = Log::new(log_store, fence, state);
-    let task = SessionTask::new(around, log, Source::Recording(recording.signals), None, assessments).with_schemas(opened.schemas);
+    let task =
+        SessionTask::new(around, log, Source::Recording(recording.signals), None, assessments)
+            .with_schemas(opened.schemas);
     task.live(opened.at, opened.recovery).await?;
     let frames = journal.frames.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
     compare(&session, &recording.committed, &frames)
@@ -138,15 +158,27 @@ fn fold(entries: &[Entry]) -> Result<State, String> {
 }
 
 /// The recording marks the last frame of each commit; every mark must be met by a frame of the replay.
-fn compare(session: &SessionId, recorded: &[(Seq, Hash)], frames: &[Frame]) -> Result<ReplayReport, ReplayError> {
-    let differs = |seq, why: &str| ReplayError::Differs { session: session.clone(), seq, why: why.to_owned() };
+fn compare(
+    session: &SessionId,
+    recorded: &[(Seq, Hash)],
+    frames: &[Frame],
+) -> Result<ReplayReport, ReplayError> {
+    let differs = |seq, why: &str| ReplayError::Differs {
+        session: session.clone(),
+        seq,
+        why: why.to_owned(),
+    };
     for (last, hash) in recorded {
-        let frame = frames.iter().find(|frame| frame.last() == *last).ok_or_else(|| differs(*last, "the replay did not commit there"))?;
+        let frame = frames
+            .iter()
+            .find(|frame| frame.last() == *last)
+            .ok_or_else(|| differs(*last, "the replay did not commit there"))?;
         if frame.hash() != *hash {
             return Err(differs(*last, "the frame has another hash"));
         }
     }
-    let (last, head) = recorded.last().copied().ok_or_else(|| differs(0, "the recording committed nothing"))?;
+    let (last, head) =
+        recorded.last().copied().ok_or_else(|| differs(0, "the recording committed nothing"))?;
     if let Some(extra) = frames.iter().find(|frame| frame.last() > last && !is_release(frame)) {
         return Err(differs(extra.last(), "the replay went on where the recording ended"));
     }
@@ -175,19 +207,36 @@ impl Tail {
 }
 
 impl Journal for Tail {
-    fn claim<'a>(&'a self, _: &'a Fence, claim: &'a Frame) -> BoxFuture<'a, Result<Fence, JournalError>> {
+    fn claim<'a>(
+        &'a self,
+        _: &'a Fence,
+        claim: &'a Frame,
+    ) -> BoxFuture<'a, Result<Fence, JournalError>> {
         Box::pin(async { Ok(self.push(claim)) })
     }
 
-    fn append<'a>(&'a self, _: &'a Fence, frame: &'a Frame) -> BoxFuture<'a, Result<Fence, JournalError>> {
+    fn append<'a>(
+        &'a self,
+        _: &'a Fence,
+        frame: &'a Frame,
+    ) -> BoxFuture<'a, Result<Fence, JournalError>> {
         Box::pin(async { Ok(self.push(frame)) })
     }
 
-    fn resolve<'a>(&'a self, fence: &'a Fence, _: &'a Frame) -> BoxFuture<'a, Result<crate::ports::journal::Resolved, JournalError>> {
+    fn resolve<'a>(
+        &'a self,
+        fence: &'a Fence,
+        _: &'a Frame,
+    ) -> BoxFuture<'a, Result<crate::ports::journal::Resolved, JournalError>> {
         Box::pin(async { Ok(crate::ports::journal::Resolved::Committed(fence.clone())) })
     }
 
-    fn read<'a>(&'a self, _: &'a SessionId, _: Seq, _: usize) -> BoxFuture<'a, Result<Vec<Frame>, JournalError>> {
+    fn read<'a>(
+        &'a self,
+        _: &'a SessionId,
+        _: Seq,
+        _: usize,
+    ) -> BoxFuture<'a, Result<Vec<Frame>, JournalError>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 
@@ -196,7 +245,11 @@ impl Journal for Tail {
         Box::pin(async { Ok(fence) })
     }
 
-    fn release<'a>(&'a self, _: &'a Fence, release: &'a Frame) -> BoxFuture<'a, Result<(), JournalError>> {
+    fn release<'a>(
+        &'a self,
+        _: &'a Fence,
+        release: &'a Frame,
+    ) -> BoxFuture<'a, Result<(), JournalError>> {
         Box::pin(async {
             self.push(release);
             Ok(())
@@ -245,7 +298,10 @@ impl Model for RecordedModel {
         &self.0
     }
 
-    fn call(&self, _: ModelRequest) -> futures::stream::BoxStream<'static, Result<ModelEvent, ModelError>> {
+    fn call(
+        &self,
+        _: ModelRequest,
+    ) -> futures::stream::BoxStream<'static, Result<ModelEvent, ModelError>> {
         let error = unrecorded(&self.0.selection);
         Box::pin(futures::stream::once(async { Err(error) }))
     }

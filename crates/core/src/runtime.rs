@@ -8,7 +8,9 @@ use futures::future::{Either, select};
 use tokio::sync::watch;
 
 use crate::command::{Admit, Command, Rejection, Reply};
-use crate::event::{AgentEvent, Delivery, Entry, Event, InputSource, SCHEMA_VERSION, SessionCreated, TurnEnded};
+use crate::event::{
+    AgentEvent, Delivery, Entry, Event, InputSource, SCHEMA_VERSION, SessionCreated, TurnEnded,
+};
 use crate::ids::{NodeId, Seq, SessionId};
 use crate::limits::RuntimeLimits;
 use crate::message::Part;
@@ -22,7 +24,9 @@ use crate::session::inbox::Inbox;
 use crate::session::log::{Log, Store};
 use crate::session::recover::{Recovery, recover};
 use crate::session::state::State;
-use crate::session::trace::{AssessmentSource, Assessments, Line, Opened, RecordedIds, Trace, TraceSink};
+use crate::session::trace::{
+    AssessmentSource, Assessments, Line, Opened, RecordedIds, Trace, TraceSink,
+};
 use crate::session::{SessionTask, Source, Surroundings, told};
 use crate::spec::SessionSpec;
 use crate::turn::Effects;
@@ -190,7 +194,12 @@ impl DefaultAgentCore {
     /// Everything that happened and happens to a session after the entry `after` (0 for all). Reading never wakes it.
     #[must_use]
     pub fn events(&self, id: &SessionId, after: Seq) -> EventStream {
-        EventStream::new(self.store(Trace::default()), Arc::clone(&self.shared.ports.bus), id.clone(), after)
+        EventStream::new(
+            self.store(Trace::default()),
+            Arc::clone(&self.shared.ports.bus),
+            id.clone(),
+            after,
+        )
     }
 
     /// The entries after `after`, about a megabyte of them; empty at the end. Reading never wakes the session.
@@ -228,7 +237,10 @@ impl DefaultAgentCore {
     fn slot(&self, id: &SessionId) -> Result<Slot, OpenError> {
         let mut live = self.shared.live.lock().unwrap_or_else(PoisonError::into_inner);
         if live.len() >= SESSIONS_MAX && !live.contains_key(id) {
-            live.retain(|_, slot| slot.try_lock().is_ok_and(|slot| slot.as_ref().is_some_and(|ended| ended.borrow().is_none())));
+            live.retain(|_, slot| {
+                slot.try_lock()
+                    .is_ok_and(|slot| slot.as_ref().is_some_and(|ended| ended.borrow().is_none()))
+            });
             if live.len() >= SESSIONS_MAX {
                 return Err(OpenError::OverCapacity { max: SESSIONS_MAX });
             }
@@ -242,19 +254,31 @@ impl DefaultAgentCore {
 
     fn toolbox(&self, spec: &SessionSpec) -> Result<Arc<Toolbox>, OpenError> {
         let invalid = |why: String| OpenError::InvalidCwd { cwd: spec.cwd.clone(), why };
-        if let Some(relative) = std::iter::once(&spec.cwd).chain(&spec.roots).find(|path| !path.is_absolute()) {
+        if let Some(relative) =
+            std::iter::once(&spec.cwd).chain(&spec.roots).find(|path| !path.is_absolute())
+        {
             return Err(invalid(format!("{} is not an absolute path", relative.display())));
         }
         check_rules(&spec.settings.rules).map_err(|error| OpenError::Invalid(error.to_string()))?;
         let place = Place { cwd: spec.cwd.clone(), roots: spec.roots.clone() };
         let tools = self.shared.ports.tools.build(&place).map_err(invalid)?;
-        Ok(Arc::new(Toolbox { registry: ToolRegistry::new(tools.tools), files: tools.files, shell: tools.shell, place }))
+        Ok(Arc::new(Toolbox {
+            registry: ToolRegistry::new(tools.tools),
+            files: tools.files,
+            shell: tools.shell,
+            place,
+        }))
     }
 
-    async fn create(&self, id: &SessionId, spec: SessionSpec) -> Result<watch::Receiver<Ended>, OpenError> {
+    async fn create(
+        &self,
+        id: &SessionId,
+        spec: SessionSpec,
+    ) -> Result<watch::Receiver<Ended>, OpenError> {
         let toolbox = self.toolbox(&spec)?;
         let (node, at) = (self.shared.node.clone(), self.shared.ports.clock.now());
-        let created = SessionCreated { id: id.clone(), schema: SCHEMA_VERSION, node: node.clone(), spec };
+        let created =
+            SessionCreated { id: id.clone(), schema: SCHEMA_VERSION, node: node.clone(), spec };
         let event = Event::SessionCreated(Box::new(created));
         let first = Entry { seq: 1, at, turn: None, scope: Vec::new(), event };
         // The recording begins after the first entry: it is part of what the replayed task is given.
@@ -265,7 +289,11 @@ impl DefaultAgentCore {
         Ok(self.start(fence, state, (toolbox, Vec::new())).await?)
     }
 
-    async fn resume(&self, id: &SessionId, recovery: Recovery) -> Result<watch::Receiver<Ended>, OpenError> {
+    async fn resume(
+        &self,
+        id: &SessionId,
+        recovery: Recovery,
+    ) -> Result<watch::Receiver<Ended>, OpenError> {
         let store = self.store(Trace::default());
         let observed = store.journal.tail(id).await?;
         // Folding before claiming: a session that cannot be read or worked in is left alone.
@@ -276,7 +304,8 @@ impl DefaultAgentCore {
         let claim = Frame::claim(store.ids.frame(), &observed, self.shared.node.clone(), at);
         let fence = store.journal.claim(&observed, &claim).await?;
         for entry in claim.entries(id)? {
-            let corrupt = |why: String| JournalError::Corrupt { session: id.clone(), seq: entry.seq, why };
+            let corrupt =
+                |why: String| JournalError::Corrupt { session: id.clone(), seq: entry.seq, why };
             state.apply(&entry).map_err(|error| corrupt(error.to_string()))?;
             self.shared.ports.bus.publish(id, told(entry));
         }
@@ -284,7 +313,12 @@ impl DefaultAgentCore {
     }
 
     /// Spawns the task of a session that this process writes.
-    async fn start(&self, fence: Fence, state: State, (toolbox, recovery): (Arc<Toolbox>, Vec<Event>)) -> Result<watch::Receiver<Ended>, JournalError> {
+    async fn start(
+        &self,
+        fence: Fence,
+        state: State,
+        (toolbox, recovery): (Arc<Toolbox>, Vec<Event>),
+    ) -> Result<watch::Receiver<Ended>, JournalError> {
         let (ports, limits) = (&self.shared.ports, self.shared.limits);
         let (id, at) = (state.id.clone(), ports.clock.now().max(state.updated));
         let trace = Trace(ports.trace.clone());
@@ -303,11 +337,30 @@ impl DefaultAgentCore {
             trace: trace.clone(),
         };
         let (inbox, outbox) = Inbox::new(ports.bus.serve(&id, fence.epoch));
-        let assessments = Assessments::new(AssessmentSource::Toolbox(Arc::clone(&toolbox)), HashMap::new(), trace);
-        let effects = Effects::new(id, toolbox, Arc::clone(&ports.blobs), Arc::clone(&ports.clock), (limits, outbox));
-        let task = SessionTask::new(around, Log::new(store, fence, state), Source::Live(inbox), Some(effects), assessments);
+        let assessments = Assessments::new(
+            AssessmentSource::Toolbox(Arc::clone(&toolbox)),
+            HashMap::new(),
+            trace,
+        );
+        let effects = Effects::new(
+            id,
+            toolbox,
+            Arc::clone(&ports.blobs),
+            Arc::clone(&ports.clock),
+            (limits, outbox),
+        );
+        let task = SessionTask::new(
+            around,
+            Log::new(store, fence, state),
+            Source::Live(inbox),
+            Some(effects),
+            assessments,
+        );
         let (tell, ended) = watch::channel(None);
-        #[expect(clippy::disallowed_methods, reason = "the watch in the session's slot tells its owner when the task ends")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the watch in the session's slot tells its owner when the task ends"
+        )]
         tokio::spawn(async move {
             let result = task.live(at, recovery).await;
             if let Err(error) = &result {
@@ -319,7 +372,12 @@ impl DefaultAgentCore {
         Ok(ended)
     }
 
-    async fn opened(&self, fence: &Fence, toolbox: &Toolbox, recovery: Vec<Event>) -> Result<Opened, JournalError> {
+    async fn opened(
+        &self,
+        fence: &Fence,
+        toolbox: &Toolbox,
+        recovery: Vec<Event>,
+    ) -> Result<Opened, JournalError> {
         let mut entries = Vec::new();
         loop {
             let more = self.entries(&fence.session, entries.len() as Seq).await?;
@@ -344,13 +402,16 @@ impl DefaultAgentCore {
 
     /// How the session's task ended, once it has; pending while it lives; at once when there is none.
     async fn ended(&self, id: &SessionId) -> Result<(), JournalError> {
-        let slot = { self.shared.live.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned() };
+        let slot =
+            { self.shared.live.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned() };
         let Some(slot) = slot else { return Ok(()) };
         let ended = slot.lock().await.clone();
         let Some(mut ended) = ended else { return Ok(()) };
         match ended.wait_for(Option::is_some).await {
             Ok(result) => result.clone().unwrap_or(Ok(())),
-            Err(_) => Err(JournalError::Unavailable { why: "the task of the session died; this is a defect of Oarlock".to_owned() }),
+            Err(_) => Err(JournalError::Unavailable {
+                why: "the task of the session died; this is a defect of Oarlock".to_owned(),
+            }),
         }
     }
 }
@@ -372,7 +433,9 @@ impl DefaultSession {
             match core.shared.ports.bus.request(&self.id, command.clone()).await {
                 Ok(Reply::Rejected(rejection)) => return Err(rejection.into()),
                 Ok(reply) => return Ok(reply),
-                Err(BusError::NoOwner { .. }) if command == Command::Close => return Ok(Reply::Done),
+                Err(BusError::NoOwner { .. }) if command == Command::Close => {
+                    return Ok(Reply::Done);
+                }
                 Err(BusError::NoOwner { .. }) => {}
                 Err(BusError::Lost { session }) => {
                     core.ended(&self.id).await?;
@@ -380,7 +443,8 @@ impl DefaultSession {
                 }
                 Err(error @ BusError::Overloaded { .. }) => return Err(error.into()),
             }
-            core.open(Origin::Resume { id: self.id.clone(), recovery: Recovery::Interrupt }).await?;
+            core.open(Origin::Resume { id: self.id.clone(), recovery: Recovery::Interrupt })
+                .await?;
         }
         Err(BusError::NoOwner { session: self.id.clone() }.into())
     }
@@ -396,10 +460,13 @@ impl DefaultSession {
     /// # Errors
     /// `Rejected(Busy)` when a turn is running, and the other [`SessionError`]s.
     pub async fn prompt(&self, content: Vec<Part>) -> Result<Seq, SessionError> {
-        let admit = Admit { key: None, source: InputSource::User, delivery: Delivery::Now, content };
+        let admit =
+            Admit { key: None, source: InputSource::User, delivery: Delivery::Now, content };
         match self.tell(Command::Admit(admit)).await? {
             Reply::Admitted(seq) => Ok(seq),
-            Reply::Done | Reply::Attached(_) | Reply::Rejected(_) => Err(BusError::Lost { session: self.id.clone() }.into()),
+            Reply::Done | Reply::Attached(_) | Reply::Rejected(_) => {
+                Err(BusError::Lost { session: self.id.clone() }.into())
+            }
         }
     }
 
@@ -415,7 +482,9 @@ impl DefaultSession {
             let AgentEvent::Entry(entry) = self.next_event(&mut events).await? else { continue };
             match &entry.event {
                 Event::TurnStarted(started) if started.inputs.contains(&input) => ours = entry.turn,
-                Event::TurnEnded(ended) if ours.is_some() && entry.turn == ours => return Ok(ended.clone()),
+                Event::TurnEnded(ended) if ours.is_some() && entry.turn == ours => {
+                    return Ok(ended.clone());
+                }
                 _ => {}
             }
         }

@@ -48,7 +48,12 @@ impl Parts {
     /// A fresh store in memory.
     #[must_use]
     pub fn new(script: Vec<Vec<Say>>, tools: Vec<Arc<TestTool>>) -> Self {
-        let store = MemoryStore::default();
+        Self::on(MemoryStore::new(node("a")), script, tools)
+    }
+
+    /// A given store.
+    #[must_use]
+    pub fn on(store: MemoryStore, script: Vec<Vec<Say>>, tools: Vec<Arc<TestTool>>) -> Self {
         Self { script, tools, journal: Arc::new(store.clone()), store, name: "a", trace: None }
     }
 }
@@ -75,8 +80,7 @@ impl Kit {
             ids: Arc::new(CountedIds::new(parts.name)),
             trace: parts.trace,
         };
-        let node = NodeId::parse(format!("node-{}", parts.name)).expect("it is a valid id");
-        Self { core: DefaultAgentCore::new(ports, RuntimeLimits::DEFAULT, node), model }
+        Self { core: DefaultAgentCore::new(ports, RuntimeLimits::DEFAULT, node(parts.name)), model }
     }
 
     /// A new session in mode `open` where nobody answers.
@@ -94,6 +98,15 @@ impl Kit {
     pub async fn open_with(&self, settings: Settings) -> DefaultSession {
         self.core.open(Origin::New(Box::new(spec(settings)))).await.expect("the session opens")
     }
+}
+
+/// The node of a runtime whose ids begin with `name`.
+///
+/// # Panics
+/// When `name` cannot be part of an id.
+#[must_use]
+pub fn node(name: &str) -> NodeId {
+    NodeId::parse(format!("node-{name}")).expect("it is a valid id")
 }
 
 /// Settings in mode `open` where nobody answers.
@@ -127,14 +140,23 @@ pub fn spec(settings: Settings) -> SessionSpec {
 /// An input in plain words.
 #[must_use]
 pub fn admit(text: &str, delivery: Delivery) -> Command {
-    Command::Admit(Admit { key: None, source: InputSource::User, delivery, content: vec![Part::text(text)] })
+    Command::Admit(Admit {
+        key: None,
+        source: InputSource::User,
+        delivery,
+        content: vec![Part::text(text)],
+    })
 }
 
 /// Admits an input and returns its `seq`.
 ///
 /// # Errors
 /// As the session says.
-pub async fn send(session: &DefaultSession, text: &str, delivery: Delivery) -> Result<Seq, SessionError> {
+pub async fn send(
+    session: &DefaultSession,
+    text: &str,
+    delivery: Delivery,
+) -> Result<Seq, SessionError> {
     match session.tell(admit(text, delivery)).await? {
         Reply::Admitted(seq) => Ok(seq),
         other => panic!("an input is answered by its seq, not {other:?}"),
@@ -177,7 +199,11 @@ pub fn tag(event: &Event) -> String {
 ///
 /// # Panics
 /// When the session ends before.
-pub async fn wait_for(session: &DefaultSession, after: Seq, fits: impl Fn(&Event) -> bool) -> Arc<Entry> {
+pub async fn wait_for(
+    session: &DefaultSession,
+    after: Seq,
+    fits: impl Fn(&Event) -> bool,
+) -> Arc<Entry> {
     let mut events = session.events(after);
     loop {
         match session.next_event(&mut events).await.expect("the session lives") {

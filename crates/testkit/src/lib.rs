@@ -1,6 +1,9 @@
-//! For tests only: a scripted model, tools that misbehave on demand, virtual time, and whole runtimes made of them.
+//! For tests only: a scripted model, tools that misbehave on demand, virtual time, whole runtimes made of them, journals with
+//! faults, and the suite that every store must pass.
 
 pub mod clock;
+pub mod conformance;
+pub mod faulty;
 pub mod kit;
 pub mod model;
 pub mod tool;

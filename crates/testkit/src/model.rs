@@ -49,9 +49,18 @@ impl ScriptedModel {
             family: "scripted".to_owned(),
             context_window: Some(100_000),
             output_max: Some(4_000),
-            price: Some(Price { input: 1_000_000, output: 2_000_000, cache_read: 0, cache_write: 0 }),
+            price: Some(Price {
+                input: 1_000_000,
+                output: 2_000_000,
+                cache_read: 0,
+                cache_write: 0,
+            }),
         };
-        Arc::new(Self { info, script: Mutex::new(script.into_iter().collect()), requests: Mutex::default() })
+        Arc::new(Self {
+            info,
+            script: Mutex::new(script.into_iter().collect()),
+            requests: Mutex::default(),
+        })
     }
 
     /// What it was asked, in order.
@@ -94,10 +103,16 @@ impl Model for ScriptedModel {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a scripted model lets time pass on tokio's clock, which tests pause")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a scripted model lets time pass on tokio's clock, which tests pause"
+)]
 async fn say(say: Say) -> Option<Result<ModelEvent, ModelError>> {
     match say {
-        Say::Delta(text) => Some(Ok(ModelEvent::Delta { item: DeltaItem::Text { block: 0 }, text: text.to_owned() })),
+        Say::Delta(text) => Some(Ok(ModelEvent::Delta {
+            item: DeltaItem::Text { block: 0 },
+            text: text.to_owned(),
+        })),
         Say::Wait(ms) => {
             tokio::time::sleep(Duration::from_millis(ms)).await;
             None

@@ -10,8 +10,8 @@ use oarlock_core::event::Effect;
 use oarlock_core::ports::files::{DirEntry, Expect, FileError, FileStat, Files};
 use oarlock_core::ports::shell::{Process, Shell, ShellCommand, ShellError};
 use oarlock_core::ports::tool::{
-    Assessment, Place, Runs, SessionToolFactory, SessionTools, Subject, Tool, ToolContext, ToolError, ToolOutput,
-    ToolSchema,
+    Assessment, Place, Runs, SessionToolFactory, SessionTools, Subject, Tool, ToolContext,
+    ToolError, ToolOutput, ToolSchema,
 };
 use serde_json::{Value, json};
 
@@ -79,15 +79,27 @@ impl Tool for TestTool {
             _ => return Err("`what` must be a string".to_owned()),
         };
         let subject = Subject { parts: vec![what.to_owned()], complete: true };
-        Ok(Assessment { effect: self.effect, title: format!("{} {what}", self.schema.name), subject, timeout_ms: 60_000 })
+        Ok(Assessment {
+            effect: self.effect,
+            title: format!("{} {what}", self.schema.name),
+            subject,
+            timeout_ms: 60_000,
+        })
     }
 
     fn describe<'a>(&'a self, arguments: &'a Value, _: &'a ToolContext) -> BoxFuture<'a, String> {
         async move { format!("would {}", arguments["what"]) }.boxed()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a test tool lets time pass on tokio's clock, which tests pause")]
-    fn execute(self: Arc<Self>, _: Value, cx: ToolContext) -> BoxFuture<'static, Result<ToolOutput, ToolError>> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test tool lets time pass on tokio's clock, which tests pause"
+    )]
+    fn execute(
+        self: Arc<Self>,
+        _: Value,
+        cx: ToolContext,
+    ) -> BoxFuture<'static, Result<ToolOutput, ToolError>> {
         self.runs.fetch_add(1, Ordering::SeqCst);
         let act = self.act.clone();
         async move {
@@ -135,15 +147,29 @@ impl Files for Nowhere {
         async { Err(Self::nothing(path)) }.boxed()
     }
 
-    fn read<'a>(&'a self, path: &'a std::path::Path, _: u64, _: usize) -> BoxFuture<'a, Result<bytes::Bytes, FileError>> {
+    fn read<'a>(
+        &'a self,
+        path: &'a std::path::Path,
+        _: u64,
+        _: usize,
+    ) -> BoxFuture<'a, Result<bytes::Bytes, FileError>> {
         async { Err(Self::nothing(path)) }.boxed()
     }
 
-    fn write<'a>(&'a self, path: &'a std::path::Path, _: Vec<u8>, _: Expect) -> BoxFuture<'a, Result<FileStat, FileError>> {
+    fn write<'a>(
+        &'a self,
+        path: &'a std::path::Path,
+        _: Vec<u8>,
+        _: Expect,
+    ) -> BoxFuture<'a, Result<FileStat, FileError>> {
         async { Err(Self::nothing(path)) }.boxed()
     }
 
-    fn list<'a>(&'a self, path: &'a std::path::Path, _: usize) -> BoxFuture<'a, Result<Vec<DirEntry>, FileError>> {
+    fn list<'a>(
+        &'a self,
+        path: &'a std::path::Path,
+        _: usize,
+    ) -> BoxFuture<'a, Result<Vec<DirEntry>, FileError>> {
         async { Err(Self::nothing(path)) }.boxed()
     }
 }

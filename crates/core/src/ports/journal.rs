@@ -380,7 +380,7 @@ pub trait Blobs: Send + Sync + fmt::Debug {
     /// Up to `max_bytes` bytes of a body from `offset`, and the size of the whole.
     ///
     /// # Errors
-    /// `BlobNotFound`; `Corrupt` when the bytes do not have the hash that names them (checked when the whole is read).
+    /// `BlobNotFound`; `BlobCorrupt` when the bytes do not have the hash that names them (checked when the whole is read).
     fn read<'a>(
         &'a self,
         blob: &'a BlobId,
@@ -466,6 +466,14 @@ pub enum JournalError {
         bytes: usize,
         /// The limit.
         bytes_max: usize,
+    },
+    /// A stored body does not have the hash that names it.
+    #[error("stored body {blob} is damaged: {why}; restore it from a backup")]
+    BlobCorrupt {
+        /// The blob.
+        blob: BlobId,
+        /// What is wrong.
+        why: String,
     },
     /// What was read is not what was written.
     #[error("journal of {session} is damaged at entry {seq}: {why}")]

@@ -3,7 +3,8 @@
 //! Calls that only read run side by side. Any other call runs alone, in the order in which the model asked.
 
 use crate::event::{
-    AnsweredBy, Effect, Event, InputRequested, Outcome, PermissionAnswered, PermissionAsked, PermissionKind, ToolCalled, ToolSettled,
+    AnsweredBy, Effect, Event, InputRequested, Outcome, PermissionAnswered, PermissionAsked,
+    PermissionKind, ToolCalled, ToolSettled,
 };
 use crate::ids::{CallId, Timestamp};
 use crate::message::{Content, Message, Part, ReplyStop};
@@ -41,7 +42,8 @@ enum Next {
 }
 
 fn collect(planned: impl Iterator<Item = Next>, facts: &Facts<'_>) -> Option<Step> {
-    let (mut events, mut run, mut stop, mut abandon) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut events, mut run, mut stop, mut abandon) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut describe, mut until, mut open) = (None, None::<Timestamp>, false);
     for next in planned {
         open |= !matches!(next, Next::Nothing);
@@ -49,7 +51,8 @@ fn collect(planned: impl Iterator<Item = Next>, facts: &Facts<'_>) -> Option<Ste
             Next::Nothing | Next::Blocked => {}
             Next::Until(moment) => until = Some(until.map_or(moment, |sooner| sooner.min(moment))),
             // One start at a time, so that the next one is planned with this one counted.
-            Next::Record(Event::ToolStarted(_)) if events.iter().any(|event| matches!(event, Event::ToolStarted(_))) => {}
+            Next::Record(Event::ToolStarted(_))
+                if events.iter().any(|event| matches!(event, Event::ToolStarted(_))) => {}
             Next::Record(event) => events.push(event),
             Next::Run(call) => run.push(call),
             Next::Describe(call) => describe = Some(call),
@@ -85,8 +88,16 @@ fn announce(view: &View<'_>, step: &OpenStep) -> Vec<Event> {
     });
     let called = calls.skip(step.calls.len()).map(|(id, name, arguments)| {
         let assessed = view.facts.assessor.assess(name, arguments);
-        let (effect, title) = assessed.map_or_else(|_| (Effect::Pure, name.clone()), |(call, _)| (call.effect, call.title));
-        ToolCalled { call: id.clone(), step: step.no, name: name.clone(), arguments: arguments.clone(), effect, title }
+        let (effect, title) = assessed
+            .map_or_else(|_| (Effect::Pure, name.clone()), |(call, _)| (call.effect, call.title));
+        ToolCalled {
+            call: id.clone(),
+            step: step.no,
+            name: name.clone(),
+            arguments: arguments.clone(),
+            effect,
+            title,
+        }
     });
     called.map(Event::ToolCalled).collect()
 }
@@ -98,19 +109,28 @@ fn next(view: &View<'_>, step: &OpenStep, call: &Call) -> Next {
         CallPhase::Called => judge_call(view, step, call),
         CallPhase::Asked(asked) if asked.deadline <= facts.now => Next::Record(by_deadline(asked)),
         CallPhase::Asked(asked) => Next::Until(asked.deadline),
-        CallPhase::Refused(answered) => Next::Record(settled(call, Outcome::Denied, refusal_words(answered), facts.now)),
-        CallPhase::Allowed => match facts.assessor.assess(&call.called.name, &call.called.arguments) {
-            Ok((assessment, runs)) => begin(view, step, call, (&assessment, runs)),
-            Err(words) => Next::Record(settled(call, Outcome::Failed, words, facts.now)),
-        },
-        CallPhase::Requested(deadline) if *deadline <= facts.now => {
-            Next::Record(settled(call, Outcome::Failed, "nobody answered in time".to_owned(), facts.now))
+        CallPhase::Refused(answered) => {
+            Next::Record(settled(call, Outcome::Denied, refusal_words(answered), facts.now))
         }
+        CallPhase::Allowed => {
+            match facts.assessor.assess(&call.called.name, &call.called.arguments) {
+                Ok((assessment, runs)) => begin(view, step, call, (&assessment, runs)),
+                Err(words) => Next::Record(settled(call, Outcome::Failed, words, facts.now)),
+            }
+        }
+        CallPhase::Requested(deadline) if *deadline <= facts.now => Next::Record(settled(
+            call,
+            Outcome::Failed,
+            "nobody answered in time".to_owned(),
+            facts.now,
+        )),
         CallPhase::Requested(deadline) => Next::Until(*deadline),
         CallPhase::Started => match work.tools.get(id) {
             None => Next::Run(id.clone()),
             Some(running) => match running.cancelled {
-                Some(since) if since.after(facts.limits.cancel_grace_ms) <= facts.now => Next::Abandon(id.clone()),
+                Some(since) if since.after(facts.limits.cancel_grace_ms) <= facts.now => {
+                    Next::Abandon(id.clone())
+                }
                 Some(since) => Next::Until(since.after(facts.limits.cancel_grace_ms)),
                 None if running.deadline <= facts.now => Next::Stop(id.clone()),
                 None => Next::Until(running.deadline),
@@ -123,17 +143,28 @@ fn judge_call(view: &View<'_>, step: &OpenStep, call: &Call) -> Next {
     let facts = view.facts;
     let settle = |outcome, words: String| Next::Record(settled(call, outcome, words, facts.now));
     if matches!(step.stop, Some(ReplyStop::MaxTokens | ReplyStop::Refusal)) {
-        return settle(Outcome::Cancelled, "not run: the answer that asked for it was cut".to_owned());
+        return settle(
+            Outcome::Cancelled,
+            "not run: the answer that asked for it was cut".to_owned(),
+        );
     }
-    let (assessment, runs) = match facts.assessor.assess(&call.called.name, &call.called.arguments) {
+    let (assessment, runs) = match facts.assessor.assess(&call.called.name, &call.called.arguments)
+    {
         Ok(assessed) => assessed,
         Err(words) => return settle(Outcome::Failed, words),
     };
     let settings = &view.turn.settings;
-    match judge(settings.mode, &[&settings.rules, &view.state.granted], &call.called.name, &assessment) {
+    match judge(
+        settings.mode,
+        &[&settings.rules, &view.state.granted],
+        &call.called.name,
+        &assessment,
+    ) {
         Verdict::Allow => begin(view, step, call, (&assessment, runs)),
         Verdict::Deny(why) => settle(Outcome::Denied, format!("denied: {why}")),
-        Verdict::Ask if settings.answers == Answers::Nobody => settle(Outcome::Denied, nobody_words(settings.mode, call)),
+        Verdict::Ask if settings.answers == Answers::Nobody => {
+            settle(Outcome::Denied, nobody_words(settings.mode, call))
+        }
         Verdict::Ask => ask(view, call, &assessment),
     }
 }
@@ -164,11 +195,17 @@ fn ask(view: &View<'_>, call: &Call, assessment: &Assessment) -> Next {
 }
 
 /// A call that may run begins when its turn among the calls of the answer has come and the limit of tool calls lets it.
-fn begin(view: &View<'_>, step: &OpenStep, call: &Call, (assessment, runs): (&Assessment, Runs)) -> Next {
+fn begin(
+    view: &View<'_>,
+    step: &OpenStep,
+    call: &Call,
+    (assessment, runs): (&Assessment, Runs),
+) -> Next {
     let (facts, id, settings) = (view.facts, &call.called.call, &view.turn.settings);
     if runs == Runs::Client {
         if settings.answers == Answers::Nobody {
-            let words = "nobody is here to answer; go on without, and say what you assumed".to_owned();
+            let words =
+                "nobody is here to answer; go on without, and say what you assumed".to_owned();
             return Next::Record(settled(call, Outcome::Failed, words, facts.now));
         }
         let deadline = facts.now.after(facts.limits.client_call_ms);
@@ -183,7 +220,9 @@ fn begin(view: &View<'_>, step: &OpenStep, call: &Call, (assessment, runs): (&As
     }
     let over = |bound: Option<u32>, used: u32| bound.is_some_and(|bound| used >= bound);
     let limits = &settings.limits;
-    if over(limits.turn.tool_calls, view.turn.used.tool_calls) || over(limits.session.tool_calls, view.state.used.tool_calls) {
+    if over(limits.turn.tool_calls, view.turn.used.tool_calls)
+        || over(limits.session.tool_calls, view.state.used.tool_calls)
+    {
         return Next::Record(settled(call, Outcome::Cancelled, LIMIT_WORDS.to_owned(), facts.now));
     }
     Next::Record(Event::ToolStarted(call_ref(id)))
@@ -214,21 +253,34 @@ pub(crate) fn stop(view: &View<'_>, step: &OpenStep) -> Option<Step> {
         let id = &call.called.call;
         match (&call.phase, work.tools.get(id)) {
             (CallPhase::Settled(..), _) => Next::Nothing,
-            (CallPhase::Asked(asked), _) => Next::Record(Event::PermissionAnswered(PermissionAnswered {
-                call: asked.call.clone(),
-                choice: PermissionKind::RejectOnce,
-                by: AnsweredBy::Cancel,
-                grants: Vec::new(),
-            })),
+            (CallPhase::Asked(asked), _) => {
+                Next::Record(Event::PermissionAnswered(PermissionAnswered {
+                    call: asked.call.clone(),
+                    choice: PermissionKind::RejectOnce,
+                    by: AnsweredBy::Cancel,
+                    grants: Vec::new(),
+                }))
+            }
             (CallPhase::Started, Some(running)) => match running.cancelled {
                 None => Next::Stop(id.clone()),
-                Some(since) if since.after(facts.limits.cancel_grace_ms) <= facts.now => Next::Abandon(id.clone()),
+                Some(since) if since.after(facts.limits.cancel_grace_ms) <= facts.now => {
+                    Next::Abandon(id.clone())
+                }
                 Some(since) => Next::Until(since.after(facts.limits.cancel_grace_ms)),
             },
             (CallPhase::Started, None) => Next::Record(cut(call, facts.now)),
-            (CallPhase::Called | CallPhase::Allowed | CallPhase::Refused(_) | CallPhase::Requested(_), _) => {
-                Next::Record(settled(call, Outcome::Cancelled, "not run: the turn was stopped".to_owned(), facts.now))
-            }
+            (
+                CallPhase::Called
+                | CallPhase::Allowed
+                | CallPhase::Refused(_)
+                | CallPhase::Requested(_),
+                _,
+            ) => Next::Record(settled(
+                call,
+                Outcome::Cancelled,
+                "not run: the turn was stopped".to_owned(),
+                facts.now,
+            )),
         }
     });
     collect(planned, facts)
@@ -237,7 +289,12 @@ pub(crate) fn stop(view: &View<'_>, step: &OpenStep) -> Option<Step> {
 /// Settles a call whose end nobody saw.
 pub(crate) fn cut(call: &Call, now: Timestamp) -> Event {
     if call.called.effect.may_repeat() {
-        return settled(call, Outcome::Cancelled, "stopped before it was done; it changes nothing, so it can be called again".to_owned(), now);
+        return settled(
+            call,
+            Outcome::Cancelled,
+            "stopped before it was done; it changes nothing, so it can be called again".to_owned(),
+            now,
+        );
     }
     let words = "it is not known what this call did: it was begun, and its end was not seen. Look before you call it again.";
     settled(call, Outcome::Indeterminate, words.to_owned(), now)
@@ -267,7 +324,11 @@ fn by_deadline(asked: &PermissionAsked) -> Event {
 fn refusal_words(answered: &PermissionAnswered) -> String {
     match answered.by {
         AnsweredBy::Person => "denied: the user refused this call".to_owned(),
-        AnsweredBy::Deadline => "denied: nobody answered the permission question in time".to_owned(),
-        AnsweredBy::Cancel => "denied: the turn was stopped before the question was answered".to_owned(),
+        AnsweredBy::Deadline => {
+            "denied: nobody answered the permission question in time".to_owned()
+        }
+        AnsweredBy::Cancel => {
+            "denied: the turn was stopped before the question was answered".to_owned()
+        }
     }
 }

@@ -25,10 +25,14 @@ pub fn fingerprint(state: &State, model: &ModelInfo, tools: &[ToolSchema]) -> Fi
         model: model.selection.to_string(),
         system: short_hash(&[state.spec.system.as_bytes()]),
         tools: short_hash(&tools.iter().map(tool_bytes).collect::<Vec<_>>()),
-        messages: state.messages[hashed.min(state.messages.len())..].iter().fold(before.to_owned(), |chain, message| {
-            let json = serde_json::to_vec(message).expect("messages have string keys and no failing serialisers");
-            short_hash(&[chain.as_bytes(), &json])
-        }),
+        messages: state.messages[hashed.min(state.messages.len())..].iter().fold(
+            before.to_owned(),
+            |chain, message| {
+                let json = serde_json::to_vec(message)
+                    .expect("messages have string keys and no failing serialisers");
+                short_hash(&[chain.as_bytes(), &json])
+            },
+        ),
     }
 }
 
@@ -105,8 +109,12 @@ fn part_tokens(part: &Part) -> u64 {
 fn message_tokens(message: &Message) -> u64 {
     let content = match message {
         Message::User { parts } => parts.iter().map(part_tokens).sum(),
-        Message::Assistant { blocks } => blocks.iter().map(|block| content_tokens(&block.content)).sum(),
-        Message::Tool { results } => results.iter().flat_map(|result| &result.parts).map(part_tokens).sum::<u64>(),
+        Message::Assistant { blocks } => {
+            blocks.iter().map(|block| content_tokens(&block.content)).sum()
+        }
+        Message::Tool { results } => {
+            results.iter().flat_map(|result| &result.parts).map(part_tokens).sum::<u64>()
+        }
     };
     content + 8
 }

@@ -1,7 +1,10 @@
 //! What a command means for a session as it stands: events, or a refusal. Pure.
 
 use crate::command::{Admit, Command, Rejection};
-use crate::event::{AnsweredBy, Delivery, Event, InputAdmitted, InputRef, Outcome, PermissionAnswered, PermissionKind, ToolSettled};
+use crate::event::{
+    AnsweredBy, Delivery, Event, InputAdmitted, InputRef, Outcome, PermissionAnswered,
+    PermissionKind, ToolSettled,
+};
 use crate::ids::{CallId, Seq};
 use crate::limits::RuntimeLimits;
 use crate::message::Part;
@@ -29,7 +32,11 @@ pub enum Decision {
 ///
 /// # Errors
 /// [`Rejection`] when it cannot be done to this session now; nothing changes then.
-pub fn decide(state: &State, limits: &RuntimeLimits, command: Command) -> Result<Decision, Rejection> {
+pub fn decide(
+    state: &State,
+    limits: &RuntimeLimits,
+    command: Command,
+) -> Result<Decision, Rejection> {
     let record = |event| Ok(Decision::Record(vec![event]));
     match command {
         Command::Admit(admit) => decide_admit(state, limits, admit),
@@ -37,7 +44,9 @@ pub fn decide(state: &State, limits: &RuntimeLimits, command: Command) -> Result
             if state.pending.iter().any(|pending| pending.seq == input) {
                 return record(Event::InputWithdrawn(InputRef { input }));
             }
-            Err(stale(format!("input {input} is not waiting: it was taken by a turn, withdrawn or never admitted")))
+            Err(stale(format!(
+                "input {input} is not waiting: it was taken by a turn, withdrawn or never admitted"
+            )))
         }
         Command::Cancel if state.turn.is_some() => Ok(Decision::Cancel),
         Command::Cancel => Err(Rejection::NotRunning),
@@ -63,7 +72,11 @@ fn stale(what: String) -> Rejection {
     Rejection::Stale { what }
 }
 
-fn decide_admit(state: &State, limits: &RuntimeLimits, admit: Admit) -> Result<Decision, Rejection> {
+fn decide_admit(
+    state: &State,
+    limits: &RuntimeLimits,
+    admit: Admit,
+) -> Result<Decision, Rejection> {
     if let Some(seq) = admit.key.as_ref().and_then(|key| state.keys.get(key)) {
         return Ok(Decision::Known(*seq));
     }
@@ -79,7 +92,10 @@ fn decide_admit(state: &State, limits: &RuntimeLimits, admit: Admit) -> Result<D
     }
     let bytes: usize = admit.content.iter().map(text_bytes).sum();
     if bytes > limits.input_bytes {
-        let what = format!("the input has {bytes} bytes of text and at most {} are taken; put it into a file and name the file", limits.input_bytes);
+        let what = format!(
+            "the input has {bytes} bytes of text and at most {} are taken; put it into a file and name the file",
+            limits.input_bytes
+        );
         return Err(Rejection::Invalid { what });
     }
     if admit.delivery == Delivery::Now && state.turn.is_some() {
@@ -100,26 +116,41 @@ fn open_call<'a>(state: &'a State, id: &CallId) -> Option<&'a Call> {
     state.turn.as_ref()?.step.as_ref()?.calls.iter().find(|call| call.called.call == *id)
 }
 
-fn decide_answer(state: &State, call: CallId, choice: PermissionKind) -> Result<Decision, Rejection> {
+fn decide_answer(
+    state: &State,
+    call: CallId,
+    choice: PermissionKind,
+) -> Result<Decision, Rejection> {
     let Some(Call { phase: CallPhase::Asked(asked), .. }) = open_call(state, &call) else {
-        return Err(stale(format!("nobody is asked about call {call}: it was answered, its deadline passed, or its turn ended")));
+        return Err(stale(format!(
+            "nobody is asked about call {call}: it was answered, its deadline passed, or its turn ended"
+        )));
     };
     let Some(option) = asked.options.iter().find(|option| option.kind == choice) else {
-        return Err(Rejection::Invalid { what: format!("that choice was not offered for call {call}") });
+        return Err(Rejection::Invalid {
+            what: format!("that choice was not offered for call {call}"),
+        });
     };
     let grants = option.grants.clone();
     let answered = PermissionAnswered { call, choice, by: AnsweredBy::Person, grants };
     Ok(Decision::Record(vec![Event::PermissionAnswered(answered)]))
 }
 
-fn decide_supply(state: &State, id: &CallId, outcome: Outcome, content: Vec<Part>) -> Result<Decision, Rejection> {
+fn decide_supply(
+    state: &State,
+    id: &CallId,
+    outcome: Outcome,
+    content: Vec<Part>,
+) -> Result<Decision, Rejection> {
     let Some(call @ Call { phase: CallPhase::Requested(_), .. }) = open_call(state, id) else {
         return Err(stale(format!("call {id} does not wait for an answer from outside")));
     };
     match outcome {
         Outcome::Completed | Outcome::Failed | Outcome::Cancelled => {}
         Outcome::Denied | Outcome::Indeterminate => {
-            return Err(Rejection::Invalid { what: "a client settles a call as completed, failed or cancelled".to_owned() });
+            return Err(Rejection::Invalid {
+                what: "a client settles a call as completed, failed or cancelled".to_owned(),
+            });
         }
     }
     let settled = ToolSettled {

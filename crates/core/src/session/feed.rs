@@ -53,7 +53,8 @@ impl LocalBus {
         let hub = sessions.entry(session.clone()).or_default();
         let result = act(hub);
         hub.followers.retain(|follower| follower.strong_count() > 0);
-        if hub.followers.is_empty() && hub.owner.as_ref().is_none_or(|(_, owner)| owner.is_closed()) {
+        if hub.followers.is_empty() && hub.owner.as_ref().is_none_or(|(_, owner)| owner.is_closed())
+        {
             sessions.remove(session);
         }
         result
@@ -75,7 +76,11 @@ impl Bus for LocalBus {
         Box::new(LocalFeed { queue })
     }
 
-    fn request(&self, session: &SessionId, command: Command) -> BoxFuture<'_, Result<Reply, BusError>> {
+    fn request(
+        &self,
+        session: &SessionId,
+        command: Command,
+    ) -> BoxFuture<'_, Result<Reply, BusError>> {
         let owner = self.with(session, |hub| hub.owner.as_ref().map(|(_, owner)| owner.clone()));
         let session = session.clone();
         async move {
@@ -151,7 +156,10 @@ pub(crate) struct Growing {
 impl Growing {
     /// Where the next byte of an item goes.
     pub(crate) fn length(&self, item: &DeltaItem) -> u64 {
-        self.items.iter().find(|delta| delta.item == *item).map_or(0, |delta| delta.offset + delta.text.len() as u64)
+        self.items
+            .iter()
+            .find(|delta| delta.item == *item)
+            .map_or(0, |delta| delta.offset + delta.text.len() as u64)
     }
 
     /// Adds a delta. Of tool output only the last `output_max` bytes are kept.
@@ -182,7 +190,9 @@ impl Growing {
 
     /// Forgets a call's output.
     pub(crate) fn forget_call(&mut self, call: &CallId) {
-        self.items.retain(|delta| !matches!(&delta.item, DeltaItem::Output { call: other } if other == call));
+        self.items.retain(
+            |delta| !matches!(&delta.item, DeltaItem::Output { call: other } if other == call),
+        );
     }
 
     /// The texts of the answer so far, in order of their blocks.
@@ -281,8 +291,12 @@ impl EventStream {
                     Followed::Lagged => self.phase = Phase::Attach,
                     Followed::Live(Live::Delta(delta)) => self.give_delta((*delta).clone()),
                     Followed::Live(Live::Entry(entry)) if entry.seq <= self.cursor => {}
-                    Followed::Live(Live::Entry(entry)) if entry.seq == self.cursor + 1 => self.give_entry(entry),
-                    Followed::Live(Live::Entry(entry)) => self.phase = Phase::Read { tip: entry.seq, growing: Vec::new() },
+                    Followed::Live(Live::Entry(entry)) if entry.seq == self.cursor + 1 => {
+                        self.give_entry(entry)
+                    }
+                    Followed::Live(Live::Entry(entry)) => {
+                        self.phase = Phase::Read { tip: entry.seq, growing: Vec::new() }
+                    }
                 },
             }
         }
@@ -294,7 +308,11 @@ impl EventStream {
         let deadline = self.store.clock.sleep_until(self.store.clock.now().after(ATTACH_MS));
         match select(ask, deadline).await {
             Either::Left((Ok(Reply::Attached(attached)), _)) => Ok(attached),
-            Either::Left((Ok(Reply::Admitted(_) | Reply::Done | Reply::Rejected(_)) | Err(_), _)) | Either::Right(_) => {
+            Either::Left((
+                Ok(Reply::Admitted(_) | Reply::Done | Reply::Rejected(_)) | Err(_),
+                _,
+            ))
+            | Either::Right(_) => {
                 let tail = self.store.journal.tail(&self.session).await?;
                 Ok(Attached { tip: tail.next - 1, growing: Vec::new() })
             }
@@ -302,7 +320,9 @@ impl EventStream {
     }
 
     fn catch_up(&mut self) {
-        let Phase::Read { growing, .. } = std::mem::replace(&mut self.phase, Phase::Live) else { return };
+        let Phase::Read { growing, .. } = std::mem::replace(&mut self.phase, Phase::Live) else {
+            return;
+        };
         if !std::mem::replace(&mut self.marked, true) {
             self.ready.push_back(AgentEvent::CaughtUp { seq: self.cursor });
         }
@@ -313,7 +333,9 @@ impl EventStream {
 
     fn give_entry(&mut self, entry: Arc<Entry>) {
         let turn = entry.turn.unwrap_or(0);
-        if let Event::AssistantMessage(AssistantMessage { step, attempt, .. }) | Event::ModelFailed(ModelFailed { step, attempt, .. }) = &entry.event {
+        if let Event::AssistantMessage(AssistantMessage { step, attempt, .. })
+        | Event::ModelFailed(ModelFailed { step, attempt, .. }) = &entry.event
+        {
             self.answered = (turn, *step, *attempt);
             self.given.retain(|(_, _, _, item), _| matches!(item, DeltaItem::Output { .. }));
         }
@@ -332,7 +354,9 @@ impl EventStream {
     /// Whether the entry that this delta announced was given out, or its attempt is void.
     fn is_void(&self, delta: &Delta) -> bool {
         match &delta.item {
-            DeltaItem::Output { call } => (delta.turn, delta.step) < self.stepped || self.settled.contains(call),
+            DeltaItem::Output { call } => {
+                (delta.turn, delta.step) < self.stepped || self.settled.contains(call)
+            }
             DeltaItem::Text { .. } | DeltaItem::Thinking { .. } | DeltaItem::Arguments { .. } => {
                 (delta.turn, delta.step, delta.attempt) <= self.answered
             }
@@ -344,7 +368,10 @@ impl EventStream {
         if self.is_void(&delta) {
             return;
         }
-        let given = self.given.entry((delta.turn, delta.step, delta.attempt, delta.item.clone())).or_insert(0);
+        let given = self
+            .given
+            .entry((delta.turn, delta.step, delta.attempt, delta.item.clone()))
+            .or_insert(0);
         let end = delta.offset + delta.text.len() as u64;
         if end <= *given {
             return;

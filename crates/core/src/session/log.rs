@@ -12,7 +12,9 @@ use crate::event::{BlobRef, Entry, Event};
 use crate::ids::{Hash, Seq, SessionId, Timestamp};
 use crate::limits::RuntimeLimits;
 use crate::ports::clock::{Clock, Ids};
-use crate::ports::journal::{Blobs, FRAME_BYTES_MAX, Fence, Frame, Journal, JournalError, Resolved};
+use crate::ports::journal::{
+    Blobs, FRAME_BYTES_MAX, Fence, Frame, Journal, JournalError, Resolved,
+};
 use crate::session::state::State;
 
 /// How many bytes of frames are read at a time.
@@ -44,7 +46,11 @@ impl Log {
     }
 
     /// Creates a session: its first entry is committed when this returns.
-    pub(crate) async fn create(store: Store, fence: Fence, first: Entry) -> Result<(Self, Arc<Entry>), JournalError> {
+    pub(crate) async fn create(
+        store: Store,
+        fence: Fence,
+        first: Entry,
+    ) -> Result<(Self, Arc<Entry>), JournalError> {
         let state = State::created(&first).expect("the runtime makes the first entry");
         let mut log = Self { store, fence, state, staged: vec![first] };
         let committed = log.commit().await?;
@@ -117,7 +123,8 @@ impl Log {
     pub(crate) async fn release(&mut self, at: Timestamp) -> Result<Arc<Entry>, JournalError> {
         self.stage(at, Event::WriterReleased);
         let entry = self.staged.pop().expect("one entry was staged");
-        let frame = Frame::encode(self.store.ids.frame(), &self.fence, std::slice::from_ref(&entry))?;
+        let frame =
+            Frame::encode(self.store.ids.frame(), &self.fence, std::slice::from_ref(&entry))?;
         self.store.journal.release(&self.fence, &frame).await?;
         Ok(Arc::new(entry))
     }
@@ -132,7 +139,8 @@ impl Log {
         let mut line = Vec::with_capacity(512);
         entry.encode_into(&mut line);
         if line.len() > self.store.limits.event_inline_bytes {
-            let json = serde_json::to_vec(&entry.event).expect("events have string keys and no failing serialisers");
+            let json = serde_json::to_vec(&entry.event)
+                .expect("events have string keys and no failing serialisers");
             let bytes = json.len() as u64;
             let blob = self.store.blobs.put(Bytes::from(json)).await?;
             let event = Event::Spilled(BlobRef { blob, name: "event".to_owned(), bytes });
@@ -179,6 +187,7 @@ impl Store {
                 JournalError::Unavailable { .. } => {}
                 JournalError::NotFound { .. }
                 | JournalError::BlobNotFound { .. }
+                | JournalError::BlobCorrupt { .. }
                 | JournalError::Held { .. }
                 | JournalError::Fenced { .. }
                 | JournalError::Conflict { .. }
@@ -193,7 +202,11 @@ impl Store {
         }
     }
 
-    async fn in_time<T>(&self, fence: &Fence, work: BoxFuture<'_, Result<T, JournalError>>) -> Result<T, JournalError> {
+    async fn in_time<T>(
+        &self,
+        fence: &Fence,
+        work: BoxFuture<'_, Result<T, JournalError>>,
+    ) -> Result<T, JournalError> {
         let deadline = self.clock.sleep_until(self.clock.now().after(self.limits.append_ms));
         match select(work, deadline).await {
             Either::Left((result, _)) => result,
@@ -205,7 +218,11 @@ impl Store {
     }
 
     /// The entries after `after`, about a megabyte of them; empty at the end.
-    pub(crate) async fn read(&self, session: &SessionId, after: Seq) -> Result<Vec<Entry>, JournalError> {
+    pub(crate) async fn read(
+        &self,
+        session: &SessionId,
+        after: Seq,
+    ) -> Result<Vec<Entry>, JournalError> {
         let frames = self.journal.read(session, after, READ_BYTES).await?;
         let mut entries = Vec::new();
         for frame in frames {
@@ -220,16 +237,23 @@ impl Store {
 
     async fn unspill(&self, session: &SessionId, entry: Entry) -> Result<Entry, JournalError> {
         let Event::Spilled(spilled) = &entry.event else { return Ok(entry) };
-        let corrupt = |why: String| JournalError::Corrupt { session: session.clone(), seq: entry.seq, why };
-        let bytes = usize::try_from(spilled.bytes).map_err(|_| corrupt("a body is larger than memory".to_owned()))?;
-        let (json, _) = self.blobs.read(&spilled.blob, 0, bytes).await.map_err(|error| corrupt(error.to_string()))?;
+        let corrupt =
+            |why: String| JournalError::Corrupt { session: session.clone(), seq: entry.seq, why };
+        let bytes = usize::try_from(spilled.bytes)
+            .map_err(|_| corrupt("a body is larger than memory".to_owned()))?;
+        let (json, _) = self
+            .blobs
+            .read(&spilled.blob, 0, bytes)
+            .await
+            .map_err(|error| corrupt(error.to_string()))?;
         let event = serde_json::from_slice(&json).map_err(|error| corrupt(error.to_string()))?;
         Ok(Entry { event, ..entry })
     }
 
     /// Reads a session whole and folds it.
     pub(crate) async fn fold(&self, session: &SessionId) -> Result<State, JournalError> {
-        let corrupt = |seq, why: String| JournalError::Corrupt { session: session.clone(), seq, why };
+        let corrupt =
+            |seq, why: String| JournalError::Corrupt { session: session.clone(), seq, why };
         let mut state: Option<State> = None;
         loop {
             let entries = self.read(session, state.as_ref().map_or(0, |state| state.tip)).await?;
@@ -238,8 +262,15 @@ impl Store {
             }
             for entry in &entries {
                 match &mut state {
-                    None => state = Some(State::created(entry).map_err(|error| corrupt(entry.seq, error.to_string()))?),
-                    Some(state) => state.apply(entry).map_err(|error| corrupt(entry.seq, error.to_string()))?,
+                    None => {
+                        state = Some(
+                            State::created(entry)
+                                .map_err(|error| corrupt(entry.seq, error.to_string()))?,
+                        )
+                    }
+                    Some(state) => {
+                        state.apply(entry).map_err(|error| corrupt(entry.seq, error.to_string()))?
+                    }
                 }
             }
         }

@@ -101,9 +101,16 @@ enum Next {
 }
 
 impl SessionTask {
-    pub(crate) fn new(around: Surroundings, log: Log, source: Source, effects: Option<Effects>, assessments: Assessments) -> Self {
+    pub(crate) fn new(
+        around: Surroundings,
+        log: Log,
+        source: Source,
+        effects: Option<Effects>,
+        assessments: Assessments,
+    ) -> Self {
         let now = log.state().updated;
-        let schemas = effects.as_ref().map_or_else(Arc::default, |effects| Arc::clone(effects.schemas()));
+        let schemas =
+            effects.as_ref().map_or_else(Arc::default, |effects| Arc::clone(effects.schemas()));
         Self {
             around,
             log,
@@ -132,7 +139,11 @@ impl SessionTask {
     ///
     /// # Errors
     /// When the store takes no more appends, or gave the session to another writer. What was told before is committed; nothing else happened.
-    pub(crate) async fn live(mut self, at: Timestamp, events: Vec<Event>) -> Result<(), JournalError> {
+    pub(crate) async fn live(
+        mut self,
+        at: Timestamp,
+        events: Vec<Event>,
+    ) -> Result<(), JournalError> {
         self.now = at;
         for event in events {
             self.stage(event);
@@ -158,7 +169,9 @@ impl SessionTask {
                 },
             };
             let idle = until <= arrived.at && self.is_idle();
-            self.around.trace.write(|| Line::Took { at: arrived.at, signal: arrived.signal.clone() });
+            self.around
+                .trace
+                .write(|| Line::Took { at: arrived.at, signal: arrived.signal.clone() });
             self.now = arrived.at.max(self.now);
             if idle && arrived.signal == Signal::Tick {
                 return self.let_go().await;
@@ -195,7 +208,11 @@ impl SessionTask {
                     return Ok(Next::Signal(until));
                 }
                 Step::StopModel => self.stop_model(),
-                Step::CallModel { .. } | Step::Run(_) | Step::Describe(_) | Step::StopTools(_) | Step::AbandonTools(_) => {
+                Step::CallModel { .. }
+                | Step::Run(_)
+                | Step::Describe(_)
+                | Step::StopTools(_)
+                | Step::AbandonTools(_) => {
                     self.commit().await?;
                     self.perform(step);
                 }
@@ -206,9 +223,20 @@ impl SessionTask {
     }
 
     fn plan(&self) -> Step {
-        let unresolved = ModelError { kind: ModelErrorKind::ModelNotFound, message: String::new(), retry_after_ms: None };
-        let model = self.resolved.as_ref().map_or(Err(&unresolved), |resolved| resolved.info.as_ref());
-        let facts = Facts { limits: &self.around.limits, model, schemas: &self.schemas, assessor: &self.assessments, now: self.now };
+        let unresolved = ModelError {
+            kind: ModelErrorKind::ModelNotFound,
+            message: String::new(),
+            retry_after_ms: None,
+        };
+        let model =
+            self.resolved.as_ref().map_or(Err(&unresolved), |resolved| resolved.info.as_ref());
+        let facts = Facts {
+            limits: &self.around.limits,
+            model,
+            schemas: &self.schemas,
+            assessor: &self.assessments,
+            now: self.now,
+        };
         plan(self.log.state(), &self.work, &facts)
     }
 
@@ -221,13 +249,17 @@ impl SessionTask {
         }
         let (selection, found) = (selection.clone(), self.around.models.resolve(selection));
         let info = found.as_ref().map(|model| model.info().clone()).map_err(Clone::clone);
-        self.around.trace.write(|| Line::Resolved { selection: selection.clone(), found: info.clone() });
+        self.around
+            .trace
+            .write(|| Line::Resolved { selection: selection.clone(), found: info.clone() });
         self.resolved = Some(Resolved { selection, info, model: found.ok() });
     }
 
     fn stage(&mut self, event: Event) -> Seq {
         match &event {
-            Event::TurnEnded(_) => self.work = Work { closing: self.work.closing, ..Work::default() },
+            Event::TurnEnded(_) => {
+                self.work = Work { closing: self.work.closing, ..Work::default() }
+            }
             Event::StepStarted(_) => self.assessments.forget(),
             Event::AssistantMessage(_) | Event::ModelFailed(_) => self.growing.forget_answer(),
             Event::ToolSettled(settled) => {
@@ -297,7 +329,9 @@ impl SessionTask {
     fn take(&mut self, signal: Signal, answer: Option<Answer>) {
         match signal {
             Signal::Command(command) => self.take_command(command, answer),
-            Signal::Model { run, event } if run == self.run && self.work.model.is_some() => self.take_model(event),
+            Signal::Model { run, event } if run == self.run && self.work.model.is_some() => {
+                self.take_model(event)
+            }
             Signal::Model { .. } => {}
             Signal::ToolOutput { call, offset, text } => self.take_output(call, offset, text),
             Signal::ToolDone { call, end } => self.take_end(&call, end),
@@ -308,9 +342,16 @@ impl SessionTask {
             }
             Signal::Tick => {
                 if let Some(why) = plan::model_timeout(&self.work, &self.around.limits, self.now) {
-                    let name = self.resolved.as_ref().map_or_else(String::new, |resolved| resolved.selection.to_string());
+                    let name = self
+                        .resolved
+                        .as_ref()
+                        .map_or_else(String::new, |resolved| resolved.selection.to_string());
                     let message = format!("{name}: {why}");
-                    self.take_model(Err(ModelError { kind: ModelErrorKind::Timeout, message, retry_after_ms: None }));
+                    self.take_model(Err(ModelError {
+                        kind: ModelErrorKind::Timeout,
+                        message,
+                        retry_after_ms: None,
+                    }));
                 }
             }
         }
@@ -369,12 +410,18 @@ impl SessionTask {
                 None
             }
             Ok(ModelEvent::Reply(reply)) => {
-                let price = self.resolved.as_ref().and_then(|resolved| resolved.info.as_ref().ok()).and_then(|info| info.price);
+                let price = self
+                    .resolved
+                    .as_ref()
+                    .and_then(|resolved| resolved.info.as_ref().ok())
+                    .and_then(|info| info.price);
                 Some(turn::model::answered(self.log.state(), reply, price, attempt))
             }
             Err(error) => {
                 let (open, chance) = (self.log.state().turn.as_ref(), self.around.ids.random());
-                Some(open.and_then(|open| turn::model::failed(open, &self.around.limits, error, (self.now, chance))))
+                Some(open.and_then(|open| {
+                    turn::model::failed(open, &self.around.limits, error, (self.now, chance))
+                }))
             }
         };
         match (events, &mut self.work.model) {
@@ -401,7 +448,10 @@ impl SessionTask {
         self.end_model();
         let texts = self.growing.answer_texts();
         let state = self.log.state();
-        let (place, model) = (Self::place(state), self.resolved.as_ref().map_or("", |resolved| &resolved.selection.model).to_owned());
+        let (place, model) = (
+            Self::place(state),
+            self.resolved.as_ref().map_or("", |resolved| &resolved.selection.model).to_owned(),
+        );
         let step = state.turn.as_ref().and_then(|turn| turn.step.as_ref());
         if let (Some(step), Some((_, _, attempt))) = (step, place)
             && let Some(event) = turn::model::cut(step, texts, attempt, &model)
@@ -419,7 +469,14 @@ impl SessionTask {
     fn take_output(&mut self, call: CallId, offset: u64, text: String) {
         let Some((turn, step, _)) = Self::place(self.log.state()) else { return };
         if self.work.tools.contains_key(&call) {
-            self.tell(Delta { turn, step, attempt: 0, item: DeltaItem::Output { call }, offset, text });
+            self.tell(Delta {
+                turn,
+                step,
+                attempt: 0,
+                item: DeltaItem::Output { call },
+                offset,
+                text,
+            });
         }
     }
 
@@ -427,7 +484,9 @@ impl SessionTask {
         let Some(running) = self.work.tools.get(id).copied() else { return };
         let Some(call) = find_call(self.log.state(), id) else { return };
         // Told to stop because its time was up, not because the turn stops: that is the call's failure.
-        let timed_out = running.cancelled.is_some() && self.work.stop.is_none() && end.outcome == Outcome::Cancelled;
+        let timed_out = running.cancelled.is_some()
+            && self.work.stop.is_none()
+            && end.outcome == Outcome::Cancelled;
         let mut settled = ToolSettled {
             call: id.clone(),
             outcome: end.outcome,
@@ -438,7 +497,8 @@ impl SessionTask {
         };
         if timed_out {
             settled.outcome = Outcome::Failed;
-            settled.content = vec![crate::message::Part::text("it did not end in time and was stopped")];
+            settled.content =
+                vec![crate::message::Part::text("it did not end in time and was stopped")];
         }
         if let Some(effects) = &mut self.effects {
             effects.ended(id);
@@ -461,7 +521,10 @@ impl SessionTask {
             Step::Run(calls) => {
                 for id in calls {
                     let Some(call) = find_call(self.log.state(), &id) else { continue };
-                    let timeout_ms = self.assessments.assess(&call.called.name, &call.called.arguments).map_or(0, |(call, _)| call.timeout_ms);
+                    let timeout_ms = self
+                        .assessments
+                        .assess(&call.called.name, &call.called.arguments)
+                        .map_or(0, |(call, _)| call.timeout_ms);
                     let deadline = now.after(timeout_ms.saturating_add(limits.tool_slack_ms));
                     if let Some(effects) = &mut self.effects {
                         effects.run(call);
@@ -471,7 +534,9 @@ impl SessionTask {
             }
             Step::Describe(id) => {
                 self.work.describing.insert(id.clone(), now.after(limits.describe_ms));
-                if let (Some(effects), Some(call)) = (&mut self.effects, find_call(self.log.state(), &id)) {
+                if let (Some(effects), Some(call)) =
+                    (&mut self.effects, find_call(self.log.state(), &id))
+                {
                     effects.describe(call);
                 }
             }

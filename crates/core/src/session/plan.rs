@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::{Event, Failure, FailureClass, StepStarted, StopReason, TurnEnded, TurnStarted};
 use crate::event::{CallRef, Delivery};
+use crate::event::{Event, Failure, FailureClass, StepStarted, StopReason, TurnEnded, TurnStarted};
 use crate::ids::{CallId, Seq, Timestamp};
 use crate::limits::RuntimeLimits;
 use crate::message::{ReplyStop, Usage};
@@ -120,7 +120,9 @@ pub fn plan(state: &State, work: &Work, facts: &Facts<'_>) -> Step {
         None => next_step(&view),
         Some(step) => match &step.stop {
             None => plan_model(&view, step),
-            Some(stop) => calls::plan(&view, step).unwrap_or_else(|| after_calls(&view, step, stop)),
+            Some(stop) => {
+                calls::plan(&view, step).unwrap_or_else(|| after_calls(&view, step, stop))
+            }
         },
     };
     match (step, time_limit(state, turn)) {
@@ -134,12 +136,16 @@ fn plan_idle(state: &State, work: &Work) -> Step {
     if inputs.is_empty() || work.closing || state.archived {
         return Step::Rest;
     }
-    Step::Record(vec![Event::TurnStarted(Box::new(TurnStarted { inputs, settings: state.spec.settings.clone() }))])
+    Step::Record(vec![Event::TurnStarted(Box::new(TurnStarted {
+        inputs,
+        settings: state.spec.settings.clone(),
+    }))])
 }
 
 /// A turn takes one queued input, and every steering one that has not found a turn.
 fn inputs_of_turn(state: &State) -> Vec<Seq> {
-    let mut queued = state.pending.iter().filter(|input| input.admitted.delivery != Delivery::Steer);
+    let mut queued =
+        state.pending.iter().filter(|input| input.admitted.delivery != Delivery::Steer);
     let first = queued.next().map(|input| input.seq);
     let takes = |input: &&crate::session::state::PendingInput| {
         input.admitted.delivery == Delivery::Steer || Some(input.seq) == first
@@ -154,14 +160,17 @@ fn steering(state: &State) -> Vec<Seq> {
 
 /// The moment when the tighter of both time limits is reached.
 fn time_limit(state: &State, turn: &OpenTurn) -> Option<Timestamp> {
-    let left = |bound: Option<u64>, used: &Used| bound.map(|bound| bound.saturating_sub(used.wall_ms));
+    let left =
+        |bound: Option<u64>, used: &Used| bound.map(|bound| bound.saturating_sub(used.wall_ms));
     let limits = &turn.settings.limits;
     let both = [left(limits.turn.wall_ms, &turn.used), left(limits.session.wall_ms, &state.used)];
     both.into_iter().flatten().min().map(|left| turn.since.after(left))
 }
 
 fn time_is_up(state: &State, turn: &OpenTurn, now: Timestamp) -> Option<StopReason> {
-    time_limit(state, turn).filter(|limit| *limit <= now).map(|_| StopReason::Limit(LimitKind::Time))
+    time_limit(state, turn)
+        .filter(|limit| *limit <= now)
+        .map(|_| StopReason::Limit(LimitKind::Time))
 }
 
 /// Ends the turn as soon as nothing of it is left open.
@@ -212,14 +221,23 @@ fn next_step(view: &View<'_>) -> Step {
     };
     if let Err(stop) = allowance(state, turn, model, facts.schemas) {
         return match stop {
-            Exhausted::Limit(kind) => end_turn(turn, StopReason::Limit(kind), Some(limit_message(kind))),
-            Exhausted::PriceUnknown => failed(turn, ModelErrorKind::InvalidRequest, &price_message(model)),
+            Exhausted::Limit(kind) => {
+                end_turn(turn, StopReason::Limit(kind), Some(limit_message(kind)))
+            }
+            Exhausted::PriceUnknown => {
+                failed(turn, ModelErrorKind::InvalidRequest, &price_message(model))
+            }
         };
     }
     let request = context::fingerprint(state, model, facts.schemas);
     let prefix_break = context::prefix_break(state, &request);
     let step = turn.step.as_ref().map_or(0, |step| step.no) + 1;
-    Step::Record(vec![Event::StepStarted(StepStarted { step, inputs: steering(state), request, prefix_break })])
+    Step::Record(vec![Event::StepStarted(StepStarted {
+        step,
+        inputs: steering(state),
+        request,
+        prefix_break,
+    })])
 }
 
 fn limit_message(kind: LimitKind) -> String {
@@ -227,7 +245,10 @@ fn limit_message(kind: LimitKind) -> String {
 }
 
 fn price_message(model: &ModelInfo) -> String {
-    format!("a cost limit is set but the price of {} is not known; configure its price, or remove the limit", model.selection)
+    format!(
+        "a cost limit is set but the price of {} is not known; configure its price, or remove the limit",
+        model.selection
+    )
 }
 
 /// Why no further model call is allowed.
@@ -237,7 +258,12 @@ enum Exhausted {
 }
 
 /// Tokens that the next answer may have under all limits. The worst case is reserved: the whole request, and that answer.
-fn allowance(state: &State, turn: &OpenTurn, model: &ModelInfo, schemas: &[ToolSchema]) -> Result<Option<u64>, Exhausted> {
+fn allowance(
+    state: &State,
+    turn: &OpenTurn,
+    model: &ModelInfo,
+    schemas: &[ToolSchema],
+) -> Result<Option<u64>, Exhausted> {
     let prompt = context::prompt_tokens(state, schemas);
     let limits = &turn.settings.limits;
     let mut output_max = model.output_max;
@@ -251,10 +277,16 @@ fn allowance(state: &State, turn: &OpenTurn, model: &ModelInfo, schemas: &[ToolS
         if let Some(cost) = bounds.cost_micros {
             let price = model.price.ok_or(Exhausted::PriceUnknown)?;
             let input = price.input.max(price.cache_write);
-            let request = crate::ports::model::Price { input, ..price }.of(&Usage { input: prompt, ..Usage::default() });
+            let request = crate::ports::model::Price { input, ..price }
+                .of(&Usage { input: prompt, ..Usage::default() });
             let left = cost.saturating_sub(used.cost_micros).checked_sub(request);
-            let tokens = left.map(|left| u128::from(left) * 1_000_000 / u128::from(price.output.max(1)));
-            output_max = tighten(output_max, tokens.map(|tokens| u64::try_from(tokens).unwrap_or(u64::MAX)), LimitKind::Cost)?;
+            let tokens =
+                left.map(|left| u128::from(left) * 1_000_000 / u128::from(price.output.max(1)));
+            output_max = tighten(
+                output_max,
+                tokens.map(|tokens| u64::try_from(tokens).unwrap_or(u64::MAX)),
+                LimitKind::Cost,
+            )?;
         }
     }
     Ok(output_max)
@@ -264,7 +296,11 @@ fn tokens_left(bounds: &Bounds, used: &Used) -> Option<u64> {
     bounds.tokens.map(|tokens| tokens.saturating_sub(used.usage.total()))
 }
 
-fn tighten(output_max: Option<u64>, left: Option<u64>, kind: LimitKind) -> Result<Option<u64>, Exhausted> {
+fn tighten(
+    output_max: Option<u64>,
+    left: Option<u64>,
+    kind: LimitKind,
+) -> Result<Option<u64>, Exhausted> {
     match left {
         None | Some(0) => Err(Exhausted::Limit(kind)),
         Some(left) => Ok(Some(output_max.map_or(left, |max| max.min(left)))),
@@ -283,9 +319,15 @@ fn plan_model(view: &View<'_>, step: &OpenStep) -> Step {
         (Some(_) | None, _) => match facts.model {
             Err(error) => failed(turn, error.kind, &error.message),
             Ok(model) => match allowance(state, turn, model, facts.schemas) {
-                Ok(output_max) => Step::CallModel { attempt: step.attempt(turn.crashes), output_max },
-                Err(Exhausted::Limit(kind)) => end_turn(turn, StopReason::Limit(kind), Some(limit_message(kind))),
-                Err(Exhausted::PriceUnknown) => failed(turn, ModelErrorKind::InvalidRequest, &price_message(model)),
+                Ok(output_max) => {
+                    Step::CallModel { attempt: step.attempt(turn.crashes), output_max }
+                }
+                Err(Exhausted::Limit(kind)) => {
+                    end_turn(turn, StopReason::Limit(kind), Some(limit_message(kind)))
+                }
+                Err(Exhausted::PriceUnknown) => {
+                    failed(turn, ModelErrorKind::InvalidRequest, &price_message(model))
+                }
             },
         },
     }
@@ -298,7 +340,8 @@ pub fn model_timeout(work: &Work, limits: &RuntimeLimits, now: Timestamp) -> Opt
     if now >= call.heard.after(limits.model_idle_ms) {
         return Some(format!("nothing was heard of it for {} s", limits.model_idle_ms / 1000));
     }
-    (now >= call.since.after(limits.model_total_ms)).then(|| format!("it did not end within {} s", limits.model_total_ms / 1000))
+    (now >= call.since.after(limits.model_total_ms))
+        .then(|| format!("it did not end within {} s", limits.model_total_ms / 1000))
 }
 
 /// The answer is there and its calls are settled: another step, or the end.
@@ -308,12 +351,21 @@ fn after_calls(view: &View<'_>, step: &OpenStep, stop: &ReplyStop) -> Step {
         ReplyStop::MaxTokens => return end_turn(turn, StopReason::MaxTokens, None),
         ReplyStop::Refusal => return end_turn(turn, StopReason::Refusal, None),
         ReplyStop::Cut => return end_turn(turn, StopReason::Cancelled, None),
-        ReplyStop::EndTurn | ReplyStop::ToolUse | ReplyStop::StopSequence | ReplyStop::Pause | ReplyStop::Other(_) => {}
+        ReplyStop::EndTurn
+        | ReplyStop::ToolUse
+        | ReplyStop::StopSequence
+        | ReplyStop::Pause
+        | ReplyStop::Other(_) => {}
     }
     if calls::limit_was_hit(step) {
-        return end_turn(turn, StopReason::Limit(LimitKind::ToolCalls), Some(limit_message(LimitKind::ToolCalls)));
+        return end_turn(
+            turn,
+            StopReason::Limit(LimitKind::ToolCalls),
+            Some(limit_message(LimitKind::ToolCalls)),
+        );
     }
-    let goes_on = !step.calls.is_empty() || *stop == ReplyStop::Pause || !steering(view.state).is_empty();
+    let goes_on =
+        !step.calls.is_empty() || *stop == ReplyStop::Pause || !steering(view.state).is_empty();
     if goes_on { next_step(view) } else { end_turn(turn, StopReason::EndTurn, None) }
 }
 

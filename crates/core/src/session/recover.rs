@@ -1,6 +1,8 @@
 //! What opening a session does about a turn that a crash left open. Pure.
 
-use crate::event::{AnsweredBy, Event, FailureClass, PermissionAnswered, PermissionKind, StopReason, TurnRecovered};
+use crate::event::{
+    AnsweredBy, Event, FailureClass, PermissionAnswered, PermissionKind, StopReason, TurnRecovered,
+};
 use crate::ids::Timestamp;
 use crate::limits::RuntimeLimits;
 use crate::message::{Content, Message};
@@ -22,7 +24,12 @@ pub enum Recovery {
 /// A started call that may not be repeated is settled as `indeterminate`; one that may be is run again when the turn goes on. Questions are
 /// asked again. A turn that crashed its process too often is ended as `failed`. A writer that let go in good order did not crash.
 #[must_use]
-pub fn recover(state: &State, recovery: Recovery, limits: &RuntimeLimits, now: Timestamp) -> Vec<Event> {
+pub fn recover(
+    state: &State,
+    recovery: Recovery,
+    limits: &RuntimeLimits,
+    now: Timestamp,
+) -> Vec<Event> {
     let Some(turn) = &state.turn else { return Vec::new() };
     let crashed = !state.released;
     let attempt = turn.crashes + u32::from(crashed);
@@ -36,7 +43,9 @@ pub fn recover(state: &State, recovery: Recovery, limits: &RuntimeLimits, now: T
     for call in calls {
         match (&call.phase, ends) {
             (CallPhase::Started, true) => events.push(cut(call, now)),
-            (CallPhase::Started, false) if !call.called.effect.may_repeat() => events.push(cut(call, now)),
+            (CallPhase::Started, false) if !call.called.effect.may_repeat() => {
+                events.push(cut(call, now))
+            }
             (CallPhase::Started, false) => {}
             (_, true) => events.extend(never_ran(call, crashed, now)),
             (_, false) => {}
@@ -45,7 +54,10 @@ pub fn recover(state: &State, recovery: Recovery, limits: &RuntimeLimits, now: T
     if ends {
         events.extend(unannounced(state, now));
         let (stop, error) = match crash_loop {
-            true => (StopReason::Failed(FailureClass::CrashLoop), Some(format!("the turn crashed its process {attempt} times"))),
+            true => (
+                StopReason::Failed(FailureClass::CrashLoop),
+                Some(format!("the turn crashed its process {attempt} times")),
+            ),
             false => (StopReason::Interrupted, None),
         };
         events.push(turn_ended(turn, stop, error));
@@ -71,7 +83,11 @@ fn never_ran(call: &Call, crashed: bool, now: Timestamp) -> Vec<Event> {
 
 /// Calls of the answer that a crash kept from being announced: announced and settled, so that the history stays valid.
 fn unannounced(state: &State, now: Timestamp) -> Vec<Event> {
-    let Some(step) = state.turn.as_ref().and_then(|turn| turn.step.as_ref()).filter(|step| step.stop.is_some()) else { return Vec::new() };
+    let Some(step) =
+        state.turn.as_ref().and_then(|turn| turn.step.as_ref()).filter(|step| step.stop.is_some())
+    else {
+        return Vec::new();
+    };
     let Some(Message::Assistant { blocks }) = state.messages.last() else { return Vec::new() };
     let calls = blocks.iter().filter_map(|block| match &block.content {
         Content::ToolCall { id, name, arguments } => Some((id, name, arguments)),

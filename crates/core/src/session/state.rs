@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::event::{
-    AssistantMessage, Entry, Event, Fingerprint, InputAdmitted, Outcome, PermissionAnswered, PermissionAsked, StepStarted, StopReason,
-    ToolCalled, ToolSettled, TurnEnded, TurnStarted,
+    AssistantMessage, Entry, Event, Fingerprint, InputAdmitted, Outcome, PermissionAnswered,
+    PermissionAsked, StepStarted, StopReason, ToolCalled, ToolSettled, TurnEnded, TurnStarted,
 };
 use crate::ids::{CallId, Epoch, NodeId, Seq, SessionId, StepNo, Timestamp, TurnNo};
 use crate::message::{Content, Message, Part, ReplyStop, ToolResult, Usage};
@@ -233,7 +233,9 @@ impl State {
             return Err(wrong("a session's own journal has no entries of others"));
         }
         match &entry.event {
-            Event::SessionCreated(_) | Event::Spilled(_) => return Err(wrong("it belongs at no place in a fold")),
+            Event::SessionCreated(_) | Event::Spilled(_) => {
+                return Err(wrong("it belongs at no place in a fold"));
+            }
             Event::SessionConfigured(change) => self.spec.settings.apply(change),
             Event::SessionArchived => self.archived = true,
             Event::SessionRestored => self.archived = false,
@@ -247,9 +249,13 @@ impl State {
             }
             Event::WriterReleased => self.released = true,
             Event::InputAdmitted(admitted) => self.admit(entry.seq, admitted),
-            Event::InputWithdrawn(input) => self.pending.retain(|pending| pending.seq != input.input),
+            Event::InputWithdrawn(input) => {
+                self.pending.retain(|pending| pending.seq != input.input)
+            }
             Event::TurnStarted(started) => self.start_turn(entry, started).map_err(wrong)?,
-            Event::TurnRecovered(recovered) => self.recover_turn(entry.at, recovered.attempt).map_err(wrong)?,
+            Event::TurnRecovered(recovered) => {
+                self.recover_turn(entry.at, recovered.attempt).map_err(wrong)?
+            }
             Event::TurnEnded(ended) => self.end_turn(entry.at, ended).map_err(wrong)?,
             Event::StepStarted(started) => self.start_step(entry.at, started).map_err(wrong)?,
             Event::ModelFailed(failed) => {
@@ -260,11 +266,15 @@ impl State {
             }
             Event::AssistantMessage(message) => self.answer(message).map_err(wrong)?,
             Event::ToolCalled(called) => self.call(called).map_err(wrong)?,
-            Event::PermissionAsked(asked) => self.move_call(&asked.call, CallPhase::Asked(asked.clone())).map_err(wrong)?,
+            Event::PermissionAsked(asked) => {
+                self.move_call(&asked.call, CallPhase::Asked(asked.clone())).map_err(wrong)?
+            }
             Event::PermissionAnswered(answered) => self.permit(answered).map_err(wrong)?,
             Event::ToolStarted(call) => self.start_call(entry.at, &call.call).map_err(wrong)?,
             Event::ToolSettled(settled) => self.settle(settled).map_err(wrong)?,
-            Event::InputRequested(asked) => self.move_call(&asked.call, CallPhase::Requested(asked.deadline)).map_err(wrong)?,
+            Event::InputRequested(asked) => {
+                self.move_call(&asked.call, CallPhase::Requested(asked.deadline)).map_err(wrong)?
+            }
         }
         self.tip = entry.seq;
         self.updated = entry.at;
@@ -291,7 +301,11 @@ impl State {
     fn take_inputs(&mut self, inputs: &[Seq]) -> Result<(), &'static str> {
         let mut parts = Vec::new();
         for input in inputs {
-            let at = self.pending.iter().position(|pending| pending.seq == *input).ok_or("it takes an input that is not pending")?;
+            let at = self
+                .pending
+                .iter()
+                .position(|pending| pending.seq == *input)
+                .ok_or("it takes an input that is not pending")?;
             parts.extend(self.pending.remove(at).admitted.content);
         }
         if !parts.is_empty() {
@@ -314,7 +328,14 @@ impl State {
         }
         self.take_inputs(&started.inputs)?;
         let settings = started.settings.clone();
-        self.turn = Some(OpenTurn { no, settings, since: entry.at, crashes: 0, used: Used::default(), step: None });
+        self.turn = Some(OpenTurn {
+            no,
+            settings,
+            since: entry.at,
+            crashes: 0,
+            used: Used::default(),
+            step: None,
+        });
         Ok(())
     }
 
@@ -465,7 +486,8 @@ impl State {
     /// Puts the results into the conversation, in call order, once every call that the answer made is settled.
     fn finish_step_results(&mut self) {
         let Some(Message::Assistant { blocks }) = self.messages.last() else { return };
-        let asked = blocks.iter().filter(|block| matches!(block.content, Content::ToolCall { .. })).count();
+        let asked =
+            blocks.iter().filter(|block| matches!(block.content, Content::ToolCall { .. })).count();
         let Some(step) = self.turn.as_ref().and_then(|turn| turn.step.as_ref()) else { return };
         let results = step.calls.iter().map_while(|call| match &call.phase {
             CallPhase::Settled(result, _) => Some(result.clone()),

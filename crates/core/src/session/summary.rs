@@ -30,7 +30,8 @@ pub fn summary(state: &State) -> Summary {
 fn activity(state: &State) -> Activity {
     let Some(turn) = &state.turn else { return Activity::Idle };
     let mut calls = turn.step.iter().flat_map(|step| &step.calls);
-    let waits = calls.any(|call| matches!(call.phase, CallPhase::Asked(_) | CallPhase::Requested(_)));
+    let waits =
+        calls.any(|call| matches!(call.phase, CallPhase::Asked(_) | CallPhase::Requested(_)));
     if waits { Activity::AwaitingInput } else { Activity::Running }
 }
 
@@ -53,7 +54,9 @@ pub fn changes(event: &Event) -> bool {
 pub fn indexed_text(entry: &Entry) -> Option<IndexedText> {
     let texts: Vec<&str> = match &entry.event {
         Event::InputAdmitted(input) => input.content.iter().filter_map(part_text).collect(),
-        Event::AssistantMessage(message) => message.blocks.iter().filter_map(|block| content_text(&block.content)).collect(),
+        Event::AssistantMessage(message) => {
+            message.blocks.iter().filter_map(|block| content_text(&block.content)).collect()
+        }
         _ => return None,
     };
     let text = texts.join("\n");

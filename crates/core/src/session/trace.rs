@@ -117,7 +117,9 @@ impl Ids for ReplayedIds {
     fn frame(&self) -> FrameId {
         let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
         // A replay that commits more often than the recording did is found out by its hashes.
-        frames.pop_front().unwrap_or_else(|| FrameId::parse("beyond-the-recording").expect("it is a valid id"))
+        frames
+            .pop_front()
+            .unwrap_or_else(|| FrameId::parse("beyond-the-recording").expect("it is a valid id"))
     }
 
     fn node(&self) -> NodeId {
@@ -147,7 +149,11 @@ pub(crate) enum AssessmentSource {
 }
 
 impl Assessments {
-    pub(crate) fn new(source: AssessmentSource, known: HashMap<(String, String), Assessed>, trace: Trace) -> Self {
+    pub(crate) fn new(
+        source: AssessmentSource,
+        known: HashMap<(String, String), Assessed>,
+        trace: Trace,
+    ) -> Self {
         Self { known: Mutex::new(known), trace, source }
     }
 
@@ -170,7 +176,11 @@ impl Assessor for Assessments {
             AssessmentSource::Toolbox(toolbox) => toolbox.assess(name, arguments),
             AssessmentSource::Recording => Err("the recording does not have this call".to_owned()),
         };
-        self.trace.write(|| Line::Assessed { name: key.0.clone(), arguments: key.1.clone(), found: found.clone() });
+        self.trace.write(|| Line::Assessed {
+            name: key.0.clone(),
+            arguments: key.1.clone(),
+            found: found.clone(),
+        });
         known.insert(key, found.clone());
         found
     }

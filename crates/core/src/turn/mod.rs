@@ -37,9 +37,25 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
-    pub(crate) fn new(session: SessionId, toolbox: Arc<Toolbox>, blobs: Arc<dyn Blobs>, clock: Arc<dyn Clock>, around: (RuntimeLimits, Outbox)) -> Self {
+    pub(crate) fn new(
+        session: SessionId,
+        toolbox: Arc<Toolbox>,
+        blobs: Arc<dyn Blobs>,
+        clock: Arc<dyn Clock>,
+        around: (RuntimeLimits, Outbox),
+    ) -> Self {
         let (limits, outbox) = around;
-        Self { session, toolbox, blobs, clock, limits, outbox, tasks: JoinSet::new(), model: None, calls: HashMap::new() }
+        Self {
+            session,
+            toolbox,
+            blobs,
+            clock,
+            limits,
+            outbox,
+            tasks: JoinSet::new(),
+            model: None,
+            calls: HashMap::new(),
+        }
     }
 
     pub(crate) fn schemas(&self) -> &Arc<Vec<ToolSchema>> {
@@ -47,7 +63,13 @@ impl Effects {
     }
 
     /// Starts a model call for the open step.
-    pub(crate) fn call_model(&mut self, state: &State, model: Arc<dyn Model>, output_max: Option<u64>, run: u64) {
+    pub(crate) fn call_model(
+        &mut self,
+        state: &State,
+        model: Arc<dyn Model>,
+        output_max: Option<u64>,
+        run: u64,
+    ) {
         self.reap();
         let request = ModelRequest {
             system: state.spec.system.clone(),
@@ -74,7 +96,12 @@ impl Effects {
         self.reap();
         let Some((tool, cx)) = self.context(call) else { return };
         let cancel = cx.cancel.clone();
-        let run = tools::run(tool, call.called.arguments.clone(), cx, (self.limits.inline_bytes, self.outbox.clone()));
+        let run = tools::run(
+            tool,
+            call.called.arguments.clone(),
+            cx,
+            (self.limits.inline_bytes, self.outbox.clone()),
+        );
         let task = self.tasks.spawn(run);
         self.calls.insert(call.called.call.clone(), (cancel, task));
     }
@@ -82,7 +109,12 @@ impl Effects {
     /// Finds out what to show about a call.
     pub(crate) fn describe(&mut self, call: &Call) {
         let Some((tool, cx)) = self.context(call) else { return };
-        self.tasks.spawn(tools::describe(tool, call.called.arguments.clone(), cx, (self.limits.inline_bytes, self.outbox.clone())));
+        self.tasks.spawn(tools::describe(
+            tool,
+            call.called.arguments.clone(),
+            cx,
+            (self.limits.inline_bytes, self.outbox.clone()),
+        ));
     }
 
     /// Tells a call to stop.

@@ -11,7 +11,9 @@ use crate::ids::{CallId, Timestamp};
 use crate::limits::RuntimeLimits;
 use crate::message::{Block, Content, ReplyStop, Usage};
 use crate::ports::journal::{Blobs, JournalError};
-use crate::ports::model::{Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, Price, Reply};
+use crate::ports::model::{
+    Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, Price, Reply,
+};
 use crate::session::context;
 use crate::session::inbox::{Outbox, Signal};
 use crate::session::state::{OpenStep, OpenTurn, State};
@@ -20,13 +22,21 @@ use crate::session::state::{OpenStep, OpenTurn, State};
 const IMAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Runs a model call to its end. Everything it gives goes to the session; the last signal is a reply or an error, a panic included.
-pub(crate) async fn call(model: Arc<dyn Model>, mut request: ModelRequest, blobs: Arc<dyn Blobs>, (run, outbox): (u64, Outbox)) {
+pub(crate) async fn call(
+    model: Arc<dyn Model>,
+    mut request: ModelRequest,
+    blobs: Arc<dyn Blobs>,
+    (run, outbox): (u64, Outbox),
+) {
     let failed = |kind, message| ModelError { kind, message, retry_after_ms: None };
     let name = model.info().selection.to_string();
     request.images = match load_images(&request, blobs.as_ref()).await {
         Ok(images) => images,
         Err(error) => {
-            let error = failed(ModelErrorKind::InvalidRequest, format!("an image of the conversation cannot be read: {error}"));
+            let error = failed(
+                ModelErrorKind::InvalidRequest,
+                format!("an image of the conversation cannot be read: {error}"),
+            );
             return outbox.send(Signal::Model { run, event: Err(error) }).await;
         }
     };
@@ -39,22 +49,33 @@ pub(crate) async fn call(model: Arc<dyn Model>, mut request: ModelRequest, blobs
                 return;
             }
         }
-        let error = failed(ModelErrorKind::Truncated, format!("the answer of {name} ended without its last event"));
+        let error = failed(
+            ModelErrorKind::Truncated,
+            format!("the answer of {name} ended without its last event"),
+        );
         outbox.send(Signal::Model { run, event: Err(error) }).await;
     };
     if AssertUnwindSafe(forward).catch_unwind().await.is_err() {
-        let error = failed(ModelErrorKind::InvalidRequest, format!("the adapter of {name} crashed; this is a defect of Oarlock"));
+        let error = failed(
+            ModelErrorKind::InvalidRequest,
+            format!("the adapter of {name} crashed; this is a defect of Oarlock"),
+        );
         outbox.send(Signal::Model { run, event: Err(error) }).await;
     }
 }
 
-async fn load_images(request: &ModelRequest, blobs: &dyn Blobs) -> Result<BTreeMap<crate::ids::BlobId, bytes::Bytes>, JournalError> {
+async fn load_images(
+    request: &ModelRequest,
+    blobs: &dyn Blobs,
+) -> Result<BTreeMap<crate::ids::BlobId, bytes::Bytes>, JournalError> {
     let wanted: HashSet<_> = context::images(&request.messages).cloned().collect();
     let (mut images, mut left) = (BTreeMap::new(), IMAGE_BYTES_MAX);
     for blob in wanted {
         let (bytes, size) = blobs.read(&blob, 0, left).await?;
         if (bytes.len() as u64) < size {
-            let why = format!("the images of the conversation are larger than {IMAGE_BYTES_MAX} bytes together");
+            let why = format!(
+                "the images of the conversation are larger than {IMAGE_BYTES_MAX} bytes together"
+            );
             return Err(JournalError::Unavailable { why });
         }
         left -= bytes.len();
@@ -64,7 +85,12 @@ async fn load_images(request: &ModelRequest, blobs: &dyn Blobs) -> Result<BTreeM
 }
 
 /// The entry for an answer. Calls get ids that are unique in the session; where that changes one, its native form goes.
-pub(crate) fn answered(state: &State, reply: Reply, price: Option<Price>, attempt: u32) -> Option<Event> {
+pub(crate) fn answered(
+    state: &State,
+    reply: Reply,
+    price: Option<Price>,
+    attempt: u32,
+) -> Option<Event> {
     let turn = state.turn.as_ref()?;
     let step = turn.step.as_ref()?;
     let cost_micros = price.map(|price| price.of(&reply.usage));
@@ -109,7 +135,12 @@ pub(crate) fn cut(step: &OpenStep, texts: Vec<String>, attempt: u32, model: &str
 }
 
 /// The entry for a failed attempt, with the decision whether there will be another.
-pub(crate) fn failed(turn: &OpenTurn, limits: &RuntimeLimits, error: ModelError, (now, chance): (Timestamp, u64)) -> Option<Event> {
+pub(crate) fn failed(
+    turn: &OpenTurn,
+    limits: &RuntimeLimits,
+    error: ModelError,
+    (now, chance): (Timestamp, u64),
+) -> Option<Event> {
     let step = turn.step.as_ref()?;
     Some(Event::ModelFailed(ModelFailed {
         step: step.no,
@@ -121,7 +152,12 @@ pub(crate) fn failed(turn: &OpenTurn, limits: &RuntimeLimits, error: ModelError,
 }
 
 /// What the provider asks for, else a doubling wait; with up to a quarter of it on top, so that many sessions do not return at once.
-fn retry_in_ms(step: &OpenStep, limits: &RuntimeLimits, error: &ModelError, (now, chance): (Timestamp, u64)) -> Option<u64> {
+fn retry_in_ms(
+    step: &OpenStep,
+    limits: &RuntimeLimits,
+    error: &ModelError,
+    (now, chance): (Timestamp, u64),
+) -> Option<u64> {
     if !error.kind.may_retry() || step.failures + 1 >= limits.model_attempts {
         return None;
     }
@@ -166,16 +202,30 @@ mod tests {
         ];
         for (failures, kind, retry_after_ms, now, wanted) in table {
             let error = ModelError { kind, message: String::new(), retry_after_ms };
-            let wait = retry_in_ms(&step(failures), &RuntimeLimits::DEFAULT, &error, (Timestamp::from_unix_ms(now), 0));
+            let wait = retry_in_ms(
+                &step(failures),
+                &RuntimeLimits::DEFAULT,
+                &error,
+                (Timestamp::from_unix_ms(now), 0),
+            );
             assert_eq!(wait, wanted, "{kind:?} after {failures} failures");
         }
     }
 
     #[test]
     fn chance_adds_at_most_a_quarter() {
-        let error = ModelError { kind: ModelErrorKind::Overloaded, message: String::new(), retry_after_ms: None };
+        let error = ModelError {
+            kind: ModelErrorKind::Overloaded,
+            message: String::new(),
+            retry_after_ms: None,
+        };
         for chance in [0, 1, 125, 126, u64::MAX] {
-            let wait = retry_in_ms(&step(0), &RuntimeLimits::DEFAULT, &error, (Timestamp::from_unix_ms(0), chance));
+            let wait = retry_in_ms(
+                &step(0),
+                &RuntimeLimits::DEFAULT,
+                &error,
+                (Timestamp::from_unix_ms(0), chance),
+            );
             assert!(wait.is_some_and(|wait| (500..=625).contains(&wait)), "{wait:?}");
         }
     }

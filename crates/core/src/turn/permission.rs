@@ -13,7 +13,9 @@ pub struct Rule<'a> {
 
 /// A text that is not a rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a rule: write `tool` or `tool(pattern)`, for example `bash(cargo test *)`")]
+#[error(
+    "`{text}` is not a rule: write `tool` or `tool(pattern)`, for example `bash(cargo test *)`"
+)]
 pub struct InvalidRule {
     /// The text.
     pub text: String,
@@ -28,9 +30,12 @@ impl<'a> Rule<'a> {
         let invalid = || InvalidRule { text: text.chars().take(80).collect() };
         let (tool, pattern) = match text.trim().split_once('(') {
             None => (text.trim(), None),
-            Some((tool, rest)) => (tool, Some(rest.strip_suffix(')').filter(|p| !p.is_empty()).ok_or_else(invalid)?)),
+            Some((tool, rest)) => {
+                (tool, Some(rest.strip_suffix(')').filter(|p| !p.is_empty()).ok_or_else(invalid)?))
+            }
         };
-        let named = !tool.is_empty() && tool.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '*'));
+        let named = !tool.is_empty()
+            && tool.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '*'));
         if named { Ok(Self { tool, pattern }) } else { Err(invalid()) }
     }
 
@@ -40,12 +45,19 @@ impl<'a> Rule<'a> {
 
     /// A pattern allows only what it matches whole.
     fn allows(&self, tool: &str, subject: &Subject) -> bool {
-        let matches = |pattern| subject.complete && !subject.parts.is_empty() && subject.parts.iter().all(|part| glob(pattern, part));
+        let matches = |pattern| {
+            subject.complete
+                && !subject.parts.is_empty()
+                && subject.parts.iter().all(|part| glob(pattern, part))
+        };
         self.is_about(tool) && self.pattern.is_none_or(matches)
     }
 
     fn denies(&self, tool: &str, subject: &Subject) -> bool {
-        self.is_about(tool) && self.pattern.is_none_or(|pattern| subject.parts.iter().any(|part| glob(pattern, part)))
+        self.is_about(tool)
+            && self
+                .pattern
+                .is_none_or(|pattern| subject.parts.iter().any(|part| glob(pattern, part)))
     }
 }
 
@@ -78,7 +90,8 @@ pub fn judge(mode: Mode, rules: &[&Rules], tool: &str, call: &Assessment) -> Ver
     if let Some(rule) = parsed(|rules| &rules.deny).find(|rule| rule.denies(tool, &call.subject)) {
         return Verdict::Deny(format!("the rule `{}` forbids it", show(&rule)));
     }
-    let might_be_denied = !call.subject.complete && parsed(|rules| &rules.deny).any(|rule| rule.is_about(tool));
+    let might_be_denied =
+        !call.subject.complete && parsed(|rules| &rules.deny).any(|rule| rule.is_about(tool));
     if might_be_denied && mode != Mode::DenyAll {
         return Verdict::Ask;
     }
@@ -87,10 +100,16 @@ pub fn judge(mode: Mode, rules: &[&Rules], tool: &str, call: &Assessment) -> Ver
     }
     match (mode, call.effect) {
         (Mode::Open, _) | (Mode::ReadOnly | Mode::AskWrites, Effect::Pure) => Verdict::Allow,
-        (Mode::AskWrites, Effect::Idempotent | Effect::Mutating | Effect::Destructive | Effect::Network) => Verdict::Ask,
-        (Mode::ReadOnly, Effect::Idempotent | Effect::Mutating | Effect::Destructive | Effect::Network) => {
-            Verdict::Deny("the session is in mode read-only and this call does more than read".to_owned())
-        }
+        (
+            Mode::AskWrites,
+            Effect::Idempotent | Effect::Mutating | Effect::Destructive | Effect::Network,
+        ) => Verdict::Ask,
+        (
+            Mode::ReadOnly,
+            Effect::Idempotent | Effect::Mutating | Effect::Destructive | Effect::Network,
+        ) => Verdict::Deny(
+            "the session is in mode read-only and this call does more than read".to_owned(),
+        ),
         (Mode::DenyAll, _) => Verdict::Deny("the session is in mode deny-all".to_owned()),
     }
 }
@@ -99,8 +118,10 @@ pub fn judge(mode: Mode, rules: &[&Rules], tool: &str, call: &Assessment) -> Ver
 #[must_use]
 pub fn options(tool: &str, subject: &Subject) -> Vec<PermissionOption> {
     let option = |kind, label: String, grants| PermissionOption { kind, label, grants };
-    let rules: Vec<String> = subject.parts.iter().map(|part| format!("{tool}({})", escape(part))).collect();
-    let mut options = vec![option(PermissionKind::AllowOnce, "allow this once".to_owned(), Vec::new())];
+    let rules: Vec<String> =
+        subject.parts.iter().map(|part| format!("{tool}({})", escape(part))).collect();
+    let mut options =
+        vec![option(PermissionKind::AllowOnce, "allow this once".to_owned(), Vec::new())];
     if subject.complete && !rules.is_empty() {
         let label = format!("always allow in this session: {}", rules.join(", "));
         options.push(option(PermissionKind::AllowAlways, label, rules.clone()));
@@ -221,16 +242,32 @@ mod tests {
     #[test]
     fn what_cannot_be_taken_apart_is_not_let_past_a_deny_pattern() {
         let hidden = call(Effect::Destructive, &["echo"], false);
-        assert_eq!(judge(Mode::Open, &[&rules(&[], &["bash(rm *)"])], "bash", &hidden), Verdict::Ask);
-        assert_eq!(judge(Mode::AskWrites, &[&rules(&["bash(echo*)"], &[])], "bash", &hidden), Verdict::Ask);
+        assert_eq!(
+            judge(Mode::Open, &[&rules(&[], &["bash(rm *)"])], "bash", &hidden),
+            Verdict::Ask
+        );
+        assert_eq!(
+            judge(Mode::AskWrites, &[&rules(&["bash(echo*)"], &[])], "bash", &hidden),
+            Verdict::Ask
+        );
     }
 
     #[test]
     fn a_grant_covers_exactly_what_was_shown() {
         let subject = Subject { parts: vec!["rm *.tmp".to_owned()], complete: true };
-        let always = options("bash", &subject).into_iter().find(|o| o.kind == PermissionKind::AllowAlways).unwrap();
+        let always = options("bash", &subject)
+            .into_iter()
+            .find(|o| o.kind == PermissionKind::AllowAlways)
+            .unwrap();
         let granted = Rules { allow: always.grants, deny: Vec::new() };
-        let judge = |command: &str| judge(Mode::AskWrites, &[&granted], "bash", &call(Effect::Destructive, &[command], true));
+        let judge = |command: &str| {
+            judge(
+                Mode::AskWrites,
+                &[&granted],
+                "bash",
+                &call(Effect::Destructive, &[command], true),
+            )
+        };
         assert_eq!(judge("rm *.tmp"), Verdict::Allow);
         assert_eq!(judge("rm -rf x.tmp"), Verdict::Ask);
     }

@@ -32,7 +32,8 @@ impl ToolRegistry {
                 }
             }
         }
-        registry.schemas = Arc::new(registry.tools.iter().map(|tool| tool.schema().clone()).collect());
+        registry.schemas =
+            Arc::new(registry.tools.iter().map(|tool| tool.schema().clone()).collect());
         registry
     }
 
@@ -74,7 +75,8 @@ pub struct Toolbox {
 impl Assessor for Toolbox {
     fn assess(&self, name: &str, arguments: &str) -> Result<(Assessment, Runs), String> {
         let tool = self.registry.get(name).ok_or_else(|| {
-            let names: Vec<&str> = self.registry.schemas.iter().map(|schema| schema.name.as_str()).collect();
+            let names: Vec<&str> =
+                self.registry.schemas.iter().map(|schema| schema.name.as_str()).collect();
             format!("there is no tool `{name}`; the tools are: {}", names.join(", "))
         })?;
         let assessment = tool.assess(&parse_arguments(arguments)?, &self.place)?;

@@ -25,7 +25,12 @@ pub(crate) struct CallEnd {
 }
 
 /// Runs a call to its end and tells the session.
-pub(crate) async fn run(tool: Arc<dyn Tool>, arguments: String, cx: ToolContext, (inline_bytes, outbox): (usize, Outbox)) {
+pub(crate) async fn run(
+    tool: Arc<dyn Tool>,
+    arguments: String,
+    cx: ToolContext,
+    (inline_bytes, outbox): (usize, Outbox),
+) {
     let (call, blobs) = (cx.call.clone(), Arc::clone(&cx.blobs));
     let name = tool.schema().name.clone();
     let work = async {
@@ -35,35 +40,56 @@ pub(crate) async fn run(tool: Arc<dyn Tool>, arguments: String, cx: ToolContext,
         }
     };
     let result = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
-        let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(ToolError::failed(format!("the tool `{name}` crashed: {}", words.unwrap_or("without a word"))))
+        let words = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(ToolError::failed(format!(
+            "the tool `{name}` crashed: {}",
+            words.unwrap_or("without a word")
+        )))
     });
     let end = end_of(result, blobs.as_ref(), inline_bytes).await;
     outbox.send(Signal::ToolDone { call, end }).await;
 }
 
 /// Finds out what to show a person about a call and tells the session.
-pub(crate) async fn describe(tool: Arc<dyn Tool>, arguments: String, cx: ToolContext, (inline_bytes, outbox): (usize, Outbox)) {
+pub(crate) async fn describe(
+    tool: Arc<dyn Tool>,
+    arguments: String,
+    cx: ToolContext,
+    (inline_bytes, outbox): (usize, Outbox),
+) {
     let call = cx.call.clone();
     let detail = match parse_arguments(&arguments) {
-        Ok(arguments) => AssertUnwindSafe(tool.describe(&arguments, &cx)).catch_unwind().await.unwrap_or_default(),
+        Ok(arguments) => AssertUnwindSafe(tool.describe(&arguments, &cx))
+            .catch_unwind()
+            .await
+            .unwrap_or_default(),
         Err(words) => words,
     };
     let (detail, _) = head_and_tail(&detail, inline_bytes);
     outbox.send(Signal::Described { call, detail }).await;
 }
 
-async fn end_of(result: Result<ToolOutput, ToolError>, blobs: &dyn Blobs, inline_bytes: usize) -> CallEnd {
+async fn end_of(
+    result: Result<ToolOutput, ToolError>,
+    blobs: &dyn Blobs,
+    inline_bytes: usize,
+) -> CallEnd {
     let (outcome, output) = match result {
         Ok(output) => (Outcome::Completed, output),
         Err(ToolError::Cancelled) => (Outcome::Cancelled, ToolOutput::text("cancelled")),
         Err(ToolError::Arguments(words)) => (Outcome::Failed, ToolOutput::text(words)),
         Err(ToolError::Failed(output)) => (Outcome::Failed, output),
     };
-    let mut end = CallEnd { outcome, content: Vec::new(), blobs: output.blobs, detail: output.detail };
+    let mut end =
+        CallEnd { outcome, content: Vec::new(), blobs: output.blobs, detail: output.detail };
     for part in output.content {
         let part = match part {
-            Part::Text { text } if text.len() > inline_bytes => shorten(text, &mut end, (blobs, inline_bytes)).await,
+            Part::Text { text } if text.len() > inline_bytes => {
+                shorten(text, &mut end, (blobs, inline_bytes)).await
+            }
             Part::Text { .. } | Part::Image { .. } => part,
         };
         end.content.push(part);
@@ -72,16 +98,24 @@ async fn end_of(result: Result<ToolOutput, ToolError>, blobs: &dyn Blobs, inline
 }
 
 /// Keeps head and tail of a long text; the whole becomes a blob. When the blob cannot be stored, the words say so.
-async fn shorten(text: String, end: &mut CallEnd, (blobs, inline_bytes): (&dyn Blobs, usize)) -> Part {
+async fn shorten(
+    text: String,
+    end: &mut CallEnd,
+    (blobs, inline_bytes): (&dyn Blobs, usize),
+) -> Part {
     let bytes = text.len();
     let (short, left_out) = head_and_tail(&text, inline_bytes);
     let note = match blobs.put(Bytes::from(text)).await {
         Ok(blob) => {
-            let note = format!("\n[{left_out} of {bytes} bytes left out in the middle; the whole is `blob:{blob}` for read_file]");
+            let note = format!(
+                "\n[{left_out} of {bytes} bytes left out in the middle; the whole is `blob:{blob}` for read_file]"
+            );
             end.blobs.push(BlobRef { blob, name: "text".to_owned(), bytes: bytes as u64 });
             note
         }
-        Err(error) => format!("\n[{left_out} of {bytes} bytes left out in the middle and lost: {error}]"),
+        Err(error) => {
+            format!("\n[{left_out} of {bytes} bytes left out in the middle and lost: {error}]")
+        }
     };
     Part::Text { text: short + &note }
 }

@@ -2,7 +2,9 @@
 
 use oarlock_core::Command;
 use oarlock_core::command::{Admit, Rejection, Reply};
-use oarlock_core::event::{Delivery, Effect, Event, FailureClass, InputSource, Outcome, StopReason};
+use oarlock_core::event::{
+    Delivery, Effect, Event, FailureClass, InputSource, Outcome, StopReason,
+};
 use oarlock_core::message::{Content, Message, Part};
 use oarlock_core::ports::model::ModelErrorKind;
 use oarlock_core::{AgentEvent, SessionError};
@@ -51,10 +53,13 @@ async fn results_go_back_in_call_order_each_right_after_its_call() {
     let ended = session.run_turn(prompt("go")).await.unwrap();
     assert_eq!((ended.stop, ended.steps), (StopReason::EndTurn, 2));
     let request = kit.model.requests().pop().unwrap();
-    let [Message::User { .. }, Message::Assistant { .. }, Message::Tool { results }] = request.messages.as_slice() else {
+    let [Message::User { .. }, Message::Assistant { .. }, Message::Tool { results }] =
+        request.messages.as_slice()
+    else {
         panic!("{:?}", request.messages);
     };
-    let order: Vec<_> = results.iter().map(|result| (result.call.as_str(), result.is_error)).collect();
+    let order: Vec<_> =
+        results.iter().map(|result| (result.call.as_str(), result.is_error)).collect();
     assert_eq!(order, [("c1", false), ("c2", false), ("c3", true)]);
     assert_eq!((slow.runs(), fast.runs()), (1, 1));
     // The fast one was durable before the slow one was done.
@@ -92,7 +97,8 @@ async fn one_tool_round_takes_two_commits() {
     let session = kit.open().await;
     session.run_turn(prompt("go")).await.unwrap();
     let frames = kit.core.ports().journal.read(session.id(), 0, usize::MAX).await.unwrap();
-    let story: Vec<Vec<String>> = frames.iter().map(|frame| tags(&frame.entries(session.id()).unwrap())).collect();
+    let story: Vec<Vec<String>> =
+        frames.iter().map(|frame| tags(&frame.entries(session.id()).unwrap())).collect();
     assert_eq!(story[1], ["input_admitted", "turn_started", "step_started"]);
     assert_eq!(story[2], ["assistant_message", "tool_called", "tool_started"]);
     assert_eq!(story[3], ["tool_settled", "step_started"]);
@@ -124,11 +130,20 @@ async fn outcomes(kit: &Kit, session: &oarlock_core::DefaultSession) -> Vec<(Str
 #[tokio::test(start_paused = true)]
 async fn arguments_that_are_no_json_fail_the_call_and_not_the_turn() {
     let tool = TestTool::new("t", Effect::Pure, Act::Give(String::new()));
-    let ask = calls(&[("1", "t", "{oops"), ("2", "t", "[]"), ("3", "t", ""), ("4", "t", r#"{"what": 5}"#)]);
+    let ask = calls(&[
+        ("1", "t", "{oops"),
+        ("2", "t", "[]"),
+        ("3", "t", ""),
+        ("4", "t", r#"{"what": 5}"#),
+    ]);
     let kit = Kit::new(vec![vec![Say::Reply(ask)]], vec![tool.clone()]);
     let session = kit.open().await;
     session.run_turn(prompt("go")).await.unwrap();
-    let outcomes: Vec<_> = outcomes(&kit, &session).await.into_iter().map(|(call, outcome)| format!("{call} {outcome:?}")).collect();
+    let outcomes: Vec<_> = outcomes(&kit, &session)
+        .await
+        .into_iter()
+        .map(|(call, outcome)| format!("{call} {outcome:?}"))
+        .collect();
     assert!(outcomes.contains(&"3 Completed".to_owned()), "{outcomes:?}");
     assert_eq!(outcomes.iter().filter(|outcome| outcome.ends_with("Failed")).count(), 3);
     assert_eq!(tool.runs(), 1);
@@ -137,7 +152,8 @@ async fn arguments_that_are_no_json_fail_the_call_and_not_the_turn() {
 #[tokio::test(start_paused = true)]
 async fn repeated_and_missing_call_ids_become_unique() {
     let tool = TestTool::new("t", Effect::Pure, Act::Give(String::new()));
-    let ask = || vec![Say::Reply(calls(&[("same", "t", "{}"), ("same", "t", "{}"), ("", "t", "{}")]))];
+    let ask =
+        || vec![Say::Reply(calls(&[("same", "t", "{}"), ("same", "t", "{}"), ("", "t", "{}")]))];
     let kit = Kit::new(vec![ask(), ask()], vec![tool]);
     let session = kit.open().await;
     session.run_turn(prompt("go")).await.unwrap();
@@ -169,12 +185,16 @@ async fn retries_are_events_and_void_their_deltas() {
     let session = kit.open().await;
     let ended = session.run_turn(prompt("hi")).await.unwrap();
     assert_eq!(ended.stop, StopReason::EndTurn);
-    let failed = journal(&kit.core, &session).await.into_iter().filter_map(|entry| match entry.event {
-        Event::ModelFailed(failed) => Some((failed.attempt, failed.class, failed.retry_in_ms)),
-        _ => None,
-    });
+    let failed =
+        journal(&kit.core, &session).await.into_iter().filter_map(|entry| match entry.event {
+            Event::ModelFailed(failed) => Some((failed.attempt, failed.class, failed.retry_in_ms)),
+            _ => None,
+        });
     let failed: Vec<_> = failed.collect();
-    assert_eq!(failed, [(1, ModelErrorKind::Overloaded, Some(500)), (2, ModelErrorKind::RateLimited, Some(7_000))]);
+    assert_eq!(
+        failed,
+        [(1, ModelErrorKind::Overloaded, Some(500)), (2, ModelErrorKind::RateLimited, Some(7_000))]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,7 +208,11 @@ async fn a_failure_that_cannot_be_retried_ends_the_turn_and_keeps_what_was_done(
         ModelErrorKind::ContentFilter,
         ModelErrorKind::ModelNotFound,
     ] {
-        let script = vec![vec![Say::Reply(calls(&[("c", "t", "{}")]))], vec![Say::Fail(kind, None)], say("after")];
+        let script = vec![
+            vec![Say::Reply(calls(&[("c", "t", "{}")]))],
+            vec![Say::Fail(kind, None)],
+            say("after"),
+        ];
         let kit = Kit::new(script, vec![tool.clone()]);
         let session = kit.open().await;
         let ended = session.run_turn(prompt("go")).await.unwrap();
@@ -205,7 +229,10 @@ async fn a_failure_that_cannot_be_retried_ends_the_turn_and_keeps_what_was_done(
 async fn a_silent_model_and_an_endless_one_time_out() {
     let drip = (0..100_000).flat_map(|_| [Say::Wait(60_000), Say::Alive]).collect();
     for script in [vec![Say::Silence], drip] {
-        let kit = Kit::new(vec![script.clone(), script.clone(), script.clone(), script.clone(), script], vec![]);
+        let kit = Kit::new(
+            vec![script.clone(), script.clone(), script.clone(), script.clone(), script],
+            vec![],
+        );
         let session = kit.open().await;
         let ended = session.run_turn(prompt("hi")).await.unwrap();
         assert_eq!(ended.stop, StopReason::Failed(FailureClass::Model(ModelErrorKind::Timeout)));
@@ -234,7 +261,10 @@ async fn a_second_prompt_is_refused_at_once_while_a_turn_runs() {
 #[tokio::test(start_paused = true)]
 async fn steering_is_taken_at_the_next_step_and_a_queued_input_by_the_next_turn() {
     let tool = TestTool::new("t", Effect::Pure, Act::After(100, "x"));
-    let kit = Kit::new(vec![vec![Say::Reply(calls(&[("c", "t", "{}")]))], say("steered"), say("second")], vec![tool]);
+    let kit = Kit::new(
+        vec![vec![Say::Reply(calls(&[("c", "t", "{}")]))], say("steered"), say("second")],
+        vec![tool],
+    );
     let session = kit.open().await;
     session.prompt(prompt("first")).await.unwrap();
     wait_for(&session, 0, |event| matches!(event, Event::ToolStarted(_))).await;
@@ -245,13 +275,16 @@ async fn steering_is_taken_at_the_next_step_and_a_queued_input_by_the_next_turn(
     assert_eq!(started.inputs, [queued]);
     wait_for(&session, second.seq, |event| matches!(event, Event::TurnEnded(_))).await;
     let requests = kit.model.requests();
-    assert!(matches!(&requests[1].messages[3], Message::User { parts } if *parts == prompt("steer")));
+    assert!(
+        matches!(&requests[1].messages[3], Message::User { parts } if *parts == prompt("steer"))
+    );
     assert_eq!(requests.len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
 async fn steering_that_comes_with_the_last_answer_gets_a_step_of_its_own() {
-    let kit = Kit::new(vec![vec![Say::Wait(1_000), Say::Reply(text("first"))], say("second")], vec![]);
+    let kit =
+        Kit::new(vec![vec![Say::Wait(1_000), Say::Reply(text("first"))], say("second")], vec![]);
     let session = kit.open().await;
     session.prompt(prompt("go")).await.unwrap();
     send(&session, "and this", Delivery::Steer).await.unwrap();
@@ -291,7 +324,10 @@ async fn an_input_with_a_known_key_is_the_same_input() {
     session.close().await.unwrap();
     assert_eq!(session.tell(admit()).await.unwrap(), first);
     session.close().await.unwrap();
-    let admitted = tags(&journal(&kit.core, &session).await).into_iter().filter(|tag| tag == "input_admitted").count();
+    let admitted = tags(&journal(&kit.core, &session).await)
+        .into_iter()
+        .filter(|tag| tag == "input_admitted")
+        .count();
     assert_eq!(admitted, 1);
 }
 
@@ -319,7 +355,9 @@ async fn cancel_keeps_the_text_so_far_and_ends_within_the_bound() {
 async fn cancel_during_a_tool_settles_every_call_and_a_tool_that_hangs_is_indeterminate() {
     let polite = TestTool::new("polite", Effect::Pure, Act::After(60_000, "x"));
     let hung = TestTool::new("hung", Effect::Mutating, Act::Hang);
-    for (tools, id, wanted) in [(vec![polite], "polite", Outcome::Cancelled), (vec![hung], "hung", Outcome::Indeterminate)] {
+    for (tools, id, wanted) in
+        [(vec![polite], "polite", Outcome::Cancelled), (vec![hung], "hung", Outcome::Indeterminate)]
+    {
         let ask = calls(&[("1", id, "{}"), ("2", "nope", "{}"), ("3", id, "{}")]);
         let kit = Kit::new(vec![vec![Say::Reply(ask)]], tools);
         let session = kit.open().await;
@@ -335,14 +373,20 @@ async fn cancel_during_a_tool_settles_every_call_and_a_tool_that_hangs_is_indete
         // The next turn's request is valid: every call is answered.
         session.run_turn(prompt("next")).await.unwrap();
         let request = kit.model.requests().pop().unwrap();
-        assert!(request.messages.iter().any(|message| matches!(message, Message::Tool { results } if results.len() == 3)));
+        assert!(
+            request
+                .messages
+                .iter()
+                .any(|message| matches!(message, Message::Tool { results } if results.len() == 3))
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_does_not_end_in_time_fails_and_the_turn_goes_on() {
     let slow = TestTool::new("slow", Effect::Mutating, Act::After(10_000_000, "x"));
-    let kit = Kit::new(vec![vec![Say::Reply(calls(&[("1", "slow", "{}")]))], say("went on")], vec![slow]);
+    let kit =
+        Kit::new(vec![vec![Say::Reply(calls(&[("1", "slow", "{}")]))], say("went on")], vec![slow]);
     let session = kit.open().await;
     let ended = session.run_turn(prompt("go")).await.unwrap();
     assert_eq!((ended.stop, ended.steps), (StopReason::EndTurn, 2));
@@ -359,7 +403,8 @@ async fn long_results_keep_head_and_tail_and_the_whole_is_a_blob() {
     let Event::ToolSettled(settled) = &settled.event else { unreachable!() };
     let Part::Text { text } = &settled.content[0] else { panic!("{:?}", settled.content) };
     assert!(text.len() < 34 * 1024 && text.contains("left out"), "{} bytes", text.len());
-    let (bytes, size) = kit.core.ports().blobs.read(&settled.blobs[0].blob, 999_990, 100).await.unwrap();
+    let (bytes, size) =
+        kit.core.ports().blobs.read(&settled.blobs[0].blob, 999_990, 100).await.unwrap();
     assert_eq!((bytes.as_ref(), size), (b"0123456789".as_slice(), 1_000_000));
 }
 
@@ -379,7 +424,9 @@ async fn an_event_larger_than_a_frame_survives() {
 async fn max_tokens_and_refusal_are_told_and_their_calls_are_not_run() {
     use oarlock_core::message::ReplyStop;
     let tool = TestTool::new("t", Effect::Mutating, Act::Give(String::new()));
-    for (stop, wanted) in [(ReplyStop::MaxTokens, StopReason::MaxTokens), (ReplyStop::Refusal, StopReason::Refusal)] {
+    for (stop, wanted) in
+        [(ReplyStop::MaxTokens, StopReason::MaxTokens), (ReplyStop::Refusal, StopReason::Refusal)]
+    {
         let mut reply = calls(&[("c", "t", "{}")]);
         reply.stop = stop;
         let kit = Kit::new(vec![vec![Say::Reply(reply)]], vec![tool.clone()]);
@@ -398,7 +445,10 @@ async fn calls_are_run_whatever_the_stop_reason_says_and_a_pause_goes_on() {
     ask.stop = ReplyStop::EndTurn;
     let mut pause = text("thinking on");
     pause.stop = ReplyStop::Pause;
-    let kit = Kit::new(vec![vec![Say::Reply(ask)], vec![Say::Reply(pause)], say("end")], vec![tool.clone()]);
+    let kit = Kit::new(
+        vec![vec![Say::Reply(ask)], vec![Say::Reply(pause)], say("end")],
+        vec![tool.clone()],
+    );
     let session = kit.open().await;
     let ended = session.run_turn(prompt("go")).await.unwrap();
     assert_eq!((ended.stop, ended.steps, tool.runs()), (StopReason::EndTurn, 3, 1));
@@ -432,6 +482,9 @@ async fn empty_and_oversized_inputs_are_refused() {
     let session = kit.open().await;
     for content in [vec![], prompt(" \n"), prompt(&"x".repeat(2_000_000))] {
         let refused = session.prompt(content).await.unwrap_err();
-        assert!(matches!(refused, SessionError::Rejected(Rejection::Invalid { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, SessionError::Rejected(Rejection::Invalid { .. })),
+            "{refused:?}"
+        );
     }
 }
