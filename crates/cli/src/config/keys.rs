@@ -199,9 +199,9 @@ pub const KEYS: &[Key] = &[
     key(
         "tools.bash.output_max_bytes",
         Size,
-        "\"1MiB\"",
+        "30000",
         Trust,
-        "output of a command that is kept in memory",
+        "output of a command that the model is shown; the rest is kept as a blob",
     ),
     key(
         "tools.fs.read_default_limit",
@@ -239,6 +239,20 @@ pub const KEYS: &[Key] = &[
         "\"markdown\"",
         Harmless,
         "form of a page that names none",
+    ),
+    key(
+        "tools.fetch.html_to_markdown",
+        Bool,
+        "true",
+        Harmless,
+        "whether HTML is turned into Markdown at all",
+    ),
+    key(
+        "tools.fetch.allow_private_hosts",
+        Bool,
+        "false",
+        Tighten,
+        "whether loopback, private and link-local addresses may be reached",
     ),
     key("tools.fetch.follow_redirects", Bool, "true", Tighten, "whether redirects are followed"),
     key("tools.search.enabled", Bool, "true", Tighten, "whether there is the tool `search`"),

@@ -68,10 +68,11 @@ impl Kind {
                 let text = value.to_string();
                 return text.parse::<Dollars>().ok().map(|_| Value::String(text));
             }
-            (Self::Size, Value::String(text)) => text.parse::<Bytes>().is_ok(),
-            (Self::Size, Value::Integer(n)) => {
-                return u64::try_from(*n).ok().map(|n| Value::String(Bytes(n).to_string()));
+            (Self::Size, Value::String(text)) => {
+                let bytes = text.parse::<Bytes>().ok().and_then(|n| i64::try_from(n.0).ok());
+                return bytes.filter(|n| *n > 0).map(Value::Integer);
             }
+            (Self::Size, Value::Integer(n)) => *n > 0,
             (Self::Models, Value::Array(list)) => {
                 return list.iter().map(model).collect::<Option<Vec<_>>>().map(Value::Array);
             }
@@ -87,7 +88,7 @@ impl Kind {
         let plain = || Value::String(text.to_owned());
         match self {
             Self::Text | Self::Choice(_) | Self::Duration | Self::Money => {
-                as_toml().filter(|v| v.is_str()).unwrap_or_else(plain)
+                as_toml().filter(Value::is_str).unwrap_or_else(plain)
             }
             Self::TextList | Self::Models => {
                 as_toml().filter(Value::is_array).unwrap_or_else(|| Value::Array(vec![plain()]))

@@ -3,6 +3,7 @@
 //! Lowest first: built in, the user's file, the project's, the project's of this machine, the environment, `--config`, flags.
 //! Tables are merged key by key; values and lists replace, except `rules.*`, to which every layer adds.
 
+pub mod consistency;
 pub mod error;
 pub mod file;
 pub mod given;
@@ -136,6 +137,7 @@ pub fn load(inputs: Inputs) -> Result<Loaded, LoadError> {
     }
     stack.lay(flags, Standing::Trusted);
     let config = typed(&stack)?;
+    consistency::check(&config, &stack)?;
     Ok(Loaded { config, stack, environment, user_file, project })
 }
 

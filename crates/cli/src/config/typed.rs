@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use oarlock_core::spec::{Bounds, Limits, Mode, ReasoningEffort, Rules};
 use serde::{Deserialize, Serialize};
 
-use crate::values::{Bytes, Dollars, Millis};
+use crate::values::{Dollars, Millis};
 
 /// Everything that can be configured, with its defaults in place.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -161,8 +161,8 @@ pub struct BashSection {
     pub default_timeout_ms: u64,
     /// Longest time, in milliseconds.
     pub max_timeout_ms: u64,
-    /// Output kept in memory.
-    pub output_max_bytes: Bytes,
+    /// Bytes of output that the model is shown.
+    pub output_max_bytes: u64,
 }
 
 /// Section `tools.fs`.
@@ -178,6 +178,7 @@ pub struct FsSection {
 /// Section `tools.fetch`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the file")]
 pub struct FetchSection {
     /// Whether the tool is there.
     pub enabled: bool,
@@ -186,11 +187,15 @@ pub struct FetchSection {
     /// Longest time, in seconds.
     pub max_timeout_secs: u64,
     /// Most bytes downloaded.
-    pub max_response_bytes: Bytes,
+    pub max_response_bytes: u64,
     /// `markdown`, `html` or `text`.
     pub default_format: String,
+    /// Whether HTML is turned into Markdown at all.
+    pub html_to_markdown: bool,
     /// Whether redirects are followed.
     pub follow_redirects: bool,
+    /// Whether loopback, private and link-local addresses may be reached.
+    pub allow_private_hosts: bool,
 }
 
 /// Section `tools.search`.
@@ -204,9 +209,9 @@ pub struct SearchSection {
     /// Most results.
     pub max_head_limit: u64,
     /// Larger files are skipped.
-    pub max_file_size_bytes: Bytes,
+    pub max_file_size_bytes: u64,
     /// Most bytes of a result.
-    pub max_result_bytes: Bytes,
+    pub max_result_bytes: u64,
     /// Most files looked at.
     pub max_walk_files: u64,
     /// Whether ignored files are skipped.
