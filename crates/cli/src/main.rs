@@ -1,3 +1,7 @@
-//! The `oarlock` program.
+//! The `oarlock` program: reads the command line, runs one command, ends with its code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    oarlock::commands::main(std::env::args_os())
+}
