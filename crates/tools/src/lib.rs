@@ -5,6 +5,7 @@
 
 mod arguments;
 mod ask_user;
+mod bash;
 mod config;
 mod files;
 mod place;
@@ -27,5 +28,5 @@ pub use shell::{Environment, InvalidPattern, LocalShell};
 /// [`ConfigError`] when the limits in `config` contradict each other.
 pub fn default_tools(config: &ToolsConfig) -> Result<Vec<Arc<dyn Tool>>, ConfigError> {
     config.check()?;
-    Ok(vec![Arc::new(ask_user::AskUser::new())])
+    Ok(vec![Arc::new(bash::Bash::new(&config.bash)), Arc::new(ask_user::AskUser::new())])
 }
