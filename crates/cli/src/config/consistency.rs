@@ -49,8 +49,8 @@ fn bounds(config: &Config, stack: &Stack) -> Result<(), ConfigError> {
         ),
         (
             ["fs", "read_default_limit", "read_max_limit"],
-            tools.fs.read_default_limit,
-            tools.fs.read_max_limit,
+            tools.fs.read_default_limit as u64,
+            tools.fs.read_max_limit as u64,
         ),
         (
             ["fetch", "default_timeout_secs", "max_timeout_secs"],
@@ -59,8 +59,8 @@ fn bounds(config: &Config, stack: &Stack) -> Result<(), ConfigError> {
         ),
         (
             ["search", "default_head_limit", "max_head_limit"],
-            tools.search.default_head_limit,
-            tools.search.max_head_limit,
+            tools.search.default_head_limit as u64,
+            tools.search.max_head_limit as u64,
         ),
     ];
     for ([tool, key, max_key], value, max) in pairs {

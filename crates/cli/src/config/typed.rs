@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use oarlock_core::spec::{Bounds, Limits, Mode, ReasoningEffort, Rules};
+use oarlock_tools::ToolsConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::values::{Dollars, Millis};
@@ -33,7 +34,7 @@ pub struct Config {
     /// How providers are reached.
     pub http: HttpConfig,
     /// Bounds and switches of the built-in tools.
-    pub tools: ToolsSection,
+    pub tools: ToolsConfig,
     /// Where sessions are kept.
     #[serde(default)]
     pub storage: StorageConfig,
@@ -137,85 +138,6 @@ pub struct HttpConfig {
     pub proxy: Option<String>,
     /// Further certificate authorities.
     pub ca_file: Option<String>,
-}
-
-/// Section `tools`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ToolsSection {
-    /// Commands.
-    pub bash: BashSection,
-    /// Reading files.
-    pub fs: FsSection,
-    /// Pages of the web.
-    pub fetch: FetchSection,
-    /// Searching files.
-    pub search: SearchSection,
-}
-
-/// Section `tools.bash`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BashSection {
-    /// Time of a command that names none, in milliseconds.
-    pub default_timeout_ms: u64,
-    /// Longest time, in milliseconds.
-    pub max_timeout_ms: u64,
-    /// Bytes of output that the model is shown.
-    pub output_max_bytes: u64,
-}
-
-/// Section `tools.fs`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FsSection {
-    /// Lines of a window that names none.
-    pub read_default_limit: u64,
-    /// Most lines of a window.
-    pub read_max_limit: u64,
-}
-
-/// Section `tools.fetch`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the file")]
-pub struct FetchSection {
-    /// Whether the tool is there.
-    pub enabled: bool,
-    /// Time of a request that names none, in seconds.
-    pub default_timeout_secs: u64,
-    /// Longest time, in seconds.
-    pub max_timeout_secs: u64,
-    /// Most bytes downloaded.
-    pub max_response_bytes: u64,
-    /// `markdown`, `html` or `text`.
-    pub default_format: String,
-    /// Whether HTML is turned into Markdown at all.
-    pub html_to_markdown: bool,
-    /// Whether redirects are followed.
-    pub follow_redirects: bool,
-    /// Whether loopback, private and link-local addresses may be reached.
-    pub allow_private_hosts: bool,
-}
-
-/// Section `tools.search`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SearchSection {
-    /// Whether the tool is there.
-    pub enabled: bool,
-    /// Results of a search that names no number.
-    pub default_head_limit: u64,
-    /// Most results.
-    pub max_head_limit: u64,
-    /// Larger files are skipped.
-    pub max_file_size_bytes: u64,
-    /// Most bytes of a result.
-    pub max_result_bytes: u64,
-    /// Most files looked at.
-    pub max_walk_files: u64,
-    /// Whether ignored files are skipped.
-    pub respect_gitignore_default: bool,
 }
 
 /// Section `storage`.

@@ -171,3 +171,8 @@ fn no_two_keys_share_a_variable_and_no_key_is_the_beginning_of_another() {
         assert!(KEYS.iter().all(|other| !other.path.starts_with(&below)), "{}", key.path);
     }
 }
+
+#[test]
+fn the_tools_assume_what_the_table_says() {
+    assert_eq!(loaded(vec![]).tools, oarlock_tools::ToolsConfig::default());
+}
