@@ -1,1 +1,32 @@
-//! Placeholder root; its owner fills it.
+//! Built-in tools, and this machine's files and shell.
+//!
+//! [`default_tools`] makes the tools that a model is offered; [`LocalFiles`] and [`LocalShell`] are the ports through which they act when
+//! the session works on this machine and not in an editor.
+
+mod arguments;
+mod ask_user;
+mod bash;
+mod config;
+mod files;
+mod place;
+mod shell;
+mod text;
+
+use std::sync::Arc;
+
+use oarlock_core::ports::tool::Tool;
+
+pub use config::{
+    BashConfig, ConfigError, FetchConfig, FsConfig, PageFormat, SearchConfig, ToolsConfig,
+};
+pub use files::LocalFiles;
+pub use shell::{Environment, InvalidPattern, LocalShell};
+
+/// The built-in tools, always in the same order, so that the beginning of a request stays the same and is cached.
+///
+/// # Errors
+/// [`ConfigError`] when the limits in `config` contradict each other.
+pub fn default_tools(config: &ToolsConfig) -> Result<Vec<Arc<dyn Tool>>, ConfigError> {
+    config.check()?;
+    Ok(vec![Arc::new(bash::Bash::new(&config.bash)), Arc::new(ask_user::AskUser::new())])
+}

@@ -1,0 +1,55 @@
+//! The command line as types: what can be typed, checked before anything else happens.
+
+mod run;
+mod session;
+mod setup;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use run::{ChatArgs, ModeName, ModelArgs, OutputArgs, Resumed, RunArgs};
+pub use session::{ReplayArgs, SchemaArgs, SessionArgs, SessionCommand};
+pub use setup::{DoctorArgs, InitArgs, ModelsArgs, TrustArgs};
+
+/// Runs LLM agents in durable sessions.
+#[derive(Debug, Parser)]
+#[command(name = "oarlock", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Start with `oarlock init`. What works on this machine: `oarlock doctor`.")]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct GlobalArgs {
+    /// Work in DIR instead of the current folder
+    #[arg(short = 'C', long = "cd", value_name = "DIR", global = true)]
+    pub folder: Option<PathBuf>,
+}
+
+/// Keys of the configuration, set for one call.
+#[derive(Debug, Clone, Default, Args)]
+pub struct OverrideArgs {
+    /// Set a configuration key for this call, for example --config limits.turn.steps=20
+    #[arg(long = "config", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+}
+
+/// All commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the models that can be named, and those that only lack a key
+    Models(ModelsArgs),
+    /// Find keys in the environment and write your configuration
+    Init(InitArgs),
+    /// Show what works here and what does not, each with its remedy
+    Doctor(DoctorArgs),
+    /// Let a folder's own configuration take effect
+    Trust(TrustArgs),
+}

@@ -1,0 +1,183 @@
+//! Arguments of `run` and `chat`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::OverrideArgs;
+use crate::config::{Setting, flag};
+use crate::values::{Dollars, Millis};
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  oarlock run \"what does this project do?\"\n  oarlock run --mode open --max-cost 0.50 \"fix the failing test\"\n  oarlock run --quiet - < task.md\n  oarlock run --resume \"and now the documentation\"\n\nExit codes: 0 done, 1 error, 2 usage, 3 refusal, 4 denied, 5 cancelled, 6 goal not reached, 7 limit, 8 max tokens."
+)]
+pub struct RunArgs {
+    /// What to do; `-` reads it from stdin, and so does a pipe when there is none
+    pub prompt: Option<String>,
+    /// Go on with a session; without ID the latest one of this folder
+    #[arg(long, value_name = "ID", num_args = 0..=1, default_missing_value = "")]
+    pub resume: Option<String>,
+    /// Further folders that tools may use
+    #[arg(long = "add-dir", value_name = "DIR")]
+    pub roots: Vec<PathBuf>,
+    /// Show the model a picture (PNG, JPEG, GIF or WebP, at most 10 MiB)
+    #[arg(long = "image", value_name = "FILE")]
+    pub images: Vec<PathBuf>,
+    /// Keep nothing: the session is gone when the command ends
+    #[arg(long, conflicts_with = "resume")]
+    pub ephemeral: bool,
+    /// Write every request and answer of the model into DIR, for `oarlock replay`
+    #[arg(long, value_name = "DIR")]
+    pub record: Option<PathBuf>,
+    /// Which model, which rights, which limits.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// What is printed.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Arguments of `chat`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  oarlock chat\n  oarlock chat --resume\n\nCtrl-C cancels the turn, Ctrl-D leaves; the session stays."
+)]
+pub struct ChatArgs {
+    /// Go on with a session; without ID the latest one of this folder
+    #[arg(long, value_name = "ID", num_args = 0..=1, default_missing_value = "")]
+    pub resume: Option<String>,
+    /// Further folders that tools may use
+    #[arg(long = "add-dir", value_name = "DIR")]
+    pub roots: Vec<PathBuf>,
+    /// Keep nothing: the session is gone when the command ends
+    #[arg(long, conflicts_with = "resume")]
+    pub ephemeral: bool,
+    /// Which model, which rights, which limits.
+    #[command(flatten)]
+    pub model: ModelArgs,
+}
+
+/// Which model, which rights, which limits.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ModelArgs {
+    /// The model, as PROVIDER/MODEL or a model of the configured provider
+    #[arg(short, long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// What tools may do without asking
+    #[arg(long, value_enum)]
+    pub mode: Option<ModeName>,
+    /// Run calls that match without asking, for example --allow 'bash(cargo *)'
+    #[arg(long, value_name = "RULE")]
+    pub allow: Vec<String>,
+    /// Refuse calls that match, for example --deny 'write_file(.github/*)'
+    #[arg(long, value_name = "RULE")]
+    pub deny: Vec<String>,
+    /// Stop the turn after N answered model calls
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_steps: Option<u32>,
+    /// Stop the turn after N tokens, input and output together
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=i64::MAX as u64))]
+    pub max_tokens_total: Option<u64>,
+    /// Stop the turn before it costs more than this many US dollars
+    #[arg(long, value_name = "USD")]
+    pub max_cost: Option<Dollars>,
+    /// Stop the turn after this time, for example 30s or 5m
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<Millis>,
+    /// Add text to the system prompt
+    #[arg(long, value_name = "TEXT")]
+    pub append_system_prompt: Option<String>,
+    /// Keys set for this call.
+    #[command(flatten)]
+    pub overrides: OverrideArgs,
+}
+
+/// Which session a run goes on with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resumed {
+    /// None: a new one.
+    New,
+    /// The latest one of this folder.
+    Latest,
+    /// This one.
+    Id(String),
+}
+
+impl RunArgs {
+    /// The session and the prompt. The word after `--resume` is a prompt when it is no session id and no other prompt is there.
+    #[must_use]
+    pub fn session_and_prompt(&self) -> (Resumed, Option<String>) {
+        let is_id = |text: &str| {
+            text.len() == 36 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
+        };
+        match (self.resume.as_deref(), &self.prompt) {
+            (None, prompt) => (Resumed::New, prompt.clone()),
+            (Some(""), prompt) => (Resumed::Latest, prompt.clone()),
+            (Some(word), None) if !is_id(word) => (Resumed::Latest, Some(word.to_owned())),
+            (Some(id), prompt) => (Resumed::Id(id.to_owned()), prompt.clone()),
+        }
+    }
+}
+
+/// Names of modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ModeName {
+    /// Reading tools run, the others are refused
+    ReadOnly,
+    /// Reading tools run, the others ask
+    AskWrites,
+    /// Every tool runs
+    Open,
+    /// No tool runs
+    DenyAll,
+}
+
+impl ModeName {
+    fn name(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read-only",
+            Self::AskWrites => "ask-writes",
+            Self::Open => "open",
+            Self::DenyAll => "deny-all",
+        }
+    }
+}
+
+/// What is printed.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct OutputArgs {
+    /// Print every event as a line of JSON
+    #[arg(long, conflicts_with = "quiet")]
+    pub json: bool,
+    /// Print the final answer and nothing else
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+impl ModelArgs {
+    /// The flags as the highest layer of the configuration.
+    #[must_use]
+    pub fn settings(&self) -> Vec<Setting> {
+        let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let single = [
+            self.model.as_ref().map(|text| flag("--model", "model", text.as_str())),
+            self.mode.map(|mode| flag("--mode", "mode", mode.name())),
+            self.max_steps.map(|n| flag("--max-steps", "limits.turn.steps", i64::from(n))),
+            self.max_tokens_total
+                .map(|n| flag("--max-tokens-total", "limits.turn.tokens", whole(n))),
+            self.max_cost.map(|sum| flag("--max-cost", "limits.turn.cost", sum.to_string())),
+            self.timeout.map(|time| flag("--timeout", "limits.turn.time", time.to_string())),
+            self.append_system_prompt
+                .as_ref()
+                .map(|text| flag("--append-system-prompt", "prompt.append", text.as_str())),
+        ];
+        let list = |name, key, rules: &[String]| {
+            (!rules.is_empty()).then(|| flag(name, key, rules.to_vec()))
+        };
+        let lists =
+            [list("--allow", "rules.allow", &self.allow), list("--deny", "rules.deny", &self.deny)];
+        single.into_iter().chain(lists).flatten().collect()
+    }
+}

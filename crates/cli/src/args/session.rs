@@ -1,0 +1,78 @@
+//! Arguments of the commands about kept sessions.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// Arguments of `session`.
+#[derive(Debug, Args)]
+pub struct SessionArgs {
+    /// What to do with sessions.
+    #[command(subcommand)]
+    pub command: SessionCommand,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What can be done with sessions.
+#[derive(Debug, Subcommand)]
+pub enum SessionCommand {
+    /// List sessions, the latest first
+    List {
+        /// Those of all folders
+        #[arg(long)]
+        all: bool,
+        /// At most N
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: u32,
+    },
+    /// Show what happened in a session
+    Show {
+        /// The session
+        id: String,
+    },
+    /// Take up a turn that was cut
+    Resume {
+        /// The session
+        id: String,
+    },
+    /// Write a session's journal as lines of JSON
+    Export {
+        /// The session
+        id: String,
+        /// Where to; stdout when absent
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Read a session's journal
+    Import {
+        /// The file, `-` for stdin
+        file: PathBuf,
+    },
+    /// Remove a session for good
+    Delete {
+        /// The sessions
+        #[arg(required = true)]
+        ids: Vec<String>,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+/// Arguments of `replay`.
+#[derive(Debug, Args)]
+#[command(after_help = "Plays what `oarlock run --record DIR` kept, without the network.")]
+pub struct ReplayArgs {
+    /// The recording
+    pub dir: PathBuf,
+    /// Print every event as a line of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `schema`.
+#[derive(Debug, Args)]
+#[command(after_help = "Prints the JSON Schema of the lines that `oarlock run --json` writes.")]
+pub struct SchemaArgs {}

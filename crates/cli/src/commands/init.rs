@@ -1,0 +1,111 @@
+//! `oarlock init`: finds keys in the environment and writes the user's configuration. Keys themselves stay where they are.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+use super::{Frame, complain};
+use crate::args::InitArgs;
+use crate::config::{paths, trust::write_private};
+use crate::exit::Exit;
+use crate::providers::{self, KNOWN, Known};
+
+pub(super) fn run(frame: &Frame, args: &InitArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let path = paths::user_config(&frame.environment)?;
+    if path.exists() && !args.force {
+        bail!(
+            "{} exists already; edit it, or replace it with `oarlock init --force`",
+            path.display()
+        );
+    }
+    let found: Vec<&Known> = KNOWN.iter().filter(|known| has_key(frame, known)).collect();
+    for known in &found {
+        writeln!(out, "found {} for {}", known.key_variable.unwrap_or_default(), known.name)?;
+    }
+    out.flush()?;
+    let asks = !args.yes && args.default_provider.is_none();
+    if asks && !std::io::stdin().is_terminal() {
+        bail!(
+            "nobody can be asked: stdin is no terminal; use `oarlock init --yes`, with --default-provider and --default-model if you like"
+        );
+    }
+    let provider = provider(args, &found)?;
+    if provider.key_variable.is_some() && !has_key(frame, provider) {
+        complain(&format!(
+            "{} is not set yet; {} needs it",
+            provider.key_variable.unwrap_or_default(),
+            provider.name
+        ));
+    }
+    let model = model(args, provider)?;
+    write(&path, provider, model.as_deref())?;
+    writeln!(out, "wrote {}", path.display())?;
+    Ok(Exit::Done)
+}
+
+fn has_key(frame: &Frame, known: &Known) -> bool {
+    known.key_variable.and_then(|v| frame.environment.text(v)).is_some_and(|v| !v.trim().is_empty())
+}
+
+fn provider(args: &InitArgs, found: &[&'static Known]) -> anyhow::Result<&'static Known> {
+    if let Some(name) = &args.default_provider {
+        let names = KNOWN.iter().map(|known| known.name);
+        let nearest = providers::nearest(name, names).map_or_else(
+            || "configure it by hand, see docs/configuration.md".to_owned(),
+            |n| format!("did you mean `{n}`?"),
+        );
+        return providers::find(name)
+            .with_context(|| format!("unknown provider `{name}`; {nearest}"));
+    }
+    let Some(first) = found.first() else {
+        let variables: Vec<_> = KNOWN.iter().filter_map(|known| known.key_variable).collect();
+        bail!(
+            "no key is in the environment; set one of {}, or name a server of this machine with --default-provider ollama",
+            variables.join(", ")
+        );
+    };
+    if args.yes || found.len() == 1 {
+        return Ok(first);
+    }
+    let answer = ask(&format!("Provider [{}]", first.name), first.name)?;
+    found
+        .iter()
+        .find(|known| known.name == answer)
+        .copied()
+        .with_context(|| format!("no key was found for `{answer}`; name one of those listed above"))
+}
+
+fn model(args: &InitArgs, provider: &Known) -> anyhow::Result<Option<String>> {
+    let default = args.default_model.clone().or(provider.default_model.map(str::to_owned));
+    if args.yes || args.default_model.is_some() || !std::io::stdin().is_terminal() {
+        return Ok(default);
+    }
+    let shown = default.clone().unwrap_or_default();
+    let answer = ask(&format!("Model of {} [{shown}]", provider.name), &shown)?;
+    Ok(Some(answer).filter(|model| !model.is_empty()))
+}
+
+fn ask(question: &str, default: &str) -> anyhow::Result<String> {
+    write!(anstream::stderr(), "{question}: ")?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    let answer = answer.trim();
+    Ok(if answer.is_empty() { default.to_owned() } else { answer.to_owned() })
+}
+
+fn write(path: &Path, provider: &Known, model: Option<&str>) -> anyhow::Result<()> {
+    let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+    let mut lines =
+        vec!["# Written by `oarlock init`. All keys: `oarlock doctor --config`.".to_owned()];
+    lines.push(format!("provider = {}", quoted(provider.name)));
+    if let Some(model) = model {
+        lines.push(format!("model = {}", quoted(model)));
+    }
+    if let Some(variable) = provider.key_variable {
+        lines.push(format!("\n[providers.{}]\napi_key_env = {}", provider.name, quoted(variable)));
+    }
+    lines.push(String::new());
+    write_private(path, lines.join("\n").as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))
+}

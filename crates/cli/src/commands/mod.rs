@@ -1,0 +1,151 @@
+//! The commands, one file each, and the frame around them: parsing, the one line of an error, the exit code.
+
+mod doctor;
+mod init;
+mod models;
+mod reach;
+mod trust;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::args::{Cli, Command};
+use crate::config::{self, Environment, Inputs, Loaded};
+use crate::exit::Exit;
+
+/// What every command is given.
+pub(crate) struct Frame {
+    environment: Environment,
+    cwd: PathBuf,
+}
+
+/// Runs the program. Errors and panics become one line on stderr; a closed stdout ends it quietly with code 0, since the reader has had enough.
+#[must_use]
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let words = panic.payload_as_str().unwrap_or("panic");
+        complain(&format!("internal error: {words}: {place}; please report it"));
+    }));
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let outcome = std::panic::catch_unwind(|| match Cli::try_parse_from(arguments) {
+        Ok(cli) => run(cli).unwrap_or_else(|error| failed(&error)),
+        Err(refusal) => usage(&refusal),
+    });
+    outcome.unwrap_or(Exit::Error).into()
+}
+
+fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let frame = Frame::new(cli.global.folder)?;
+    let mut out = anstream::stdout().lock();
+    let exit = match cli.command {
+        Command::Models(args) => models::run(&frame, args, &mut out),
+        Command::Init(args) => init::run(&frame, &args, &mut out),
+        Command::Doctor(args) => doctor::run(&frame, args, &mut out),
+        Command::Trust(args) => trust::run(&frame, &args, &mut out),
+    }?;
+    out.flush()?;
+    Ok(exit)
+}
+
+impl Frame {
+    fn new(folder: Option<PathBuf>) -> anyhow::Result<Self> {
+        let cwd = match folder {
+            Some(dir) => dir
+                .canonicalize()
+                .with_context(|| format!("-C {}: no such folder to work in", dir.display()))?,
+            None => std::env::current_dir()
+                .context("the current folder is gone; go to another one or use -C DIR")?,
+        };
+        anyhow::ensure!(cwd.is_dir(), "-C {}: not a folder", cwd.display());
+        Ok(Self { environment: Environment::of_process(), cwd })
+    }
+
+    /// The configuration in this folder; what a folder set and may not set is told on stderr.
+    fn load(&self, overrides: Vec<String>) -> anyhow::Result<Loaded> {
+        let loaded = self.load_silently(overrides)?;
+        for ignored in &loaded.stack.ignored {
+            complain(&ignored.to_string());
+        }
+        Ok(loaded)
+    }
+
+    fn load_silently(&self, overrides: Vec<String>) -> anyhow::Result<Loaded> {
+        let environment = self.environment.clone();
+        let inputs = Inputs { environment, cwd: self.cwd.clone(), overrides, flags: Vec::new() };
+        Ok(config::load(inputs)?)
+    }
+}
+
+/// Writes one line to stderr. Nothing can be done when that fails.
+pub(crate) fn complain(words: &str) {
+    let line = one_line(words);
+    drop(writeln!(anstream::stderr(), "oarlock: {line}"));
+}
+
+/// Joins lines and removes what could steer a terminal.
+fn one_line(words: &str) -> String {
+    let joined = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    joined.chars().filter(|c| !c.is_control()).collect()
+}
+
+fn failed(error: &anyhow::Error) -> Exit {
+    let closed = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(closed) {
+        return Exit::Done;
+    }
+    complain(&explained(error));
+    Exit::Error
+}
+
+/// The error with its causes, leaving out a cause that the words before it already quote.
+fn explained(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| {
+        match (told.is_empty(), told.contains(&cause)) {
+            (true, _) => cause,
+            (false, true) => told,
+            (false, false) => format!("{told}: {cause}"),
+        }
+    })
+}
+
+/// Help and version go to stdout; everything else is one line with its remedy.
+fn usage(refusal: &clap::Error) -> Exit {
+    match refusal.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            drop(refusal.print());
+            return Exit::Done;
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            drop(refusal.print());
+            return Exit::Usage;
+        }
+        _ => {}
+    }
+    complain(&condensed(&refusal.to_string()));
+    Exit::Usage
+}
+
+/// The first paragraph and the tips of the parser's message in one line.
+fn condensed(message: &str) -> String {
+    let tips = message.lines().filter_map(|line| line.trim().strip_prefix("tip: "));
+    let what = message.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default();
+    let usage = message.lines().find_map(|line| line.strip_prefix("Usage: "));
+    let command: Vec<&str> = usage
+        .unwrap_or("oarlock")
+        .split_whitespace()
+        .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase()))
+        .collect();
+    let mut told = vec![one_line(what)];
+    told.extend(tips.map(str::to_owned));
+    told.push(format!("see `{} --help`", command.join(" ")));
+    told.join("; ")
+}

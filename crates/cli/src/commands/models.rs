@@ -1,0 +1,114 @@
+//! `oarlock models`: what can be named, and what only lacks a key.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use super::Frame;
+use crate::args::ModelsArgs;
+use crate::config::Loaded;
+use crate::config::secret;
+use crate::config::typed::ProviderSection;
+use crate::exit::Exit;
+use crate::providers::{self, KNOWN};
+use crate::selection::{self, DEMO, Surroundings};
+
+#[derive(Debug, Serialize)]
+struct Line {
+    provider: String,
+    model: Option<String>,
+    /// `configured`, `known` or `built-in`.
+    origin: &'static str,
+    /// Whether it can be called as far as this machine can tell.
+    ready: bool,
+    needs: Option<String>,
+    selected: bool,
+}
+
+pub(super) fn run(frame: &Frame, args: ModelsArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let loaded = frame.load(args.overrides.overrides)?;
+    let lines = list(&loaded);
+    if args.json {
+        serde_json::to_writer(&mut *out, &serde_json::json!({ "models": lines }))?;
+        writeln!(out)?;
+        return Ok(Exit::Done);
+    }
+    let name =
+        |line: &Line| format!("{}/{}", line.provider, line.model.as_deref().unwrap_or("MODEL"));
+    let width = lines.iter().map(|line| name(line).chars().count()).max().unwrap_or(0);
+    for line in &lines {
+        let mark = if line.selected { "*" } else { " " };
+        let state =
+            line.needs.as_ref().map_or_else(|| "ready".to_owned(), |n| format!("needs {n}"));
+        writeln!(out, "{mark} {:width$}  {:10}  {state}", name(line), line.origin)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// What the choice of a model depends on besides the configuration.
+pub(super) fn surroundings(loaded: &Loaded) -> Surroundings {
+    let known = KNOWN.iter().filter_map(|known| known.key_variable.map(str::to_owned));
+    let own = loaded.config.providers.values().filter_map(|section| section.api_key_env.clone());
+    let is_set =
+        |name: &String| loaded.environment.text(name).is_some_and(|v| !v.trim().is_empty());
+    Surroundings {
+        key_variables: known.chain(own).filter(is_set).collect(),
+        ci: loaded.environment.text("CI").is_some_and(|v| !matches!(v, "0" | "false")),
+    }
+}
+
+fn list(loaded: &Loaded) -> Vec<Line> {
+    let selected = selection::select(&loaded.config, &surroundings(loaded)).ok();
+    let names = loaded.config.providers.keys().map(String::as_str);
+    let others = KNOWN.iter().map(|known| known.name);
+    let others = others.filter(|name| !loaded.config.providers.contains_key(*name));
+    let mut lines: Vec<Line> =
+        names.chain(others).flat_map(|name| provider(loaded, name)).collect();
+    lines.push(Line {
+        provider: DEMO.into(),
+        model: Some(DEMO.into()),
+        origin: "built-in",
+        ready: true,
+        needs: None,
+        selected: false,
+    });
+    for line in &mut lines {
+        line.selected = selected.as_ref().is_some_and(|s| {
+            s.model.provider == line.provider && Some(&s.model.model) == line.model.as_ref()
+        });
+    }
+    lines
+}
+
+fn provider(loaded: &Loaded, name: &str) -> Vec<Line> {
+    let none = ProviderSection::default();
+    let (section, origin) = match loaded.config.providers.get(name) {
+        Some(section) => (section, "configured"),
+        None => (&none, "known"),
+    };
+    let known = providers::find(name);
+    let variable = known.and_then(|k| k.key_variable);
+    let needs = match secret::key(&loaded.environment, section, variable) {
+        Ok(Some(_)) => None,
+        Ok(None) => {
+            section.api_key_env.clone().or(variable.map(str::to_owned)).map(|v| format!("${v}"))
+        }
+        Err(error) => Some(error.to_string()),
+    };
+    let default = section.default_model.clone();
+    let default = default.or_else(|| known?.default_model.map(str::to_owned));
+    let mut models: Vec<Option<String>> =
+        section.models.iter().map(|model| Some(model.id.clone())).collect();
+    if models.is_empty() || (default.is_some() && !models.contains(&default)) {
+        models.insert(0, default);
+    }
+    let line = |model| Line {
+        provider: name.to_owned(),
+        model,
+        origin,
+        ready: needs.is_none(),
+        needs: needs.clone(),
+        selected: false,
+    };
+    models.into_iter().map(line).collect()
+}

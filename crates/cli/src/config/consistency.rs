@@ -1,0 +1,102 @@
+//! What one value alone cannot show: values that contradict each other, providers that lack something.
+
+use super::error::ConfigError;
+use super::source::Source;
+use super::stack::Stack;
+use super::typed::Config;
+use crate::providers;
+
+/// Looks for values that do not go together.
+///
+/// # Errors
+/// [`ConfigError::Unusable`] with the place of the value to change.
+pub fn check(config: &Config, stack: &Stack) -> Result<(), ConfigError> {
+    bounds(config, stack)?;
+    for (name, section) in &config.providers {
+        let known = providers::find(name);
+        let missing = match (known, &section.wire, &section.base_url) {
+            (None, None, _) => Some("wire"),
+            (None, _, None) => Some("base_url"),
+            _ => None,
+        };
+        if let Some(key) = missing {
+            return Err(unusable(
+                format!("provider `{name}` is not a well-known one and has no `{key}`"),
+                place_of_provider(stack, name),
+                format!("set `providers.{name}.{key}`"),
+            ));
+        }
+        if let Some(url) = &section.base_url
+            && !is_endpoint(url)
+        {
+            return Err(unusable(
+                format!("`providers.{name}.base_url` is no http or https address without credentials"),
+                place(stack, &["providers", name, "base_url"]),
+                "write for example \"https://host/v1\", and the key into `api_key_env` or `api_key_file`".into(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn bounds(config: &Config, stack: &Stack) -> Result<(), ConfigError> {
+    let tools = &config.tools;
+    let pairs = [
+        (
+            ["bash", "default_timeout_ms", "max_timeout_ms"],
+            tools.bash.default_timeout_ms,
+            tools.bash.max_timeout_ms,
+        ),
+        (
+            ["fs", "read_default_limit", "read_max_limit"],
+            tools.fs.read_default_limit as u64,
+            tools.fs.read_max_limit as u64,
+        ),
+        (
+            ["fetch", "default_timeout_secs", "max_timeout_secs"],
+            tools.fetch.default_timeout_secs,
+            tools.fetch.max_timeout_secs,
+        ),
+        (
+            ["search", "default_head_limit", "max_head_limit"],
+            tools.search.default_head_limit as u64,
+            tools.search.max_head_limit as u64,
+        ),
+    ];
+    for ([tool, key, max_key], value, max) in pairs {
+        if value > max {
+            let (of_value, of_max) =
+                (place(stack, &["tools", tool, key]), place(stack, &["tools", tool, max_key]));
+            let source = if of_value.layer() >= of_max.layer() { of_value } else { of_max };
+            return Err(unusable(
+                format!(
+                    "`tools.{tool}.{key}` ({value}) is more than `tools.{tool}.{max_key}` ({max})"
+                ),
+                source,
+                "lower the one or raise the other".into(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn is_endpoint(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
+    host.is_some_and(|host| !host.is_empty() && !host.contains(['@', ' ']))
+}
+
+fn place(stack: &Stack, path: &[&str]) -> Source {
+    stack.source(path).cloned().unwrap_or(Source::BuiltIn)
+}
+
+fn place_of_provider(stack: &Stack, name: &str) -> Source {
+    let mut values = stack.values.iter();
+    let first =
+        values.find(|(path, _)| path.len() > 1 && path[0] == "providers" && path[1] == name);
+    first.and_then(|(_, found)| found.sources.last().cloned()).unwrap_or(Source::BuiltIn)
+}
+
+fn unusable(what: String, source: Source, remedy: String) -> ConfigError {
+    ConfigError::Unusable { what, source_place: Box::new(source), remedy }
+}

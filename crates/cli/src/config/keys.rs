@@ -1,0 +1,371 @@
+//! Every configuration key as data: the one table that validation, the documentation and `oarlock doctor --config` are made from.
+
+use super::kind::Kind;
+
+/// What a key needs before a folder may set it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing: the value can do no harm.
+    Harmless,
+    /// Nothing as long as the value is stricter than what is in force; trust otherwise.
+    Tighten,
+    /// The user has trusted the folder.
+    Trust,
+    /// Never by a folder: only the user's own file, the environment or a flag.
+    UserOnly,
+}
+
+impl Need {
+    /// The words of the documentation.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Harmless => "any folder",
+            Self::Tighten => "any folder, if stricter",
+            Self::Trust => "trusted folder",
+            Self::UserOnly => "user only",
+        }
+    }
+}
+
+/// One key.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Its path; a `*` segment stands for any name.
+    pub path: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// Its default as TOML; empty for none.
+    pub default: &'static str,
+    /// What it needs.
+    pub need: Need,
+    /// What it is, in one line.
+    pub doc: &'static str,
+}
+
+const fn key(
+    path: &'static str,
+    kind: Kind,
+    default: &'static str,
+    need: Need,
+    doc: &'static str,
+) -> Key {
+    Key { path, kind, default, need, doc }
+}
+
+use Kind::{Bool, Choice, Duration, Int, Models, Money, Size, Text, TextList};
+use Need::{Harmless, Tighten, Trust, UserOnly};
+
+const MODES: Kind = Choice(&["deny-all", "read-only", "ask-writes", "open"]);
+const EFFORTS: Kind = Choice(&["none", "minimal", "low", "medium", "high", "xhigh"]);
+const WIRES: Kind = Choice(&["anthropic-messages", "openai-chat"]);
+const COUNT: Kind = Int { min: 1, max: u32::MAX as i64 };
+const TOKENS: Kind = Int { min: 1, max: i64::MAX };
+const LINES: Kind = Int { min: 1, max: 1_000_000 };
+
+/// All keys, in the order of the documentation.
+pub const KEYS: &[Key] = &[
+    key(
+        "model",
+        Text,
+        "",
+        Trust,
+        "the model that answers: `provider/model`, or a model of `provider`",
+    ),
+    key(
+        "provider",
+        Text,
+        "",
+        Trust,
+        "the provider whose default model answers when `model` names none",
+    ),
+    key("mode", MODES, "\"ask-writes\"", Tighten, "what tools may do without asking"),
+    key(
+        "effort",
+        EFFORTS,
+        "",
+        Trust,
+        "how hard the model thinks; the provider's default when absent",
+    ),
+    key(
+        "rules.allow",
+        TextList,
+        "[]",
+        Trust,
+        "calls that are run without asking, as `tool` or `tool(pattern)`; every layer adds",
+    ),
+    key(
+        "rules.deny",
+        TextList,
+        "[]",
+        Tighten,
+        "calls that are refused, as `tool` or `tool(pattern)`; every layer adds",
+    ),
+    key("limits.turn.steps", COUNT, "", Tighten, "answered model calls of a turn"),
+    key("limits.turn.tokens", TOKENS, "", Tighten, "tokens of a turn, input and output together"),
+    key(
+        "limits.turn.cost",
+        Money,
+        "",
+        Tighten,
+        "price of a turn in US dollars, for example \"1.50\"",
+    ),
+    key("limits.turn.time", Duration, "", Tighten, "length of a turn, for example \"10m\""),
+    key("limits.turn.tool_calls", COUNT, "", Tighten, "started tool calls of a turn"),
+    key("limits.session.steps", COUNT, "", Tighten, "answered model calls of a session"),
+    key("limits.session.tokens", TOKENS, "", Tighten, "tokens of a session"),
+    key("limits.session.cost", Money, "", Tighten, "price of a session in US dollars"),
+    key(
+        "limits.session.time",
+        Duration,
+        "",
+        Tighten,
+        "time during which turns of a session are open",
+    ),
+    key("limits.session.tool_calls", COUNT, "", Tighten, "started tool calls of a session"),
+    key("prompt.append", Text, "", Harmless, "text that is added to the system prompt"),
+    key(
+        "providers.*.wire",
+        WIRES,
+        "",
+        Trust,
+        "protocol of the endpoint; known for well-known providers",
+    ),
+    key(
+        "providers.*.base_url",
+        Text,
+        "",
+        Trust,
+        "address of the endpoint; known for well-known providers",
+    ),
+    key(
+        "providers.*.api_key_env",
+        Text,
+        "",
+        Trust,
+        "name of the environment variable that holds the key",
+    ),
+    key(
+        "providers.*.api_key_file",
+        Text,
+        "",
+        UserOnly,
+        "file that holds the key; must be ours and readable by nobody else (mode 0600)",
+    ),
+    key("providers.*.default_model", Text, "", Trust, "the model when none is named"),
+    key(
+        "providers.*.models",
+        Models,
+        "",
+        Trust,
+        "its models: ids, or tables of id, name, context_window, max_output_tokens",
+    ),
+    key("providers.*.headers.*", Text, "", Trust, "a header that is sent with every request"),
+    key(
+        "http.connect_timeout",
+        Duration,
+        "\"10s\"",
+        Trust,
+        "how long connecting to a provider may take",
+    ),
+    key(
+        "http.proxy",
+        Text,
+        "",
+        Trust,
+        "proxy for all requests; HTTPS_PROXY, HTTP_PROXY and NO_PROXY when absent",
+    ),
+    key(
+        "http.ca_file",
+        Text,
+        "",
+        UserOnly,
+        "further certificate authorities, a PEM file; SSL_CERT_FILE when absent",
+    ),
+    key(
+        "tools.bash.default_timeout_ms",
+        Int { min: 1, max: 86_400_000 },
+        "30000",
+        Trust,
+        "time of a command that names none",
+    ),
+    key(
+        "tools.bash.max_timeout_ms",
+        Int { min: 1, max: 86_400_000 },
+        "600000",
+        Trust,
+        "longest time that a command may name",
+    ),
+    key(
+        "tools.bash.output_max_bytes",
+        Size,
+        "30000",
+        Trust,
+        "output of a command that the model is shown; the rest is kept as a blob",
+    ),
+    key(
+        "tools.fs.read_default_limit",
+        LINES,
+        "2000",
+        Trust,
+        "lines of a file window that names none",
+    ),
+    key("tools.fs.read_max_limit", LINES, "5000", Trust, "most lines of a file window"),
+    key("tools.fetch.enabled", Bool, "true", Tighten, "whether there is the tool `fetch`"),
+    key(
+        "tools.fetch.default_timeout_secs",
+        Int { min: 1, max: 3600 },
+        "30",
+        Trust,
+        "time of a request that names none",
+    ),
+    key(
+        "tools.fetch.max_timeout_secs",
+        Int { min: 1, max: 3600 },
+        "120",
+        Trust,
+        "longest time that a request may name",
+    ),
+    key(
+        "tools.fetch.max_response_bytes",
+        Size,
+        "\"5MiB\"",
+        Trust,
+        "most bytes that are downloaded",
+    ),
+    key(
+        "tools.fetch.default_format",
+        Choice(&["markdown", "html", "text"]),
+        "\"markdown\"",
+        Harmless,
+        "form of a page that names none",
+    ),
+    key(
+        "tools.fetch.html_to_markdown",
+        Bool,
+        "true",
+        Harmless,
+        "whether HTML is turned into Markdown at all",
+    ),
+    key(
+        "tools.fetch.allow_private_hosts",
+        Bool,
+        "false",
+        Tighten,
+        "whether loopback, private and link-local addresses may be reached",
+    ),
+    key("tools.fetch.follow_redirects", Bool, "true", Tighten, "whether redirects are followed"),
+    key("tools.search.enabled", Bool, "true", Tighten, "whether there is the tool `search`"),
+    key(
+        "tools.search.default_head_limit",
+        LINES,
+        "100",
+        Trust,
+        "results of a search that names no number",
+    ),
+    key("tools.search.max_head_limit", LINES, "1000", Trust, "most results of a search"),
+    key(
+        "tools.search.max_file_size_bytes",
+        Size,
+        "\"16MiB\"",
+        Trust,
+        "larger files are not searched",
+    ),
+    key("tools.search.max_result_bytes", Size, "\"256KiB\"", Trust, "most bytes of a result"),
+    key("tools.search.max_walk_files", LINES, "100000", Trust, "most files that a search looks at"),
+    key(
+        "tools.search.respect_gitignore_default",
+        Bool,
+        "true",
+        Harmless,
+        "whether ignored files are skipped",
+    ),
+    key(
+        "storage.data_dir",
+        Text,
+        "",
+        UserOnly,
+        "folder of the sessions; $XDG_DATA_HOME/oarlock when absent",
+    ),
+    key(
+        "log.filter",
+        Text,
+        "\"warn\"",
+        UserOnly,
+        "what is logged to stderr, as `level` or `target=level,…`",
+    ),
+    key("log.format", Choice(&["text", "jsonl"]), "\"text\"", UserOnly, "form of the log"),
+];
+
+impl Key {
+    /// The segments of the path.
+    pub fn segments(&self) -> impl Iterator<Item = &'static str> {
+        self.path.split('.')
+    }
+
+    /// Whether the path has a segment for any name.
+    #[must_use]
+    pub fn has_wildcard(&self) -> bool {
+        self.segments().any(|s| s == "*")
+    }
+
+    /// Whether each layer adds to the list instead of replacing it.
+    #[must_use]
+    pub fn accumulates(&self) -> bool {
+        self.path.starts_with("rules.")
+    }
+
+    /// The environment variable that sets it; none for paths with a name in them.
+    #[must_use]
+    pub fn variable(&self) -> Option<String> {
+        (!self.has_wildcard())
+            .then(|| format!("OARLOCK_{}", self.path.replace('.', "_").to_uppercase()))
+    }
+}
+
+/// How far a path leads into the table.
+#[derive(Debug, Clone, Copy)]
+pub enum Found {
+    /// To a key.
+    Key(&'static Key),
+    /// To a table that has keys below it.
+    Table,
+    /// Nowhere.
+    Nothing,
+}
+
+/// Looks a path up.
+#[must_use]
+pub fn find(path: &[String]) -> Found {
+    let mut found = Found::Nothing;
+    for key in KEYS {
+        let mut segments = key.segments();
+        let fits = path.iter().all(|given| segments.next().is_some_and(|s| s == "*" || s == given));
+        if !fits {
+            continue;
+        }
+        if segments.next().is_none() {
+            return Found::Key(key);
+        }
+        found = Found::Table;
+    }
+    found
+}
+
+/// The valid path most like `path`, when one is like it at all. Names at `*` are taken over.
+#[must_use]
+pub fn nearest(path: &[String]) -> Option<String> {
+    let written = super::source::join(path);
+    let named = |key: &Key, depth: usize| {
+        let fill = |(at, s): (usize, &'static str)| match (s, path.get(at)) {
+            ("*", Some(name)) => name.clone(),
+            _ => s.to_owned(),
+        };
+        super::source::join(&key.segments().enumerate().map(fill).take(depth).collect::<Vec<_>>())
+    };
+    let candidates = KEYS.iter().flat_map(|key| [named(key, path.len()), named(key, usize::MAX)]);
+    let (distance, best) = candidates
+        .map(|candidate| (strsim::damerau_levenshtein(&written, &candidate), candidate))
+        .min()?;
+    (distance <= (written.chars().count() / 3).max(2)).then_some(best)
+}

@@ -1,0 +1,156 @@
+//! The configuration: layers of TOML, each value with its source, none from a folder that was not trusted to set it.
+//!
+//! Lowest first: built in, the user's file, the project's, the project's of this machine, the environment, `--config`, flags.
+//! Tables are merged key by key; values and lists replace, except `rules.*`, to which every layer adds.
+
+pub mod consistency;
+pub mod error;
+pub mod file;
+pub mod given;
+pub mod keys;
+pub mod kind;
+pub mod paths;
+pub mod secret;
+pub mod source;
+pub mod stack;
+pub mod trust;
+pub mod typed;
+
+use std::path::{Path, PathBuf};
+
+pub use error::ConfigError;
+pub use given::Environment;
+pub use source::{Layer, Setting, Source};
+pub use stack::{Effective, Ignored, Stack, Standing};
+pub use trust::{TrustError, TrustStore};
+pub use typed::Config;
+
+/// What the configuration is made from.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    /// The environment.
+    pub environment: Environment,
+    /// The absolute working folder.
+    pub cwd: PathBuf,
+    /// Texts of `--config`, in order.
+    pub overrides: Vec<String>,
+    /// Settings of flags, see [`flag`].
+    pub flags: Vec<Setting>,
+}
+
+/// The configuration with everything that explains it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The values, typed.
+    pub config: Config,
+    /// The same values with their sources, and what was kept out.
+    pub stack: Stack,
+    /// The environment it was made in, for keys and paths.
+    pub environment: Environment,
+    /// The user's file, whether it exists or not.
+    pub user_file: PathBuf,
+    /// The folder and its standing.
+    pub project: Project,
+}
+
+/// A folder with its configuration files.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// The canonical root.
+    pub root: PathBuf,
+    /// What its files set, shared file first.
+    pub settings: Vec<Setting>,
+    /// Hash of its files.
+    pub fingerprint: String,
+    /// Whether the user vouches for it.
+    pub standing: Standing,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Something in it is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The trust store cannot be used.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+}
+
+/// A setting given by a flag of its own.
+#[must_use]
+pub fn flag(name: &'static str, key: &str, value: impl Into<toml::Value>) -> Setting {
+    Setting {
+        path: key.split('.').map(str::to_owned).collect(),
+        value: value.into(),
+        source: Source::Flag(name),
+    }
+}
+
+/// Reads the project of a folder and how it stands.
+///
+/// # Errors
+/// When one of its files is not valid, or the trust store cannot be read.
+pub fn project(environment: &Environment, cwd: &Path) -> Result<Project, LoadError> {
+    let root = paths::project_root(cwd);
+    let root = root.canonicalize().unwrap_or(root);
+    let layers = [Layer::Project, Layer::ProjectLocal];
+    let mut texts = Vec::new();
+    let mut settings = Vec::new();
+    for (path, layer) in paths::project_files(&root).into_iter().zip(layers) {
+        let text = file::read(&path)?;
+        if let Some(text) = &text {
+            settings.extend(file::parse(layer, &path, text)?);
+        }
+        texts.push(text);
+    }
+    let fingerprint = trust::fingerprint(&texts);
+    let standing = if settings.is_empty() {
+        Standing::Nothing
+    } else {
+        TrustStore::at(paths::trust_store(environment)?).standing(&root, &fingerprint)?
+    };
+    Ok(Project { root, settings, fingerprint, standing })
+}
+
+/// Reads all layers.
+///
+/// # Errors
+/// The first thing that is wrong in any of them.
+pub fn load(inputs: Inputs) -> Result<Loaded, LoadError> {
+    let Inputs { environment, cwd, overrides, flags } = inputs;
+    let user_file = paths::user_config(&environment)?;
+    let mut stack = Stack::built_in();
+    if let Some(text) = file::read(&user_file)? {
+        stack.lay(file::parse(Layer::User, &user_file, &text)?, Standing::Trusted);
+    }
+    let project = project(&environment, &cwd)?;
+    stack.lay(project.settings.clone(), project.standing);
+    stack.lay(environment.settings()?, Standing::Trusted);
+    let overrides = overrides.iter().map(|text| given::assignment(text));
+    stack.lay(overrides.collect::<Result<_, _>>()?, Standing::Trusted);
+    for setting in &flags {
+        let keys::Found::Key(key) = keys::find(&setting.path) else {
+            unreachable!("flags name keys of the table: a test runs each of them");
+        };
+        file::check(key, &setting.path, &setting.value, &setting.source)?;
+    }
+    stack.lay(flags, Standing::Trusted);
+    let config = typed(&stack)?;
+    consistency::check(&config, &stack)?;
+    Ok(Loaded { config, stack, environment, user_file, project })
+}
+
+/// The typed form of checked values.
+fn typed(stack: &Stack) -> Result<Config, ConfigError> {
+    Config::deserialize_from(stack.table()).map_err(|error| ConfigError::Malformed {
+        what: format!("the configuration does not fit together: {}", error.message()),
+        remedy: "see `oarlock doctor --config`",
+    })
+}
+
+impl Config {
+    fn deserialize_from(table: toml::Table) -> Result<Self, toml::de::Error> {
+        toml::Value::Table(table).try_into()
+    }
+}

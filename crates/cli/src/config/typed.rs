@@ -1,0 +1,159 @@
+//! The configuration as plain structs, grouped by who uses it.
+
+use std::collections::BTreeMap;
+
+use oarlock_core::spec::{Bounds, Limits, Mode, ReasoningEffort, Rules};
+use oarlock_tools::ToolsConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::values::{Dollars, Millis};
+
+/// Everything that can be configured, with its defaults in place.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `provider/model`, or a model of `provider`.
+    pub model: Option<String>,
+    /// The provider when `model` names none.
+    pub provider: Option<String>,
+    /// What tools may do without asking.
+    pub mode: Mode,
+    /// How hard the model thinks.
+    pub effort: Option<ReasoningEffort>,
+    /// Exceptions to the mode.
+    pub rules: Rules,
+    /// Bounds of turns and sessions.
+    #[serde(default)]
+    pub limits: LimitsConfig,
+    /// What is added to the system prompt.
+    #[serde(default)]
+    pub prompt: PromptConfig,
+    /// Providers by their name.
+    #[serde(default)]
+    pub providers: BTreeMap<String, ProviderSection>,
+    /// How providers are reached.
+    pub http: HttpConfig,
+    /// Bounds and switches of the built-in tools.
+    pub tools: ToolsConfig,
+    /// Where sessions are kept.
+    #[serde(default)]
+    pub storage: StorageConfig,
+    /// What is logged.
+    pub log: LogConfig,
+}
+
+/// Section `limits`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Of each turn.
+    pub turn: BoundsConfig,
+    /// Of a whole session.
+    pub session: BoundsConfig,
+}
+
+/// Section `limits.turn` or `limits.session`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BoundsConfig {
+    /// Answered model calls.
+    pub steps: Option<u32>,
+    /// Tokens in and out.
+    pub tokens: Option<u64>,
+    /// Money.
+    pub cost: Option<Dollars>,
+    /// Time.
+    pub time: Option<Millis>,
+    /// Started tool calls.
+    pub tool_calls: Option<u32>,
+}
+
+impl From<&BoundsConfig> for Bounds {
+    fn from(config: &BoundsConfig) -> Self {
+        Self {
+            steps: config.steps,
+            tokens: config.tokens,
+            cost_micros: config.cost.map(|dollars| dollars.0),
+            wall_ms: config.time.map(|ms| ms.0),
+            tool_calls: config.tool_calls,
+        }
+    }
+}
+
+impl From<&LimitsConfig> for Limits {
+    fn from(config: &LimitsConfig) -> Self {
+        Self { turn: (&config.turn).into(), session: (&config.session).into() }
+    }
+}
+
+/// Section `prompt`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PromptConfig {
+    /// Added to the system prompt.
+    pub append: Option<String>,
+}
+
+/// Section `providers.<name>`; what is absent is taken from the well-known provider of that name.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProviderSection {
+    /// `anthropic-messages` or `openai-chat`.
+    pub wire: Option<String>,
+    /// The endpoint.
+    pub base_url: Option<String>,
+    /// Name of the variable that holds the key.
+    pub api_key_env: Option<String>,
+    /// File that holds the key.
+    pub api_key_file: Option<String>,
+    /// The model when none is named.
+    pub default_model: Option<String>,
+    /// Declared models.
+    pub models: Vec<ModelEntry>,
+    /// Headers of every request.
+    pub headers: BTreeMap<String, String>,
+}
+
+/// One of `providers.<name>.models`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelEntry {
+    /// As the provider spells it.
+    pub id: String,
+    /// For lists.
+    pub name: Option<String>,
+    /// Tokens of request and answer together.
+    pub context_window: Option<u64>,
+    /// Tokens of an answer.
+    pub max_output_tokens: Option<u64>,
+}
+
+/// Section `http`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpConfig {
+    /// How long connecting may take.
+    pub connect_timeout: Millis,
+    /// Proxy of all requests; the environment's when absent.
+    pub proxy: Option<String>,
+    /// Further certificate authorities.
+    pub ca_file: Option<String>,
+}
+
+/// Section `storage`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StorageConfig {
+    /// Folder of the sessions.
+    pub data_dir: Option<String>,
+}
+
+/// Section `log`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// What is logged.
+    pub filter: String,
+    /// `text` or `jsonl`.
+    pub format: String,
+}

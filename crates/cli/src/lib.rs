@@ -1,0 +1,12 @@
+//! The facade library of Oarlock and the body of its command line: configuration, commands, and what a terminal is shown.
+
+pub mod args;
+pub mod commands;
+pub mod config;
+pub mod exit;
+pub mod providers;
+pub mod selection;
+pub mod terminal;
+pub mod values;
+
+pub use oarlock_core as core;

@@ -1,0 +1,210 @@
+//! Choosing the model: one pure function from what is configured and which keys are there to a provider and its model.
+
+use std::collections::BTreeSet;
+
+use oarlock_core::spec::ModelSelection;
+
+use crate::config::Config;
+use crate::config::typed::ProviderSection;
+use crate::providers::{self, KNOWN};
+
+/// The provider and model that are built in and need nothing.
+pub const DEMO: &str = "demo";
+/// The provider that plays a file, chosen by name alone.
+pub const SCRIPT: &str = "script";
+
+/// What else the choice depends on.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// Names of the variables that hold a key.
+    pub key_variables: BTreeSet<String>,
+    /// Whether `CI` is set.
+    pub ci: bool,
+}
+
+/// A model, and what the person should know about how it was chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selected {
+    /// The model.
+    pub model: ModelSelection,
+    /// A line for stderr; none when the choice was the person's own.
+    pub notice: Option<String>,
+}
+
+/// Why no model could be chosen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SelectionError {
+    /// The named provider is neither configured nor known.
+    #[error("unknown provider `{provider}`; {hint}")]
+    UnknownProvider {
+        /// The name.
+        provider: String,
+        /// The nearest, or how to configure one.
+        hint: String,
+    },
+    /// The provider has no default model.
+    #[error(
+        "provider `{provider}` has no default model; name one with --model {provider}/MODEL or set `providers.{provider}.default_model`"
+    )]
+    NoModel {
+        /// The provider.
+        provider: String,
+    },
+    /// A model was named and no provider.
+    #[error(
+        "no provider for the model `{model}`; write it as PROVIDER/MODEL or run `oarlock init`"
+    )]
+    NoProvider {
+        /// The model.
+        model: String,
+    },
+    /// The provider needs a key that is not there.
+    #[error("no key for provider `{provider}`; set {variable} or run `oarlock init`")]
+    NoKey {
+        /// The provider.
+        provider: String,
+        /// The variable that should hold it.
+        variable: String,
+    },
+    /// Nothing is configured, and the built-in demonstration must be asked for.
+    #[error(
+        "no provider is configured and no key is in the environment; set for example ANTHROPIC_API_KEY, or ask for the built-in demonstration with --model demo (CI is set, so it is not chosen by itself)"
+    )]
+    NothingInCi,
+}
+
+/// Chooses. `model` and `provider` of the configuration win; then the only configured provider; then a key in the environment; then, outside
+/// CI and with nothing configured at all, the demonstration.
+///
+/// # Errors
+/// [`SelectionError`]: what was asked for cannot be had. It is never replaced by something else.
+pub fn select(config: &Config, around: &Surroundings) -> Result<Selected, SelectionError> {
+    let (provider, model) = match (&config.provider, &config.model) {
+        (None, None) => return by_circumstance(config, around),
+        (Some(provider), None) => (provider.clone(), None),
+        (provider, Some(text)) => match split(config, text) {
+            Some((provider, model)) => (provider, Some(model)),
+            None => match provider {
+                Some(provider) => (provider.clone(), Some(text.clone())),
+                None => return provider_of(config, text, around),
+            },
+        },
+    };
+    usable(config, &provider, around)?;
+    named(config, &provider, model, None)
+}
+
+/// Takes `provider/model` apart; a bare `demo` stands for `demo/demo`. A slash alone proves nothing: model ids have slashes, too.
+fn split(config: &Config, text: &str) -> Option<(String, String)> {
+    if text == DEMO && config.provider.is_none() {
+        return Some((DEMO.into(), DEMO.into()));
+    }
+    let (provider, model) = text.split_once('/')?;
+    let is_provider = config.provider.is_none() || exists(config, provider);
+    (is_provider && !model.is_empty()).then(|| (provider.to_owned(), model.to_owned()))
+}
+
+fn exists(config: &Config, provider: &str) -> bool {
+    config.providers.contains_key(provider)
+        || providers::find(provider).is_some()
+        || matches!(provider, DEMO | SCRIPT)
+}
+
+/// A model without a provider: the one that declares it, else the one that would be chosen anyway.
+fn provider_of(
+    config: &Config,
+    model: &str,
+    around: &Surroundings,
+) -> Result<Selected, SelectionError> {
+    let declares = |section: &ProviderSection| section.models.iter().any(|m| m.id == model);
+    let declaring = config.providers.iter().find(|(_, section)| declares(section));
+    let no_provider = || SelectionError::NoProvider { model: model.to_owned() };
+    let provider = match declaring {
+        Some((name, _)) => name.clone(),
+        None => candidate(config, around).ok_or_else(no_provider)?.0,
+    };
+    usable(config, &provider, around)?;
+    named(config, &provider, Some(model.to_owned()), None)
+}
+
+/// The provider that nobody named: the only configured one, else the first whose key is there, with words for why.
+fn candidate(config: &Config, around: &Surroundings) -> Option<(String, Option<String>)> {
+    let mut configured = config.providers.keys();
+    if let (Some(only), None) = (configured.next(), configured.next()) {
+        return Some((only.clone(), None));
+    }
+    let has_key =
+        |name: &str| key_variable(config, name).is_some_and(|v| around.key_variables.contains(&v));
+    let pick = config
+        .providers
+        .keys()
+        .map(String::as_str)
+        .chain(KNOWN.iter().map(|known| known.name))
+        .find(|name| has_key(name))?;
+    let variable = key_variable(config, pick)?;
+    Some((pick.to_owned(), Some(format!("provider `{pick}` because {variable} is set"))))
+}
+
+fn by_circumstance(config: &Config, around: &Surroundings) -> Result<Selected, SelectionError> {
+    match candidate(config, around) {
+        Some((provider, why)) => {
+            usable(config, &provider, around)?;
+            named(config, &provider, None, why)
+        }
+        None if !config.providers.is_empty() => {
+            let provider = config.providers.keys().next().expect("it is not empty").clone();
+            usable(config, &provider, around)?;
+            named(config, &provider, None, Some(format!("provider `{provider}`, the first configured")))
+        }
+        None if around.ci => Err(SelectionError::NothingInCi),
+        None => Ok(Selected {
+            model: ModelSelection { provider: DEMO.into(), model: DEMO.into() },
+            notice: Some("no provider is configured: using the built-in demonstration, which is no language model; run `oarlock init` to set one up".into()),
+        }),
+    }
+}
+
+/// The variable in which a provider's key is looked for.
+#[must_use]
+pub fn key_variable(config: &Config, provider: &str) -> Option<String> {
+    let section = config.providers.get(provider);
+    let own = section.and_then(|s| s.api_key_env.clone());
+    own.or_else(|| Some(providers::find(provider)?.key_variable?.to_owned()))
+}
+
+fn usable(config: &Config, provider: &str, around: &Surroundings) -> Result<(), SelectionError> {
+    if !exists(config, provider) {
+        let names = config.providers.keys().map(String::as_str);
+        let names = names.chain(KNOWN.iter().map(|known| known.name)).chain([DEMO, SCRIPT]);
+        let hint = match providers::nearest(provider, names) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => format!("configure it under [providers.{provider}] or see `oarlock models`"),
+        };
+        return Err(SelectionError::UnknownProvider { provider: provider.to_owned(), hint });
+    }
+    let has_file = config.providers.get(provider).is_some_and(|s| s.api_key_file.is_some());
+    match key_variable(config, provider) {
+        Some(variable) if !has_file && !around.key_variables.contains(&variable) => {
+            Err(SelectionError::NoKey { provider: provider.to_owned(), variable })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn named(
+    config: &Config,
+    provider: &str,
+    model: Option<String>,
+    why: Option<String>,
+) -> Result<Selected, SelectionError> {
+    let section = config.providers.get(provider);
+    let model = model
+        .or_else(|| section.and_then(|s| s.default_model.clone()))
+        .or_else(|| section.and_then(|s| s.models.first()).map(|m| m.id.clone()))
+        .or_else(|| providers::find(provider)?.default_model.map(str::to_owned))
+        .or_else(|| (provider == DEMO).then(|| DEMO.to_owned()))
+        .ok_or_else(|| SelectionError::NoModel { provider: provider.to_owned() })?;
+    let model = ModelSelection { provider: provider.to_owned(), model };
+    let notice = why.map(|why| format!("using {model}: {why}"));
+    Ok(Selected { model, notice })
+}

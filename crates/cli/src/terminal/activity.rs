@@ -1,0 +1,102 @@
+//! What a session does, as short lines on stderr.
+
+use std::collections::BTreeMap;
+
+use oarlock_core::event::{Entry, Event, Outcome, StopReason, ToolSettled};
+use oarlock_core::ids::CallId;
+use oarlock_core::message::Part;
+
+use super::safe;
+
+/// Longest line, in characters.
+const LINE_CHARS_MAX: usize = 160;
+
+/// Turns entries into lines. Calls are remembered from `tool_called` to `tool_settled`.
+#[derive(Debug, Default)]
+pub struct Activity {
+    titles: BTreeMap<CallId, String>,
+}
+
+impl Activity {
+    /// The line for an entry, when it is worth one. Subagents' lines are indented.
+    pub fn line(&mut self, entry: &Entry) -> Option<String> {
+        let told = match &entry.event {
+            Event::ToolCalled(called) => {
+                self.titles.insert(called.call.clone(), called.title.clone());
+                None
+            }
+            Event::ToolStarted(started) => {
+                Some(format!("→ {}", self.titles.get(&started.call).map_or("tool", String::as_str)))
+            }
+            Event::ToolSettled(settled) => Some(self.settled(settled)),
+            Event::ModelFailed(failed) => Some(match failed.retry_in_ms {
+                Some(ms) => format!("! {}; trying again in {}", failed.message, seconds(ms)),
+                None => format!("✗ {}", failed.message),
+            }),
+            Event::TurnRecovered(recovered) => {
+                Some(format!("! going on after a crash (the {}. time)", recovered.attempt))
+            }
+            Event::TurnEnded(ended) => match ended.stop {
+                StopReason::EndTurn => None,
+                StopReason::MaxTokens => {
+                    Some("✗ the answer reached the model's output limit".into())
+                }
+                StopReason::Refusal => Some("✗ the model declined".into()),
+                StopReason::Cancelled => Some("✗ cancelled".into()),
+                StopReason::Limit(kind) => {
+                    Some(format!("✗ the limit of {} was reached", kind.name()))
+                }
+                StopReason::Interrupted => Some("✗ interrupted".into()),
+                StopReason::Failed(_) => {
+                    let words = ended.error.as_ref().map_or("no reason given", |e| &e.message);
+                    Some(format!("✗ failed: {words}"))
+                }
+            },
+            Event::SessionCreated(_)
+            | Event::SessionConfigured(_)
+            | Event::SessionArchived
+            | Event::SessionRestored
+            | Event::WriterChanged(_)
+            | Event::WriterReleased
+            | Event::InputAdmitted(_)
+            | Event::InputWithdrawn(_)
+            | Event::TurnStarted(_)
+            | Event::StepStarted(_)
+            | Event::AssistantMessage(_)
+            | Event::PermissionAsked(_)
+            | Event::PermissionAnswered(_)
+            | Event::InputRequested(_) => None,
+        };
+        let indent = "  ".repeat(entry.scope.len());
+        told.map(|told| format!("{indent}{}", safe::line(&told, LINE_CHARS_MAX)))
+    }
+
+    fn settled(&mut self, settled: &ToolSettled) -> String {
+        let title = self.titles.remove(&settled.call).unwrap_or_else(|| "tool".into());
+        let took = seconds(settled.duration_ms);
+        match settled.outcome {
+            Outcome::Completed => format!("✓ {took}"),
+            Outcome::Failed => format!("✗ {took}: {}", first_words(settled)),
+            Outcome::Denied => format!("✗ denied: {title}"),
+            Outcome::Cancelled => format!("✗ cancelled: {title}"),
+            Outcome::Indeterminate => format!("? may have happened: {title}"),
+        }
+    }
+}
+
+fn first_words(settled: &ToolSettled) -> &str {
+    let text = settled.content.iter().find_map(|part| match part {
+        Part::Text { text } => Some(text.as_str()),
+        Part::Image { .. } => None,
+    });
+    text.and_then(|text| text.lines().find(|line| !line.trim().is_empty())).unwrap_or("failed")
+}
+
+/// A duration with one decimal, in the unit that suits it.
+fn seconds(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms}ms"),
+        1_000..60_000 => format!("{}.{}s", ms / 1_000, ms % 1_000 / 100),
+        _ => format!("{}m{:02}s", ms / 60_000, ms % 60_000 / 1_000),
+    }
+}

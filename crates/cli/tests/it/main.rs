@@ -1,0 +1,15 @@
+//! The program as its users meet it, and the tables it decides by.
+
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod docs;
+mod home;
+mod keys;
+mod layers;
+mod run_args;
+mod secrets;
+mod selection;
+mod setup;
+mod terminal;
+mod trust;
+mod usage;
