@@ -1,1 +1,6 @@
-//! Placeholder root; its owner fills it.
+//! Models: pure codecs for the wires, one transport, and the built-in models that need neither.
+
+mod codec;
+mod quirks;
+
+pub use quirks::{OutputField, Quirks, ThoughtEcho};

@@ -1,0 +1,63 @@
+//! What every wire does: a request becomes bytes, and the events of an answer become blocks. Pure.
+
+use oarlock_core::ports::model::{ModelErrorKind, ModelEvent, ModelRequest, Reply};
+
+/// A wire format.
+pub(crate) trait Codec: Send + Sync + std::fmt::Debug {
+    /// The body of a streaming request. The same request gives the same bytes; a request that only appends messages to another one gives a
+    /// body whose messages begin with the other one's.
+    fn encode(&self, request: &ModelRequest, target: &Target) -> Vec<u8>;
+
+    /// A decoder for one answer.
+    fn decoder(&self, target: &Target) -> Box<dyn Decoder>;
+}
+
+/// Decodes one answer.
+pub(crate) trait Decoder: Send {
+    /// Takes one server-sent event. What it means for a reader is appended to `out` ([`ModelEvent::Alive`] or deltas, never the reply).
+    ///
+    /// # Errors
+    /// An error inside the stream, or a payload that is not of the protocol.
+    fn event(&mut self, name: Option<&str>, data: &str, out: &mut Vec<ModelEvent>) -> Result<(), Fault>;
+
+    /// Takes an answer that came as one JSON body instead of a stream.
+    ///
+    /// # Errors
+    /// An error object, or a body that is not of the protocol.
+    fn whole(&mut self, body: &[u8], out: &mut Vec<ModelEvent>) -> Result<(), Fault>;
+
+    /// Whether the terminal event has come: what follows on the connection does not matter.
+    fn is_done(&self) -> bool;
+
+    /// The answer, after the last event.
+    ///
+    /// # Errors
+    /// `Truncated` when the terminal event has not come.
+    fn finish(self: Box<Self>) -> Result<Reply, Fault>;
+}
+
+/// Whom a request is for.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// The provider's configured name: native items go back only to the endpoint they came from.
+    pub(crate) endpoint: String,
+    /// The model's id.
+    pub(crate) model: String,
+    /// The model's family.
+    pub(crate) family: String,
+    /// Tokens that an answer may have when the request does not say.
+    pub(crate) output_max: Option<u64>,
+    /// What is special about this endpoint.
+    pub(crate) quirks: crate::quirks::Quirks,
+}
+
+/// What went wrong, in the provider's words; the transport adds endpoint, model and status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// What kind.
+    pub(crate) kind: ModelErrorKind,
+    /// In words, without keys.
+    pub(crate) message: String,
+    /// How long the provider asked us to wait.
+    pub(crate) retry_after_ms: Option<u64>,
+}

@@ -1,0 +1,49 @@
+//! What is special about endpoints that speak the same wire: data, not branches.
+
+/// Which field limits the length of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OutputField {
+    /// `max_tokens`.
+    #[default]
+    MaxTokens,
+    /// `max_completion_tokens`.
+    MaxCompletionTokens,
+}
+
+/// What happens to thought that came as `reasoning_content` or the like, when the history is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ThoughtEcho {
+    /// It is left out.
+    #[default]
+    Never,
+    /// It is sent back with the messages of the turn that is under way (those after the last user message).
+    CurrentTurn,
+    /// It is always sent back.
+    Always,
+}
+
+/// What is special about an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quirks {
+    /// The field that limits an answer.
+    pub output_field: OutputField,
+    /// Whether `stream_options.include_usage` is sent.
+    pub stream_usage: bool,
+    /// Whether thought is echoed.
+    pub thought_echo: ThoughtEcho,
+    /// Whether `reasoning_effort` is understood.
+    pub effort: bool,
+    /// Whether `prompt_cache_key` is understood.
+    pub cache_key: bool,
+}
+
+impl Quirks {
+    /// What every compatible endpoint understands.
+    pub const PLAIN: Self = Self {
+        output_field: OutputField::MaxTokens,
+        stream_usage: true,
+        thought_echo: ThoughtEcho::Never,
+        effort: false,
+        cache_key: false,
+    };
+}
