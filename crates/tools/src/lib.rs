@@ -9,9 +9,11 @@ mod bash;
 mod config;
 mod document;
 mod edit_file;
+mod fetch;
 mod files;
 mod place;
 mod read_file;
+mod search;
 mod shell;
 mod text;
 mod write_file;
@@ -33,12 +35,18 @@ pub use shell::{Environment, InvalidPattern, LocalShell};
 pub fn default_tools(config: &ToolsConfig) -> Result<Vec<Arc<dyn Tool>>, ConfigError> {
     config.check()?;
     let locks = Arc::<document::PathLocks>::default();
-    let tools: Vec<Arc<dyn Tool>> = vec![
+    let mut tools: Vec<Arc<dyn Tool>> = vec![
         Arc::new(bash::Bash::new(&config.bash)),
         Arc::new(read_file::ReadFile::new(&config.fs)),
         Arc::new(write_file::WriteFile::new(Arc::clone(&locks))),
         Arc::new(edit_file::EditFile::new(locks)),
-        Arc::new(ask_user::AskUser::new()),
     ];
+    if config.search.enabled {
+        tools.push(Arc::new(search::Search::new(&config.search)));
+    }
+    if config.fetch.enabled {
+        tools.push(Arc::new(fetch::Fetch::new(&config.fetch)));
+    }
+    tools.push(Arc::new(ask_user::AskUser::new()));
     Ok(tools)
 }
