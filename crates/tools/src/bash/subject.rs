@@ -280,7 +280,7 @@ impl Taker {
                     literal.pattern = before;
                 }
                 WordPiece::EscapeSequence(text) => {
-                    literal.text.push_str(text.strip_prefix('\\').unwrap_or(text))
+                    literal.text.push_str(text.strip_prefix('\\').unwrap_or(text));
                 }
                 WordPiece::TildeExpansion(_) => {
                     literal.pattern = true;

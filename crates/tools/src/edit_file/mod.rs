@@ -174,7 +174,7 @@ impl Tool for EditFile {
                     Err(FileError::Conflict { .. })
                         if attempt < ATTEMPTS && !cx.cancel.is_cancelled() =>
                     {
-                        attempt += 1
+                        attempt += 1;
                     }
                     Err(error) => return Err(failed(&error)),
                 }

@@ -129,7 +129,7 @@ impl<'a> Draft<'a> {
                 )?;
             }
             Expect::Anything | Expect::Unchanged(_) => {
-                rustix::fs::renameat(folder, &self.name, folder, target)?
+                rustix::fs::renameat(folder, &self.name, folder, target)?;
             }
         }
         self.published = true;

@@ -94,9 +94,9 @@ impl Page<'_> {
             let more = if cut.len() < line.len() { " […]" } else { "" };
             let number = number.map_or(0, |number| number + index);
             // Writing to a text cannot fail.
-            write!(
+            writeln!(
                 self.text,
-                "{number}{mark}{}{more}\n",
+                "{number}{mark}{}{more}",
                 String::from_utf8_lossy(cut).trim_end_matches('\r')
             )
             .ok();

@@ -65,6 +65,7 @@ async fn answer(mut stream: TcpStream, port: u16) -> std::io::Result<()> {
     stream.shutdown().await
 }
 
+#[expect(clippy::disallowed_methods, reason = "the test's runtime owns the server and ends it")]
 /// Answers until the test's runtime ends. Gives the address to begin URLs with.
 async fn server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

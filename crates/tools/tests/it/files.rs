@@ -94,10 +94,7 @@ async fn a_link_that_is_swapped_all_the_time_never_leads_out() {
         let (stop, swapped, draft) = (Arc::clone(&stop), swapped.clone(), kit.path("draft"));
         let targets = [kit.path("good"), kit.outside().join("evil")];
         move || {
-            for target in targets.iter().cycle() {
-                if stop.load(Ordering::Relaxed) {
-                    return;
-                }
+            for target in targets.iter().cycle().take_while(|_| !stop.load(Ordering::Relaxed)) {
                 symlink(target, &draft).unwrap();
                 std::fs::rename(&draft, &swapped).unwrap();
             }

@@ -74,7 +74,7 @@ impl BlobWriter for Writer {
 
 /// A session's folder and all that belongs to it.
 pub(crate) struct Kit {
-    pub(crate) folder: TempDir,
+    folder: TempDir,
     pub(crate) place: Place,
     pub(crate) files: LocalFiles,
     pub(crate) blobs: MemoryBlobs,
@@ -137,7 +137,7 @@ impl Kit {
 
     /// A path beside the session's folder, which no tool may reach.
     pub(crate) fn outside(&self) -> &Path {
-        self.place.cwd.parent().unwrap()
+        self.folder.path()
     }
 
     pub(crate) fn tool(&self, name: &str) -> Arc<dyn Tool> {

@@ -65,7 +65,7 @@ async fn files_are_listed_newest_first() {
         (json!({"mode": "files", "pattern": "src/**"}), "src/b.rs\nsrc/c.txt\n"),
         (
             json!({"mode": "files", "pattern": "*", "path": "src"}),
-            "b.rs (11 bytes)\nc.txt (13 bytes)\n",
+            "b.rs (11 bytes)\nc.txt (12 bytes)\n",
         ),
         (
             json!({"mode": "files", "pattern": "*.rs", "head_limit": 1}),

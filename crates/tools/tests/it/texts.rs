@@ -106,6 +106,10 @@ async fn an_edit_reports_what_it_did_and_refuses_what_is_unclear() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test joins what it spawns, so that the calls really run at once"
+)]
 async fn twenty_edits_of_one_file_at_once_are_all_kept() {
     let kit = Kit::new();
     let lines: String = (0..20).map(|n| format!("line <{n}>\n")).collect();
