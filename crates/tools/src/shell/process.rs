@@ -122,9 +122,10 @@ fn read_open(reader: &Receiver) -> Arrived {
     }
 }
 
+/// Asks the pipe itself and not the reactor, which may not have heard yet of the last bytes.
 fn read(reader: &Receiver, bytes_max: usize) -> Option<Bytes> {
     let mut buffer = vec![0; bytes_max];
-    match reader.try_read(&mut buffer) {
+    match rustix::io::read(reader, &mut buffer) {
         Ok(count) if count > 0 => {
             buffer.truncate(count);
             Some(buffer.into())

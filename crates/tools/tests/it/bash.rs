@@ -163,6 +163,17 @@ async fn two_commands_at_once_do_not_end_each_other() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_ends_at_once_loses_none_of_its_output() {
+    let kit = Kit::new();
+    for n in 0..300 {
+        // With the pipe held by another, its end is not what tells that the command ended.
+        let command = format!("sleep 9 & echo {n}");
+        let output = kit.done("bash", json!({"command": command})).await;
+        assert_eq!(text(&output), format!("{n}\n"));
+    }
+}
+
 #[tokio::test]
 async fn a_key_never_reaches_a_command() {
     let kit = Kit::new()
