@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use oarlock_core::ports::files::{FileError, FileKind, Files, Fingerprint};
@@ -102,11 +102,17 @@ pub(crate) fn diff(name: &str, before: &str, after: &str) -> String {
     format!("{}\n[… the difference goes on]", crate::text::head(&text, DIFF_BYTES_MAX))
 }
 
-/// Lets one call at a time change a file.
+/// Lets one call at a time change a file. There is one for the whole process, as the files are the same for all its sessions.
 #[derive(Debug, Default)]
 pub(crate) struct PathLocks(Mutex<HashMap<PathBuf, Weak<tokio::sync::Mutex<()>>>>);
 
 impl PathLocks {
+    /// The locks of this process.
+    pub(crate) fn shared() -> Arc<Self> {
+        static SHARED: LazyLock<Arc<PathLocks>> = LazyLock::new(Arc::default);
+        Arc::clone(&SHARED)
+    }
+
     /// Waits until no other call changes the file.
     pub(crate) async fn hold(
         &self,

@@ -34,7 +34,7 @@ pub use shell::{Environment, InvalidPattern, LocalShell};
 /// [`ConfigError`] when the limits in `config` contradict each other.
 pub fn default_tools(config: &ToolsConfig) -> Result<Vec<Arc<dyn Tool>>, ConfigError> {
     config.check()?;
-    let locks = Arc::<document::PathLocks>::default();
+    let locks = document::PathLocks::shared();
     let mut tools: Vec<Arc<dyn Tool>> = vec![
         Arc::new(bash::Bash::new(&config.bash)),
         Arc::new(read_file::ReadFile::new(&config.fs)),

@@ -114,7 +114,7 @@ async fn twenty_edits_of_one_file_at_once_are_all_kept() {
     let kit = Kit::new();
     let lines: String = (0..20).map(|n| format!("line <{n}>\n")).collect();
     kit.put("f", &lines);
-    // Two tools with locks of their own, as two sessions have.
+    // Two sets of tools, as two sessions have.
     let other = oarlock_tools::default_tools(&oarlock_tools::ToolsConfig::default()).unwrap();
     let other = other.iter().find(|tool| tool.schema().name == "edit_file").unwrap();
     let calls = (0..20).map(|n| {
