@@ -2,5 +2,7 @@
 
 mod codec;
 mod quirks;
+mod script;
 
 pub use quirks::{OutputField, Quirks, ThoughtEcho};
+pub use script::{ScriptError, ScriptModel};
