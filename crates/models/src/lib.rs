@@ -1,6 +1,20 @@
 //! Models: pure codecs for the wires, one transport, and the built-in models that need neither.
 
+mod canned;
+pub mod catalog;
+mod classify;
 mod codec;
+mod endpoint;
+mod http;
+mod listing;
+mod provider;
 mod quirks;
+mod transport;
 
+pub use canned::{CannedAnswer, CannedTransport};
+pub use catalog::{KnownModel, WELL_KNOWN, WellKnown};
+pub use http::{HttpSettings, HttpTransport, Proxies};
+pub use listing::list_models;
+pub use provider::{ModelConfig, ProviderConfig, UnknownWire, Wire, family};
 pub use quirks::{OutputField, Quirks, ThoughtEcho};
+pub use transport::{HttpRequest, HttpResponse, Method, Transport, TransportError};
