@@ -276,3 +276,145 @@ pub(crate) fn retry_after_ms(headers: &[(String, String)]) -> Option<u64> {
 fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
     headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.trim())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_of_every_shape_become_kinds_and_words() {
+        let table = [
+            (
+                400,
+                r#"{"error":{"message":"This model's maximum context length is 8192 tokens","type":"invalid_request_error","code":"context_length_exceeded"}}"#,
+                Kind::ContextOverflow,
+                "HTTP 400: This model's maximum context length is 8192 tokens (context_length_exceeded)",
+            ),
+            (
+                400,
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 213462 tokens > 200000 maximum"}}"#,
+                Kind::ContextOverflow,
+                "HTTP 400: prompt is too long: 213462 tokens > 200000 maximum (invalid_request_error)",
+            ),
+            (
+                400,
+                r#"{"error":{"code":400,"message":"the request exceeds the available context size","type":"exceed_context_size_error"}}"#,
+                Kind::ContextOverflow,
+                "HTTP 400: the request exceeds the available context size",
+            ),
+            (
+                413,
+                r#"{"error":{"message":"Request too large for model `x` on tokens per minute (TPM)","type":"tokens","code":"rate_limit_exceeded"}}"#,
+                Kind::ContextOverflow,
+                "HTTP 413: Request too large for model `x` on tokens per minute (TPM) (rate_limit_exceeded)",
+            ),
+            (
+                429,
+                r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}"#,
+                Kind::QuotaExhausted,
+                "HTTP 429: You exceeded your current quota (insufficient_quota)",
+            ),
+            (
+                400,
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low"}}"#,
+                Kind::QuotaExhausted,
+                "HTTP 400: Your credit balance is too low (invalid_request_error)",
+            ),
+            (
+                402,
+                r#"{"error":{"message":"Insufficient Balance","type":"unknown_error","param":null,"code":"invalid_request_error"}}"#,
+                Kind::QuotaExhausted,
+                "HTTP 402: Insufficient Balance (invalid_request_error)",
+            ),
+            (
+                404,
+                r#"{"type":"error","error":{"type":"not_found_error","message":"model: claude-x"}}"#,
+                Kind::ModelNotFound,
+                "HTTP 404: model: claude-x (not_found_error)",
+            ),
+            (404, r#"{"detail":"Not Found"}"#, Kind::InvalidRequest, "HTTP 404: Not Found"),
+            (
+                400,
+                r#"{"error":{"code":"content_filter","message":"The response was filtered","status":400}}"#,
+                Kind::ContentFilter,
+                "HTTP 400: The response was filtered (content_filter)",
+            ),
+            (401, r#"{"message":"Unauthorized"}"#, Kind::Auth, "HTTP 401: Unauthorized"),
+            (
+                400,
+                r#"{"code":"Client specified an invalid argument","error":"Incorrect API key provided"}"#,
+                Kind::Auth,
+                "HTTP 400: Incorrect API key provided (Client specified an invalid argument)",
+            ),
+            (
+                429,
+                r#"{"error":{"message":"Provider returned error","code":429,"metadata":{"raw":"x is rate-limited upstream"}}}"#,
+                Kind::RateLimited,
+                "HTTP 429: Provider returned error: x is rate-limited upstream",
+            ),
+            (
+                422,
+                r#"{"detail":[{"loc":["body"],"msg":"extra fields not permitted","type":"value_error.extra"}]}"#,
+                Kind::InvalidRequest,
+                "HTTP 422: extra fields not permitted (value_error.extra)",
+            ),
+            (
+                400,
+                r#"[{"error":{"code":400,"message":"API key not valid","status":"INVALID_ARGUMENT"}}]"#,
+                Kind::Auth,
+                "HTTP 400: API key not valid",
+            ),
+            (
+                529,
+                r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#,
+                Kind::Overloaded,
+                "HTTP 529: Overloaded (overloaded_error)",
+            ),
+            (
+                500,
+                "upstream\u{1b}[31m\r\nfell over",
+                Kind::Overloaded,
+                "HTTP 500: upstream[31m fell over",
+            ),
+            (504, "", Kind::Timeout, "HTTP 504 without an explanation"),
+            (
+                403,
+                "<html><title>Attention</title></html>",
+                Kind::Auth,
+                "HTTP 403 with a web page titled \"Attention\" instead of an answer: something between here and the provider answered, or `base_url` is wrong",
+            ),
+        ];
+        for (status, body, kind, message) in table {
+            let fault = refusal(Refusal { status, headers: &[], body: body.as_bytes() });
+            assert_eq!((fault.kind, fault.message.as_str()), (kind, message), "{body}");
+        }
+    }
+
+    #[test]
+    fn waits_are_read_in_every_form_and_bounded() {
+        let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+        let table: [(&[(&str, &str)], Option<u64>); 9] = [
+            (&[("retry-after", "1.5")], Some(1_500)),
+            (&[("retry-after-ms", "12.1")], Some(13)),
+            (&[("retry-after", "1e300")], Some(RETRY_AFTER_MS_MAX)),
+            (&[("retry-after", "-3")], None),
+            (&[("retry-after", "soon")], None),
+            (&[("retry-after", "Sun, 06 Nov 1994 08:49:47 GMT"), date], Some(10_000)),
+            (&[("retry-after", "Sun, 06 Nov 1994 08:49:07 GMT"), date], Some(0)),
+            (&[("retry-after", "Sun, 06 Nov 1994 08:49:47 GMT")], None),
+            (&[], None),
+        ];
+        for (headers, expected) in table {
+            let headers: Vec<(String, String)> =
+                headers.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            assert_eq!(retry_after_ms(&headers), expected, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn long_words_are_cut_between_characters() {
+        let body = "é".repeat(5_000);
+        let fault = refusal(Refusal { status: 400, headers: &[], body: body.as_bytes() });
+        assert_eq!(fault.message.chars().count(), "HTTP 400: ".len() + WORDS_CHARS_MAX + 1);
+    }
+}

@@ -5,10 +5,15 @@ pub mod catalog;
 mod classify;
 mod codec;
 mod endpoint;
+#[cfg(test)]
+mod faults;
 mod http;
 mod listing;
 mod provider;
 mod quirks;
+mod registry;
+mod remote;
+mod sse;
 mod transport;
 
 pub use canned::{CannedAnswer, CannedTransport};
@@ -17,4 +22,6 @@ pub use http::{HttpSettings, HttpTransport, Proxies};
 pub use listing::list_models;
 pub use provider::{ModelConfig, ProviderConfig, UnknownWire, Wire, family};
 pub use quirks::{OutputField, Quirks, ThoughtEcho};
+pub use registry::Registry;
+pub use remote::HttpModel;
 pub use transport::{HttpRequest, HttpResponse, Method, Transport, TransportError};
