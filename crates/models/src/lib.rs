@@ -1,8 +1,31 @@
 //! Models: pure codecs for the wires, one transport, and the built-in models that need neither.
 
+mod canned;
+pub mod catalog;
+mod classify;
 mod codec;
+mod demo;
+mod endpoint;
+#[cfg(test)]
+mod faults;
+mod http;
+mod listing;
+mod provider;
 mod quirks;
+mod registry;
+mod remote;
 mod script;
+mod sse;
+mod transport;
 
+pub use canned::{CannedAnswer, CannedTransport};
+pub use catalog::{KnownModel, WELL_KNOWN, WellKnown};
+pub use demo::DemoModel;
+pub use http::{HttpSettings, HttpTransport, Proxies};
+pub use listing::list_models;
+pub use provider::{ModelConfig, ProviderConfig, UnknownWire, Wire, family};
 pub use quirks::{OutputField, Quirks, ThoughtEcho};
+pub use registry::Registry;
+pub use remote::HttpModel;
 pub use script::{ScriptError, ScriptModel};
+pub use transport::{HttpRequest, HttpResponse, Method, Transport, TransportError};

@@ -1,0 +1,215 @@
+//! Well-known providers: enough to choose one, to name its key and to know its default model. Only what is certain stands here.
+
+use oarlock_core::ports::model::Price;
+
+use crate::provider::Wire;
+use crate::quirks::{OutputField, Quirks, ThoughtEcho};
+
+/// A provider that needs no configuration but its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WellKnown {
+    /// Its name in the configuration.
+    pub name: &'static str,
+    /// Its protocol.
+    pub wire: Wire,
+    /// Its endpoint.
+    pub base_url: &'static str,
+    /// The variable that holds its key; none for servers of this machine that take none.
+    pub key_variable: Option<&'static str>,
+    /// What is special about it.
+    pub quirks: Quirks,
+    /// The model when none is named; none where it depends on what is installed or changes too often.
+    pub default_model: Option<&'static str>,
+    /// Models about which something is known, by family.
+    pub models: &'static [KnownModel],
+}
+
+/// What is known about a model, or about all releases of a family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownModel {
+    /// The id without the date of a release.
+    pub id: &'static str,
+    /// Tokens of request and answer together.
+    pub context_window: Option<u64>,
+    /// Tokens of an answer.
+    pub output_max: Option<u64>,
+    /// List price for requests of ordinary length and priority.
+    pub price: Option<Price>,
+}
+
+/// In order of preference when several keys are in the environment.
+pub const WELL_KNOWN: &[WellKnown] = &[
+    WellKnown {
+        name: "anthropic",
+        wire: Wire::AnthropicMessages,
+        base_url: "https://api.anthropic.com",
+        key_variable: Some("ANTHROPIC_API_KEY"),
+        quirks: Quirks::PLAIN,
+        default_model: Some("claude-sonnet-4-5"),
+        models: ANTHROPIC,
+    },
+    WellKnown {
+        default_model: Some("gpt-4o-mini"),
+        quirks: Quirks {
+            output_field: OutputField::MaxCompletionTokens,
+            effort: true,
+            cache_key: true,
+            ..Quirks::PLAIN
+        },
+        models: OPENAI,
+        ..chat("openai", "https://api.openai.com/v1", Some("OPENAI_API_KEY"))
+    },
+    WellKnown {
+        default_model: Some("deepseek-chat"),
+        quirks: Quirks { thought_echo: ThoughtEcho::CurrentTurn, ..Quirks::PLAIN },
+        models: DEEPSEEK,
+        ..chat("deepseek", "https://api.deepseek.com", Some("DEEPSEEK_API_KEY"))
+    },
+    WellKnown {
+        default_model: Some("openrouter/auto"),
+        quirks: Quirks { thought_echo: ThoughtEcho::Always, ..Quirks::PLAIN },
+        ..chat("openrouter", "https://openrouter.ai/api/v1", Some("OPENROUTER_API_KEY"))
+    },
+    WellKnown {
+        quirks: Quirks { output_field: OutputField::MaxCompletionTokens, ..Quirks::PLAIN },
+        ..chat("groq", "https://api.groq.com/openai/v1", Some("GROQ_API_KEY"))
+    },
+    WellKnown {
+        default_model: Some("mistral-large-latest"),
+        // It refuses fields it does not know, and sends usage unasked.
+        quirks: Quirks { stream_usage: false, ..Quirks::PLAIN },
+        ..chat("mistral", "https://api.mistral.ai/v1", Some("MISTRAL_API_KEY"))
+    },
+    chat("xai", "https://api.x.ai/v1", Some("XAI_API_KEY")),
+    chat("together", "https://api.together.xyz/v1", Some("TOGETHER_API_KEY")),
+    chat("litellm", "http://localhost:4000/v1", Some("LITELLM_API_KEY")),
+    chat("ollama", "http://localhost:11434/v1", None),
+    chat("llamacpp", "http://localhost:8080/v1", None),
+    chat("lmstudio", "http://localhost:1234/v1", None),
+    chat("vllm", "http://localhost:8000/v1", None),
+];
+
+/// The well-known provider of that name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static WellKnown> {
+    WELL_KNOWN.iter().find(|known| known.name == name)
+}
+
+/// The name most like this one, if one is like it.
+#[must_use]
+pub fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = names.into_iter().map(|n| (strsim::damerau_levenshtein(name, n), n));
+    scored.min().filter(|(distance, _)| *distance <= (name.len() / 3).max(2)).map(|(_, n)| n)
+}
+
+const fn chat(
+    name: &'static str,
+    base_url: &'static str,
+    key_variable: Option<&'static str>,
+) -> WellKnown {
+    WellKnown {
+        name,
+        wire: Wire::OpenAiChat,
+        base_url,
+        key_variable,
+        quirks: Quirks::PLAIN,
+        default_model: None,
+        models: &[],
+    }
+}
+
+const fn model(id: &'static str, context_window: u64, output_max: u64, price: Price) -> KnownModel {
+    KnownModel {
+        id,
+        context_window: Some(context_window),
+        output_max: Some(output_max),
+        price: Some(price),
+    }
+}
+
+/// Anthropic's scheme: reading the cache costs a tenth of the input, writing it a quarter more.
+const fn anthropic(input: u64, output: u64) -> Price {
+    Price { input, output, cache_read: input / 10, cache_write: input / 4 * 5 }
+}
+
+/// OpenAI's scheme: writing the cache costs what input costs.
+const fn openai(input: u64, output: u64, cache_read: u64) -> Price {
+    Price { input, output, cache_read, cache_write: input }
+}
+
+const ANTHROPIC: &[KnownModel] = &[
+    model("claude-opus-4-5", 200_000, 64_000, anthropic(5_000_000, 25_000_000)),
+    model("claude-sonnet-4-5", 200_000, 64_000, anthropic(3_000_000, 15_000_000)),
+    model("claude-haiku-4-5", 200_000, 64_000, anthropic(1_000_000, 5_000_000)),
+    model("claude-opus-4-1", 200_000, 32_000, anthropic(15_000_000, 75_000_000)),
+    model("claude-opus-4", 200_000, 32_000, anthropic(15_000_000, 75_000_000)),
+    model("claude-sonnet-4", 200_000, 64_000, anthropic(3_000_000, 15_000_000)),
+    model("claude-3-7-sonnet", 200_000, 64_000, anthropic(3_000_000, 15_000_000)),
+    model("claude-3-5-haiku", 200_000, 8_192, anthropic(800_000, 4_000_000)),
+];
+
+const OPENAI: &[KnownModel] = &[
+    model("gpt-5", 400_000, 128_000, openai(1_250_000, 10_000_000, 125_000)),
+    model("gpt-5-mini", 400_000, 128_000, openai(250_000, 2_000_000, 25_000)),
+    model("gpt-5-nano", 400_000, 128_000, openai(50_000, 400_000, 5_000)),
+    model("gpt-4.1", 1_047_576, 32_768, openai(2_000_000, 8_000_000, 500_000)),
+    model("gpt-4.1-mini", 1_047_576, 32_768, openai(400_000, 1_600_000, 100_000)),
+    model("gpt-4.1-nano", 1_047_576, 32_768, openai(100_000, 400_000, 25_000)),
+    model("gpt-4o", 128_000, 16_384, openai(2_500_000, 10_000_000, 1_250_000)),
+    model("gpt-4o-mini", 128_000, 16_384, openai(150_000, 600_000, 75_000)),
+];
+
+/// Its prices change with the release behind the name.
+const DEEPSEEK: &[KnownModel] = &[
+    KnownModel {
+        id: "deepseek-chat",
+        context_window: Some(128_000),
+        output_max: Some(8_000),
+        price: None,
+    },
+    KnownModel {
+        id: "deepseek-reasoner",
+        context_window: Some(128_000),
+        output_max: None,
+        price: None,
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::family;
+
+    #[test]
+    fn names_are_unique_and_families_are_written_as_families() {
+        for (at, known) in WELL_KNOWN.iter().enumerate() {
+            assert!(
+                WELL_KNOWN[..at].iter().all(|other| other.name != known.name),
+                "{}",
+                known.name
+            );
+            assert!(!known.base_url.ends_with('/'), "{}", known.base_url);
+            for model in known.models {
+                assert_eq!(family(model.id), model.id);
+                assert!(model.output_max <= model.context_window, "{}", model.id);
+            }
+        }
+    }
+
+    #[test]
+    fn a_server_elsewhere_has_a_key_and_tls() {
+        for known in WELL_KNOWN {
+            let local = known.base_url.starts_with("http://localhost:");
+            assert!(local || known.base_url.starts_with("https://"), "{}", known.name);
+            assert!(local || known.key_variable.is_some(), "{}", known.name);
+        }
+    }
+
+    #[test]
+    fn a_typing_mistake_finds_its_name_and_a_stranger_finds_none() {
+        let names = || WELL_KNOWN.iter().map(|known| known.name);
+        assert_eq!(nearest("opnai", names()), Some("openai"));
+        assert_eq!(nearest("antropic", names()), Some("anthropic"));
+        assert_eq!(nearest("something-else", names()), None);
+    }
+}

@@ -1,0 +1,245 @@
+//! Where a provider's requests go, what they carry, and how its failures are told without its key.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use oarlock_core::ports::model::{ModelError, ModelErrorKind};
+use secrecy::ExposeSecret;
+
+use crate::classify::{self, Refusal};
+use crate::codec::Fault;
+use crate::provider::{ProviderConfig, Wire};
+use crate::transport::{HttpRequest, HttpResponse, Method, TransportError};
+
+/// How much of a refusal's body is read.
+const REFUSAL_BYTES_MAX: usize = 64 << 10;
+/// How long a refusal's body is waited for; its status says most.
+const REFUSAL_BODY_WITHIN: Duration = Duration::from_secs(5);
+/// Shorter texts are no secrets, and removing them would garble messages.
+const SECRET_BYTES_MIN: usize = 6;
+/// Version of Anthropic's protocol.
+const ANTHROPIC_VERSION: &str = "2023-06-01";
+
+/// A provider's endpoint.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) config: ProviderConfig,
+}
+
+impl Endpoint {
+    /// A model call.
+    pub(crate) fn call(&self, body: Vec<u8>) -> HttpRequest {
+        let path = match self.config.wire {
+            Wire::AnthropicMessages => "/v1/messages",
+            Wire::OpenAiChat => "/chat/completions",
+        };
+        let mut headers = self.headers();
+        headers.push(("content-type".into(), "application/json".into()));
+        headers.push(("accept".into(), "text/event-stream, application/json".into()));
+        let url = self.address(path, "");
+        HttpRequest { method: Method::Post, url, headers, body: Bytes::from(body) }
+    }
+
+    /// The question for the list of models.
+    pub(crate) fn listing(&self) -> HttpRequest {
+        let url = match self.config.wire {
+            Wire::AnthropicMessages => self.address("/v1/models", "limit=1000"),
+            Wire::OpenAiChat => self.address("/models", ""),
+        };
+        HttpRequest { method: Method::Get, url, headers: self.headers(), body: Bytes::new() }
+    }
+
+    /// The base with a path. A `/v1` that both have stands once; the base's query comes last.
+    fn address(&self, path: &str, query: &str) -> String {
+        let base = self.config.base_url.split('#').next().unwrap_or_default();
+        let (base, own_query) = base.split_once('?').unwrap_or((base, ""));
+        let base = base.trim_end_matches('/');
+        let base = match path.starts_with("/v1/") {
+            true => base.strip_suffix("/v1").unwrap_or(base),
+            false => base,
+        };
+        let queries: Vec<&str> = [query, own_query].into_iter().filter(|q| !q.is_empty()).collect();
+        match queries.is_empty() {
+            true => format!("{base}{path}"),
+            false => format!("{base}{path}?{}", queries.join("&")),
+        }
+    }
+
+    fn headers(&self) -> Vec<(String, String)> {
+        let mut headers: Vec<(String, String)> = Vec::new();
+        if let Some(key) = &self.config.key {
+            let key = key.expose_secret();
+            let bearer = || ("authorization".to_owned(), format!("Bearer {key}"));
+            headers.push(match (&self.config.auth_header, self.config.wire) {
+                (Some(name), _) if name.eq_ignore_ascii_case("authorization") => bearer(),
+                (Some(name), _) => (name.clone(), key.to_owned()),
+                (None, Wire::OpenAiChat) => bearer(),
+                (None, Wire::AnthropicMessages) => ("x-api-key".into(), key.to_owned()),
+            });
+        }
+        if self.config.wire == Wire::AnthropicMessages {
+            headers.push(("anthropic-version".into(), ANTHROPIC_VERSION.into()));
+        }
+        let own = &self.config.headers;
+        headers.retain(|(name, _)| !own.keys().any(|other| other.eq_ignore_ascii_case(name)));
+        headers.extend(own.iter().map(|(name, value)| (name.clone(), value.clone())));
+        headers
+    }
+
+    /// `provider at host`.
+    fn name(&self) -> String {
+        let base = &self.config.base_url;
+        let rest = base.split_once("://").map_or(base.as_str(), |(_, rest)| rest);
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        format!("{} at {host}", self.config.name)
+    }
+
+    /// A fault, told with endpoint and model.
+    pub(crate) fn error(&self, model: Option<&str>, fault: &Fault) -> ModelError {
+        let model = model.map(|model| format!(", model {model}")).unwrap_or_default();
+        let said = self.scrubbed(&fault.message);
+        let remedy = match fault.kind {
+            ModelErrorKind::Auth => "; check the key of this provider",
+            ModelErrorKind::ModelNotFound => "; see `oarlock models --live`",
+            ModelErrorKind::RateLimited
+            | ModelErrorKind::Overloaded
+            | ModelErrorKind::ContextOverflow
+            | ModelErrorKind::QuotaExhausted
+            | ModelErrorKind::InvalidRequest
+            | ModelErrorKind::ContentFilter
+            | ModelErrorKind::Transport
+            | ModelErrorKind::Truncated
+            | ModelErrorKind::Timeout => "",
+        };
+        ModelError {
+            kind: fault.kind,
+            message: format!("{}{model}: {said}{remedy}", self.name()),
+            retry_after_ms: fault.retry_after_ms,
+        }
+    }
+
+    /// A failure of the transport.
+    pub(crate) fn unreached(&self, model: Option<&str>, error: &TransportError) -> ModelError {
+        let kind = match error {
+            TransportError::Unsendable { .. } | TransportError::Setup { .. } => {
+                ModelErrorKind::InvalidRequest
+            }
+            TransportError::Connect { .. } | TransportError::Broken { .. } => {
+                ModelErrorKind::Transport
+            }
+        };
+        self.error(model, &Fault { kind, message: error.explained(), retry_after_ms: None })
+    }
+
+    /// Reads what it takes to tell why an answer is no success. What does not come in time is left out.
+    pub(crate) async fn refused(&self, model: Option<&str>, answer: HttpResponse) -> ModelError {
+        let HttpResponse { status, headers, body: mut stream } = answer;
+        let mut body = Vec::new();
+        let reading = async {
+            while let Some(Ok(chunk)) = stream.next().await {
+                let room = REFUSAL_BYTES_MAX - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if body.len() == REFUSAL_BYTES_MAX {
+                    break;
+                }
+            }
+        };
+        // On time-out the status and what has come already are told.
+        drop(tokio::time::timeout(REFUSAL_BODY_WITHIN, reading).await);
+        // Before classification, which cuts long words and could cut a key in two.
+        let body = self.scrubbed(&String::from_utf8_lossy(&body));
+        let refusal = Refusal { status, headers: &headers, body: body.as_bytes() };
+        self.error(model, &classify::refusal(refusal))
+    }
+
+    /// Takes the key, header values and the address's query out of words that came from outside.
+    fn scrubbed(&self, words: &str) -> String {
+        let key = self.config.key.iter().map(ExposeSecret::expose_secret);
+        let values = self.config.headers.values().flat_map(|value| value.split_whitespace());
+        let query = self.config.base_url.split_once('?').map_or("", |(_, query)| query);
+        let query = query.split('&').filter_map(|pair| pair.split_once('=')).map(|(_, v)| v);
+        let secrets = key.chain(values).chain(query).filter(|s| s.len() >= SECRET_BYTES_MIN);
+        secrets.fold(words.to_owned(), |words, secret| without(&words, secret))
+    }
+}
+
+/// The words without the secret, and without a beginning of it at their end, where they may have been cut.
+fn without(words: &str, secret: &str) -> String {
+    let mut kept = words.replace(secret, "(hidden)");
+    let end = kept.trim_end_matches('…').len();
+    let starts = secret.char_indices().map(|(at, _)| at).filter(|at| *at >= SECRET_BYTES_MIN);
+    if let Some(cut) = starts.rev().find(|at| kept[..end].ends_with(&secret[..*at])) {
+        kept.replace_range(end - cut..end, "(hidden)");
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::quirks::Quirks;
+
+    fn endpoint(wire: Wire, base_url: &str, headers: &[(&str, &str)]) -> Endpoint {
+        let headers: BTreeMap<String, String> =
+            headers.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let config = ProviderConfig {
+            name: "p".into(),
+            wire,
+            base_url: base_url.into(),
+            key: Some(SecretString::from("canary-key-0123456789")),
+            auth_header: None,
+            headers,
+            quirks: Quirks::PLAIN,
+            models: Vec::new(),
+        };
+        Endpoint { config }
+    }
+
+    #[test]
+    fn addresses_are_made_from_any_spelling_of_the_base() {
+        let table = [
+            (Wire::AnthropicMessages, "https://h", "https://h/v1/messages"),
+            (Wire::AnthropicMessages, "https://h/v1/", "https://h/v1/messages"),
+            (Wire::AnthropicMessages, "https://h/x/v1", "https://h/x/v1/messages"),
+            (Wire::OpenAiChat, "https://h/v1", "https://h/v1/chat/completions"),
+            (Wire::OpenAiChat, "https://h/v1//?a=b#c", "https://h/v1/chat/completions?a=b"),
+        ];
+        for (wire, base, expected) in table {
+            assert_eq!(endpoint(wire, base, &[]).call(Vec::new()).url, expected);
+        }
+        let listed = endpoint(Wire::AnthropicMessages, "https://h?k=v", &[]).listing();
+        assert_eq!(listed.url, "https://h/v1/models?limit=1000&k=v");
+    }
+
+    #[test]
+    fn configured_headers_replace_those_of_the_wire() {
+        let given = [("X-Api-Key", "another"), ("anthropic-version", "2099-01-01")];
+        let request = endpoint(Wire::AnthropicMessages, "https://h", &given).listing();
+        let given = given.map(|(k, v)| (k.to_owned(), v.to_owned()));
+        assert_eq!(request.headers, given);
+    }
+
+    #[test]
+    fn secrets_leave_words_whole_or_cut() {
+        let endpoint = endpoint(
+            Wire::OpenAiChat,
+            "https://h/v1?sig=query-signature",
+            &[("authorization", "Bearer header-canary")],
+        );
+        let table = [
+            ("bad key canary-key-0123456789!", "bad key (hidden)!"),
+            ("bad key canary-key-01…", "bad key (hidden)…"),
+            ("header-canary at ?sig=query-signature", "(hidden) at ?sig=(hidden)"),
+            ("nothing", "nothing"),
+        ];
+        for (words, expected) in table {
+            assert_eq!(endpoint.scrubbed(words), expected);
+        }
+    }
+}

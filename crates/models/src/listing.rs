@@ -1,0 +1,163 @@
+//! Asking an endpoint which models it has.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use oarlock_core::ports::model::{ModelError, ModelErrorKind, ModelInfo, Price};
+use serde_json::Value;
+
+use crate::classify;
+use crate::codec::Fault;
+use crate::endpoint::Endpoint;
+use crate::provider::ProviderConfig;
+use crate::transport::{HttpResponse, Transport};
+
+/// A list may have this many bytes.
+const LIST_BYTES_MAX: usize = 16 << 20;
+/// Models of a list that are read.
+const LIST_MODELS_MAX: usize = 5_000;
+
+/// The models that an endpoint says it has, in its order, with what it says about them and, where it says nothing, what is configured. At
+/// most 5,000. Dropping the future ends the request.
+///
+/// # Errors
+/// [`ModelError`] when the endpoint cannot be reached, refuses, or does not answer with a list; `Timeout` when it takes longer than `within`.
+pub async fn list_models(
+    config: &ProviderConfig,
+    transport: &dyn Transport,
+    within: Duration,
+) -> Result<Vec<ModelInfo>, ModelError> {
+    let endpoint = Endpoint { config: config.clone() };
+    let asked = tokio::time::timeout(within, ask(&endpoint, transport)).await;
+    asked.unwrap_or_else(|_| {
+        let message = format!("no list of models within {} ms", within.as_millis());
+        Err(endpoint.error(None, &fault(ModelErrorKind::Timeout, message)))
+    })
+}
+
+async fn ask(endpoint: &Endpoint, transport: &dyn Transport) -> Result<Vec<ModelInfo>, ModelError> {
+    let unreached = |error| endpoint.unreached(None, &error);
+    let answer = transport.send(endpoint.listing()).await.map_err(unreached)?;
+    if !(200..300).contains(&answer.status) {
+        return Err(endpoint.refused(None, answer).await);
+    }
+    let HttpResponse { status, body: mut stream, .. } = answer;
+    let mut body = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        body.extend_from_slice(&chunk.map_err(unreached)?);
+        if body.len() > LIST_BYTES_MAX {
+            let words = "the list of models is larger than 16 MiB".into();
+            return Err(endpoint.error(None, &fault(ModelErrorKind::Transport, words)));
+        }
+    }
+    if classify::is_html(&body) {
+        return Err(endpoint.error(None, &classify::page_instead_of_answer(status, &body)));
+    }
+    parse(&endpoint.config, &body).ok_or_else(|| {
+        let words = "the answer is no list of models; `base_url` may be wrong".into();
+        endpoint.error(None, &fault(ModelErrorKind::Transport, words))
+    })
+}
+
+fn fault(kind: ModelErrorKind, message: String) -> Fault {
+    Fault { kind, message, retry_after_ms: None }
+}
+
+/// `{"data": […]}`, `{"models": […]}` or the list itself; its items are objects with an `id` or a `name`.
+fn parse(config: &ProviderConfig, body: &[u8]) -> Option<Vec<ModelInfo>> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    let list = value.get("data").or_else(|| value.get("models")).unwrap_or(&value).as_array()?;
+    Some(list.iter().filter_map(|item| model(config, item)).take(LIST_MODELS_MAX).collect())
+}
+
+fn model(config: &ProviderConfig, item: &Value) -> Option<ModelInfo> {
+    let id = item.get("id").or_else(|| item.get("name"))?.as_str()?;
+    let first = |pointers: &[&str]| {
+        let said = pointers.iter().find_map(|pointer| item.pointer(pointer)?.as_u64());
+        said.filter(|tokens| *tokens > 0)
+    };
+    let known = config.info(id);
+    let windows = [
+        "/context_window",
+        "/context_length",
+        "/max_context_length",
+        "/max_model_len",
+        "/max_input_tokens",
+    ];
+    let outputs = ["/max_completion_tokens", "/top_provider/max_completion_tokens", "/max_tokens"];
+    Some(ModelInfo {
+        context_window: known.context_window.or_else(|| first(&windows)),
+        output_max: known.output_max.or_else(|| first(&outputs)),
+        price: known.price.or_else(|| price(item.get("pricing")?)),
+        ..known
+    })
+}
+
+/// Prices as texts in dollars a token.
+fn price(pricing: &Value) -> Option<Price> {
+    let field = |name: &str| {
+        let dollars = pricing.get(name)?.as_str()?.parse::<f64>().ok()?;
+        let micros = (dollars * 1e12).round();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is not negative, and the cast saturates"
+        )]
+        let whole = micros as u64;
+        (micros >= 0.0).then_some(whole)
+    };
+    let (input, output) = (field("prompt")?, field("completion")?);
+    Some(Price {
+        input,
+        output,
+        cache_read: field("input_cache_read").unwrap_or(input),
+        cache_write: field("input_cache_write").unwrap_or(input),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog;
+
+    #[test]
+    fn lists_of_every_shape_give_their_models() {
+        let table = [
+            (r#"{"object":"list","data":[{"id":"a"},{"id":"b"}]}"#, Some(vec!["a", "b"])),
+            (r#"[{"id":"a"}]"#, Some(vec!["a"])),
+            (r#"{"models":[{"name":"a"}]}"#, Some(vec!["a"])),
+            (r#"{"data":[]}"#, Some(vec![])),
+            (r#"{"data":[{"nothing":1}, 7]}"#, Some(vec![])),
+            (r#"{"error":"no"}"#, None),
+            ("not json", None),
+        ];
+        let config = ProviderConfig::well_known(&catalog::WELL_KNOWN[0], None);
+        for (body, expected) in table {
+            let parsed = parse(&config, body.as_bytes());
+            let ids =
+                parsed.map(|list| list.into_iter().map(|info| info.selection.model).collect());
+            assert_eq!(
+                ids,
+                expected.map(|ids| ids.into_iter().map(str::to_owned).collect::<Vec<_>>())
+            );
+        }
+    }
+
+    #[test]
+    fn what_an_endpoint_says_about_its_models_is_taken() {
+        let config = ProviderConfig::well_known(catalog::find("openrouter").unwrap(), None);
+        let body =
+            br#"[{"id":"x/y","context_length":8000,"top_provider":{"max_completion_tokens":1000},
+            "pricing":{"prompt":"0.0000025","completion":"0.00001","input_cache_read":"0.000001"}},
+            {"id":"free","pricing":{"prompt":"-1","completion":"-1"}}]"#;
+        let list = parse(&config, body).unwrap();
+        assert_eq!((list[0].context_window, list[0].output_max), (Some(8_000), Some(1_000)));
+        let price = Price {
+            input: 2_500_000,
+            output: 10_000_000,
+            cache_read: 1_000_000,
+            cache_write: 2_500_000,
+        };
+        assert_eq!((list[0].price, list[1].price), (Some(price), None));
+    }
+}

@@ -1,0 +1,199 @@
+//! A provider as it is configured: plain data.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use oarlock_core::ports::model::{ModelInfo, Price};
+use oarlock_core::spec::ModelSelection;
+use secrecy::SecretString;
+
+use crate::catalog::{KnownModel, WellKnown};
+use crate::quirks::Quirks;
+
+/// The protocol that an endpoint speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Wire {
+    /// Anthropic's Messages.
+    AnthropicMessages,
+    /// OpenAI's Chat Completions.
+    OpenAiChat,
+}
+
+impl Wire {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::AnthropicMessages, Self::OpenAiChat];
+
+    /// Its name in configurations and journals.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AnthropicMessages => "anthropic-messages",
+            Self::OpenAiChat => "openai-chat",
+        }
+    }
+}
+
+impl fmt::Display for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A name that is no wire's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown wire `{name}`; write `anthropic-messages` or `openai-chat`")]
+pub struct UnknownWire {
+    /// The name.
+    pub name: String,
+}
+
+impl FromStr for Wire {
+    type Err = UnknownWire;
+
+    fn from_str(name: &str) -> Result<Self, UnknownWire> {
+        let found = Self::ALL.into_iter().find(|wire| wire.as_str() == name);
+        found.ok_or_else(|| UnknownWire { name: name.to_owned() })
+    }
+}
+
+/// A configured provider. `Debug` shows neither its key nor the values of its headers.
+#[derive(Clone)]
+pub struct ProviderConfig {
+    /// Its name, unique in a registry.
+    pub name: String,
+    /// Its protocol.
+    pub wire: Wire,
+    /// Its endpoint, for example `https://host/v1`; a query is kept at the end of every address made from it.
+    pub base_url: String,
+    /// Its key; none for servers that take none.
+    pub key: Option<SecretString>,
+    /// The header that carries the key as it is; the wire's own (`x-api-key`, or `authorization` with `Bearer`) when absent.
+    /// `authorization` always says `Bearer`.
+    pub auth_header: Option<String>,
+    /// Further headers of every request; they win over those of the wire.
+    pub headers: BTreeMap<String, String>,
+    /// What is special about the endpoint.
+    pub quirks: Quirks,
+    /// Models about which something is known. Others may be named as well.
+    pub models: Vec<ModelConfig>,
+}
+
+impl ProviderConfig {
+    /// A well-known provider with its own endpoint and this key.
+    #[must_use]
+    pub fn well_known(known: &WellKnown, key: Option<SecretString>) -> Self {
+        Self {
+            name: known.name.to_owned(),
+            wire: known.wire,
+            base_url: known.base_url.to_owned(),
+            key,
+            auth_header: None,
+            headers: BTreeMap::new(),
+            quirks: known.quirks,
+            models: known.models.iter().map(ModelConfig::from).collect(),
+        }
+    }
+
+    /// What is known about a model without asking: what is configured for its id, else for its family, else nothing.
+    #[must_use]
+    pub fn info(&self, model: &str) -> ModelInfo {
+        let family = family(model);
+        let by_id = self.models.iter().find(|known| known.id == model);
+        let known = by_id.or_else(|| self.models.iter().find(|known| known.id == family));
+        ModelInfo {
+            selection: ModelSelection { provider: self.name.clone(), model: model.to_owned() },
+            family: family.to_owned(),
+            context_window: known.and_then(|known| known.context_window),
+            output_max: known.and_then(|known| known.output_max),
+            price: known.and_then(|known| known.price),
+        }
+    }
+}
+
+impl fmt::Debug for ProviderConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProviderConfig")
+            .field("name", &self.name)
+            .field("wire", &self.wire)
+            .field("base_url", &self.base_url.split('?').next())
+            .field("key", &self.key.is_some())
+            .field("headers", &self.headers.keys())
+            .field("models", &self.models)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is known about one model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelConfig {
+    /// As the provider spells it.
+    pub id: String,
+    /// Tokens of request and answer together.
+    pub context_window: Option<u64>,
+    /// Tokens of an answer.
+    pub output_max: Option<u64>,
+    /// What it costs.
+    pub price: Option<Price>,
+}
+
+impl From<&KnownModel> for ModelConfig {
+    fn from(known: &KnownModel) -> Self {
+        Self {
+            id: known.id.to_owned(),
+            context_window: known.context_window,
+            output_max: known.output_max,
+            price: known.price,
+        }
+    }
+}
+
+/// The family of a model: its id without a date or `-latest` at the end. Releases of one family read each other's native items.
+#[must_use]
+pub fn family(model: &str) -> &str {
+    let is_date = |text: &str| {
+        let digits = text.bytes().filter(u8::is_ascii_digit).count();
+        let shape = text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+        shape && digits == 8 && matches!(text.len(), 8 | 10)
+    };
+    for length in [10, 8] {
+        let cut = model.len().saturating_sub(length);
+        if model.is_char_boundary(cut)
+            && let Some(stem) = model[..cut].strip_suffix(['-', '@'])
+            && is_date(&model[cut..])
+        {
+            return stem;
+        }
+    }
+    model.strip_suffix("-latest").unwrap_or(model)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_is_the_id_without_its_release() {
+        let table = [
+            ("claude-sonnet-4-5-20250929", "claude-sonnet-4-5"),
+            ("claude-sonnet-4-5@20250929", "claude-sonnet-4-5"),
+            ("gpt-4o-2024-08-06", "gpt-4o"),
+            ("mistral-large-latest", "mistral-large"),
+            ("gpt-4o-mini", "gpt-4o-mini"),
+            ("20250929", "20250929"),
+            ("", ""),
+            ("modèle-é20250929", "modèle-é20250929"),
+        ];
+        for (model, expected) in table {
+            assert_eq!(family(model), expected, "{model}");
+        }
+    }
+
+    #[test]
+    fn wires_are_found_by_the_name_they_write() {
+        for wire in Wire::ALL {
+            assert_eq!(wire.to_string().parse(), Ok(wire));
+        }
+        assert!("openai-chatt".parse::<Wire>().is_err());
+    }
+}

@@ -1,0 +1,256 @@
+//! A model behind an endpoint: a codec and a transport. It neither waits for silence nor retries; the runtime does.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use oarlock_core::ports::model::{
+    Model, ModelError, ModelErrorKind, ModelEvent, ModelInfo, ModelRequest,
+};
+
+use crate::classify;
+use crate::codec::{Codec, Decoder, Fault, Target};
+use crate::endpoint::Endpoint;
+use crate::sse::Framer;
+use crate::transport::{HttpRequest, Transport, TransportError};
+
+/// An answer that comes as one JSON body may have this many bytes.
+const WHOLE_BYTES_MAX: usize = 32 << 20;
+/// Blank bytes before the first one that tells what an answer is.
+const BLANK_BYTES_MAX: usize = 64 << 10;
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// A model that is called over the network.
+#[derive(Debug)]
+pub struct HttpModel {
+    info: ModelInfo,
+    target: Target,
+    endpoint: Arc<Endpoint>,
+    codec: Arc<dyn Codec>,
+    transport: Arc<dyn Transport>,
+}
+
+impl HttpModel {
+    pub(crate) fn new(
+        endpoint: Arc<Endpoint>,
+        model: &str,
+        codec: Arc<dyn Codec>,
+        transport: Arc<dyn Transport>,
+    ) -> Self {
+        let info = endpoint.config.info(model);
+        let target = Target {
+            endpoint: endpoint.config.name.clone(),
+            model: model.to_owned(),
+            family: info.family.clone(),
+            output_max: info.output_max,
+            quirks: endpoint.config.quirks,
+        };
+        Self { info, target, endpoint, codec, transport }
+    }
+}
+
+impl Model for HttpModel {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn call(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
+        let body = self.codec.encode(&request, &self.target);
+        let call = Call {
+            model: self.target.model.clone(),
+            endpoint: Arc::clone(&self.endpoint),
+            transport: Arc::clone(&self.transport),
+            stage: Stage::Unsent(self.endpoint.call(body), self.codec.decoder(&self.target)),
+            ready: VecDeque::new(),
+        };
+        stream::unfold(call, Call::next).boxed()
+    }
+}
+
+/// One call under way. Dropping it drops the answer's body, and with it the connection.
+struct Call {
+    model: String,
+    endpoint: Arc<Endpoint>,
+    transport: Arc<dyn Transport>,
+    stage: Stage,
+    ready: VecDeque<Result<ModelEvent, ModelError>>,
+}
+
+enum Stage {
+    Unsent(HttpRequest, Box<dyn Decoder>),
+    Answering(Body, Reader),
+    Over,
+}
+
+type Body = BoxStream<'static, Result<Bytes, TransportError>>;
+
+impl Call {
+    async fn next(mut self) -> Option<(Result<ModelEvent, ModelError>, Self)> {
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Some((item, self));
+            }
+            self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
+                Stage::Unsent(request, decoder) => self.send(request, decoder).await,
+                Stage::Answering(mut body, reader) => {
+                    let chunk = body.next().await;
+                    self.take(chunk, body, reader)
+                }
+                Stage::Over => return None,
+            };
+        }
+    }
+
+    async fn send(&mut self, request: HttpRequest, decoder: Box<dyn Decoder>) -> Stage {
+        let answer = match self.transport.send(request).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                return self.fail(self.endpoint.unreached(Some(&self.model), &error));
+            }
+        };
+        if (200..300).contains(&answer.status) {
+            self.ready.push_back(Ok(ModelEvent::Alive));
+            return Stage::Answering(answer.body, Reader::new(answer.status, decoder));
+        }
+        let error = self.endpoint.refused(Some(&self.model), answer).await;
+        self.fail(error)
+    }
+
+    fn take(
+        &mut self,
+        chunk: Option<Result<Bytes, TransportError>>,
+        body: Body,
+        mut reader: Reader,
+    ) -> Stage {
+        let read = match chunk {
+            Some(Ok(bytes)) => reader.feed(&bytes, &mut self.ready),
+            None => return self.finish(reader, None),
+            // A connection may break after the answer is complete and before its end is marked.
+            Some(Err(error)) => return self.finish(reader, Some(&error)),
+        };
+        match read {
+            Err(fault) => self.fail(self.endpoint.error(Some(&self.model), &fault)),
+            Ok(()) if reader.decoder.is_done() => self.finish(reader, None),
+            Ok(()) => Stage::Answering(body, reader),
+        }
+    }
+
+    fn finish(&mut self, reader: Reader, broken: Option<&TransportError>) -> Stage {
+        let item = match (reader.finish(&mut self.ready), broken) {
+            (Ok(reply), _) => Ok(ModelEvent::Reply(reply)),
+            (Err(_), Some(error)) => Err(self.endpoint.unreached(Some(&self.model), error)),
+            (Err(fault), None) => Err(self.endpoint.error(Some(&self.model), &fault)),
+        };
+        self.ready.push_back(item);
+        Stage::Over
+    }
+
+    fn fail(&mut self, error: ModelError) -> Stage {
+        self.ready.push_back(Err(error));
+        Stage::Over
+    }
+}
+
+/// Reads the body of a success: a stream of events or one JSON value, told apart by the first byte, since servers label both wrongly.
+struct Reader {
+    status: u16,
+    decoder: Box<dyn Decoder>,
+    form: Form,
+}
+
+enum Form {
+    /// Only blanks so far.
+    Untold(Vec<u8>),
+    Events(Framer),
+    Whole(Vec<u8>),
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+type Ready = VecDeque<Result<ModelEvent, ModelError>>;
+
+impl Reader {
+    fn new(status: u16, decoder: Box<dyn Decoder>) -> Self {
+        Self { status, decoder, form: Form::Untold(Vec::new()) }
+    }
+
+    fn feed(&mut self, bytes: &[u8], ready: &mut Ready) -> Result<(), Fault> {
+        let before = ready.len();
+        match &mut self.form {
+            Form::Untold(blanks) => {
+                blanks.extend_from_slice(bytes);
+                let started = std::mem::take(blanks);
+                self.form = form(&started, self.status)?;
+                match self.form {
+                    Form::Events(_) => self.events(&started, ready)?,
+                    Form::Untold(_) | Form::Whole(_) => {}
+                }
+            }
+            Form::Events(_) => self.events(bytes, ready)?,
+            Form::Whole(body) => {
+                body.extend_from_slice(bytes);
+                if body.len() > WHOLE_BYTES_MAX {
+                    return Err(transport("the answer is larger than 32 MiB"));
+                }
+            }
+        }
+        // Comments, parts of an event and parts of a body are signs of life, too.
+        if ready.len() == before {
+            ready.push_back(Ok(ModelEvent::Alive));
+        }
+        Ok(())
+    }
+
+    fn events(&mut self, bytes: &[u8], ready: &mut Ready) -> Result<(), Fault> {
+        let Form::Events(framer) = &mut self.form else {
+            unreachable!("called for streams of events only");
+        };
+        framer.push(bytes)?;
+        let mut out = Vec::new();
+        while let Some(event) = framer.next_event() {
+            let decoded = self.decoder.event(event.name.as_deref(), &event.data, &mut out);
+            ready.extend(out.drain(..).map(Ok));
+            decoded?;
+            if self.decoder.is_done() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, ready: &mut Ready) -> Result<oarlock_core::ports::model::Reply, Fault> {
+        if let Form::Whole(body) = &self.form {
+            let mut out = Vec::new();
+            let decoded = self.decoder.whole(body, &mut out);
+            ready.extend(out.drain(..).map(Ok));
+            decoded?;
+        }
+        self.decoder.finish()
+    }
+}
+
+/// What the beginning of a body shows it to be.
+fn form(started: &[u8], status: u16) -> Result<Form, Fault> {
+    if started.len() < BOM.len() && BOM.starts_with(started) {
+        return Ok(Form::Untold(started.to_vec()));
+    }
+    let text = started.strip_prefix(BOM).unwrap_or(started);
+    match text.trim_ascii_start().first() {
+        Some(b'{' | b'[') => Ok(Form::Whole(text.to_vec())),
+        Some(b'<') => Err(classify::page_instead_of_answer(status, started)),
+        Some(_) => Ok(Form::Events(Framer::new())),
+        None if started.len() > BLANK_BYTES_MAX => Err(transport("the answer is blank")),
+        None => Ok(Form::Untold(started.to_vec())),
+    }
+}
+
+fn transport(what: &str) -> Fault {
+    Fault { kind: ModelErrorKind::Transport, message: what.to_owned(), retry_after_ms: None }
+}
