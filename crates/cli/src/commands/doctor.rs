@@ -12,7 +12,7 @@ use crate::args::DoctorArgs;
 use crate::config::keys::{KEYS, Key};
 use crate::config::{Loaded, Standing, paths, secret};
 use crate::exit::Exit;
-use crate::providers;
+use oarlock_models::catalog;
 use crate::selection;
 use crate::values::Bytes;
 
@@ -230,7 +230,7 @@ fn storage(loaded: &Loaded) -> Check {
 fn keys(loaded: &Loaded) -> Vec<Check> {
     let mut checks = Vec::new();
     for (name, section) in &loaded.config.providers {
-        let variable = providers::find(name).and_then(|known| known.key_variable);
+        let variable = catalog::find(name).and_then(|known| known.key_variable);
         if let Err(error) = secret::key(&loaded.environment, section, variable) {
             checks.push(fail("key", error.to_string(), "see `providers` in docs/configuration.md"));
         }
@@ -262,7 +262,7 @@ fn model(loaded: &Loaded, offline: bool) -> Vec<Check> {
     let name = &selected.model.provider;
     let mut checks = vec![ok("model", selected.model.to_string())];
     let section = loaded.config.providers.get(name).and_then(|s| s.base_url.clone());
-    let url = section.or_else(|| providers::find(name).map(|known| known.base_url.to_owned()));
+    let url = section.or_else(|| catalog::find(name).map(|known| known.base_url.to_owned()));
     match url {
         None if name == selection::SCRIPT => {}
         None => checks.push(fail(

@@ -9,7 +9,7 @@ use super::{Frame, complain};
 use crate::args::InitArgs;
 use crate::config::{paths, trust::write_private};
 use crate::exit::Exit;
-use crate::providers::{self, KNOWN, Known};
+use oarlock_models::catalog::{self, WELL_KNOWN, WellKnown};
 
 pub(super) fn run(frame: &Frame, args: &InitArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let path = paths::user_config(&frame.environment)?;
@@ -19,7 +19,7 @@ pub(super) fn run(frame: &Frame, args: &InitArgs, out: &mut dyn Write) -> anyhow
             path.display()
         );
     }
-    let found: Vec<&Known> = KNOWN.iter().filter(|known| has_key(frame, known)).collect();
+    let found: Vec<&WellKnown> = WELL_KNOWN.iter().filter(|known| has_key(frame, known)).collect();
     for known in &found {
         writeln!(out, "found {} for {}", known.key_variable.unwrap_or_default(), known.name)?;
     }
@@ -44,22 +44,22 @@ pub(super) fn run(frame: &Frame, args: &InitArgs, out: &mut dyn Write) -> anyhow
     Ok(Exit::Done)
 }
 
-fn has_key(frame: &Frame, known: &Known) -> bool {
+fn has_key(frame: &Frame, known: &WellKnown) -> bool {
     known.key_variable.and_then(|v| frame.environment.text(v)).is_some_and(|v| !v.trim().is_empty())
 }
 
-fn provider(args: &InitArgs, found: &[&'static Known]) -> anyhow::Result<&'static Known> {
+fn provider(args: &InitArgs, found: &[&'static WellKnown]) -> anyhow::Result<&'static WellKnown> {
     if let Some(name) = &args.default_provider {
-        let names = KNOWN.iter().map(|known| known.name);
-        let nearest = providers::nearest(name, names).map_or_else(
+        let names = WELL_KNOWN.iter().map(|known| known.name);
+        let nearest = catalog::nearest(name, names).map_or_else(
             || "configure it by hand, see docs/configuration.md".to_owned(),
             |n| format!("did you mean `{n}`?"),
         );
-        return providers::find(name)
+        return catalog::find(name)
             .with_context(|| format!("unknown provider `{name}`; {nearest}"));
     }
     let Some(first) = found.first() else {
-        let variables: Vec<_> = KNOWN.iter().filter_map(|known| known.key_variable).collect();
+        let variables: Vec<_> = WELL_KNOWN.iter().filter_map(|known| known.key_variable).collect();
         bail!(
             "no key is in the environment; set one of {}, or name a server of this machine with --default-provider ollama",
             variables.join(", ")
@@ -76,7 +76,7 @@ fn provider(args: &InitArgs, found: &[&'static Known]) -> anyhow::Result<&'stati
         .with_context(|| format!("no key was found for `{answer}`; name one of those listed above"))
 }
 
-fn model(args: &InitArgs, provider: &Known) -> anyhow::Result<Option<String>> {
+fn model(args: &InitArgs, provider: &WellKnown) -> anyhow::Result<Option<String>> {
     let default = args.default_model.clone().or(provider.default_model.map(str::to_owned));
     if args.yes || args.default_model.is_some() || !std::io::stdin().is_terminal() {
         return Ok(default);
@@ -94,7 +94,7 @@ fn ask(question: &str, default: &str) -> anyhow::Result<String> {
     Ok(if answer.is_empty() { default.to_owned() } else { answer.to_owned() })
 }
 
-fn write(path: &Path, provider: &Known, model: Option<&str>) -> anyhow::Result<()> {
+fn write(path: &Path, provider: &WellKnown, model: Option<&str>) -> anyhow::Result<()> {
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
     let mut lines =
         vec!["# Written by `oarlock init`. All keys: `oarlock doctor --config`.".to_owned()];

@@ -10,7 +10,7 @@ use crate::config::Loaded;
 use crate::config::secret;
 use crate::config::typed::ProviderSection;
 use crate::exit::Exit;
-use crate::providers::{self, KNOWN};
+use oarlock_models::catalog::{self, WELL_KNOWN};
 use crate::selection::{self, DEMO, Surroundings};
 
 #[derive(Debug, Serialize)]
@@ -47,7 +47,7 @@ pub(super) fn run(frame: &Frame, args: ModelsArgs, out: &mut dyn Write) -> anyho
 
 /// What the choice of a model depends on besides the configuration.
 pub(super) fn surroundings(loaded: &Loaded) -> Surroundings {
-    let known = KNOWN.iter().filter_map(|known| known.key_variable.map(str::to_owned));
+    let known = WELL_KNOWN.iter().filter_map(|known| known.key_variable.map(str::to_owned));
     let own = loaded.config.providers.values().filter_map(|section| section.api_key_env.clone());
     let is_set =
         |name: &String| loaded.environment.text(name).is_some_and(|v| !v.trim().is_empty());
@@ -60,7 +60,7 @@ pub(super) fn surroundings(loaded: &Loaded) -> Surroundings {
 fn list(loaded: &Loaded) -> Vec<Line> {
     let selected = selection::select(&loaded.config, &surroundings(loaded)).ok();
     let names = loaded.config.providers.keys().map(String::as_str);
-    let others = KNOWN.iter().map(|known| known.name);
+    let others = WELL_KNOWN.iter().map(|known| known.name);
     let others = others.filter(|name| !loaded.config.providers.contains_key(*name));
     let mut lines: Vec<Line> =
         names.chain(others).flat_map(|name| provider(loaded, name)).collect();
@@ -86,7 +86,7 @@ fn provider(loaded: &Loaded, name: &str) -> Vec<Line> {
         Some(section) => (section, "configured"),
         None => (&none, "known"),
     };
-    let known = providers::find(name);
+    let known = catalog::find(name);
     let variable = known.and_then(|k| k.key_variable);
     let needs = match secret::key(&loaded.environment, section, variable) {
         Ok(Some(_)) => None,
