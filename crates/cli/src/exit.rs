@@ -73,7 +73,8 @@ impl Exit {
                 | Event::PermissionAsked(_)
                 | Event::PermissionAnswered(_)
                 | Event::ToolStarted(_)
-                | Event::InputRequested(_) => {}
+                | Event::InputRequested(_)
+                | Event::Spilled(_) => {}
             }
         }
         exit

@@ -1,10 +1,15 @@
 //! The facade library of Oarlock and the body of its command line: configuration, commands, and what a terminal is shown.
 
 pub mod args;
+pub mod assembly;
 pub mod commands;
 pub mod config;
+pub mod console;
 pub mod exit;
+pub mod portable;
+pub mod prompting;
 pub mod providers;
+pub mod recording;
 pub mod selection;
 pub mod terminal;
 pub mod values;

@@ -13,6 +13,7 @@ mod provider;
 mod quirks;
 mod registry;
 mod remote;
+mod script;
 mod sse;
 mod transport;
 
@@ -24,4 +25,5 @@ pub use provider::{ModelConfig, ProviderConfig, UnknownWire, Wire, family};
 pub use quirks::{OutputField, Quirks, ThoughtEcho};
 pub use registry::Registry;
 pub use remote::HttpModel;
+pub use script::{ScriptError, ScriptModel};
 pub use transport::{HttpRequest, HttpResponse, Method, Transport, TransportError};

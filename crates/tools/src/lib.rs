@@ -7,10 +7,16 @@ mod arguments;
 mod ask_user;
 mod bash;
 mod config;
+mod document;
+mod edit_file;
+mod fetch;
 mod files;
 mod place;
+mod read_file;
+mod search;
 mod shell;
 mod text;
+mod write_file;
 
 use std::sync::Arc;
 
@@ -28,5 +34,19 @@ pub use shell::{Environment, InvalidPattern, LocalShell};
 /// [`ConfigError`] when the limits in `config` contradict each other.
 pub fn default_tools(config: &ToolsConfig) -> Result<Vec<Arc<dyn Tool>>, ConfigError> {
     config.check()?;
-    Ok(vec![Arc::new(bash::Bash::new(&config.bash)), Arc::new(ask_user::AskUser::new())])
+    let locks = document::PathLocks::shared();
+    let mut tools: Vec<Arc<dyn Tool>> = vec![
+        Arc::new(bash::Bash::new(&config.bash)),
+        Arc::new(read_file::ReadFile::new(&config.fs)),
+        Arc::new(write_file::WriteFile::new(Arc::clone(&locks))),
+        Arc::new(edit_file::EditFile::new(locks)),
+    ];
+    if config.search.enabled {
+        tools.push(Arc::new(search::Search::new(&config.search)));
+    }
+    if config.fetch.enabled {
+        tools.push(Arc::new(fetch::Fetch::new(&config.fetch)));
+    }
+    tools.push(Arc::new(ask_user::AskUser::new()));
+    Ok(tools)
 }

@@ -14,7 +14,7 @@ pub(crate) fn absolute(text: &str, place: &Place) -> PathBuf {
             }
             Component::CurDir => {}
             Component::Prefix(_) | Component::RootDir | Component::Normal(_) => {
-                path.push(component)
+                path.push(component);
             }
         }
     }

@@ -15,7 +15,9 @@ pub use setup::{DoctorArgs, InitArgs, ModelsArgs, TrustArgs};
 /// Runs LLM agents in durable sessions.
 #[derive(Debug, Parser)]
 #[command(name = "oarlock", version, propagate_version = true, arg_required_else_help = true)]
-#[command(after_help = "Start with `oarlock init`. What works on this machine: `oarlock doctor`.")]
+#[command(
+    after_help = "Start with `oarlock run \"what is in this folder?\"`; set up a model with `oarlock init`. What works on this machine: `oarlock doctor`."
+)]
 pub struct Cli {
     /// What holds for every command.
     #[command(flatten)]
@@ -44,6 +46,12 @@ pub struct OverrideArgs {
 /// All commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run one turn in the current folder
+    Run(Box<RunArgs>),
+    /// Talk with an agent, prompt after prompt
+    Chat(Box<ChatArgs>),
+    /// List, show, resume, export, import or delete sessions
+    Session(SessionArgs),
     /// List the models that can be named, and those that only lack a key
     Models(ModelsArgs),
     /// Find keys in the environment and write your configuration
@@ -52,4 +60,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Let a folder's own configuration take effect
     Trust(TrustArgs),
+    /// Print the JSON Schema of the lines of `run --json`
+    Schema(SchemaArgs),
+    /// Run a recording again and compare the journals
+    Replay(ReplayArgs),
 }

@@ -28,7 +28,7 @@ pub struct RunArgs {
     /// Keep nothing: the session is gone when the command ends
     #[arg(long, conflicts_with = "resume")]
     pub ephemeral: bool,
-    /// Write every request and answer of the model into DIR, for `oarlock replay`
+    /// Write everything that the session takes in into DIR, a new folder, for `oarlock replay`
     #[arg(long, value_name = "DIR")]
     pub record: Option<PathBuf>,
     /// Which model, which rights, which limits.

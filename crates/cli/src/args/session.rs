@@ -63,11 +63,13 @@ pub enum SessionCommand {
 
 /// Arguments of `replay`.
 #[derive(Debug, Args)]
-#[command(after_help = "Plays what `oarlock run --record DIR` kept, without the network.")]
+#[command(
+    after_help = "Runs what `oarlock run --record DIR` kept, without network or processes: the journal must come out the same, hash for hash."
+)]
 pub struct ReplayArgs {
     /// The recording
     pub dir: PathBuf,
-    /// Print every event as a line of JSON
+    /// Print the outcome as JSON
     #[arg(long)]
     pub json: bool,
 }

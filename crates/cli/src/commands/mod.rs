@@ -1,9 +1,14 @@
 //! The commands, one file each, and the frame around them: parsing, the one line of an error, the exit code.
 
+mod chat;
 mod doctor;
 mod init;
 mod models;
 mod reach;
+mod replay;
+mod run;
+pub mod schema;
+mod session;
 mod trust;
 
 use std::ffi::OsString;
@@ -15,8 +20,8 @@ use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use crate::args::{Cli, Command};
-use crate::config::{self, Environment, Inputs, Loaded};
+use crate::args::{Cli, Command, ModelArgs};
+use crate::config::{self, Environment, Inputs, Loaded, Setting};
 use crate::exit::Exit;
 
 /// What every command is given.
@@ -35,16 +40,21 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }));
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let outcome = std::panic::catch_unwind(|| match Cli::try_parse_from(arguments) {
-        Ok(cli) => run(cli).unwrap_or_else(|error| failed(&error)),
+        Ok(cli) => dispatch(cli).unwrap_or_else(|error| failed(&error)),
         Err(refusal) => usage(&refusal),
     });
     outcome.unwrap_or(Exit::Error).into()
 }
 
-fn run(cli: Cli) -> anyhow::Result<Exit> {
+fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     let frame = Frame::new(cli.global.folder)?;
     let mut out = anstream::stdout().lock();
     let exit = match cli.command {
+        Command::Run(args) => run::run(&frame, &args, &mut out),
+        Command::Chat(args) => chat::run(&frame, &args, &mut out),
+        Command::Session(args) => session::run(&frame, args, &mut out),
+        Command::Schema(_) => schema::run(&mut out),
+        Command::Replay(args) => replay::run(&args, &mut out),
         Command::Models(args) => models::run(&frame, args, &mut out),
         Command::Init(args) => init::run(&frame, &args, &mut out),
         Command::Doctor(args) => doctor::run(&frame, args, &mut out),
@@ -76,11 +86,30 @@ impl Frame {
         Ok(loaded)
     }
 
+    /// The configuration with the flags of a run on top.
+    fn load_with(&self, args: &ModelArgs) -> anyhow::Result<Loaded> {
+        let loaded = self.load_layers(args.overrides.overrides.clone(), args.settings())?;
+        for ignored in &loaded.stack.ignored {
+            complain(&ignored.to_string());
+        }
+        Ok(loaded)
+    }
+
     fn load_silently(&self, overrides: Vec<String>) -> anyhow::Result<Loaded> {
+        self.load_layers(overrides, Vec::new())
+    }
+
+    fn load_layers(&self, overrides: Vec<String>, flags: Vec<Setting>) -> anyhow::Result<Loaded> {
         let environment = self.environment.clone();
-        let inputs = Inputs { environment, cwd: self.cwd.clone(), overrides, flags: Vec::new() };
+        let inputs = Inputs { environment, cwd: self.cwd.clone(), overrides, flags };
         Ok(config::load(inputs)?)
     }
+}
+
+/// Runs asynchronous work on this thread.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the asynchronous runtime")?.block_on(work)
 }
 
 /// Writes one line to stderr. Nothing can be done when that fails.

@@ -41,6 +41,11 @@ impl Environment {
         self.variables.get(OsStr::new(name))?.to_str().filter(|value| !value.is_empty())
     }
 
+    /// All variables, for commands that inherit them.
+    pub fn all(&self) -> impl Iterator<Item = (OsString, OsString)> + '_ {
+        self.variables.iter().map(|(name, value)| (name.clone(), value.clone()))
+    }
+
     /// The value of a variable as an absolute path.
     #[must_use]
     pub fn folder(&self, name: &str) -> Option<PathBuf> {

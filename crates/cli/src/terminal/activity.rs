@@ -65,7 +65,8 @@ impl Activity {
             | Event::AssistantMessage(_)
             | Event::PermissionAsked(_)
             | Event::PermissionAnswered(_)
-            | Event::InputRequested(_) => None,
+            | Event::InputRequested(_)
+            | Event::Spilled(_) => None,
         };
         let indent = "  ".repeat(entry.scope.len());
         told.map(|told| format!("{indent}{}", safe::line(&told, LINE_CHARS_MAX)))

@@ -94,7 +94,8 @@ impl Answer {
             | Event::PermissionAnswered(_)
             | Event::ToolStarted(_)
             | Event::ToolSettled(_)
-            | Event::InputRequested(_) => Ok(()),
+            | Event::InputRequested(_)
+            | Event::Spilled(_) => Ok(()),
         }
     }
 

@@ -3,39 +3,50 @@
 use std::io::{self, Write};
 
 use oarlock_core::event::{AgentEvent, TurnEnded};
-use serde::Serialize;
+use oarlock_core::ids::SessionId;
+use oarlock_core::spec::ModelSelection;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::exit::Exit;
 
 /// The last line: how it went, in one object.
-#[derive(Debug, Serialize)]
-pub struct Summary<'a> {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Summary {
     /// The session, to go on with.
-    pub session: &'a str,
+    pub session: SessionId,
     /// The model, as `provider/model`.
-    pub model: &'a str,
+    pub model: String,
     /// Whether the built-in demonstration answered rather than a language model.
     pub demo: bool,
     /// The final answer.
-    pub text: &'a str,
+    pub text: String,
     /// How the turn ended.
-    pub ended: &'a TurnEnded,
+    pub ended: TurnEnded,
     /// The code with which the program ends.
     pub exit_code: u8,
 }
 
-impl<'a> Summary<'a> {
+impl Summary {
     /// The summary of a turn.
     #[must_use]
     pub fn new(
-        session: &'a str,
-        model: &'a str,
-        text: &'a str,
-        ended: (&'a TurnEnded, Exit),
+        session: SessionId,
+        model: &ModelSelection,
+        text: String,
+        (ended, exit): (TurnEnded, Exit),
     ) -> Self {
-        let demo = model.split('/').next() == Some(crate::selection::DEMO);
-        Self { session, model, demo, text, ended: ended.0, exit_code: ended.1 as u8 }
+        let demo = model.provider == crate::selection::DEMO;
+        Self { session, model: model.to_string(), demo, text, ended, exit_code: exit as u8 }
     }
+}
+
+/// The last line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ResultLine {
+    /// How it went.
+    Result(Summary),
 }
 
 /// Writes one event as one line, and hands it over at once.
@@ -50,8 +61,8 @@ pub fn event(out: &mut dyn Write, event: &AgentEvent) -> io::Result<()> {
 ///
 /// # Errors
 /// The writer's.
-pub fn summary(out: &mut dyn Write, summary: &Summary<'_>) -> io::Result<()> {
-    write(out, &serde_json::json!({ "result": summary }))
+pub fn summary(out: &mut dyn Write, summary: Summary) -> io::Result<()> {
+    write(out, &ResultLine::Result(summary))
 }
 
 fn write(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {

@@ -1,1 +1,288 @@
-//! later
+//! A process that dies at any commit leaves a session that goes on: nothing lost, nothing done twice unasked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::future::BoxFuture;
+use oarlock_core::event::{Effect, Entry, Event, FailureClass, Outcome, StopReason};
+use oarlock_core::ids::{Seq, SessionId};
+use oarlock_core::memory::MemoryStore;
+use oarlock_core::message::{Content, Message, Part};
+use oarlock_core::ports::journal::{Fence, Frame, Journal, JournalError, Resolved};
+use oarlock_core::{DefaultSession, Origin, Recovery};
+use oarlock_testkit::kit::{Kit, Parts, journal, node};
+use oarlock_testkit::model::{Say, calls, text};
+use oarlock_testkit::tool::{Act, TestTool};
+
+/// A journal that takes so many appends and then none: for its session the process is dead.
+#[derive(Debug)]
+struct Dies {
+    inner: MemoryStore,
+    left: AtomicUsize,
+}
+
+impl Journal for Dies {
+    fn claim<'a>(
+        &'a self,
+        observed: &'a Fence,
+        claim: &'a Frame,
+    ) -> BoxFuture<'a, Result<Fence, JournalError>> {
+        self.inner.claim(observed, claim)
+    }
+    fn append<'a>(
+        &'a self,
+        fence: &'a Fence,
+        frame: &'a Frame,
+    ) -> BoxFuture<'a, Result<Fence, JournalError>> {
+        let alive = self
+            .left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+            .is_ok();
+        if alive {
+            return self.inner.append(fence, frame);
+        }
+        let dead = JournalError::Fenced {
+            session: fence.session.clone(),
+            found: u64::MAX,
+            ours: fence.epoch,
+        };
+        Box::pin(async { Err(dead) })
+    }
+    fn resolve<'a>(
+        &'a self,
+        fence: &'a Fence,
+        frame: &'a Frame,
+    ) -> BoxFuture<'a, Result<Resolved, JournalError>> {
+        self.inner.resolve(fence, frame)
+    }
+    fn read<'a>(
+        &'a self,
+        session: &'a SessionId,
+        after: Seq,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<Frame>, JournalError>> {
+        self.inner.read(session, after, max)
+    }
+    fn tail<'a>(&'a self, session: &'a SessionId) -> BoxFuture<'a, Result<Fence, JournalError>> {
+        self.inner.tail(session)
+    }
+    fn release<'a>(
+        &'a self,
+        fence: &'a Fence,
+        release: &'a Frame,
+    ) -> BoxFuture<'a, Result<(), JournalError>> {
+        self.inner.release(fence, release)
+    }
+}
+
+fn go() -> Vec<Part> {
+    vec![Part::text("go")]
+}
+
+fn script() -> Vec<Vec<Say>> {
+    vec![
+        vec![Say::Reply(calls(&[("r", "read", "{}"), ("w", "write", "{}")]))],
+        vec![Say::Reply(text("end"))],
+    ]
+}
+
+fn tools() -> Vec<Arc<TestTool>> {
+    vec![
+        TestTool::new("read", Effect::Pure, Act::After(10, "read")),
+        TestTool::new("write", Effect::Mutating, Act::After(10, "written")),
+    ]
+}
+
+/// What is left when a process dies after so many appends: the store's data, the tools as they ran, and the session.
+struct Wreck {
+    data: MemoryStore,
+    tools: Vec<Arc<TestTool>>,
+    session: SessionId,
+    told: Vec<Entry>,
+}
+
+/// Runs the script until its journal dies; `None` when it lived to the end.
+async fn crash_after(appends: usize) -> Option<Wreck> {
+    let store = MemoryStore::new(node("a"));
+    let dies = Arc::new(Dies { inner: store.clone(), left: AtomicUsize::new(appends) });
+    let tools = tools();
+    let kit = Kit::of(Parts { journal: dies, ..Parts::on(store.clone(), script(), tools.clone()) });
+    let session = kit.open().await;
+    let ended = session.run_turn(go()).await;
+    let told = journal(&kit.core, &session).await;
+    let data = store.reopen(node("b"));
+    let wreck = Wreck { data, tools, session: session.id().clone(), told };
+    ended.is_err().then_some(wreck)
+}
+
+/// Opens the session in another process, with the rest of the script that its journal still needs.
+async fn resume(wreck: &Wreck, recovery: Recovery) -> (Kit, DefaultSession) {
+    let answered =
+        wreck.told.iter().filter(|entry| matches!(entry.event, Event::AssistantMessage(_))).count();
+    let rest = script().split_off(answered.min(2));
+    let kit =
+        Kit::of(Parts { name: "b", ..Parts::on(wreck.data.clone(), rest, wreck.tools.clone()) });
+    let session =
+        kit.core.open(Origin::Resume { id: wreck.session.clone(), recovery }).await.unwrap();
+    (kit, session)
+}
+
+async fn until_rest(kit: &Kit, session: &DefaultSession) -> Vec<Entry> {
+    let mut events = session.events(0);
+    loop {
+        let state = kit.core.state(session.id()).await.unwrap();
+        if state.turn.is_none() && state.pending.is_empty() {
+            return journal(&kit.core, session).await;
+        }
+        session.next_event(&mut events).await.unwrap();
+    }
+}
+
+fn check_request(messages: &[Message]) {
+    assert!(matches!(messages.first(), Some(Message::User { .. })), "{messages:?}");
+    for (at, message) in messages.iter().enumerate() {
+        let Message::Assistant { blocks } = message else { continue };
+        let asked = blocks.iter().filter_map(|block| match &block.content {
+            Content::ToolCall { id, .. } => Some(id.clone()),
+            _ => None,
+        });
+        let asked: Vec<_> = asked.collect();
+        if asked.is_empty() {
+            continue;
+        }
+        let Some(Message::Tool { results }) = messages.get(at + 1) else {
+            panic!("calls without results: {messages:?}")
+        };
+        assert_eq!(results.iter().map(|result| result.call.clone()).collect::<Vec<_>>(), asked);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_death_at_every_commit_loses_nothing_and_repeats_no_write() {
+    let mut deaths = 0;
+    for appends in 1..20 {
+        if crash_after(appends).await.is_none() {
+            break;
+        }
+        deaths += 1;
+        for recovery in [Recovery::Continue, Recovery::Interrupt] {
+            let wreck = crash_after(appends).await.unwrap();
+            let (kit, session) = resume(&wreck, recovery).await;
+            let entries = until_rest(&kit, &session).await;
+            assert_eq!(entries[..wreck.told.len()], wreck.told, "what was told is still there");
+            let ends =
+                entries.iter().filter(|entry| matches!(entry.event, Event::TurnEnded(_))).count();
+            let begun =
+                entries.iter().filter(|entry| matches!(entry.event, Event::TurnStarted(_))).count();
+            assert_eq!(ends, begun, "one end for each turn after {appends} appends");
+            assert!(
+                wreck.tools[1].runs() <= 1,
+                "the write ran {} times after {appends} appends",
+                wreck.tools[1].runs()
+            );
+            for called in entries.iter().filter_map(|entry| match &entry.event {
+                Event::ToolCalled(called) => Some(&called.call),
+                _ => None,
+            }) {
+                let settled = entries.iter().filter(
+                    |entry| matches!(&entry.event, Event::ToolSettled(s) if s.call == *called),
+                );
+                assert_eq!(settled.count(), 1, "call {called} after {appends} appends");
+            }
+            session.run_turn(go()).await.unwrap();
+            for request in kit.model.requests() {
+                check_request(&request.messages);
+            }
+        }
+    }
+    assert!(deaths >= 4, "{deaths} deaths were swept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_was_begun_is_indeterminate_and_a_read_is_run_again() {
+    // After: created, input+step, answer+started(read), read settled + started(write).
+    let wreck = crash_after(4).await.unwrap();
+    assert_eq!(wreck.tools[1].runs(), 1);
+    let (kit, session) = resume(&wreck, Recovery::Continue).await;
+    let entries = until_rest(&kit, &session).await;
+    let settled = entries.iter().filter_map(|entry| match &entry.event {
+        Event::ToolSettled(settled) => Some((settled.call.as_str().to_owned(), settled.outcome)),
+        _ => None,
+    });
+    assert_eq!(
+        settled.collect::<Vec<_>>(),
+        [("r".to_owned(), Outcome::Completed), ("w".to_owned(), Outcome::Indeterminate)]
+    );
+    let wreck = crash_after(3).await.unwrap();
+    let (kit, session) = resume(&wreck, Recovery::Continue).await;
+    until_rest(&kit, &session).await;
+    assert_eq!((wreck.tools[0].runs(), wreck.tools[1].runs()), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_crashes_its_process_three_times_is_ended() {
+    let mut wreck = crash_after(2).await.unwrap();
+    for name in ["b", "c", "d"] {
+        let store = wreck.data.reopen(node(name));
+        wreck.data = store.clone();
+        let dies = Arc::new(Dies {
+            inner: store.clone(),
+            left: AtomicUsize::new(if name == "d" { 9 } else { 1 }),
+        });
+        let script = vec![vec![Say::Silence]];
+        let parts = Parts { name, journal: dies, ..Parts::on(store, script, tools()) };
+        let kit = Kit::of(parts);
+        let origin = Origin::Resume { id: wreck.session.clone(), recovery: Recovery::Continue };
+        let session = kit.core.open(origin).await.unwrap();
+        // The next append after recovery kills it.
+        drop(session.tell(oarlock_core::Command::Cancel).await);
+        let state = kit.core.state(session.id()).await.unwrap();
+        if name == "d" {
+            assert_eq!(state.last_stop, Some(StopReason::Failed(FailureClass::CrashLoop)));
+        } else {
+            assert!(state.turn.is_some(), "the turn is open after {name}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_let_go_did_not_crash() {
+    let kit = Kit::new(vec![], vec![]);
+    let session = kit.open().await;
+    for _ in 0..5 {
+        session.run_turn(go()).await.unwrap();
+        session.close().await.unwrap();
+    }
+    let recovered = journal(&kit.core, &session)
+        .await
+        .iter()
+        .filter(|e| matches!(e.event, Event::TurnRecovered(_)))
+        .count();
+    assert_eq!(recovered, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ambiguous_appends_are_resolved_without_loss_or_repetition() {
+    use oarlock_testkit::faulty::{Fault, FaultyJournal};
+    for fault in [Fault::LostAnswer, Fault::LostRequest, Fault::Unavailable] {
+        for at in 0..6 {
+            let store = MemoryStore::new(node("a"));
+            let script_of_faults = (0..at).map(|_| None).chain([Some(fault)]);
+            let faulty = FaultyJournal::scripted(
+                Arc::new(store.clone()),
+                script_of_faults.collect::<Vec<_>>(),
+            );
+            let tools = tools();
+            let parts =
+                Parts { journal: Arc::new(faulty), ..Parts::on(store, script(), tools.clone()) };
+            let kit = Kit::of(parts);
+            let session = kit.open().await;
+            let ended = session.run_turn(go()).await.unwrap();
+            assert_eq!(ended.stop, StopReason::EndTurn, "{fault:?} at {at}");
+            let entries = journal(&kit.core, &session).await;
+            let seqs: Vec<_> = entries.iter().map(|entry| entry.seq).collect();
+            assert_eq!(seqs, (1..=entries.len() as u64).collect::<Vec<_>>());
+            assert_eq!((tools[0].runs(), tools[1].runs()), (1, 1), "{fault:?} at {at}");
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use oarlock_core::ids::Seq;
-use oarlock_core::ports::journal::JournalError;
+use oarlock_core::ports::journal::{Journal, JournalError};
 use oarlock_store::SqliteStore;
 use oarlock_testkit::conformance::{Damage, Script, Site, session};
 use tempfile::TempDir;
@@ -17,7 +17,6 @@ async fn found(database: &[u8], wal: &[u8]) -> Result<Vec<Seq>, JournalError> {
     fs::write(folder.path().join("oarlock.db"), database).unwrap();
     fs::write(folder.path().join("oarlock.db-wal"), wal).unwrap();
     let store = SqliteStore::open(folder.path(), node())?;
-    use oarlock_core::ports::journal::Journal;
     let frames = Journal::read(&store, &session("s"), 0, usize::MAX).await;
     store.close().await;
     Ok(frames?.iter().map(|frame| frame.first).collect())

@@ -92,6 +92,9 @@ impl Script {
     }
 
     /// As [`Script::say`], where it may be refused.
+    ///
+    /// # Errors
+    /// Those of `append`.
     pub async fn try_say(&mut self, texts: &[&str]) -> Result<Frame, JournalError> {
         let frame = frame(&self.fence, texts);
         self.fence = self.journal.append(&self.fence, &frame).await?;
@@ -99,6 +102,9 @@ impl Script {
     }
 
     /// Claims the session of that name at its tail.
+    ///
+    /// # Errors
+    /// Those of `tail` and `claim`.
     pub async fn claim(opened: &Opened, name: &str) -> Result<Self, JournalError> {
         let observed = opened.journal.tail(&session(name)).await?;
         let frame = claim_frame(&observed, &opened.node);

@@ -173,6 +173,7 @@ async fn follow(
             return Stop::Ended;
         };
         live.take(&bytes);
+        live.show(cx.clock.now());
         store(output, &bytes, until, cx).await;
     }
 }

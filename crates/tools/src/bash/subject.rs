@@ -158,6 +158,9 @@ impl Taker {
             self.item(item, &mut words, Position::After);
         }
         let wrapped = words.first().is_some_and(|name| WRAPPERS.contains(&base_name(name)));
+        let runs_others =
+            words.iter().any(|word| word.starts_with("-exec") || word.starts_with("-ok"));
+        self.complete &= !runs_others;
         if !words.is_empty() {
             self.parts.push(words.join(" "));
         }
@@ -277,7 +280,7 @@ impl Taker {
                     literal.pattern = before;
                 }
                 WordPiece::EscapeSequence(text) => {
-                    literal.text.push_str(text.strip_prefix('\\').unwrap_or(text))
+                    literal.text.push_str(text.strip_prefix('\\').unwrap_or(text));
                 }
                 WordPiece::TildeExpansion(_) => {
                     literal.pattern = true;
@@ -365,6 +368,7 @@ mod tests {
             ("sudo rm x", "rm x"),
             ("/usr/bin/env A=1 rm x", "rm x"),
             ("find . | xargs rm x", "rm x"),
+            ("find . -exec rm x +", "find . -exec rm x +"),
             ("diff <(rm x) b", "rm x"),
             ("PATH=/tmp rm x", "rm x"),
             ("$X a", "$X a"),

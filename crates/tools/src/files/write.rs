@@ -5,12 +5,17 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use oarlock_core::ports::files::{Expect, FileError, FileStat};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use super::roots::{Missing, Roots, Slot, failed};
+
+/// Held from the last look at a file until it is replaced, so that no two writers of this process both find what they expect. Another process can
+/// still come between the two.
+static PUBLISHING: Mutex<()> = Mutex::new(());
 
 /// Writes beside the file, to the disk, and then takes its place. Links were followed by the walk, so that they stay; the mode is kept.
 pub(super) fn replace(
@@ -28,11 +33,14 @@ pub(super) fn replace(
     check(roots, path, expect, before.as_ref())?;
     let draft = Draft::new(&slot, before.as_ref()).map_err(|errno| failed(path, errno))?;
     draft.fill(bytes).map_err(|source| FileError::Io { path: path.to_owned(), source })?;
+    let one_at_a_time = PUBLISHING.lock().unwrap_or_else(PoisonError::into_inner);
     check(roots, path, expect, present(&slot, path)?.as_ref())?;
     draft.publish(expect).map_err(|errno| match errno {
         Errno::EXIST => FileError::Conflict { path: path.to_owned() },
         errno => failed(path, errno),
     })?;
+    drop(one_at_a_time);
+    slot.sync().map_err(|errno| failed(path, errno))?;
     super::stat(&roots.find(path)?, path)
 }
 
@@ -121,14 +129,20 @@ impl<'a> Draft<'a> {
                 )?;
             }
             Expect::Anything | Expect::Unchanged(_) => {
-                rustix::fs::renameat(folder, &self.name, folder, target)?
+                rustix::fs::renameat(folder, &self.name, folder, target)?;
             }
         }
         self.published = true;
-        // The folder was opened for walking only; to reach the disk its entry needs a descriptor for reading.
+        Ok(())
+    }
+}
+
+impl Slot {
+    /// Brings the folder's entry to the disk.
+    fn sync(&self) -> Result<(), Errno> {
+        // The folder was opened for walking only; this needs a descriptor for reading.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let readable = rustix::fs::openat(folder, ".", flags, Mode::empty());
-        match readable {
+        match rustix::fs::openat(&self.folder, ".", flags, Mode::empty()) {
             Ok(readable) => rustix::fs::fsync(readable),
             // A folder that may be written and not read: the entry goes to the disk with the next sync.
             Err(Errno::ACCESS) => Ok(()),

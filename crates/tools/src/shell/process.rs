@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
@@ -17,6 +18,8 @@ use tokio::time::Instant;
 use super::sweep::{Force, Mark, Reach};
 
 const CHUNK_BYTES: usize = 64 * 1024;
+/// How long a killed shell may take to be gone.
+const REAPED: Duration = Duration::from_millis(500);
 /// Within this time so few processes are started on a machine that their numbers cannot have come round to below the shell's.
 const QUICK_MS: u128 = 500;
 
@@ -122,9 +125,10 @@ fn read_open(reader: &Receiver) -> Arrived {
     }
 }
 
+/// Asks the pipe itself and not the reactor, which may not have heard yet of the last bytes.
 fn read(reader: &Receiver, bytes_max: usize) -> Option<Bytes> {
     let mut buffer = vec![0; bytes_max];
-    match reader.try_read(&mut buffer) {
+    match rustix::io::read(reader, &mut buffer) {
         Ok(count) if count > 0 => {
             buffer.truncate(count);
             Some(buffer.into())
@@ -149,8 +153,8 @@ impl Process for LocalProcess {
     fn kill(&mut self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.sweep(Force::TermThenKill).await;
-            // The shell is dead; its status is reported by `wait`.
-            drop(self.child.wait().await);
+            // The shell is dead, unless the system itself is stuck with it; its status is reported by `wait`.
+            drop(tokio::time::timeout(REAPED, self.child.wait()).await);
         })
     }
 }

@@ -14,6 +14,9 @@ const PAUSE_MS: u64 = 4;
 /// Rounds of looking and killing. Each finds what the one before saw too late; a fork bomb is outrun long before.
 const ROUNDS: u32 = 250;
 
+/// Looks in a row that must find nothing.
+const QUIET_LOOKS: u32 = 2;
+
 /// How processes are ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Force {
@@ -78,10 +81,15 @@ impl Mark {
                 std::thread::sleep(Duration::from_millis(PAUSE_MS));
             }
         }
+        let mut quiet = 0;
         for round in 0..ROUNDS {
-            known.extend(self.find(if round == 0 { reach } else { Reach::All }));
+            let found = self.find(if round == quiet { reach } else { Reach::All });
+            known.extend(&found);
             known.retain(|found| is_alive(*found));
-            if known.is_empty() {
+            // A process can start another behind the look and be gone before it is seen itself, so one look is not enough, and neither
+            // is one that saw something which has ended since.
+            quiet = if found.is_empty() && known.is_empty() { quiet + 1 } else { 0 };
+            if quiet == QUIET_LOOKS {
                 return true;
             }
             known.iter().for_each(|found| signal(*found, Signal::KILL));

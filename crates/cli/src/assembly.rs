@@ -1,0 +1,175 @@
+//! Putting the runtime together: the one place that knows every crate.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use oarlock_core::ids::NodeId;
+use oarlock_core::limits::RuntimeLimits;
+use oarlock_core::memory::MemoryStore;
+use oarlock_core::ports::clock::{Clock, Ids, SystemClock, SystemIds};
+use oarlock_core::ports::journal::{Blobs, Catalog, Journal};
+use oarlock_core::ports::model::{Model, ModelError, ModelErrorKind, Models};
+use oarlock_core::ports::tool::{Place, SessionToolFactory, SessionTools, Tool};
+use oarlock_core::session::trace::TraceSink;
+use oarlock_core::spec::ModelSelection;
+use oarlock_core::{DefaultAgentCore, LocalBus, Ports};
+use oarlock_models::{DemoModel, HttpTransport, Registry, ScriptModel};
+use oarlock_store::SqliteStore;
+use oarlock_tools::{LocalFiles, LocalShell, default_tools};
+
+use crate::config::{Loaded, paths};
+use crate::providers;
+use crate::selection::SCRIPT;
+
+/// Where sessions are kept while a command runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// In the data directory.
+    OnDisk,
+    /// Nowhere: they are gone with the command.
+    InMemory,
+}
+
+/// The runtime of one command.
+#[derive(Debug)]
+pub struct Assembled {
+    /// The runtime.
+    pub core: DefaultAgentCore,
+    /// Its name towards the store.
+    pub node: NodeId,
+    store: Option<SqliteStore>,
+}
+
+impl Assembled {
+    /// Ends the store in good order.
+    pub async fn close(self) {
+        drop(self.core);
+        if let Some(store) = self.store {
+            store.close().await;
+        }
+    }
+}
+
+/// The folder of the sessions.
+///
+/// # Errors
+/// When the configuration names none and there is no home.
+pub fn data_dir(loaded: &Loaded) -> anyhow::Result<PathBuf> {
+    Ok(match &loaded.config.storage.data_dir {
+        Some(path) => paths::expand(&loaded.environment, path)?,
+        None => paths::data_dir(&loaded.environment)?,
+    })
+}
+
+/// Puts the runtime together.
+///
+/// # Errors
+/// When the store cannot be opened or the configuration names something that cannot be used.
+pub fn assemble(
+    loaded: &Loaded,
+    keep: Keep,
+    trace: Option<Arc<dyn TraceSink>>,
+) -> anyhow::Result<Assembled> {
+    let (ids, clock) = (SystemIds, Arc::new(SystemClock::new()));
+    let node = ids.node();
+    let (store, journal, catalog, blobs): (_, Arc<dyn Journal>, Arc<dyn Catalog>, Arc<dyn Blobs>) =
+        match keep {
+            Keep::OnDisk => {
+                let folder = data_dir(loaded)?;
+                let store = SqliteStore::open(&folder, node.clone())
+                    .with_context(|| format!("cannot open the sessions in {}", folder.display()))?;
+                (
+                    Some(store.clone()),
+                    Arc::new(store.clone()),
+                    Arc::new(store.clone()),
+                    Arc::new(store),
+                )
+            }
+            Keep::InMemory => {
+                let store = MemoryStore::new(node.clone());
+                (None, Arc::new(store.clone()), Arc::new(store.clone()), Arc::new(store))
+            }
+        };
+    let ports = Ports {
+        journal,
+        catalog,
+        blobs,
+        bus: Arc::new(LocalBus::default()),
+        models: Arc::new(models(loaded, Arc::clone(&clock) as Arc<dyn Clock>)?),
+        tools: Arc::new(LocalTools::new(loaded)?),
+        clock,
+        ids: Arc::new(ids),
+        trace,
+    };
+    Ok(Assembled {
+        core: DefaultAgentCore::new(ports, RuntimeLimits::DEFAULT, node.clone()),
+        node,
+        store,
+    })
+}
+
+fn models(loaded: &Loaded, clock: Arc<dyn Clock>) -> anyhow::Result<KnownModels> {
+    let transport = Arc::new(HttpTransport::new(providers::http_settings(loaded)?));
+    let registry =
+        Registry::new(providers::configured(loaded)?, transport).with(Arc::new(DemoModel::new()));
+    Ok(KnownModels { registry, clock })
+}
+
+/// The registry, and scripts by their path.
+#[derive(Debug)]
+struct KnownModels {
+    registry: Registry,
+    clock: Arc<dyn Clock>,
+}
+
+impl Models for KnownModels {
+    fn resolve(&self, selection: &ModelSelection) -> Result<Arc<dyn Model>, ModelError> {
+        if selection.provider != SCRIPT {
+            return self.registry.resolve(selection);
+        }
+        match ScriptModel::load(Path::new(&selection.model), Arc::clone(&self.clock)) {
+            Ok(script) => Ok(Arc::new(script)),
+            Err(error) => Err(ModelError {
+                kind: ModelErrorKind::InvalidRequest,
+                message: error.to_string(),
+                retry_after_ms: None,
+            }),
+        }
+    }
+}
+
+/// This machine's tools, files and shell for every session.
+#[derive(Debug)]
+struct LocalTools {
+    tools: Vec<Arc<dyn Tool>>,
+    environment: oarlock_tools::Environment,
+}
+
+impl LocalTools {
+    fn new(loaded: &Loaded) -> anyhow::Result<Self> {
+        // Whatever variable holds a provider's key is kept from commands, however it is named.
+        let keys = providers::key_variables(&loaded.config);
+        let environment =
+            oarlock_tools::Environment::without_secrets(loaded.environment.all(), &keys)?;
+        Ok(Self { tools: default_tools(&loaded.config.tools)?, environment })
+    }
+}
+
+impl SessionToolFactory for LocalTools {
+    fn build(&self, place: &Place) -> Result<SessionTools, String> {
+        for folder in std::iter::once(&place.cwd).chain(&place.roots) {
+            match std::fs::metadata(folder) {
+                Ok(found) if found.is_dir() => {}
+                Ok(_) => return Err(format!("{} is not a folder", folder.display())),
+                Err(error) => return Err(format!("{}: {error}", folder.display())),
+            }
+        }
+        let shell = LocalShell::new(place, self.environment.clone());
+        Ok(SessionTools {
+            tools: self.tools.clone(),
+            files: Arc::new(LocalFiles::new(place)),
+            shell: Arc::new(shell),
+        })
+    }
+}

@@ -1,0 +1,122 @@
+//! `oarlock chat`: one session, prompt after prompt. Lines typed while a turn runs wait for its end.
+
+use std::io::{IsTerminal, Write};
+
+use oarlock_core::command::Command;
+use oarlock_core::event::{AgentEvent, Event};
+use oarlock_core::message::Part;
+use oarlock_core::session::recover::Recovery;
+use oarlock_core::spec::Answers;
+
+use super::run::{Opening, admit};
+use super::{Frame, complain};
+use crate::args::{ChatArgs, OutputArgs, Resumed};
+use crate::assembly::{Assembled, Keep, assemble};
+use crate::console::keyboard::{Keyboard, Role};
+use crate::console::screen::Screen;
+use crate::console::{Console, Happened};
+use crate::exit::Exit;
+
+pub(super) fn run(frame: &Frame, args: &ChatArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let loaded = frame.load_with(&args.model)?;
+    let person = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    let keep = if args.ephemeral { Keep::InMemory } else { Keep::OnDisk };
+    super::block_on(async {
+        let assembled = assemble(&loaded, keep, None)?;
+        let answers = if person { Answers::Somebody } else { Answers::Nobody };
+        let opening =
+            Opening { frame, loaded: &loaded, model: &args.model, roots: &args.roots, answers };
+        let result = talk(&assembled, &opening, (args, person), out).await;
+        assembled.close().await;
+        result
+    })
+}
+
+async fn talk(
+    assembled: &Assembled,
+    opening: &Opening<'_>,
+    (args, person): (&ChatArgs, bool),
+    out: &mut dyn Write,
+) -> anyhow::Result<Exit> {
+    let resumed = match args.resume.as_deref() {
+        None => Resumed::New,
+        Some("") => Resumed::Latest,
+        Some(id) => Resumed::Id(id.to_owned()),
+    };
+    let opened = opening.open(assembled, resumed, Recovery::Interrupt).await?;
+    if person {
+        complain(&format!(
+            "session {} with {}; /exit or Ctrl-D leaves, Ctrl-C cancels",
+            opened.session.id(),
+            opened.model
+        ));
+    }
+    let screen = Screen::new(OutputArgs::default());
+    let mut console = Console::new(
+        opened.session.clone(),
+        opened.after,
+        screen,
+        Keyboard::new(Role::Chat { person })?,
+    )?;
+    let result =
+        Chat { running: false, waiting: 0, leaving: false, person }.talk(&mut console, out).await;
+    opened.session.close().await?;
+    result
+}
+
+/// How far a conversation is.
+struct Chat {
+    running: bool,
+    /// Inputs that no turn has taken.
+    waiting: usize,
+    leaving: bool,
+    person: bool,
+}
+
+impl Chat {
+    async fn talk(&mut self, console: &mut Console, out: &mut dyn Write) -> anyhow::Result<Exit> {
+        self.invite();
+        loop {
+            match console.next(out).await? {
+                Happened::Event(AgentEvent::Entry(entry)) => self.take(&entry.event),
+                Happened::Event(AgentEvent::Delta(_) | AgentEvent::CaughtUp { .. }) => {}
+                Happened::Interrupt if self.running => {
+                    drop(console.session.tell(Command::Cancel).await)
+                }
+                Happened::Interrupt => return Ok(Exit::Done),
+                Happened::Line(None) => self.leaving = true,
+                Happened::Line(Some(line)) if line.trim() == "/exit" => self.leaving = true,
+                Happened::Line(Some(line)) if line.trim().is_empty() => {}
+                Happened::Line(Some(line)) => {
+                    admit(&console.session, vec![Part::text(line)]).await?;
+                    self.waiting += 1;
+                }
+            }
+            if self.leaving && !self.running && self.waiting == 0 {
+                return Ok(Exit::Done);
+            }
+        }
+    }
+
+    fn take(&mut self, event: &Event) {
+        match event {
+            Event::TurnStarted(started) => {
+                self.running = true;
+                self.waiting = self.waiting.saturating_sub(started.inputs.len());
+            }
+            Event::TurnEnded(_) => {
+                self.running = false;
+                self.invite();
+            }
+            _ => {}
+        }
+    }
+
+    fn invite(&self) {
+        if self.person && self.waiting == 0 {
+            let mut screen = anstream::stderr();
+            // A prompt sign is a courtesy.
+            drop(screen.write_all(b"> ").and_then(|()| screen.flush()));
+        }
+    }
+}

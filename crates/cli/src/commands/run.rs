@@ -1,0 +1,311 @@
+//! `oarlock run`: one durable turn.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use oarlock_core::command::{Admit, Command, Reply};
+use oarlock_core::event::{Delivery, InputSource};
+use oarlock_core::ids::{Seq, SessionId};
+use oarlock_core::message::Part;
+use oarlock_core::ports::journal::Filter;
+use oarlock_core::session::recover::Recovery;
+use oarlock_core::session::trace::TraceSink;
+use oarlock_core::spec::{Answers, ModelSelection, Rules, SessionSpec, Settings, SettingsChange};
+use oarlock_core::{DefaultSession, Origin};
+
+use super::{Frame, complain};
+use crate::args::{ModelArgs, Resumed, RunArgs};
+use crate::assembly::{Assembled, Keep, assemble};
+use crate::config::Loaded;
+use crate::console::keyboard::{Keyboard, Role};
+use crate::console::screen::Screen;
+use crate::console::{Awaited, Console};
+use crate::exit::Exit;
+use crate::prompting::system_prompt;
+use crate::recording::Recording;
+use crate::selection::{SCRIPT, select};
+use crate::terminal::{image, prompt};
+
+pub(super) fn run(frame: &Frame, args: &RunArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let loaded = frame.load_with(&args.model)?;
+    let (resumed, given) = args.session_and_prompt();
+    let stdin_is_terminal = std::io::stdin().is_terminal();
+    let continues = resumed != Resumed::New && given.is_none() && stdin_is_terminal;
+    let words = match continues {
+        true => None,
+        false => read_prompt(given.as_deref(), stdin_is_terminal)?,
+    };
+    if words.is_none() && resumed == Resumed::New {
+        bail!(prompt::PromptError::Missing);
+    }
+    let answers = answers(stdin_is_terminal && given.as_deref() != Some("-"), args.output.json);
+    let task = Task { frame, loaded: &loaded, args, answers };
+    super::block_on(task.perform(resumed, words, out))
+}
+
+/// Goes on with a turn that was cut, without reading stdin.
+pub(super) fn go_on(frame: &Frame, args: &RunArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let loaded = frame.load_with(&args.model)?;
+    let answers = answers(std::io::stdin().is_terminal(), args.output.json);
+    let task = Task { frame, loaded: &loaded, args, answers };
+    let (resumed, _) = args.session_and_prompt();
+    super::block_on(task.perform(resumed, None, out))
+}
+
+/// The prompt, or nothing when stdin is empty.
+fn read_prompt(given: Option<&str>, stdin_is_terminal: bool) -> anyhow::Result<Option<String>> {
+    match prompt::source(given, stdin_is_terminal)? {
+        prompt::PromptSource::Given(text) => Ok(Some(text)),
+        prompt::PromptSource::Stdin => match prompt::read(std::io::stdin().lock()) {
+            Err(prompt::PromptError::Empty) if given.is_none() => Ok(None),
+            other => Ok(Some(other?)),
+        },
+    }
+}
+
+/// A person answers when stdin and stderr are a terminal and the output is for a person.
+fn answers(stdin_is_person: bool, json: bool) -> Answers {
+    match stdin_is_person && std::io::stderr().is_terminal() && !json {
+        true => Answers::Somebody,
+        false => Answers::Nobody,
+    }
+}
+
+struct Task<'a> {
+    frame: &'a Frame,
+    loaded: &'a Loaded,
+    args: &'a RunArgs,
+    answers: Answers,
+}
+
+impl Task<'_> {
+    async fn perform(
+        &self,
+        resumed: Resumed,
+        words: Option<String>,
+        out: &mut dyn Write,
+    ) -> anyhow::Result<Exit> {
+        let recording =
+            self.args.record.as_deref().map(Recording::begin).transpose()?.map(Arc::new);
+        let keep = if self.args.ephemeral { Keep::InMemory } else { Keep::OnDisk };
+        let trace = recording.clone().map(|recording| recording as Arc<dyn TraceSink>);
+        let assembled = assemble(self.loaded, keep, trace)?;
+        let turn = self.turn(&assembled, resumed, (words, out)).await;
+        assembled.close().await;
+        if let Some(recording) = recording {
+            recording.end()?;
+        }
+        turn
+    }
+
+    async fn turn(
+        &self,
+        assembled: &Assembled,
+        resumed: Resumed,
+        (words, out): (Option<String>, &mut dyn Write),
+    ) -> anyhow::Result<Exit> {
+        let opening = Opening {
+            frame: self.frame,
+            loaded: self.loaded,
+            model: &self.args.model,
+            roots: &self.args.roots,
+            answers: self.answers,
+        };
+        let recovery = if words.is_some() { Recovery::Interrupt } else { Recovery::Continue };
+        let opened = opening.open(assembled, resumed, recovery).await?;
+        let role = if self.answers == Answers::Somebody { Role::Person } else { Role::Nobody };
+        let screen = Screen::new(self.args.output);
+        let mut console =
+            Console::new(opened.session.clone(), opened.after, screen, Keyboard::new(role)?)?;
+        let awaited =
+            match words {
+                Some(words) => {
+                    let content = content(assembled, words, &self.args.images).await?;
+                    Awaited { input: Some(admit(&opened.session, content).await?), turn: None }
+                }
+                None => Awaited {
+                    input: None,
+                    turn: Some(opened.open_turn.context(
+                        "no turn of this session was cut; give a prompt to go on with it",
+                    )?),
+                },
+            };
+        let ended = console.follow_turn(out, awaited).await;
+        let closed = opened.session.close().await;
+        let ended = ended?;
+        closed.context("the session did not end in good order")?;
+        Ok(console.screen.end(out, (opened.session.id(), &opened.model), &ended)?)
+    }
+}
+
+/// How a session is opened from the command line.
+pub(super) struct Opening<'a> {
+    pub(super) frame: &'a Frame,
+    pub(super) loaded: &'a Loaded,
+    pub(super) model: &'a ModelArgs,
+    pub(super) roots: &'a [PathBuf],
+    pub(super) answers: Answers,
+}
+
+/// An open session.
+pub(super) struct Opened {
+    pub(super) session: DefaultSession,
+    pub(super) model: ModelSelection,
+    /// The last entry of before.
+    pub(super) after: Seq,
+    /// The turn that goes on.
+    pub(super) open_turn: Option<u32>,
+}
+
+impl Opening<'_> {
+    pub(super) async fn open(
+        &self,
+        assembled: &Assembled,
+        resumed: Resumed,
+        recovery: Recovery,
+    ) -> anyhow::Result<Opened> {
+        let id = match resumed {
+            Resumed::New => return self.create(assembled).await,
+            Resumed::Latest => latest(assembled, &self.frame.cwd).await?,
+            Resumed::Id(id) => SessionId::parse(id)?,
+        };
+        let before = assembled.core.state(&id).await?;
+        let change = self.change(&before.spec.settings)?;
+        let model = change.model.clone().unwrap_or_else(|| before.spec.settings.model.clone());
+        let session = assembled.core.open(Origin::Resume { id, recovery }).await?;
+        if !change.is_empty() {
+            session.tell(Command::Configure { change }).await?;
+        }
+        let open_turn = before.turn.as_ref().map(|turn| turn.no);
+        Ok(Opened { session, model, after: before.tip, open_turn })
+    }
+
+    async fn create(&self, assembled: &Assembled) -> anyhow::Result<Opened> {
+        let model = self.selected()?;
+        let config = &self.loaded.config;
+        let settings = Settings {
+            model: model.clone(),
+            mode: config.mode,
+            rules: config.rules.clone(),
+            effort: config.effort,
+            limits: (&config.limits).into(),
+            answers: self.answers,
+            title: None,
+            labels: std::collections::BTreeMap::new(),
+        };
+        let cwd = self
+            .frame
+            .cwd
+            .canonicalize()
+            .with_context(|| format!("cannot work in {}", self.frame.cwd.display()))?;
+        let roots: Vec<PathBuf> =
+            self.roots.iter().map(|root| self.folder(root)).collect::<anyhow::Result<_>>()?;
+        let system = system_prompt(
+            &cwd,
+            self.loaded.environment.text("SHELL"),
+            config.prompt.append.as_deref(),
+        );
+        let spec =
+            SessionSpec { cwd, roots, surface: "cli".to_owned(), system, settings, parent: None };
+        let session = assembled.core.open(Origin::New(Box::new(spec))).await?;
+        Ok(Opened { session, model, after: 0, open_turn: None })
+    }
+
+    fn folder(&self, root: &Path) -> anyhow::Result<PathBuf> {
+        let path = self.frame.cwd.join(root);
+        path.canonicalize().with_context(|| format!("--add-dir {}: no such folder", root.display()))
+    }
+
+    /// The model by configuration, environment and flags; a choice that the person did not make is told.
+    fn selected(&self) -> anyhow::Result<ModelSelection> {
+        let selected = select(&self.loaded.config, &super::models::surroundings(self.loaded))?;
+        if let Some(notice) = &selected.notice {
+            complain(notice);
+        }
+        self.located(selected.model)
+    }
+
+    /// A script is named by its path, which must mean the same when the session is resumed elsewhere.
+    fn located(&self, model: ModelSelection) -> anyhow::Result<ModelSelection> {
+        if model.provider != SCRIPT {
+            return Ok(model);
+        }
+        let path = self.frame.cwd.join(&model.model);
+        let path = path
+            .canonicalize()
+            .with_context(|| format!("--model script/{}: no such file", model.model))?;
+        Ok(ModelSelection { model: path.to_string_lossy().into_owned(), ..model })
+    }
+
+    /// What flags change of a session that exists: only what was given.
+    fn change(&self, before: &Settings) -> anyhow::Result<SettingsChange> {
+        let (flags, config) = (self.model, &self.loaded.config);
+        if flags.append_system_prompt.is_some() {
+            bail!(
+                "--append-system-prompt: the system prompt of a session stays what it was; say it in the prompt, or begin a new session"
+            );
+        }
+        if !self.roots.is_empty() {
+            bail!("--add-dir: the folders of a session stay what they were; begin a new session");
+        }
+        let limits = [
+            flags.max_steps.is_some(),
+            flags.max_tokens_total.is_some(),
+            flags.max_cost.is_some(),
+            flags.timeout.is_some(),
+        ];
+        let rules = Rules { allow: config.rules.allow.clone(), deny: config.rules.deny.clone() };
+        Ok(SettingsChange {
+            model: flags.model.is_some().then(|| self.selected()).transpose()?,
+            mode: flags.mode.map(|_| config.mode),
+            rules: (!flags.allow.is_empty() || !flags.deny.is_empty()).then_some(rules),
+            limits: limits.contains(&true).then(|| (&config.limits).into()),
+            answers: (before.answers != self.answers).then_some(self.answers),
+            ..SettingsChange::default()
+        })
+    }
+}
+
+/// The session of this folder that was used last.
+async fn latest(assembled: &Assembled, cwd: &Path) -> anyhow::Result<SessionId> {
+    let cwd = cwd.canonicalize()?;
+    let filter = Filter { cwd: Some(cwd.clone()), archived: false, limit: Some(1) };
+    let listed = assembled.core.ports().catalog.list(&filter).await?;
+    let latest = listed.into_iter().next().with_context(|| {
+        format!(
+            "there is no session of {} to resume; see `oarlock session list --all`",
+            cwd.display()
+        )
+    })?;
+    Ok(latest.id)
+}
+
+/// The prompt and its pictures; pictures are stored before an entry names them.
+async fn content(
+    assembled: &Assembled,
+    words: String,
+    images: &[PathBuf],
+) -> anyhow::Result<Vec<Part>> {
+    let mut content = vec![Part::text(words)];
+    for path in images {
+        let image = image::load(path)?;
+        let bytes = image.bytes.len() as u64;
+        let blob = assembled.core.ports().blobs.put(Bytes::from(image.bytes)).await?;
+        content.push(Part::Image { media_type: image.media_type.to_owned(), blob, bytes });
+    }
+    Ok(content)
+}
+
+/// Admits an input for the next turn.
+pub(super) async fn admit(session: &DefaultSession, content: Vec<Part>) -> anyhow::Result<Seq> {
+    let admit = Admit { key: None, source: InputSource::User, delivery: Delivery::Queue, content };
+    match session.tell(Command::Admit(admit)).await? {
+        Reply::Admitted(seq) => Ok(seq),
+        Reply::Done | Reply::Attached(_) | Reply::Rejected(_) => {
+            bail!("the session did not say where it put the prompt")
+        }
+    }
+}

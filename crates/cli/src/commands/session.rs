@@ -1,0 +1,230 @@
+//! `oarlock session`: sessions that are kept.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use oarlock_core::event::AgentEvent;
+use oarlock_core::event::{Event, InputAdmitted};
+use oarlock_core::ids::SessionId;
+use oarlock_core::message::Part;
+use oarlock_core::ports::journal::{Activity, Filter, Listed, Summary};
+use oarlock_core::session::summary::summary;
+
+use super::{Frame, complain};
+use crate::args::{ModelArgs, OutputArgs, RunArgs, SessionArgs, SessionCommand};
+use crate::assembly::{Assembled, Keep, assemble};
+use crate::console::screen::Screen;
+use crate::exit::Exit;
+use crate::portable;
+use crate::terminal::safe;
+
+pub(super) fn run(frame: &Frame, args: SessionArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    if let SessionCommand::Resume { id } = args.command {
+        return resume(frame, id, args.json, out);
+    }
+    let loaded = frame.load(Vec::new())?;
+    super::block_on(async {
+        let assembled = assemble(&loaded, Keep::OnDisk, None)?;
+        let result = act(frame, &assembled, args, out).await;
+        assembled.close().await;
+        result
+    })
+}
+
+/// The same as `run --resume ID` without a prompt.
+fn resume(frame: &Frame, id: String, json: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let args = RunArgs {
+        prompt: None,
+        resume: Some(id),
+        roots: Vec::new(),
+        images: Vec::new(),
+        ephemeral: false,
+        record: None,
+        model: ModelArgs::default(),
+        output: OutputArgs { json, quiet: false },
+    };
+    super::run::go_on(frame, &args, out)
+}
+
+async fn act(
+    frame: &Frame,
+    assembled: &Assembled,
+    args: SessionArgs,
+    out: &mut dyn Write,
+) -> anyhow::Result<Exit> {
+    match args.command {
+        SessionCommand::List { all, limit } => {
+            let cwd = if all { None } else { Some(frame.cwd.canonicalize()?) };
+            list(assembled, Filter { cwd, archived: true, limit: Some(limit) }, args.json, out)
+                .await?;
+        }
+        SessionCommand::Show { id } => {
+            show(assembled, &SessionId::parse(id)?, args.json, out).await?
+        }
+        SessionCommand::Resume { .. } => {}
+        SessionCommand::Export { id, output } => {
+            export(assembled, &SessionId::parse(id)?, output, out).await?
+        }
+        SessionCommand::Import { file } => {
+            let id = import(assembled, &file).await?;
+            match args.json {
+                true => writeln!(out, "{}", serde_json::json!({ "session": id }))?,
+                false => writeln!(out, "{id}")?,
+            }
+        }
+        SessionCommand::Delete { ids, yes } => delete(assembled, ids, yes).await?,
+    }
+    Ok(Exit::Done)
+}
+
+async fn list(
+    assembled: &Assembled,
+    filter: Filter,
+    json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let listed = assembled.core.ports().catalog.list(&filter).await?;
+    if listed.is_empty() && !json {
+        complain(
+            "no session here yet; `oarlock run \"…\"` makes one, `oarlock session list --all` shows those of other folders",
+        );
+    }
+    for row in listed {
+        let found = brought_up_to_date(assembled, &row).await;
+        match (found, json) {
+            (Ok(summary), true) => {
+                let mut value = serde_json::to_value(&summary)?;
+                value["held_by"] = serde_json::to_value(&row.held_by)?;
+                writeln!(out, "{value}")?;
+            }
+            (Err(error), true) => {
+                writeln!(out, "{}", serde_json::json!({ "id": row.id, "error": error }))?
+            }
+            (Ok(summary), false) => writeln!(out, "{}", line(&row, &summary))?,
+            (Err(error), false) => {
+                writeln!(out, "{}  cannot be read: {}", row.id, safe::line(&error, 120))?
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The summary of a row; derived again when its session went on without storing one, as a crash leaves it.
+async fn brought_up_to_date(assembled: &Assembled, row: &Listed) -> Result<Summary, String> {
+    match &row.summary {
+        Ok(Some(summary)) if summary.upto >= row.tail || row.held_by.is_some() => {
+            Ok(summary.clone())
+        }
+        Ok(_) => {
+            let state = assembled.core.state(&row.id).await.map_err(|error| error.to_string())?;
+            Ok(summary(&state))
+        }
+        Err(error) => Err(error.clone()),
+    }
+}
+
+fn line(row: &Listed, summary: &Summary) -> String {
+    let doing = match (summary.activity, &row.held_by) {
+        _ if summary.archived => "archived",
+        (Activity::Idle, _) => "idle",
+        (Activity::Running | Activity::AwaitingInput, None) => "cut",
+        (Activity::Running, Some(_)) => "running",
+        (Activity::AwaitingInput, Some(_)) => "waiting",
+    };
+    let updated = summary.updated.to_string();
+    let when = updated.get(..16).unwrap_or(&updated).replace('T', " ");
+    format!(
+        "{}  {when}  {doing:<8}  {:>3} turns  {}  {}",
+        row.id,
+        summary.turns,
+        safe::line(&summary.model, 40),
+        safe::line(&summary.title, 60)
+    )
+}
+
+async fn show(
+    assembled: &Assembled,
+    id: &SessionId,
+    json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let mut screen = Screen::new(OutputArgs { json, quiet: false });
+    let mut after = 0;
+    loop {
+        let entries = assembled.core.entries(id, after).await?;
+        let Some(last) = entries.last() else { break };
+        after = last.seq;
+        for entry in entries {
+            if let (Event::InputAdmitted(input), false) = (&entry.event, json) {
+                writeln!(out, "\n> {}\n", safe::text(&words(input)))?;
+            }
+            screen.show(out, &AgentEvent::Entry(std::sync::Arc::new(entry)))?;
+        }
+    }
+    if after == 0 {
+        bail!("there is no session {id}; see `oarlock session list --all`");
+    }
+    Ok(())
+}
+
+fn words(input: &InputAdmitted) -> String {
+    let parts = input.content.iter().map(|part| match part {
+        Part::Text { text } => text.clone(),
+        Part::Image { media_type, bytes, .. } => format!("[{media_type}, {bytes} bytes]"),
+    });
+    parts.collect::<Vec<_>>().join("\n")
+}
+
+async fn export(
+    assembled: &Assembled,
+    id: &SessionId,
+    output: Option<PathBuf>,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let Some(path) = output else { return portable::export(&assembled.core, id, out).await };
+    // Whole or not at all: an export that fails leaves no half file under the name.
+    let folder =
+        path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = tempfile::NamedTempFile::new_in(folder)
+        .with_context(|| format!("{}: cannot write there", folder.display()))?;
+    let mut writer = BufWriter::new(file);
+    portable::export(&assembled.core, id, &mut writer).await?;
+    let file = writer.into_inner().context("the export is not whole")?;
+    file.as_file().sync_all()?;
+    file.persist(&path).with_context(|| format!("{}: cannot write", path.display()))?;
+    Ok(())
+}
+
+async fn import(assembled: &Assembled, path: &Path) -> anyhow::Result<SessionId> {
+    let imported = if path == Path::new("-") {
+        portable::import(&assembled.core, &assembled.node, &mut BufReader::new(std::io::stdin()))
+            .await
+    } else {
+        let file = File::open(path).with_context(|| format!("{}: cannot open", path.display()))?;
+        portable::import(&assembled.core, &assembled.node, &mut BufReader::new(file)).await
+    };
+    imported.with_context(|| format!("{}: nothing was imported", path.display()))
+}
+
+async fn delete(assembled: &Assembled, ids: Vec<String>, yes: bool) -> anyhow::Result<()> {
+    let ids: Vec<SessionId> = ids.into_iter().map(SessionId::parse).collect::<Result<_, _>>()?;
+    if !yes && !confirmed(ids.len())? {
+        bail!("nothing was deleted; `--yes` deletes without asking");
+    }
+    for id in ids {
+        assembled.core.ports().catalog.purge(&id, &assembled.node).await?;
+    }
+    Ok(())
+}
+
+fn confirmed(count: usize) -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    write!(anstream::stderr(), "delete {count} session(s) for good? [y/N] ")?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "yes"))
+}

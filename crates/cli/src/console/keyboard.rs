@@ -1,0 +1,87 @@
+//! What comes from a person: lines of stdin, read only when they are wanted, and interrupts.
+
+use std::io::BufRead;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::exit::Exit;
+
+/// Lines that were typed ahead; stdin is not read further when they are that many.
+const LINES_MAX: usize = 16;
+
+/// The keyboard, or whatever stdin is.
+#[derive(Debug)]
+pub struct Keyboard {
+    role: Role,
+    lines: Option<mpsc::Receiver<String>>,
+    ended: bool,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+/// What stdin is to the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Nothing: nobody answers.
+    Nobody,
+    /// A person who answers questions.
+    Person,
+    /// A source of prompts, and answers when it is a person.
+    Chat {
+        /// Whether it is a person.
+        person: bool,
+    },
+}
+
+impl Keyboard {
+    /// Catches SIGINT and SIGTERM. Stdin is not touched until a line is wanted.
+    ///
+    /// # Errors
+    /// When the signals cannot be caught.
+    pub fn new(role: Role) -> std::io::Result<Self> {
+        let (interrupt, terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Self { role, lines: None, ended: false, interrupt, terminate })
+    }
+
+    pub(super) fn is_person(&self) -> bool {
+        matches!(self.role, Role::Person | Role::Chat { person: true })
+    }
+
+    pub(super) fn reads_always(&self) -> bool {
+        matches!(self.role, Role::Chat { .. }) && !self.ended
+    }
+
+    /// The next interrupt. Dropping the future loses none.
+    pub(super) async fn interrupted(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    /// The next line; `None` at the end of input. Dropping the future loses none. The thread that reads ends with the process.
+    pub(super) async fn line(&mut self) -> Option<String> {
+        let lines = self.lines.get_or_insert_with(|| {
+            let (typed, lines) = mpsc::channel(LINES_MAX);
+            std::thread::spawn(move || {
+                for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+                    if typed.blocking_send(line).is_err() {
+                        return;
+                    }
+                }
+            });
+            lines
+        });
+        let line = lines.recv().await;
+        self.ended |= line.is_none();
+        line
+    }
+}
+
+/// Ends the program without waiting for anything. The journal is whole up to the last commit; the turn is recovered when it is resumed.
+#[expect(clippy::exit, reason = "a second interrupt means at once")]
+pub(super) fn leave_at_once() -> ! {
+    std::process::exit(i32::from(Exit::Cancelled as u8))
+}

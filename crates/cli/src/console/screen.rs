@@ -1,0 +1,115 @@
+//! What a command prints of a session: the answer to stdout, activity to stderr, or everything as JSON.
+
+use std::io::{self, IsTerminal, Write};
+
+use oarlock_core::event::{AgentEvent, Event, Outcome, TurnEnded};
+use oarlock_core::ids::SessionId;
+use oarlock_core::spec::ModelSelection;
+
+use crate::args::OutputArgs;
+use crate::exit::Exit;
+use crate::terminal::activity::Activity;
+use crate::terminal::answer::{Answer, Rendering, rendering, text_of};
+use crate::terminal::json_lines::{self, Summary};
+
+/// What is printed.
+#[derive(Debug)]
+pub struct Screen {
+    format: Format,
+    activity: Activity,
+    /// The last answer's text.
+    text: String,
+    last_outcome: Option<Outcome>,
+}
+
+#[derive(Debug)]
+enum Format {
+    Text(Answer),
+    Json,
+    Quiet,
+}
+
+impl Screen {
+    /// A screen as the flags want it.
+    #[must_use]
+    pub fn new(output: OutputArgs) -> Self {
+        let format = match (output.json, output.quiet) {
+            (true, _) => Format::Json,
+            (false, true) => Format::Quiet,
+            (false, false) => Format::Text(Answer::new(stdout_rendering())),
+        };
+        Self { format, activity: Activity::default(), text: String::new(), last_outcome: None }
+    }
+
+    /// Shows an event.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn show(&mut self, out: &mut dyn Write, event: &AgentEvent) -> io::Result<()> {
+        if let AgentEvent::Entry(entry) = event {
+            match &entry.event {
+                Event::TurnStarted(_) => self.last_outcome = None,
+                Event::ToolSettled(settled) => self.last_outcome = Some(settled.outcome),
+                Event::AssistantMessage(message) => self.text = text_of(message),
+                _ => {}
+            }
+        }
+        match (&mut self.format, event) {
+            (Format::Json, event) => json_lines::event(out, event),
+            (Format::Quiet, _) | (Format::Text(_), AgentEvent::CaughtUp { .. }) => Ok(()),
+            (Format::Text(answer), AgentEvent::Delta(delta)) => answer.delta(out, delta),
+            (Format::Text(answer), AgentEvent::Entry(entry)) => {
+                answer.entry(out, entry)?;
+                if let Some(line) = self.activity.line(entry) {
+                    // Activity is a courtesy: a closed stderr does not stop the work.
+                    drop(writeln!(anstream::stderr(), "{line}"));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends the output of a turn and says with which code the program ends.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn end(
+        &mut self,
+        out: &mut dyn Write,
+        (session, model): (&SessionId, &ModelSelection),
+        ended: &TurnEnded,
+    ) -> io::Result<Exit> {
+        let exit = Exit::of_turn(ended, self.last_outcome);
+        match &self.format {
+            Format::Json => {
+                let ended = (ended.clone(), exit);
+                json_lines::summary(
+                    out,
+                    Summary::new(session.clone(), model, self.text.clone(), ended),
+                )?;
+            }
+            Format::Quiet => {
+                if !self.text.is_empty() {
+                    writeln!(out, "{}", self.text)?;
+                }
+                if let Some(error) = &ended.error {
+                    crate::commands::complain(&error.message);
+                }
+            }
+            Format::Text(_) => {}
+        }
+        out.flush()?;
+        Ok(exit)
+    }
+}
+
+fn stdout_rendering() -> Rendering {
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return Rendering::Raw;
+    }
+    let columns =
+        rustix::termios::tcgetwinsize(&stdout).map_or(80, |size| usize::from(size.ws_col.max(20)));
+    let styled = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
+    rendering(Some(columns), styled)
+}

@@ -1,0 +1,86 @@
+//! Recordings: `run --record DIR` writes one, `replay DIR` runs it again.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::Context;
+use oarlock_core::session::trace::{TraceLine, TraceSink};
+
+/// The file in the recording's folder.
+const FILE: &str = "trace.jsonl";
+
+/// A recording being written. It holds prompts, answers and tool output: the file is readable by its owner alone.
+#[derive(Debug)]
+pub struct Recording {
+    path: PathBuf,
+    file: Mutex<(BufWriter<File>, Option<std::io::Error>)>,
+}
+
+impl Recording {
+    /// Begins a recording in a folder that has none.
+    ///
+    /// # Errors
+    /// When there is one, or the file cannot be made.
+    pub fn begin(folder: &Path) -> anyhow::Result<Self> {
+        let path = folder.join(FILE);
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("--record {}: cannot make the folder", folder.display()))?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let file = file.with_context(|| {
+            format!(
+                "--record {}: a recording cannot be begun there; name a new folder",
+                path.display()
+            )
+        })?;
+        Ok(Self { path, file: Mutex::new((BufWriter::new(file), None)) })
+    }
+
+    /// Ends the recording.
+    ///
+    /// # Errors
+    /// When any of it could not be written.
+    pub fn end(&self) -> anyhow::Result<()> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = match file.1.take() {
+            Some(error) => Err(error),
+            None => file.0.flush(),
+        };
+        result.with_context(|| format!("the recording {} is not whole", self.path.display()))
+    }
+}
+
+impl TraceSink for Recording {
+    fn write(&self, line: &TraceLine) {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if file.1.is_some() {
+            return;
+        }
+        let written = serde_json::to_writer(&mut file.0, line).map_err(std::io::Error::from);
+        if let Err(error) = written.and_then(|()| file.0.write_all(b"\n")) {
+            file.1 = Some(error);
+        }
+    }
+}
+
+/// Reads a recording.
+///
+/// # Errors
+/// When it is not there, or a line of it is not of a recording.
+pub fn read(folder: &Path) -> anyhow::Result<Vec<TraceLine>> {
+    let path = folder.join(FILE);
+    let file = File::open(&path).with_context(|| {
+        format!("{}: no recording; `oarlock run --record DIR` makes one", path.display())
+    })?;
+    let mut lines = Vec::new();
+    for (number, line) in BufReader::new(file).lines().enumerate() {
+        let line = line.with_context(|| format!("{}: cannot be read", path.display()))?;
+        let parsed = serde_json::from_str(&line);
+        lines.push(parsed.with_context(|| {
+            format!("{}:{}: not a line of a recording", path.display(), number + 1)
+        })?);
+    }
+    Ok(lines)
+}

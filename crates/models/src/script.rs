@@ -1,0 +1,248 @@
+//! `script`: a model that plays a JSON file, for trying a runtime without a provider. The format is described in `docs/script.md`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::stream::{self, BoxStream, StreamExt};
+use oarlock_core::event::DeltaItem;
+use oarlock_core::ids::CallId;
+use oarlock_core::message::{Block, Content, Message, ReplyStop, Usage};
+use oarlock_core::ports::clock::Clock;
+use oarlock_core::ports::model::{
+    Model, ModelError, ModelErrorKind, ModelEvent, ModelInfo, ModelRequest, Price, Reply,
+};
+use oarlock_core::spec::ModelSelection;
+use serde::Deserialize;
+
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Why a script cannot be played.
+#[derive(Debug, thiserror::Error)]
+pub enum ScriptError {
+    /// The file cannot be read.
+    #[error("script {path} cannot be read: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is larger than 1 MiB.
+    #[error("script {path} has {bytes} bytes; {FILE_BYTES_MAX} are allowed")]
+    Long {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The file is not a script; the source names line and column.
+    #[error("script {path}: {source}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit, and where.
+        source: serde_json::Error,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Script {
+    steps: Vec<Step>,
+    #[serde(default)]
+    repeat_last: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Step {
+    #[serde(default)]
+    text: String,
+    #[serde(default)]
+    thinking: String,
+    #[serde(default)]
+    calls: Vec<Call>,
+    stop: Option<ReplyStop>,
+    #[serde(default)]
+    usage: Tokens,
+    #[serde(default)]
+    delay_ms: u64,
+    chunk_bytes: Option<std::num::NonZeroUsize>,
+    #[serde(default)]
+    errors: Vec<Failure>,
+    #[serde(default)]
+    silence: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Call {
+    #[serde(default)]
+    id: String,
+    name: String,
+    arguments: serde_json::Value,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Tokens {
+    input: u64,
+    output: u64,
+    cache_read: u64,
+    cache_write: u64,
+    reasoning: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Failure {
+    kind: ModelErrorKind,
+    retry_after_ms: Option<u64>,
+    #[serde(default)]
+    after_text: String,
+}
+
+/// Plays the step whose number is the number of assistant messages in the request, so that a resumed session goes on where it was.
+#[derive(Debug)]
+pub struct ScriptModel {
+    info: ModelInfo,
+    script: Script,
+    clock: Arc<dyn Clock>,
+    /// Errors of each step that this process has already played.
+    failed: Mutex<BTreeMap<usize, usize>>,
+}
+
+impl ScriptModel {
+    /// Reads a script of at most 1 MiB. Blocks while it reads. The model is named after the file, without its extension.
+    ///
+    /// # Errors
+    /// [`ScriptError`] when the file cannot be read, is too long, or is not a script.
+    pub fn load(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, ScriptError> {
+        let read = |source| ScriptError::Read { path: path.to_owned(), source };
+        let bytes = std::fs::metadata(path).map_err(read)?.len();
+        if bytes > FILE_BYTES_MAX {
+            return Err(ScriptError::Long { path: path.to_owned(), bytes });
+        }
+        let text = std::fs::read_to_string(path).map_err(read)?;
+        let script = serde_json::from_str(&text)
+            .map_err(|source| ScriptError::Format { path: path.to_owned(), source })?;
+        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("script").to_owned();
+        let selection = ModelSelection { provider: "script".to_owned(), model: name };
+        let info = ModelInfo {
+            selection,
+            family: "script".to_owned(),
+            context_window: None,
+            output_max: None,
+            price: Some(Price::default()),
+        };
+        Ok(Self { info, script, clock, failed: Mutex::default() })
+    }
+
+    fn step(&self, position: usize) -> Result<&Step, ModelError> {
+        let steps = &self.script.steps;
+        let last = steps.last().filter(|_| self.script.repeat_last);
+        steps.get(position).or(last).ok_or_else(|| {
+            let (name, count) = (&self.info.selection, steps.len());
+            let message = format!(
+                "{name} has {count} steps and was asked for step {}; add steps or set `repeat_last`",
+                position + 1
+            );
+            ModelError { kind: ModelErrorKind::InvalidRequest, message, retry_after_ms: None }
+        })
+    }
+
+    fn next_failure(&self, position: usize, step: &Step) -> Option<Failure> {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let played = failed.entry(position).or_default();
+        let failure = step.errors.get(*played).cloned()?;
+        *played += 1;
+        Some(failure)
+    }
+}
+
+impl Model for ScriptModel {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn call(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
+        let assistant = |message: &&Message| matches!(message, Message::Assistant { .. });
+        let position = request.messages.iter().filter(assistant).count();
+        let step = match self.step(position) {
+            Ok(step) => step.clone(),
+            Err(error) => return stream::iter([Err(error)]).boxed(),
+        };
+        let items = match self.next_failure(position, &step) {
+            Some(failure) => failing(&failure, &step, &self.info.selection),
+            None if step.silence => VecDeque::new(),
+            None => answer(&step, &self.info.selection.model),
+        };
+        let (silent, delay_ms) = (items.is_empty(), step.delay_ms);
+        let clock = Arc::clone(&self.clock);
+        let wait = async move {
+            clock.sleep_until(clock.now().after(delay_ms)).await;
+            if silent {
+                std::future::pending::<()>().await;
+            }
+            stream::iter(items)
+        };
+        stream::once(wait).flatten().boxed()
+    }
+}
+
+type Items = VecDeque<Result<ModelEvent, ModelError>>;
+
+fn failing(failure: &Failure, step: &Step, name: &ModelSelection) -> Items {
+    let mut items = deltas(&failure.after_text, &DeltaItem::Text { block: 0 }, step);
+    let message = format!("{name}: a scripted error ({:?})", failure.kind);
+    let retry_after_ms = failure.retry_after_ms;
+    items.push_back(Err(ModelError { kind: failure.kind, message, retry_after_ms }));
+    items
+}
+
+fn answer(step: &Step, model: &str) -> Items {
+    let (mut items, mut blocks) = (Items::new(), Vec::new());
+    let mut add = |content: Content, text: &str, item: fn(u32) -> DeltaItem| {
+        let block = u32::try_from(blocks.len()).unwrap_or(u32::MAX);
+        items.extend(deltas(text, &item(block), step));
+        blocks.push(Block { content, native: None });
+    };
+    if !step.thinking.is_empty() {
+        let content = Content::Thinking { text: step.thinking.clone() };
+        add(content, &step.thinking, |block| DeltaItem::Thinking { block });
+    }
+    if !step.text.is_empty() {
+        let content = Content::Text { text: step.text.clone() };
+        add(content, &step.text, |block| DeltaItem::Text { block });
+    }
+    for call in &step.calls {
+        let arguments = match &call.arguments {
+            serde_json::Value::String(text) => text.clone(),
+            value => value.to_string(),
+        };
+        let (id, name) = (CallId(call.id.as_str().into()), call.name.clone());
+        let content = Content::ToolCall { id, name, arguments: arguments.clone() };
+        add(content, &arguments, |block| DeltaItem::Arguments { block });
+    }
+    let natural = if step.calls.is_empty() { ReplyStop::EndTurn } else { ReplyStop::ToolUse };
+    let Tokens { input, output, cache_read, cache_write, reasoning } = step.usage;
+    let usage = Usage { input, output, cache_read, cache_write, reasoning };
+    let stop = step.stop.clone().unwrap_or(natural);
+    items.push_back(Ok(ModelEvent::Reply(Reply { model: model.to_owned(), blocks, stop, usage })));
+    items
+}
+
+/// Cuts a text into deltas of at most `chunk_bytes`, never within a character; without that setting it is one delta.
+fn deltas(text: &str, item: &DeltaItem, step: &Step) -> Items {
+    let max = step.chunk_bytes.map_or(usize::MAX, std::num::NonZeroUsize::get);
+    let mut items = Items::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let cut = rest.floor_char_boundary(max.min(rest.len())).max(first.len_utf8());
+        let (head, tail) = rest.split_at(cut);
+        items.push_back(Ok(ModelEvent::Delta { item: item.clone(), text: head.to_owned() }));
+        rest = tail;
+    }
+    items
+}

@@ -1,0 +1,11 @@
+//! What the tools do on a real machine: real files, real processes, real sockets on 127.0.0.1.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod bash;
+mod bench;
+mod fetch;
+mod files;
+mod kit;
+mod search;
+mod texts;
