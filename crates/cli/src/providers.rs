@@ -12,7 +12,7 @@ use oarlock_models::{
 use crate::config::error::ConfigError;
 use crate::config::secret::{self, SecretError};
 use crate::config::typed::{ModelEntry, ProviderSection};
-use crate::config::{Environment, Loaded, paths};
+use crate::config::{Config, Environment, Loaded, paths};
 
 /// Why a provider cannot be used as it is configured.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +60,25 @@ pub fn provider(loaded: &Loaded, name: &str) -> Result<ProviderConfig, ProviderE
     })
 }
 
+/// Every provider that can be named: the configured ones, then the well-known ones.
+///
+/// # Errors
+/// [`ProviderError`] of the first one that cannot be used as it is configured.
+pub fn configured(loaded: &Loaded) -> Result<Vec<ProviderConfig>, ProviderError> {
+    let own = loaded.config.providers.keys().map(String::as_str);
+    let others = catalog::WELL_KNOWN.iter().map(|known| known.name);
+    let others = others.filter(|name| !loaded.config.providers.contains_key(*name));
+    own.chain(others).map(|name| provider(loaded, name)).collect()
+}
+
+/// The variables that may hold a key, set or not.
+#[must_use]
+pub fn key_variables(config: &Config) -> Vec<String> {
+    let own = config.providers.values().filter_map(|section| section.api_key_env.clone());
+    let known = catalog::WELL_KNOWN.iter().filter_map(|known| known.key_variable);
+    own.chain(known.map(str::to_owned)).collect()
+}
+
 /// Declared models first, each completed by what is known about it, then the known ones.
 fn models(declared: &[ModelEntry], known: Option<&WellKnown>) -> Vec<ModelConfig> {
     let known: Vec<ModelConfig> =
@@ -96,7 +115,8 @@ pub fn http_settings(loaded: &Loaded) -> Result<HttpSettings, ConfigError> {
 
 fn proxies(environment: &Environment, configured: Option<&String>) -> Proxies {
     let variable = |names: &[&str]| names.iter().find_map(|name| environment.text(name));
-    let choose = |names: &[&str]| configured.cloned().or_else(|| variable(names).map(str::to_owned));
+    let choose =
+        |names: &[&str]| configured.cloned().or_else(|| variable(names).map(str::to_owned));
     Proxies {
         http: choose(&["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]),
         https: choose(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
