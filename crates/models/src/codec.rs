@@ -18,7 +18,12 @@ pub(crate) trait Decoder: Send {
     ///
     /// # Errors
     /// An error inside the stream, or a payload that is not of the protocol.
-    fn event(&mut self, name: Option<&str>, data: &str, out: &mut Vec<ModelEvent>) -> Result<(), Fault>;
+    fn event(
+        &mut self,
+        name: Option<&str>,
+        data: &str,
+        out: &mut Vec<ModelEvent>,
+    ) -> Result<(), Fault>;
 
     /// Takes an answer that came as one JSON body instead of a stream.
     ///
