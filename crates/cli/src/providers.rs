@@ -1,70 +1,160 @@
-//! What is known about providers without asking them: enough to choose one, to name its key and to list its default model.
+//! From the configuration to what the models crate takes: providers with their keys, and how they are reached.
 
-/// A provider that needs no configuration but its key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Known {
-    /// Its name in the configuration.
-    pub name: &'static str,
-    /// Its protocol.
-    pub wire: &'static str,
-    /// Its endpoint.
-    pub base_url: &'static str,
-    /// The variable that holds its key; none for servers on this machine that take none.
-    pub key_variable: Option<&'static str>,
-    /// The model when none is named; none where it depends on what is installed.
-    pub default_model: Option<&'static str>,
+use std::time::Duration;
+
+use oarlock_core::ports::model::{ModelError, ModelInfo};
+use oarlock_models::catalog;
+use oarlock_models::{
+    HttpSettings, HttpTransport, ModelConfig, ProviderConfig, Proxies, Quirks, WellKnown,
+    list_models,
+};
+
+use crate::config::error::ConfigError;
+use crate::config::secret::{self, SecretError};
+use crate::config::typed::{ModelEntry, ProviderSection};
+use crate::config::{Config, Environment, Loaded, paths};
+
+/// Why a provider cannot be used as it is configured.
+#[derive(Debug, thiserror::Error)]
+pub enum ProviderError {
+    /// It is neither configured nor well-known, or lacks its wire or endpoint.
+    #[error("provider `{provider}` has no endpoint; set its `base_url` and `wire`")]
+    Incomplete {
+        /// Its name.
+        provider: String,
+    },
+    /// Its wire is none that is spoken here.
+    #[error(transparent)]
+    Wire(#[from] oarlock_models::UnknownWire),
+    /// Its key cannot be used.
+    #[error(transparent)]
+    Key(#[from] SecretError),
 }
 
-const fn known(
-    name: &'static str,
-    wire: &'static str,
-    base_url: &'static str,
-    key_variable: Option<&'static str>,
-    default_model: Option<&'static str>,
-) -> Known {
-    Known { name, wire, base_url, key_variable, default_model }
+/// A provider by name: what is configured, and for the rest what is well-known.
+///
+/// # Errors
+/// [`ProviderError`] naming what is missing.
+pub fn provider(loaded: &Loaded, name: &str) -> Result<ProviderConfig, ProviderError> {
+    let none = ProviderSection::default();
+    let section = loaded.config.providers.get(name).unwrap_or(&none);
+    let known = catalog::find(name);
+    let variable = known.and_then(|known| known.key_variable);
+    let key = secret::key(&loaded.environment, section, variable)?.map(|(key, _)| key);
+    let incomplete = || ProviderError::Incomplete { provider: name.to_owned() };
+    let wire = match (&section.wire, known) {
+        (Some(wire), _) => wire.parse()?,
+        (None, Some(known)) => known.wire,
+        (None, None) => return Err(incomplete()),
+    };
+    let base_url = section.base_url.clone().or_else(|| known.map(|k| k.base_url.to_owned()));
+    Ok(ProviderConfig {
+        name: name.to_owned(),
+        wire,
+        base_url: base_url.ok_or_else(incomplete)?,
+        key,
+        auth_header: None,
+        headers: section.headers.clone(),
+        quirks: known.filter(|known| known.wire == wire).map_or(Quirks::PLAIN, |k| k.quirks),
+        models: models(&section.models, known),
+    })
 }
 
-const CHAT: &str = "openai-chat";
+/// Every provider that can be named: the configured ones, then the well-known ones.
+///
+/// # Errors
+/// [`ProviderError`] of the first one that cannot be used as it is configured.
+pub fn configured(loaded: &Loaded) -> Result<Vec<ProviderConfig>, ProviderError> {
+    let own = loaded.config.providers.keys().map(String::as_str);
+    let others = catalog::WELL_KNOWN.iter().map(|known| known.name);
+    let others = others.filter(|name| !loaded.config.providers.contains_key(*name));
+    own.chain(others).map(|name| provider(loaded, name)).collect()
+}
 
-/// In order of preference when several keys are in the environment.
-pub const KNOWN: &[Known] = &[
-    known(
-        "anthropic",
-        "anthropic-messages",
-        "https://api.anthropic.com",
-        Some("ANTHROPIC_API_KEY"),
-        Some("claude-sonnet-4-5"),
-    ),
-    known("openai", CHAT, "https://api.openai.com/v1", Some("OPENAI_API_KEY"), Some("gpt-4o-mini")),
-    known(
-        "deepseek",
-        CHAT,
-        "https://api.deepseek.com",
-        Some("DEEPSEEK_API_KEY"),
-        Some("deepseek-chat"),
-    ),
-    known("openrouter", CHAT, "https://openrouter.ai/api/v1", Some("OPENROUTER_API_KEY"), None),
-    known("groq", CHAT, "https://api.groq.com/openai/v1", Some("GROQ_API_KEY"), None),
-    known("mistral", CHAT, "https://api.mistral.ai/v1", Some("MISTRAL_API_KEY"), None),
-    known("xai", CHAT, "https://api.x.ai/v1", Some("XAI_API_KEY"), None),
-    known("together", CHAT, "https://api.together.xyz/v1", Some("TOGETHER_API_KEY"), None),
-    known("litellm", CHAT, "http://localhost:4000/v1", Some("LITELLM_API_KEY"), None),
-    known("ollama", CHAT, "http://localhost:11434/v1", None, None),
-    known("llamacpp", CHAT, "http://localhost:8080/v1", None, None),
-    known("lmstudio", CHAT, "http://localhost:1234/v1", None, None),
-    known("vllm", CHAT, "http://localhost:8000/v1", None, None),
-];
-
-/// The known provider of that name.
+/// The variables that may hold a key, set or not.
 #[must_use]
-pub fn find(name: &str) -> Option<&'static Known> {
-    KNOWN.iter().find(|known| known.name == name)
+pub fn key_variables(config: &Config) -> Vec<String> {
+    let own = config.providers.values().filter_map(|section| section.api_key_env.clone());
+    let known = catalog::WELL_KNOWN.iter().filter_map(|known| known.key_variable);
+    own.chain(known.map(str::to_owned)).collect()
 }
 
-/// The known name most like this one, if one is like it.
-#[must_use]
-pub fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let scored = names.into_iter().map(|n| (strsim::damerau_levenshtein(name, n), n));
-    scored.min().filter(|(distance, _)| *distance <= (name.len() / 3).max(2)).map(|(_, n)| n)
+/// Declared models first, each completed by what is known about it, then the known ones.
+fn models(declared: &[ModelEntry], known: Option<&WellKnown>) -> Vec<ModelConfig> {
+    let known: Vec<ModelConfig> =
+        known.map_or_else(Vec::new, |known| known.models.iter().map(ModelConfig::from).collect());
+    let declared = declared.iter().map(|entry| {
+        let family = oarlock_models::family(&entry.id);
+        let like = known.iter().find(|model| model.id == family);
+        ModelConfig {
+            id: entry.id.clone(),
+            context_window: entry.context_window.or_else(|| like?.context_window),
+            output_max: entry.max_output_tokens.or_else(|| like?.output_max),
+            price: like.and_then(|like| like.price),
+        }
+    });
+    let mut models: Vec<ModelConfig> = declared.collect();
+    models.extend(known);
+    models
+}
+
+/// How providers are reached: section `http`, and the variables that everybody uses for proxies where it is silent.
+///
+/// # Errors
+/// When the path of the certificate file cannot be told.
+pub fn http_settings(loaded: &Loaded) -> Result<HttpSettings, ConfigError> {
+    let http = &loaded.config.http;
+    let ca_file = http.ca_file.as_ref().map(|path| paths::expand(&loaded.environment, path));
+    Ok(HttpSettings {
+        connect_timeout: Duration::from_millis(http.connect_timeout.0),
+        proxies: proxies(&loaded.environment, http.proxy.as_ref()),
+        ca_file: ca_file.transpose()?,
+        user_agent: concat!("oarlock/", env!("CARGO_PKG_VERSION")).into(),
+    })
+}
+
+fn proxies(environment: &Environment, configured: Option<&String>) -> Proxies {
+    let variable = |names: &[&str]| names.iter().find_map(|name| environment.text(name));
+    let choose =
+        |names: &[&str]| configured.cloned().or_else(|| variable(names).map(str::to_owned));
+    Proxies {
+        http: choose(&["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]),
+        https: choose(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
+        bypass: variable(&["no_proxy", "NO_PROXY"]).map(str::to_owned),
+    }
+}
+
+/// Why the models of a provider cannot be listed.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// The provider cannot be used.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// The way to it is not configured rightly.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The system gave no runtime.
+    #[error("cannot start the network client")]
+    Runtime(#[from] std::io::Error),
+    /// The endpoint did not answer with a list.
+    #[error(transparent)]
+    Endpoint(#[from] ModelError),
+}
+
+/// Asks a provider for its models and waits for the answer, at most `within`.
+///
+/// # Errors
+/// [`ListError`].
+pub fn ask_for_models(
+    loaded: &Loaded,
+    provider_name: &str,
+    within: Duration,
+) -> Result<Vec<ModelInfo>, ListError> {
+    let config = provider(loaded, provider_name)?;
+    let transport = HttpTransport::new(http_settings(loaded)?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let listed = runtime.block_on(list_models(&config, &transport, within));
+    // A name that is still being looked up must not delay the end.
+    runtime.shutdown_background();
+    Ok(listed?)
 }

@@ -6,7 +6,7 @@ use oarlock_core::spec::ModelSelection;
 
 use crate::config::Config;
 use crate::config::typed::ProviderSection;
-use crate::providers::{self, KNOWN};
+use oarlock_models::catalog::{self, WELL_KNOWN};
 
 /// The provider and model that are built in and need nothing.
 pub const DEMO: &str = "demo";
@@ -106,7 +106,7 @@ fn split(config: &Config, text: &str) -> Option<(String, String)> {
 
 fn exists(config: &Config, provider: &str) -> bool {
     config.providers.contains_key(provider)
-        || providers::find(provider).is_some()
+        || catalog::find(provider).is_some()
         || matches!(provider, DEMO | SCRIPT)
 }
 
@@ -139,7 +139,7 @@ fn candidate(config: &Config, around: &Surroundings) -> Option<(String, Option<S
         .providers
         .keys()
         .map(String::as_str)
-        .chain(KNOWN.iter().map(|known| known.name))
+        .chain(WELL_KNOWN.iter().map(|known| known.name))
         .find(|name| has_key(name))?;
     let variable = key_variable(config, pick)?;
     Some((pick.to_owned(), Some(format!("provider `{pick}` because {variable} is set"))))
@@ -169,14 +169,14 @@ fn by_circumstance(config: &Config, around: &Surroundings) -> Result<Selected, S
 pub fn key_variable(config: &Config, provider: &str) -> Option<String> {
     let section = config.providers.get(provider);
     let own = section.and_then(|s| s.api_key_env.clone());
-    own.or_else(|| Some(providers::find(provider)?.key_variable?.to_owned()))
+    own.or_else(|| Some(catalog::find(provider)?.key_variable?.to_owned()))
 }
 
 fn usable(config: &Config, provider: &str, around: &Surroundings) -> Result<(), SelectionError> {
     if !exists(config, provider) {
         let names = config.providers.keys().map(String::as_str);
-        let names = names.chain(KNOWN.iter().map(|known| known.name)).chain([DEMO, SCRIPT]);
-        let hint = match providers::nearest(provider, names) {
+        let names = names.chain(WELL_KNOWN.iter().map(|known| known.name)).chain([DEMO, SCRIPT]);
+        let hint = match catalog::nearest(provider, names) {
             Some(name) => format!("did you mean `{name}`?"),
             None => format!("configure it under [providers.{provider}] or see `oarlock models`"),
         };
@@ -201,7 +201,7 @@ fn named(
     let model = model
         .or_else(|| section.and_then(|s| s.default_model.clone()))
         .or_else(|| section.and_then(|s| s.models.first()).map(|m| m.id.clone()))
-        .or_else(|| providers::find(provider)?.default_model.map(str::to_owned))
+        .or_else(|| catalog::find(provider)?.default_model.map(str::to_owned))
         .or_else(|| (provider == DEMO).then(|| DEMO.to_owned()))
         .ok_or_else(|| SelectionError::NoModel { provider: provider.to_owned() })?;
     let model = ModelSelection { provider: provider.to_owned(), model };

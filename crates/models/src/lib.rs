@@ -1,5 +1,6 @@
 //! Models: pure codecs for the wires, one transport, and the built-in models that need neither.
 
+mod anthropic;
 mod canned;
 pub mod catalog;
 mod classify;
@@ -18,6 +19,8 @@ mod script;
 mod sse;
 mod transport;
 
+#[doc(hidden)]
+pub use anthropic::{decode_anthropic, decode_anthropic_whole, encode_anthropic};
 pub use canned::{CannedAnswer, CannedTransport};
 pub use catalog::{KnownModel, WELL_KNOWN, WellKnown};
 pub use demo::DemoModel;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use oarlock_core::ports::model::{Model, ModelError, ModelErrorKind, Models};
 use oarlock_core::spec::ModelSelection;
 
+use crate::anthropic::AnthropicMessages;
 use crate::catalog::{self, nearest};
 use crate::codec::Codec;
 use crate::endpoint::Endpoint;
@@ -18,15 +19,21 @@ pub struct Registry {
     endpoints: Vec<Arc<Endpoint>>,
     built_in: Vec<Arc<dyn Model>>,
     transport: Arc<dyn Transport>,
-    codecs: fn(Wire) -> Arc<dyn Codec>,
+    codecs: fn(Wire) -> Option<Arc<dyn Codec>>,
 }
 
 impl Registry {
     /// A registry of these providers. Where two have one name, the first one counts.
+    #[must_use]
+    pub fn new(providers: Vec<ProviderConfig>, transport: Arc<dyn Transport>) -> Self {
+        Self::with_codecs(providers, transport, codec)
+    }
+
+    /// The same with other codecs.
     pub(crate) fn with_codecs(
         providers: Vec<ProviderConfig>,
         transport: Arc<dyn Transport>,
-        codecs: fn(Wire) -> Arc<dyn Codec>,
+        codecs: fn(Wire) -> Option<Arc<dyn Codec>>,
     ) -> Self {
         let endpoints = providers.into_iter().map(|config| Arc::new(Endpoint { config }));
         Self { endpoints: endpoints.collect(), built_in: Vec::new(), transport, codecs }
@@ -99,9 +106,20 @@ impl Models for Registry {
                 format!("no key for provider `{provider}`; set {variable} or run `oarlock init`");
             return Err(error(ModelErrorKind::Auth, words));
         }
-        let codec = (self.codecs)(endpoint.config.wire);
+        let wire = endpoint.config.wire;
+        let codec = (self.codecs)(wire).ok_or_else(|| {
+            let words = format!("provider `{provider}` speaks `{wire}`, which this build does not");
+            error(ModelErrorKind::InvalidRequest, words)
+        })?;
         let transport = Arc::clone(&self.transport);
         Ok(Arc::new(HttpModel::new(Arc::clone(endpoint), &selection.model, codec, transport)))
+    }
+}
+
+fn codec(wire: Wire) -> Option<Arc<dyn Codec>> {
+    match wire {
+        Wire::AnthropicMessages => Some(Arc::new(AnthropicMessages)),
+        Wire::OpenAiChat => None,
     }
 }
 

@@ -8,8 +8,13 @@ use super::OverrideArgs;
 
 /// Arguments of `models`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  oarlock models\n  oarlock models --json")]
+#[command(
+    after_help = "Examples:\n  oarlock models\n  oarlock models --live\n  oarlock models --json"
+)]
 pub struct ModelsArgs {
+    /// Ask the endpoint of each provider that is ready for its models
+    #[arg(long)]
+    pub live: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -30,6 +35,9 @@ pub struct InitArgs {
     /// Replace an existing configuration
     #[arg(long)]
     pub force: bool,
+    /// Do not ask the provider which models it has
+    #[arg(long)]
+    pub offline: bool,
     /// The provider to use
     #[arg(long, value_name = "NAME")]
     pub default_provider: Option<String>,

@@ -2,22 +2,27 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
 
-use super::reach::{Reached, reach};
 use super::{Frame, explained, models};
 use crate::args::DoctorArgs;
 use crate::config::keys::{KEYS, Key};
 use crate::config::{Loaded, Standing, paths, secret};
 use crate::exit::Exit;
-use crate::providers;
+use crate::providers::{ListError, ask_for_models};
 use crate::selection;
 use crate::values::Bytes;
+use oarlock_core::ports::model::ModelErrorKind;
+use oarlock_core::spec::ModelSelection;
+use oarlock_models::catalog;
 
 /// Less free space than this is a warning.
 const FREE_BYTES_MIN: u64 = 256 << 20;
+/// How long the provider may take to list its models.
+const REACH_WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -230,7 +235,7 @@ fn storage(loaded: &Loaded) -> Check {
 fn keys(loaded: &Loaded) -> Vec<Check> {
     let mut checks = Vec::new();
     for (name, section) in &loaded.config.providers {
-        let variable = providers::find(name).and_then(|known| known.key_variable);
+        let variable = catalog::find(name).and_then(|known| known.key_variable);
         if let Err(error) = secret::key(&loaded.environment, section, variable) {
             checks.push(fail("key", error.to_string(), "see `providers` in docs/configuration.md"));
         }
@@ -259,34 +264,38 @@ fn model(loaded: &Loaded, offline: bool) -> Vec<Check> {
         }
         Ok(selected) => selected,
     };
-    let name = &selected.model.provider;
     let mut checks = vec![ok("model", selected.model.to_string())];
-    let section = loaded.config.providers.get(name).and_then(|s| s.base_url.clone());
-    let url = section.or_else(|| providers::find(name).map(|known| known.base_url.to_owned()));
-    match url {
-        None if name == selection::SCRIPT => {}
-        None => checks.push(fail(
-            "provider",
-            format!("`{name}` has no endpoint"),
-            "set its `base_url` and `wire`",
-        )),
-        Some(_) if offline => {}
-        Some(url) => checks.push(provider(loaded, &url)),
+    if !offline && selected.model.provider != selection::SCRIPT {
+        checks.push(provider(loaded, &selected.model));
     }
     checks
 }
 
-fn provider(loaded: &Loaded, url: &str) -> Check {
-    match reach(loaded, url) {
-        Reached::Answered(address) => ok("provider", format!("{address} answers")),
-        Reached::BehindProxy => ok("provider", format!("{url} is behind a proxy: not tried")),
-        Reached::NoAddress => fail(
-            "provider",
-            format!("`{url}` is no http or https address"),
-            "correct its `base_url`",
-        ),
-        Reached::Failed(why) => {
-            fail("provider", why, "check the network and `base_url`, or use --offline")
+/// Asks the endpoint for its models, which proves address, proxy, certificates and key at once.
+fn provider(loaded: &Loaded, selected: &ModelSelection) -> Check {
+    let ModelSelection { provider, model } = selected;
+    let error = match ask_for_models(loaded, provider, REACH_WITHIN) {
+        Ok(found) if found.is_empty() || found.iter().any(|info| info.selection == *selected) => {
+            return ok("provider", format!("{provider} answers and has {} models", found.len()));
         }
+        Ok(_) => {
+            return warn(
+                "provider",
+                format!("{provider} answers, but does not list `{model}`"),
+                "an alias may be missing from its list; see `oarlock models --live`",
+            );
+        }
+        Err(error) => error,
+    };
+    // Not every server has a list; a refusal in the words of the protocol shows that it is there.
+    if let ListError::Endpoint(told) = &error
+        && matches!(told.kind, ModelErrorKind::InvalidRequest | ModelErrorKind::ModelNotFound)
+    {
+        return warn("provider", told.message.clone(), "it answers, but lists no models");
     }
+    fail(
+        "provider",
+        error.to_string(),
+        "check the network, `base_url` and the key, or use --offline",
+    )
 }

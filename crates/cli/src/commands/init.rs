@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 
@@ -9,7 +10,14 @@ use super::{Frame, complain};
 use crate::args::InitArgs;
 use crate::config::{paths, trust::write_private};
 use crate::exit::Exit;
-use crate::providers::{self, KNOWN, Known};
+use crate::providers::ask_for_models;
+use oarlock_models::catalog::{self, WELL_KNOWN, WellKnown};
+use oarlock_models::family;
+
+/// How long the provider may take to list its models.
+const LIST_WITHIN: Duration = Duration::from_secs(5);
+/// Names of models that are shown before the question.
+const NAMES_SHOWN_MAX: usize = 20;
 
 pub(super) fn run(frame: &Frame, args: &InitArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let path = paths::user_config(&frame.environment)?;
@@ -19,7 +27,7 @@ pub(super) fn run(frame: &Frame, args: &InitArgs, out: &mut dyn Write) -> anyhow
             path.display()
         );
     }
-    let found: Vec<&Known> = KNOWN.iter().filter(|known| has_key(frame, known)).collect();
+    let found: Vec<&WellKnown> = WELL_KNOWN.iter().filter(|known| has_key(frame, known)).collect();
     for known in &found {
         writeln!(out, "found {} for {}", known.key_variable.unwrap_or_default(), known.name)?;
     }
@@ -38,28 +46,29 @@ pub(super) fn run(frame: &Frame, args: &InitArgs, out: &mut dyn Write) -> anyhow
             provider.name
         ));
     }
-    let model = model(args, provider)?;
+    let found = if args.offline { Vec::new() } else { models_of(frame, provider) };
+    let model = model(args, provider, &found)?;
     write(&path, provider, model.as_deref())?;
     writeln!(out, "wrote {}", path.display())?;
     Ok(Exit::Done)
 }
 
-fn has_key(frame: &Frame, known: &Known) -> bool {
+fn has_key(frame: &Frame, known: &WellKnown) -> bool {
     known.key_variable.and_then(|v| frame.environment.text(v)).is_some_and(|v| !v.trim().is_empty())
 }
 
-fn provider(args: &InitArgs, found: &[&'static Known]) -> anyhow::Result<&'static Known> {
+fn provider(args: &InitArgs, found: &[&'static WellKnown]) -> anyhow::Result<&'static WellKnown> {
     if let Some(name) = &args.default_provider {
-        let names = KNOWN.iter().map(|known| known.name);
-        let nearest = providers::nearest(name, names).map_or_else(
+        let names = WELL_KNOWN.iter().map(|known| known.name);
+        let nearest = catalog::nearest(name, names).map_or_else(
             || "configure it by hand, see docs/configuration.md".to_owned(),
             |n| format!("did you mean `{n}`?"),
         );
-        return providers::find(name)
+        return catalog::find(name)
             .with_context(|| format!("unknown provider `{name}`; {nearest}"));
     }
     let Some(first) = found.first() else {
-        let variables: Vec<_> = KNOWN.iter().filter_map(|known| known.key_variable).collect();
+        let variables: Vec<_> = WELL_KNOWN.iter().filter_map(|known| known.key_variable).collect();
         bail!(
             "no key is in the environment; set one of {}, or name a server of this machine with --default-provider ollama",
             variables.join(", ")
@@ -76,10 +85,41 @@ fn provider(args: &InitArgs, found: &[&'static Known]) -> anyhow::Result<&'stati
         .with_context(|| format!("no key was found for `{answer}`; name one of those listed above"))
 }
 
-fn model(args: &InitArgs, provider: &Known) -> anyhow::Result<Option<String>> {
-    let default = args.default_model.clone().or(provider.default_model.map(str::to_owned));
+/// What the provider says it has; nothing when it cannot be asked, which is told.
+fn models_of(frame: &Frame, provider: &WellKnown) -> Vec<String> {
+    let needs_key = provider.key_variable.is_some() && !has_key(frame, provider);
+    let Ok(loaded) = frame.load_silently(Vec::new()) else { return Vec::new() };
+    if needs_key {
+        return Vec::new();
+    }
+    match ask_for_models(&loaded, provider.name, LIST_WITHIN) {
+        Ok(found) => found.into_iter().map(|info| info.selection.model).collect(),
+        Err(error) => {
+            complain(&format!("could not ask for models: {error}"));
+            Vec::new()
+        }
+    }
+}
+
+/// The given model, else the default when the provider has it or did not say, else the first that it has.
+fn model(
+    args: &InitArgs,
+    provider: &WellKnown,
+    found: &[String],
+) -> anyhow::Result<Option<String>> {
+    let known = provider.default_model.map(str::to_owned);
+    // A list may name only dated releases of a default that is an alias.
+    let has = |model: &String| {
+        found.is_empty() || found.iter().any(|f| f == model || family(f) == family(model))
+    };
+    let default = args.default_model.clone();
+    let default = default.or(known.filter(has)).or_else(|| found.first().cloned());
     if args.yes || args.default_model.is_some() || !std::io::stdin().is_terminal() {
         return Ok(default);
+    }
+    if !found.is_empty() {
+        let names: Vec<&str> = found.iter().take(NAMES_SHOWN_MAX).map(String::as_str).collect();
+        complain(&format!("{} has {} models: {}", provider.name, found.len(), names.join(", ")));
     }
     let shown = default.clone().unwrap_or_default();
     let answer = ask(&format!("Model of {} [{shown}]", provider.name), &shown)?;
@@ -94,7 +134,7 @@ fn ask(question: &str, default: &str) -> anyhow::Result<String> {
     Ok(if answer.is_empty() { default.to_owned() } else { answer.to_owned() })
 }
 
-fn write(path: &Path, provider: &Known, model: Option<&str>) -> anyhow::Result<()> {
+fn write(path: &Path, provider: &WellKnown, model: Option<&str>) -> anyhow::Result<()> {
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
     let mut lines =
         vec!["# Written by `oarlock init`. All keys: `oarlock doctor --config`.".to_owned()];

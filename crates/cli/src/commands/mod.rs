@@ -4,7 +4,6 @@ mod chat;
 mod doctor;
 mod init;
 mod models;
-mod reach;
 mod replay;
 mod run;
 pub mod schema;

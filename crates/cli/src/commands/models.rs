@@ -1,23 +1,29 @@
 //! `oarlock models`: what can be named, and what only lacks a key.
 
 use std::io::Write;
+use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Frame;
+use super::{Frame, complain};
 use crate::args::ModelsArgs;
 use crate::config::Loaded;
 use crate::config::secret;
 use crate::config::typed::ProviderSection;
 use crate::exit::Exit;
-use crate::providers::{self, KNOWN};
+use crate::providers::ask_for_models;
 use crate::selection::{self, DEMO, Surroundings};
+use oarlock_core::ports::model::ModelInfo;
+use oarlock_models::catalog::{self, WELL_KNOWN};
+
+/// How long each endpoint may take to list its models.
+const LIST_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Serialize)]
 struct Line {
     provider: String,
     model: Option<String>,
-    /// `configured`, `known` or `built-in`.
+    /// `configured`, `known`, `built-in`, or `live` when its endpoint named it.
     origin: &'static str,
     /// Whether it can be called as far as this machine can tell.
     ready: bool,
@@ -27,7 +33,10 @@ struct Line {
 
 pub(super) fn run(frame: &Frame, args: ModelsArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let loaded = frame.load(args.overrides.overrides)?;
-    let lines = list(&loaded);
+    let mut lines = list(&loaded);
+    if args.live {
+        lines = live(&loaded, lines);
+    }
     if args.json {
         serde_json::to_writer(&mut *out, &serde_json::json!({ "models": lines }))?;
         writeln!(out)?;
@@ -47,7 +56,7 @@ pub(super) fn run(frame: &Frame, args: ModelsArgs, out: &mut dyn Write) -> anyho
 
 /// What the choice of a model depends on besides the configuration.
 pub(super) fn surroundings(loaded: &Loaded) -> Surroundings {
-    let known = KNOWN.iter().filter_map(|known| known.key_variable.map(str::to_owned));
+    let known = WELL_KNOWN.iter().filter_map(|known| known.key_variable.map(str::to_owned));
     let own = loaded.config.providers.values().filter_map(|section| section.api_key_env.clone());
     let is_set =
         |name: &String| loaded.environment.text(name).is_some_and(|v| !v.trim().is_empty());
@@ -60,7 +69,7 @@ pub(super) fn surroundings(loaded: &Loaded) -> Surroundings {
 fn list(loaded: &Loaded) -> Vec<Line> {
     let selected = selection::select(&loaded.config, &surroundings(loaded)).ok();
     let names = loaded.config.providers.keys().map(String::as_str);
-    let others = KNOWN.iter().map(|known| known.name);
+    let others = WELL_KNOWN.iter().map(|known| known.name);
     let others = others.filter(|name| !loaded.config.providers.contains_key(*name));
     let mut lines: Vec<Line> =
         names.chain(others).flat_map(|name| provider(loaded, name)).collect();
@@ -80,13 +89,54 @@ fn list(loaded: &Loaded) -> Vec<Line> {
     lines
 }
 
+/// Adds what the endpoints of ready providers say they have. One that is well-known but not configured, and takes no key, is a server that
+/// hardly ever runs here: its silence is not told.
+fn live(loaded: &Loaded, mut lines: Vec<Line>) -> Vec<Line> {
+    let ready = lines.iter().filter(|line| line.ready && line.origin != "built-in");
+    let mut names: Vec<String> = ready.map(|line| line.provider.clone()).collect();
+    names.dedup();
+    for name in names {
+        let expected = loaded.config.providers.contains_key(&name)
+            || catalog::find(&name).is_some_and(|known| known.key_variable.is_some());
+        match ask_for_models(loaded, &name, LIST_WITHIN) {
+            Ok(found) => add(&mut lines, &name, found),
+            Err(error) if expected => complain(&error.to_string()),
+            Err(_) => {}
+        }
+    }
+    lines
+}
+
+/// Puts the models that an endpoint named behind those of its provider that are listed already.
+fn add(lines: &mut Vec<Line>, name: &str, found: Vec<ModelInfo>) {
+    let listed = |lines: &[Line], model: &str| {
+        lines.iter().any(|l| l.provider == name && l.model.as_deref() == Some(model))
+    };
+    for info in found {
+        let model = info.selection.model;
+        if listed(lines, &model) {
+            continue;
+        }
+        let behind = lines.iter().rposition(|line| line.provider == name);
+        let line = Line {
+            provider: name.to_owned(),
+            model: Some(model),
+            origin: "live",
+            ready: true,
+            needs: None,
+            selected: false,
+        };
+        lines.insert(behind.map_or(lines.len(), |at| at + 1), line);
+    }
+}
+
 fn provider(loaded: &Loaded, name: &str) -> Vec<Line> {
     let none = ProviderSection::default();
     let (section, origin) = match loaded.config.providers.get(name) {
         Some(section) => (section, "configured"),
         None => (&none, "known"),
     };
-    let known = providers::find(name);
+    let known = catalog::find(name);
     let variable = known.and_then(|k| k.key_variable);
     let needs = match secret::key(&loaded.environment, section, variable) {
         Ok(Some(_)) => None,

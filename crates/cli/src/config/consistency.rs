@@ -4,7 +4,7 @@ use super::error::ConfigError;
 use super::source::Source;
 use super::stack::Stack;
 use super::typed::Config;
-use crate::providers;
+use oarlock_models::catalog;
 
 /// Looks for values that do not go together.
 ///
@@ -13,7 +13,7 @@ use crate::providers;
 pub fn check(config: &Config, stack: &Stack) -> Result<(), ConfigError> {
     bounds(config, stack)?;
     for (name, section) in &config.providers {
-        let known = providers::find(name);
+        let known = catalog::find(name);
         let missing = match (known, &section.wire, &section.base_url) {
             (None, None, _) => Some("wire"),
             (None, _, None) => Some("base_url"),

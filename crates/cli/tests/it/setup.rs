@@ -1,5 +1,6 @@
 //! `init`, `doctor` and `models`, offline.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use crate::home::{Home, mode_of};
@@ -7,7 +8,7 @@ use crate::home::{Home, mode_of};
 #[test]
 fn init_writes_a_private_configuration_that_is_valid() {
     let home = Home::new().with("OPENAI_API_KEY", "x");
-    let ran = home.run(&["init", "--yes"]);
+    let ran = home.run(&["init", "--offline", "--yes"]);
     let file = home.path(".config/oarlock/config.toml");
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert_eq!(ran.out, format!("found OPENAI_API_KEY for openai\nwrote {}\n", file.display()));
@@ -24,21 +25,28 @@ fn init_writes_a_private_configuration_that_is_valid() {
 fn init_replaces_nothing_unless_told_to() {
     let home = Home::new().with("OPENAI_API_KEY", "x");
     let file = home.user("mode = \"open\"\n");
-    assert!(home.run(&["init", "--yes"]).refused(1).contains("init --force"));
+    assert!(home.run(&["init", "--offline", "--yes"]).refused(1).contains("init --force"));
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "mode = \"open\"\n");
-    assert_eq!(home.run(&["init", "--yes", "--force"]).code, Some(0));
+    assert_eq!(home.run(&["init", "--offline", "--yes", "--force"]).code, Some(0));
     assert!(std::fs::read_to_string(&file).unwrap().contains("provider = \"openai\""));
 }
 
 #[test]
 fn init_without_keys_terminal_or_a_known_name_says_what_to_do() {
     let home = Home::new();
-    assert!(home.run(&["init", "--yes"]).refused(1).contains("ANTHROPIC_API_KEY"));
+    assert!(home.run(&["init", "--offline", "--yes"]).refused(1).contains("ANTHROPIC_API_KEY"));
     assert!(home.run(&["init"]).refused(1).contains("oarlock init --yes"));
     let typo = home.run(&["init", "--default-provider", "opnai"]);
     assert!(typo.refused(1).contains("did you mean `openai`?"));
-    let ran =
-        home.run(&["init", "--yes", "--default-provider", "ollama", "--default-model", "a\"b"]);
+    let ran = home.run(&[
+        "init",
+        "--offline",
+        "--yes",
+        "--default-provider",
+        "ollama",
+        "--default-model",
+        "a\"b",
+    ]);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert!(home.config().line("model").contains("a\"b"));
 }
@@ -80,14 +88,41 @@ fn doctor_fails_only_when_something_needed_fails() {
     assert_eq!(verdict(&home, &[], "model"), (Some(1), "fail".into()));
 }
 
+/// Answers this many requests with a list of models, then takes no more connections.
+fn listing_server(body: &'static str, requests: usize) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for _ in 0..requests {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.push(byte[0]);
+            }
+            let length = body.len();
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            )
+            .unwrap();
+        }
+    });
+    port
+}
+
 #[test]
 fn doctor_tells_whether_the_provider_can_be_reached() {
     let home = Home::new();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let port = listing_server(r#"{"data":[{"id":"m"},{"id":"n"}]}"#, 2);
     home.user(&format!("[providers.here]\nwire = \"openai-chat\"\nbase_url = \"http://127.0.0.1:{port}/v1\"\ndefault_model = \"m\"\n"));
     assert_eq!(verdict(&home, &[], "provider"), (Some(0), "ok".into()));
-    drop(listener);
+    let lines = home.run(&["models", "--live"]).out;
+    assert!(
+        lines.lines().any(|line| line.starts_with("  here/n ") && line.contains("live")),
+        "{lines}"
+    );
     assert_eq!(verdict(&home, &[], "provider"), (Some(1), "fail".into()));
     assert!(!home.run(&["doctor", "--offline"]).out.contains("provider  "));
 }

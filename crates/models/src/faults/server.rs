@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 /// What is done with a connection, in order, after its request was read.
@@ -41,16 +41,7 @@ impl Server {
                 let resets = acts.iter().any(|act| matches!(act, Act::Reset));
                 let request = request(&mut stream, usize::from(resets));
                 tell.send(Seen::Request(request)).ok();
-                for act in acts {
-                    match act {
-                        Act::Send(bytes) => drop(stream.write_all(&bytes)),
-                        Act::Reset => break,
-                        Act::Hold => {
-                            let ended = matches!(stream.read(&mut [0]), Ok(0) | Err(_));
-                            tell.send(if ended { Seen::Closed } else { continue }).ok();
-                        }
-                    }
-                }
+                play(&mut stream, acts, &tell);
             }
         });
         Self { base_url, seen }
@@ -72,6 +63,19 @@ impl Server {
     /// Whether nothing has been asked so far.
     pub(super) fn is_untouched(&self) -> bool {
         self.seen.try_recv().is_err()
+    }
+}
+
+fn play(stream: &mut TcpStream, acts: Vec<Act>, tell: &Sender<Seen>) {
+    for act in acts {
+        match act {
+            Act::Send(bytes) => drop(stream.write_all(&bytes)),
+            Act::Reset => break,
+            Act::Hold if matches!(stream.read(&mut [0]), Ok(0)) => {
+                tell.send(Seen::Closed).ok();
+            }
+            Act::Hold => {}
+        }
     }
 }
 

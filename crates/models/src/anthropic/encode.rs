@@ -1,0 +1,301 @@
+//! A request becomes a body whose bytes depend on the request alone and whose messages only ever grow at the end.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use oarlock_core::ids::{BlobId, CallId};
+use oarlock_core::message::{Block, Content, Message, Part, ToolResult};
+use oarlock_core::ports::model::ModelRequest;
+use oarlock_core::spec::ReasoningEffort;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::WIRE;
+use super::decode::input_of;
+use super::item::{Item, raw_of};
+use crate::codec::Target;
+
+/// Tokens of an answer when neither the request nor the model says.
+const OUTPUT_DEFAULT: u64 = 8192;
+/// The smallest thinking budget that the wire takes; as much is left for the answer itself.
+const THINKING_MIN: u64 = 1024;
+/// How many of the last messages of the user end a cached prefix; with the system prompt and the tools the wire's four marks are used.
+const MARKED_MESSAGES: usize = 2;
+
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    max_tokens: u64,
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system: Option<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Value>,
+    messages: Vec<Turn>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Role {
+    User,
+    Assistant,
+}
+
+#[derive(Serialize)]
+struct Turn {
+    role: Role,
+    content: Vec<Box<RawValue>>,
+}
+
+/// The body of a streaming request.
+pub(super) fn body(request: &ModelRequest, target: &Target) -> Vec<u8> {
+    let mut messages = Conversation { target, images: &request.images, turns: Vec::new() }
+        .render(&request.messages);
+    let model_max = target.output_max.unwrap_or(OUTPUT_DEFAULT);
+    let max_tokens = request
+        .output_max
+        .map_or(model_max, |wanted| wanted.min(target.output_max.unwrap_or(wanted)));
+    let budget = thinking_budget(request.effort, max_tokens).filter(|_| may_think(&messages));
+    mark_latest(&mut messages);
+    let body = Body {
+        model: &target.model,
+        max_tokens,
+        stream: true,
+        thinking: budget.map(|tokens| json!({"type": "enabled", "budget_tokens": tokens})),
+        system: (!request.system.trim().is_empty()).then(|| {
+            json!([{"type": "text", "text": request.system, "cache_control": {"type": "ephemeral"}}])
+        }),
+        tools: tools(request),
+        messages,
+    };
+    serde_json::to_vec(&body).expect("strings, numbers and JSON texts always serialise")
+}
+
+fn tools(request: &ModelRequest) -> Vec<Value> {
+    let mut tools: Vec<Value> = request
+        .tools
+        .iter()
+        .map(|tool| json!({"name": tool.name, "description": tool.description, "input_schema": tool.input}))
+        .collect();
+    if let Some(last) = tools.last_mut() {
+        last["cache_control"] = json!({"type": "ephemeral"});
+    }
+    tools
+}
+
+/// Tokens to think with; none when the answer's limit leaves no room for the smallest budget.
+fn thinking_budget(effort: Option<ReasoningEffort>, max_tokens: u64) -> Option<u64> {
+    let wanted = match effort? {
+        ReasoningEffort::None => return None,
+        ReasoningEffort::Minimal => THINKING_MIN,
+        ReasoningEffort::Low => 4_096,
+        ReasoningEffort::Medium => 10_000,
+        ReasoningEffort::High => 20_000,
+        ReasoningEffort::Xhigh => 32_000,
+    };
+    let bounded = wanted.min(max_tokens.saturating_sub(THINKING_MIN));
+    (bounded >= THINKING_MIN).then_some(bounded)
+}
+
+/// Whether thinking can be asked for. The wire refuses it where results answer a message that does not begin with thought, as one by another model.
+fn may_think(turns: &[Turn]) -> bool {
+    let kind = |raw: &RawValue| Item::parse(raw.get()).map(|item| item.kind()).unwrap_or_default();
+    let [.., assistant, user] = turns else { return true };
+    let answers = user.content.first().is_some_and(|first| kind(first) == "tool_result");
+    let thought = assistant.content.first().is_some_and(|first| kind(first).ends_with("thinking"));
+    !answers || thought
+}
+
+/// Marks the last block of the user's latest messages. Only blocks of ours are marked, never a native item.
+fn mark_latest(turns: &mut [Turn]) {
+    let users = turns.iter_mut().rev().filter(|turn| turn.role == Role::User);
+    for last in users.take(MARKED_MESSAGES).filter_map(|turn| turn.content.last_mut()) {
+        if let Some(mut item) = Item::parse(last.get()) {
+            item.set("cache_control", raw_of(json!({"type": "ephemeral"})));
+            *last = raw_of(item);
+        }
+    }
+}
+
+/// The messages while they are put together.
+struct Conversation<'a> {
+    target: &'a Target,
+    images: &'a BTreeMap<BlobId, Bytes>,
+    turns: Vec<Turn>,
+}
+
+impl Conversation<'_> {
+    fn render(mut self, messages: &[Message]) -> Vec<Turn> {
+        if !matches!(messages.first(), Some(Message::User { .. })) {
+            self.push(Role::User, vec![text("(continued)")]);
+        }
+        let mut open: Vec<&CallId> = Vec::new();
+        for (at, message) in messages.iter().enumerate() {
+            match message {
+                Message::User { parts } => {
+                    let blocks = self.parts(parts);
+                    self.push(Role::User, blocks);
+                }
+                Message::Assistant { blocks } => {
+                    let items = blocks.iter().filter_map(|block| self.block(block)).collect();
+                    self.push(Role::Assistant, items);
+                    open = calls_of(blocks).collect();
+                    if !open.is_empty()
+                        && !matches!(messages.get(at + 1), Some(Message::Tool { .. }))
+                    {
+                        self.answer(&std::mem::take(&mut open), &[]);
+                    }
+                }
+                Message::Tool { results } => self.answer(&std::mem::take(&mut open), results),
+            }
+        }
+        if self.turns.is_empty() {
+            self.push(Role::User, vec![text("(continued)")]);
+        }
+        self.turns
+    }
+
+    /// Appends blocks; neighbours of one role are one message.
+    fn push(&mut self, role: Role, mut content: Vec<Box<RawValue>>) {
+        if content.is_empty() {
+            return;
+        }
+        // An assistant's message can only come first when the user's before it were empty.
+        if self.turns.is_empty() && role == Role::Assistant {
+            self.turns.push(Turn { role: Role::User, content: vec![text("(continued)")] });
+        }
+        match self.turns.last_mut() {
+            Some(last) if last.role == role => last.content.append(&mut content),
+            _ => self.turns.push(Turn { role, content }),
+        }
+    }
+
+    /// Answers each call once and in call order; a result that answers none becomes text.
+    fn answer(&mut self, calls: &[&CallId], results: &[ToolResult]) {
+        let mut answers = Vec::new();
+        let mut after = Vec::new();
+        for call in calls {
+            match results.iter().find(|result| result.call == **call) {
+                Some(result) => answers.push(self.result(result, &mut after)),
+                None => answers.push(raw_of(json!({
+                    "type": "tool_result", "tool_use_id": wire_id(call.as_str()),
+                    "content": [{"type": "text", "text": "no result is known"}], "is_error": true,
+                }))),
+            }
+        }
+        for stray in results.iter().filter(|result| !calls.contains(&&result.call)) {
+            after.push(text(&format!("Result of an earlier call of {}:", stray.name)));
+            after.extend(self.parts(&stray.parts));
+        }
+        answers.append(&mut after);
+        self.push(Role::User, answers);
+    }
+
+    /// One result. The wire takes only text in one that is an error, so its pictures follow the results.
+    fn result(&self, result: &ToolResult, after: &mut Vec<Box<RawValue>>) -> Box<RawValue> {
+        let (inside, outside): (Vec<_>, Vec<_>) = result
+            .parts
+            .iter()
+            .cloned()
+            .partition(|part| !result.is_error || matches!(part, Part::Text { .. }));
+        after.extend(self.parts(&outside));
+        let mut content = self.parts(&inside);
+        if content.is_empty() && result.is_error {
+            content.push(text("the call gave an error without words"));
+        }
+        let mut item = Item::default();
+        item.set_text("type", "tool_result");
+        item.set_text("tool_use_id", &wire_id(result.call.as_str()));
+        if !content.is_empty() {
+            item.set("content", raw_of(content));
+        }
+        if result.is_error {
+            item.set("is_error", raw_of(true));
+        }
+        raw_of(item)
+    }
+
+    fn parts(&self, parts: &[Part]) -> Vec<Box<RawValue>> {
+        parts
+            .iter()
+            .filter_map(|part| match part {
+                Part::Text { text: words } => (!words.trim().is_empty()).then(|| text(words)),
+                Part::Image { media_type, blob, .. } => Some(self.images.get(blob).map_or_else(
+                    || text("[a picture that is no longer available]"),
+                    |bytes| {
+                        let data = STANDARD.encode(bytes);
+                        raw_of(json!({"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}}))
+                    },
+                )),
+            })
+            .collect()
+    }
+
+    /// The native item where it came from here, else the meaning; nothing where the wire would refuse it.
+    fn block(&self, block: &Block) -> Option<Box<RawValue>> {
+        if matches!(&block.content, Content::Text { text } if text.trim().is_empty()) {
+            return None;
+        }
+        let native = block.native.as_ref().filter(|native| {
+            native.wire == WIRE
+                && native.endpoint == self.target.endpoint
+                && native.model == self.target.family
+        });
+        match (&block.content, native) {
+            (Content::ToolCall { id, .. }, Some(native)) => {
+                let mut item = Item::parse(native.item.as_str())?;
+                let id = wire_id(id.as_str());
+                // The runtime may have renamed a call whose id was not unique.
+                if item.text("id").as_deref() == Some(id.as_str()) {
+                    return Some(raw_of(&native.item));
+                }
+                item.set_text("id", &id);
+                Some(raw_of(item))
+            }
+            (_, Some(native)) => Some(raw_of(&native.item)),
+            (Content::Text { text: words }, None) => Some(text(words)),
+            (Content::ToolCall { id, name, arguments }, None) => {
+                let mut item = Item::default();
+                item.set_text("type", "tool_use");
+                item.set_text("id", &wire_id(id.as_str()));
+                item.set_text("name", &wire_name(name));
+                item.set("input", input_of(arguments));
+                Some(raw_of(item))
+            }
+            (Content::Thinking { .. } | Content::Opaque { .. }, None) => None,
+        }
+    }
+}
+
+fn calls_of(blocks: &[Block]) -> impl Iterator<Item = &CallId> {
+    blocks.iter().filter_map(|block| match &block.content {
+        Content::ToolCall { id, .. } => Some(id),
+        Content::Text { .. } | Content::Thinking { .. } | Content::Opaque { .. } => None,
+    })
+}
+
+fn text(words: &str) -> Box<RawValue> {
+    raw_of(json!({"type": "text", "text": words}))
+}
+
+/// A call's id in the letters that the wire takes; ids of other wires may have more.
+fn wire_id(id: &str) -> String {
+    let id = in_letters(id);
+    if id.is_empty() { "call".to_owned() } else { id }
+}
+
+/// A tool's name in the letters that the wire takes, at most 128 of them.
+fn wire_name(name: &str) -> String {
+    let name: String = in_letters(name).chars().take(128).collect();
+    if name.is_empty() { "unnamed".to_owned() } else { name }
+}
+
+fn in_letters(text: &str) -> String {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    text.chars().map(|c| if fits(c) { c } else { '_' }).collect()
+}

@@ -1,0 +1,9 @@
+//! Tests of the models crate through its public interface.
+#![expect(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "a test that meets the unexpected should panic"
+)]
+
+mod anthropic;
+mod anthropic_corpus;
