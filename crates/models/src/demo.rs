@@ -8,7 +8,9 @@ use futures::stream::{self, BoxStream, StreamExt};
 use oarlock_core::event::DeltaItem;
 use oarlock_core::ids::CallId;
 use oarlock_core::message::{Block, Content, Message, Part, ReplyStop, ToolResult, Usage};
-use oarlock_core::ports::model::{Model, ModelError, ModelEvent, ModelInfo, ModelRequest, Price, Reply};
+use oarlock_core::ports::model::{
+    Model, ModelError, ModelEvent, ModelInfo, ModelRequest, Price, Reply,
+};
 use oarlock_core::spec::ModelSelection;
 use serde_json::{Value, json};
 
@@ -48,13 +50,18 @@ impl Model for DemoModel {
 
     fn call(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
         let reply = answer(&request);
-        let texts = reply.blocks.iter().zip(0..).filter_map(|(block, index)| match &block.content {
-            Content::Text { text } => Some((index, text.clone())),
-            Content::Thinking { .. } | Content::ToolCall { .. } | Content::Opaque { .. } => None,
-        });
+        let texts =
+            reply.blocks.iter().zip(0..).filter_map(|(block, index)| match &block.content {
+                Content::Text { text } => Some((index, text.clone())),
+                Content::Thinking { .. } | Content::ToolCall { .. } | Content::Opaque { .. } => {
+                    None
+                }
+            });
         let deltas = texts.flat_map(|(block, text)| {
             let words: Vec<String> = text.split_inclusive(' ').map(str::to_owned).collect();
-            words.into_iter().map(move |text| ModelEvent::Delta { item: DeltaItem::Text { block }, text })
+            words
+                .into_iter()
+                .map(move |text| ModelEvent::Delta { item: DeltaItem::Text { block }, text })
         });
         let events: Vec<_> = deltas.chain([ModelEvent::Reply(reply.clone())]).map(Ok).collect();
         stream::iter(events).boxed()
@@ -99,7 +106,11 @@ fn ask(turn: &Turn<'_>, calls: Vec<(&str, Value)>) -> Vec<Block> {
     };
     let call = |(name, arguments): (&str, Value)| Block {
         // The runtime gives each call its id.
-        content: Content::ToolCall { id: CallId("".into()), name: name.to_owned(), arguments: arguments.to_string() },
+        content: Content::ToolCall {
+            id: CallId("".into()),
+            name: name.to_owned(),
+            arguments: arguments.to_string(),
+        },
         native: None,
     };
     std::iter::once(text(words.to_owned())).chain(calls.into_iter().map(call)).collect()
@@ -108,13 +119,19 @@ fn ask(turn: &Turn<'_>, calls: Vec<(&str, Value)>) -> Vec<Block> {
 fn first_look() -> Vec<(&'static str, Value)> {
     vec![
         ("search", json!({"pattern": "*", "mode": "files"})),
-        ("bash", json!({"command": "git log --oneline -3 2>/dev/null || ls", "timeout_ms": 10_000})),
+        (
+            "bash",
+            json!({"command": "git log --oneline -3 2>/dev/null || ls", "timeout_ms": 10_000}),
+        ),
     ]
 }
 
 fn closer_look(turn: &Turn<'_>) -> Vec<(&'static str, Value)> {
     let files = worth_reading(&listing(turn));
-    let reads = files.into_iter().take(FILES_MAX).map(|path| ("read_file", json!({"path": path, "limit": 40})));
+    let reads = files
+        .into_iter()
+        .take(FILES_MAX)
+        .map(|path| ("read_file", json!({"path": path, "limit": 40})));
     let search = words(&turn.prompt).map(|words| {
         let pattern = words.join("|");
         ("search", json!({"pattern": pattern, "mode": "content", "case_insensitive": true, "head_limit": 10}))
@@ -124,12 +141,15 @@ fn closer_look(turn: &Turn<'_>) -> Vec<(&'static str, Value)> {
 
 /// The last prompt and everything after it.
 fn turn(messages: &[Message]) -> Turn<'_> {
-    let start = messages.iter().rposition(|message| matches!(message, Message::User { .. })).unwrap_or(0);
+    let start =
+        messages.iter().rposition(|message| matches!(message, Message::User { .. })).unwrap_or(0);
     let mut turn = Turn { prompt: String::new(), done: Vec::new(), steps: 0 };
     let mut arguments: BTreeMap<&CallId, Value> = BTreeMap::new();
     for message in &messages[start..] {
         match message {
-            Message::User { parts } => turn.prompt = parts.iter().filter_map(part_text).collect::<Vec<_>>().join(" "),
+            Message::User { parts } => {
+                turn.prompt = parts.iter().filter_map(part_text).collect::<Vec<_>>().join(" ")
+            }
             Message::Assistant { blocks } => {
                 turn.steps += 1;
                 for block in blocks {
@@ -139,7 +159,11 @@ fn turn(messages: &[Message]) -> Turn<'_> {
                 }
             }
             Message::Tool { results } => turn.done.extend(results.iter().map(|result| {
-                (result.name.as_str(), arguments.get(&result.call).cloned().unwrap_or_default(), result)
+                (
+                    result.name.as_str(),
+                    arguments.get(&result.call).cloned().unwrap_or_default(),
+                    result,
+                )
             })),
         }
     }
@@ -159,10 +183,13 @@ fn result_text(result: &ToolResult) -> String {
 
 /// The entries of the folder: names, folders with a trailing slash.
 fn listing(turn: &Turn<'_>) -> Vec<String> {
-    let found = turn.done.iter().find(|(name, arguments, result)| *name == "search" && arguments["mode"] == "files" && !result.is_error);
+    let found = turn.done.iter().find(|(name, arguments, result)| {
+        *name == "search" && arguments["mode"] == "files" && !result.is_error
+    });
     let text = found.map(|(_, _, result)| result_text(result)).unwrap_or_default();
     let entries = text.lines().filter(|line| !line.starts_with('[') && !line.trim().is_empty());
-    let mut names: Vec<String> = entries.map(|line| line.split(" (").next().unwrap_or(line).to_owned()).collect();
+    let mut names: Vec<String> =
+        entries.map(|line| line.split(" (").next().unwrap_or(line).to_owned()).collect();
     names.sort();
     names
 }
@@ -180,8 +207,11 @@ fn worth_reading(names: &[String]) -> Vec<String> {
             _ => None,
         }
     };
-    let mut files: Vec<(i32, &String)> =
-        names.iter().filter(|name| !name.ends_with('/')).filter_map(|name| Some((rank(name)?, name))).collect();
+    let mut files: Vec<(i32, &String)> = names
+        .iter()
+        .filter(|name| !name.ends_with('/'))
+        .filter_map(|name| Some((rank(name)?, name)))
+        .collect();
     files.sort();
     files.into_iter().map(|(_, name)| name.clone()).collect()
 }
@@ -189,8 +219,8 @@ fn worth_reading(names: &[String]) -> Vec<String> {
 /// The longest words of the prompt, as pieces of a regular expression; none when it has none worth a search.
 fn words(prompt: &str) -> Option<Vec<String>> {
     const COMMON: [&str; 16] = [
-        "about", "does", "folder", "from", "have", "into", "please", "project", "should", "that", "this", "what", "when", "where", "which",
-        "with",
+        "about", "does", "folder", "from", "have", "into", "please", "project", "should", "that",
+        "this", "what", "when", "where", "which", "with",
     ];
     let mut words: Vec<String> = prompt
         .split(|c: char| !c.is_alphanumeric() && c != '_')
@@ -211,7 +241,11 @@ fn report(turn: &Turn<'_>) -> String {
     if !names.is_empty() {
         let shown: Vec<&str> = names.iter().map(String::as_str).take(12).collect();
         let more = if names.len() > shown.len() { ", …" } else { "" };
-        report += &format!("This folder has {} files and {folders} folders: {}{more}.\n", names.len() - folders, shown.join(", "));
+        report += &format!(
+            "This folder has {} files and {folders} folders: {}{more}.\n",
+            names.len() - folders,
+            shown.join(", ")
+        );
     }
     for (name, arguments, result) in &turn.done {
         report += &told(name, arguments, result);
@@ -219,7 +253,8 @@ fn report(turn: &Turn<'_>) -> String {
     if turn.done.is_empty() {
         report += "I was given no tool that I could use, so I know nothing about this folder.\n";
     }
-    report += "\nThis was the built-in demonstration, not a language model; `oarlock init` sets one up.";
+    report +=
+        "\nThis was the built-in demonstration, not a language model; `oarlock init` sets one up.";
     report
 }
 
@@ -227,7 +262,10 @@ fn told(name: &str, arguments: &Value, result: &ToolResult) -> String {
     let text = result_text(result);
     let of = |key: &str| arguments[key].as_str().unwrap_or_default().to_owned();
     if result.is_error {
-        return format!("\n`{name}` did not run: {}\n", text.lines().next().unwrap_or("no reason was given"));
+        return format!(
+            "\n`{name}` did not run: {}\n",
+            text.lines().next().unwrap_or("no reason was given")
+        );
     }
     let quoted = |text: &str| {
         let lines = text.lines().map(str::trim_end).filter(|line| !line.trim().is_empty());
@@ -246,7 +284,9 @@ fn told(name: &str, arguments: &Value, result: &ToolResult) -> String {
 
 /// The lines of a file without the numbers that `read_file` puts before them.
 fn without_numbers(text: &str) -> String {
-    let line = |line: &str| line.split_once('\t').map_or_else(|| line.to_owned(), |(_, rest)| rest.to_owned());
+    let line = |line: &str| {
+        line.split_once('\t').map_or_else(|| line.to_owned(), |(_, rest)| rest.to_owned())
+    };
     text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
@@ -259,7 +299,12 @@ mod tests {
     use super::*;
 
     fn request(messages: Vec<Message>, tools: &[&str]) -> ModelRequest {
-        let tool = |name: &&str| ToolSchema { name: (*name).to_owned(), description: String::new(), input: json!({}), runs: Runs::Here };
+        let tool = |name: &&str| ToolSchema {
+            name: (*name).to_owned(),
+            description: String::new(),
+            input: json!({}),
+            runs: Runs::Here,
+        };
         ModelRequest {
             system: String::new(),
             messages: Arc::new(messages),
@@ -276,7 +321,11 @@ mod tests {
     }
 
     /// Plays a turn in which every call gets `give(name, arguments)`.
-    fn play(prompt: &str, tools: &[&str], give: impl Fn(&str, &Value) -> (String, bool)) -> (String, Vec<String>) {
+    fn play(
+        prompt: &str,
+        tools: &[&str],
+        give: impl Fn(&str, &Value) -> (String, bool),
+    ) -> (String, Vec<String>) {
         let (mut messages, mut called) = (vec![user(prompt)], Vec::new());
         for step in 0..5 {
             let mut reply = answer(&request(messages.clone(), tools));
@@ -286,11 +335,18 @@ mod tests {
             }
             let mut results = Vec::new();
             for (index, block) in reply.blocks.iter_mut().enumerate() {
-                let Content::ToolCall { id, name, arguments } = &mut block.content else { continue };
+                let Content::ToolCall { id, name, arguments } = &mut block.content else {
+                    continue;
+                };
                 *id = CallId(format!("{step}-{index}").into());
                 let (text, is_error) = give(name, &serde_json::from_str(arguments).unwrap());
                 called.push(format!("{name} {arguments}"));
-                results.push(ToolResult { call: id.clone(), name: name.clone(), parts: vec![Part::text(text)], is_error });
+                results.push(ToolResult {
+                    call: id.clone(),
+                    name: name.clone(),
+                    parts: vec![Part::text(text)],
+                    is_error,
+                });
             }
             messages.push(Message::Assistant { blocks: reply.blocks });
             messages.push(Message::Tool { results });
@@ -300,7 +356,9 @@ mod tests {
 
     fn folder(name: &str, arguments: &Value) -> (String, bool) {
         let text = match (name, arguments["mode"].as_str()) {
-            ("search", Some("files")) => "README.md (120 bytes)\nsrc/\nmain.rs (40 bytes)".to_owned(),
+            ("search", Some("files")) => {
+                "README.md (120 bytes)\nsrc/\nmain.rs (40 bytes)".to_owned()
+            }
             ("search", _) => "main.rs\n3:fn steering() {}".to_owned(),
             ("read_file", _) => "     1\t# Boats\n     2\tRowing.".to_owned(),
             _ => "abc123 first commit".to_owned(),
@@ -310,18 +368,30 @@ mod tests {
 
     #[test]
     fn it_lists_reads_searches_runs_and_tells_what_it_found() {
-        let (told, called) = play("where is the steering?", &["bash", "read_file", "search"], folder);
-        for wanted in ["2 files and 1 folders", "# Boats", "`steering` occurs here", "3:fn steering", "abc123", "demonstration"] {
+        let (told, called) =
+            play("where is the steering?", &["bash", "read_file", "search"], folder);
+        for wanted in [
+            "2 files and 1 folders",
+            "# Boats",
+            "`steering` occurs here",
+            "3:fn steering",
+            "abc123",
+            "demonstration",
+        ] {
             assert!(told.contains(wanted), "{wanted} is missing in {told}");
         }
         assert_eq!(called.len(), 5, "{called:?}");
         assert!(called.iter().all(|call| !call.contains("write") && !call.contains("edit")));
-        assert_eq!(told, play("where is the steering?", &["bash", "read_file", "search"], folder).0);
+        assert_eq!(
+            told,
+            play("where is the steering?", &["bash", "read_file", "search"], folder).0
+        );
     }
 
     #[test]
     fn denied_calls_and_missing_tools_are_told_plainly() {
-        let (told, _) = play("x", &["bash", "search"], |_, _| ("denied: nobody is here".to_owned(), true));
+        let (told, _) =
+            play("x", &["bash", "search"], |_, _| ("denied: nobody is here".to_owned(), true));
         assert!(told.contains("`bash` did not run: denied: nobody is here"), "{told}");
         let (told, called) = play("x", &[], folder);
         assert!(called.is_empty() && told.contains("no tool"), "{told}");

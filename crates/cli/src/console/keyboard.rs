@@ -13,9 +13,21 @@ const LINES_MAX: usize = 16;
 /// The keyboard, or whatever stdin is.
 #[derive(Debug)]
 pub struct Keyboard {
+    pub(super) lines: Lines,
+    pub(super) interrupts: Interrupts,
+}
+
+/// What stdin says, a line at a time.
+#[derive(Debug)]
+pub(super) struct Lines {
     role: Role,
-    lines: Option<mpsc::Receiver<String>>,
+    typed: Option<mpsc::Receiver<String>>,
     ended: bool,
+}
+
+/// SIGINT and SIGTERM.
+#[derive(Debug)]
+pub(super) struct Interrupts {
     interrupt: Signal,
     terminate: Signal,
 }
@@ -42,28 +54,26 @@ impl Keyboard {
     pub fn new(role: Role) -> std::io::Result<Self> {
         let (interrupt, terminate) =
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        Ok(Self { role, lines: None, ended: false, interrupt, terminate })
+        Ok(Self {
+            lines: Lines { role, typed: None, ended: false },
+            interrupts: Interrupts { interrupt, terminate },
+        })
     }
+}
 
-    pub(super) fn is_person(&self) -> bool {
+impl Lines {
+    pub(super) fn are_of_a_person(&self) -> bool {
         matches!(self.role, Role::Person | Role::Chat { person: true })
     }
 
-    pub(super) fn reads_always(&self) -> bool {
+    /// Whether a line is wanted even when there is no question.
+    pub(super) fn are_always_wanted(&self) -> bool {
         matches!(self.role, Role::Chat { .. }) && !self.ended
     }
 
-    /// The next interrupt. Dropping the future loses none.
-    pub(super) async fn interrupted(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-
     /// The next line; `None` at the end of input. Dropping the future loses none. The thread that reads ends with the process.
-    pub(super) async fn line(&mut self) -> Option<String> {
-        let lines = self.lines.get_or_insert_with(|| {
+    pub(super) async fn next(&mut self) -> Option<String> {
+        let typed = self.typed.get_or_insert_with(|| {
             let (typed, lines) = mpsc::channel(LINES_MAX);
             std::thread::spawn(move || {
                 for line in std::io::stdin().lock().lines().map_while(Result::ok) {
@@ -74,9 +84,19 @@ impl Keyboard {
             });
             lines
         });
-        let line = lines.recv().await;
+        let line = typed.recv().await;
         self.ended |= line.is_none();
         line
+    }
+}
+
+impl Interrupts {
+    /// The next interrupt. Dropping the future loses none.
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }
 

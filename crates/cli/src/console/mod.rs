@@ -59,18 +59,18 @@ impl Console {
     /// # Errors
     /// When the session has failed or the output is closed.
     pub async fn next(&mut self, out: &mut dyn Write) -> anyhow::Result<Happened> {
-        let wants_line = !self.questions.is_empty() || self.keyboard.reads_always();
+        let wants_line = !self.questions.is_empty() || self.keyboard.lines.are_always_wanted();
         let happened = tokio::select! {
             biased;
-            () = self.keyboard.interrupted() => Happened::Interrupt,
+            () = self.keyboard.interrupts.next() => Happened::Interrupt,
             event = self.session.next_event(&mut self.events) => Happened::Event(event?),
-            line = self.keyboard.line(), if wants_line => Happened::Line(line),
+            line = self.keyboard.lines.next(), if wants_line => Happened::Line(line),
         };
         match happened {
             Happened::Event(event) => {
                 self.screen.show(out, &event)?;
                 if let AgentEvent::Entry(entry) = &event {
-                    self.questions.take(&entry.event, self.keyboard.is_person());
+                    self.questions.take(&entry.event, self.keyboard.lines.are_of_a_person());
                 }
                 Ok(Happened::Event(event))
             }

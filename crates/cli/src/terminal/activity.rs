@@ -76,8 +76,8 @@ impl Activity {
         let title = self.titles.remove(&settled.call).unwrap_or_else(|| "tool".into());
         let took = seconds(settled.duration_ms);
         match settled.outcome {
-            Outcome::Completed => format!("✓ {took}"),
-            Outcome::Failed => format!("✗ {took}: {}", first_words(settled)),
+            Outcome::Completed => format!("✓ {title} ({took})"),
+            Outcome::Failed => format!("✗ {title} ({took}): {}", first_words(settled)),
             Outcome::Denied => format!("✗ denied: {title}"),
             Outcome::Cancelled => format!("✗ cancelled: {title}"),
             Outcome::Indeterminate => format!("? may have happened: {title}"),

@@ -7,8 +7,9 @@ use oarlock::core::event::{
 };
 use oarlock::core::ids::{CallId, Timestamp};
 use oarlock::core::message::{Block, Content, Part, ReplyStop, Usage};
+use oarlock::core::ports::clock::{Ids, SystemIds};
 use oarlock::core::ports::model::ModelErrorKind;
-use oarlock::core::spec::LimitKind;
+use oarlock::core::spec::{LimitKind, ModelSelection};
 use oarlock::exit::Exit;
 use oarlock::terminal::activity::Activity;
 use oarlock::terminal::answer::{Answer, Rendering, rendering};
@@ -123,10 +124,10 @@ fn a_turn_ends_with_the_code_of_its_end_and_4_only_when_denied_last() {
 fn tools_are_told_in_short_lines_that_cannot_steer_the_terminal() {
     let started = entry(Event::ToolStarted(CallRef { call: call() }));
     let table = [
-        (settled(Outcome::Completed, "", 1_234), "✓ 1.2s"),
-        (settled(Outcome::Completed, "", 12), "✓ 12ms"),
-        (settled(Outcome::Completed, "", 61_000), "✓ 1m01s"),
-        (settled(Outcome::Failed, "\nno such file\nmore", 1), "✗ 1ms: no such file"),
+        (settled(Outcome::Completed, "", 1_234), "✓ bash: [31mrm (1.2s)"),
+        (settled(Outcome::Completed, "", 12), "✓ bash: [31mrm (12ms)"),
+        (settled(Outcome::Completed, "", 61_000), "✓ bash: [31mrm (1m01s)"),
+        (settled(Outcome::Failed, "\nno such file\nmore", 1), "✗ bash: [31mrm (1ms): no such file"),
         (settled(Outcome::Denied, "", 0), "✗ denied: bash: [31mrm"),
         (settled(Outcome::Cancelled, "", 0), "✗ cancelled: bash: [31mrm"),
         (settled(Outcome::Indeterminate, "", 0), "? may have happened: bash: [31mrm"),
@@ -144,7 +145,7 @@ fn tools_are_told_in_short_lines_that_cannot_steer_the_terminal() {
     }
     let mut nested = settled(Outcome::Completed, "", 1);
     nested.scope = vec!["helper".into()];
-    assert_eq!(Activity::default().line(&nested).as_deref(), Some("  ✓ 1ms"));
+    assert_eq!(Activity::default().line(&nested).as_deref(), Some("  ✓ tool (1ms)"));
 }
 
 enum Seen {
@@ -276,8 +277,10 @@ fn each_event_is_one_line_of_json_and_the_summary_says_demo() {
     json_lines::event(&mut out, &AgentEvent::Delta(delta(0, 0, "a\nb"))).unwrap();
     json_lines::event(&mut out, &AgentEvent::CaughtUp { seq: 3 }).unwrap();
     let end = ended(StopReason::EndTurn);
-    let summary = json_lines::Summary::new("s", "demo/demo", "text", (&end, Exit::Done));
-    json_lines::summary(&mut out, &summary).unwrap();
+    let model = ModelSelection { provider: "demo".to_owned(), model: "demo".to_owned() };
+    let session = SystemIds.session();
+    let summary = json_lines::Summary::new(session, &model, "text".to_owned(), (end, Exit::Done));
+    json_lines::summary(&mut out, summary).unwrap();
     let text = String::from_utf8(out).unwrap();
     let lines: Vec<serde_json::Value> =
         text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
