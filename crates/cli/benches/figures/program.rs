@@ -16,7 +16,7 @@ const LONG_RUNS: usize = 10;
 /// Tool rounds of a long run.
 const ROUNDS: usize = 200;
 
-pub fn measure() {
+pub(crate) fn measure() {
     let place = Place::new();
     let size = std::fs::metadata(PROGRAM).expect("it was just built").len();
     row("size of the program, stripped", size as f64 / 1e6, Some(20.0), "MB");
@@ -55,7 +55,8 @@ fn one_shot(place: &Place) {
 fn rounds(place: &Place) {
     let (many, none) = (place.script("many.json", ROUNDS), place.script("none.json", 0));
     let run = |script: &str| {
-        let limits = ["-c", "limits.turn.steps=1000", "-c", "limits.turn.tool_calls=1000"];
+        let limits =
+            ["--config", "limits.turn.steps=1000", "--config", "limits.turn.tool_calls=1000"];
         let head = ["run", "--quiet", "--mode", "open", "--model", script];
         wall(place.oarlock(&[&head[..], &limits[..], &["hello"]].concat()))
     };

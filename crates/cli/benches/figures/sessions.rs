@@ -28,7 +28,7 @@ const OPENINGS: usize = 10;
 /// Entries of a frame of a long session.
 const FRAME_ENTRIES: usize = 4;
 
-pub async fn measure() {
+pub(crate) async fn measure() {
     many_sessions().await;
     long_session(1_000, 10.0).await;
     long_session(100_000, 300.0).await;
