@@ -60,8 +60,11 @@ impl Clock for SystemClock {
 
     #[expect(clippy::disallowed_methods, reason = "this is the Clock port's own implementation")]
     fn sleep_until(&self, moment: Timestamp) -> BoxFuture<'static, ()> {
-        let wait = Duration::from_millis(moment.ms_since(self.now()));
-        Box::pin(tokio::time::sleep(wait))
+        match moment.ms_since(self.now()) {
+            // The timer would still take its millisecond.
+            0 => Box::pin(std::future::ready(())),
+            wait_ms => Box::pin(tokio::time::sleep(Duration::from_millis(wait_ms))),
+        }
     }
 }
 

@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use oarlock_core::ports::shell::{Process, ShellError, ShellExit};
-use rustix::process::Pid;
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::Child;
 use tokio::time::Instant;
@@ -50,9 +49,8 @@ impl LocalProcess {
         mut mark: Mark,
         cwd: PathBuf,
     ) -> io::Result<Self> {
-        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        mark.shell(child.id());
         let reader = Receiver::from_owned_fd(OwnedFd::from(reader));
-        mark.group = group;
         match reader {
             Ok(reader) => {
                 let started = Instant::now();

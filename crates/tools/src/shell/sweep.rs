@@ -14,6 +14,9 @@ const PAUSE_MS: u64 = 4;
 /// Rounds of looking and killing. Each finds what the one before saw too late; a fork bomb is outrun long before.
 const ROUNDS: u32 = 250;
 
+/// Bit of the flags in `/proc/…/stat` that threads of the kernel have, `PF_KTHREAD`.
+const KERNEL_FLAG: u32 = 0x0020_0000;
+
 /// Looks in a row that must find nothing.
 const QUIET_LOOKS: u32 = 2;
 
@@ -39,7 +42,9 @@ pub(super) enum Reach {
 #[derive(Debug, Clone)]
 pub(super) struct Mark {
     /// The shell's process group, which is the shell's own number.
-    pub(super) group: Option<Pid>,
+    group: Option<Pid>,
+    /// When the shell was started; what is older is not the command's.
+    since: u64,
     variable: Vec<u8>,
     pipe: Vec<u8>,
 }
@@ -57,6 +62,8 @@ struct Stat {
     parent: i32,
     group: i32,
     session: i32,
+    /// Of the kernel itself.
+    is_kernel: bool,
     alive: bool,
 }
 
@@ -64,7 +71,15 @@ impl Mark {
     pub(super) fn new(variable: String, pipe_inode: u64) -> Self {
         let mut variable = variable.into_bytes();
         variable.push(b'=');
-        Self { group: None, variable, pipe: format!("pipe:[{pipe_inode}]").into_bytes() }
+        let pipe = format!("pipe:[{pipe_inode}]").into_bytes();
+        Self { group: None, since: 0, variable, pipe }
+    }
+
+    /// Takes note of the shell.
+    pub(super) fn shell(&mut self, id: Option<u32>) {
+        let id = id.and_then(|id| i32::try_from(id).ok());
+        self.group = id.and_then(Pid::from_raw);
+        self.since = id.and_then(stat).map_or(0, |stat| stat.found.started);
     }
 
     /// Ends all processes of the command. Says whether none is left; blocks for 1.2 seconds at most, and normally for less than one millisecond.
@@ -111,7 +126,8 @@ impl Mark {
             numbers().filter(|id| *id >= lowest && *id != own).filter_map(stat).collect();
         let mut found: BTreeSet<Found> = seen
             .iter()
-            .filter(|stat| stat.alive && self.is_on(stat, group))
+            .filter(|stat| stat.alive && !stat.is_kernel && stat.found.started >= self.since)
+            .filter(|stat| self.is_on(stat, group))
             .map(|stat| stat.found)
             .collect();
         loop {
@@ -179,6 +195,7 @@ fn stat(id: i32) -> Option<Stat> {
         parent: number(1)?,
         group: number(2)?,
         session: number(3)?,
+        is_kernel: fields.get(6)?.parse::<u32>().ok()? & KERNEL_FLAG != 0,
         alive: !matches!(*fields.first()?, "Z" | "X"),
     })
 }
