@@ -40,7 +40,7 @@ pub enum Command {
     /// Change settings; the next turn uses them.
     Configure {
         /// What changes.
-        change: SettingsChange,
+        change: Box<SettingsChange>,
     },
     /// Refuse turns from now on.
     Archive,

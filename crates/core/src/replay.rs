@@ -86,7 +86,7 @@ pub async fn replay(lines: Vec<TraceLine>) -> Result<ReplayReport, ReplayError> 
             Line::Took { at, signal } => recording.signals.push_back((at, signal)),
             Line::Resolved { selection, found } => drop(recording.models.insert(selection, found)),
             Line::Assessed { name, arguments, found } => {
-                drop(recording.assessed.insert((name, arguments), found))
+                drop(recording.assessed.insert((name, arguments), found));
             }
             Line::Frame(id) => recording.frames.push_back(id),
             Line::Chance(chance) => recording.chances.push_back(chance),

@@ -367,7 +367,7 @@ impl DefaultAgentCore {
                 tracing::error!(%error, "a session ended");
             }
             // Nobody may be waiting.
-            let _ = tell.send(Some(result));
+            drop(tell.send(Some(result)));
         });
         Ok(ended)
     }

@@ -177,7 +177,7 @@ impl Opening<'_> {
         let model = change.model.clone().unwrap_or_else(|| before.spec.settings.model.clone());
         let session = assembled.core.open(Origin::Resume { id, recovery }).await?;
         if !change.is_empty() {
-            session.tell(Command::Configure { change }).await?;
+            session.tell(Command::Configure { change: Box::new(change) }).await?;
         }
         let open_turn = before.turn.as_ref().map(|turn| turn.no);
         Ok(Opened { session, model, after: before.tip, open_turn })

@@ -215,7 +215,7 @@ fn begin(
     let open: Vec<&Call> = earlier.filter(|other| !other.is_settled()).collect();
     let alone = assessment.effect != Effect::Pure;
     let waits = open.iter().any(|other| alone || other.called.effect != Effect::Pure);
-    if waits || view.work_slots_taken(step) >= facts.limits.tools_parallel {
+    if waits || step.running() >= facts.limits.tools_parallel {
         return Next::Blocked;
     }
     let over = |bound: Option<u32>, used: u32| bound.is_some_and(|bound| used >= bound);

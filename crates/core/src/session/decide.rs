@@ -56,7 +56,7 @@ pub fn decide(
         Command::Configure { change } => {
             let rules = change.rules.as_ref().map_or(Ok(()), check_rules);
             rules.map_err(|error| Rejection::Invalid { what: error.to_string() })?;
-            record(Event::SessionConfigured(Box::new(change)))
+            record(Event::SessionConfigured(change))
         }
         Command::Archive if state.turn.is_some() => Err(Rejection::Busy),
         Command::Archive if state.archived => Ok(Decision::Record(Vec::new())),

@@ -292,7 +292,7 @@ impl EventStream {
                     Followed::Live(Live::Delta(delta)) => self.give_delta((*delta).clone()),
                     Followed::Live(Live::Entry(entry)) if entry.seq <= self.cursor => {}
                     Followed::Live(Live::Entry(entry)) if entry.seq == self.cursor + 1 => {
-                        self.give_entry(entry)
+                        self.give_entry(entry);
                     }
                     Followed::Live(Live::Entry(entry)) => {
                         self.phase = Phase::Read { tip: entry.seq, growing: Vec::new() }

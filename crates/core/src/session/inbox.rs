@@ -69,13 +69,13 @@ impl Outbox {
     /// Waits for room. When the session is gone, so is the signal.
     pub(crate) async fn send(&self, signal: Signal) {
         // A session that is gone needs no signals.
-        let _ = self.0.send(signal).await;
+        drop(self.0.send(signal).await);
     }
 
     /// Drops the signal when there is no room.
     pub(crate) fn offer(&self, signal: Signal) {
         // What does not fit is only shown live; the result carries it whole.
-        let _ = self.0.try_send(signal);
+        drop(self.0.try_send(signal));
     }
 }
 
@@ -108,7 +108,7 @@ impl Inbox {
         self.requests.close();
         while let Ok(request) = self.requests.try_recv() {
             // A sender that went away needs no answer.
-            let _ = request.reply.send(Err(BusError::NoOwner { session: session.clone() }));
+            drop(request.reply.send(Err(BusError::NoOwner { session: session.clone() })));
         }
     }
 }

@@ -266,10 +266,12 @@ impl Store {
                         state = Some(
                             State::created(entry)
                                 .map_err(|error| corrupt(entry.seq, error.to_string()))?,
-                        )
+                        );
                     }
                     Some(state) => {
-                        state.apply(entry).map_err(|error| corrupt(entry.seq, error.to_string()))?
+                        state
+                            .apply(entry)
+                            .map_err(|error| corrupt(entry.seq, error.to_string()))?;
                     }
                 }
             }

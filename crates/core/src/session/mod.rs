@@ -288,7 +288,7 @@ impl SessionTask {
         }
         for (answer, reply) in self.answers.drain(..) {
             // A sender that went away needs no answer.
-            let _ = answer.send(Ok(reply));
+            drop(answer.send(Ok(reply)));
         }
         if let Some(last) = entries.last() {
             let (last, hash) = (last.seq, self.log.head());
@@ -321,7 +321,7 @@ impl SessionTask {
         self.around.bus.publish(&self.log.state().id, Live::Entry(entry));
         for closer in self.closers.drain(..) {
             // A sender that went away needs no answer.
-            let _ = closer.send(Ok(Reply::Done));
+            drop(closer.send(Ok(Reply::Done)));
         }
         Ok(())
     }
@@ -330,7 +330,7 @@ impl SessionTask {
         match signal {
             Signal::Command(command) => self.take_command(command, answer),
             Signal::Model { run, event } if run == self.run && self.work.model.is_some() => {
-                self.take_model(event)
+                self.take_model(event);
             }
             Signal::Model { .. } => {}
             Signal::ToolOutput { call, offset, text } => self.take_output(call, offset, text),

@@ -100,13 +100,6 @@ pub(crate) struct View<'a> {
     pub(crate) facts: &'a Facts<'a>,
 }
 
-impl View<'_> {
-    /// Calls of the step that have been started and are not settled.
-    pub(crate) fn work_slots_taken(&self, step: &OpenStep) -> usize {
-        step.calls.iter().filter(|call| call.started.is_some() && !call.is_settled()).count()
-    }
-}
-
 /// Names the next step.
 #[must_use]
 pub fn plan(state: &State, work: &Work, facts: &Facts<'_>) -> Step {

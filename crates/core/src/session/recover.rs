@@ -44,7 +44,7 @@ pub fn recover(
         match (&call.phase, ends) {
             (CallPhase::Started, true) => events.push(cut(call, now)),
             (CallPhase::Started, false) if !call.called.effect.may_repeat() => {
-                events.push(cut(call, now))
+                events.push(cut(call, now));
             }
             (CallPhase::Started, false) => {}
             (_, true) => events.extend(never_ran(call, crashed, now)),

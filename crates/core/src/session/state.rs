@@ -168,6 +168,12 @@ impl OpenStep {
         self.failures + crashes + 1
     }
 
+    /// Calls that have been started and are not settled.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.calls.iter().filter(|call| call.started.is_some() && !call.is_settled()).count()
+    }
+
     fn call_mut(&mut self, id: &CallId) -> Option<&mut Call> {
         self.calls.iter_mut().find(|call| call.called.call == *id)
     }
@@ -250,11 +256,11 @@ impl State {
             Event::WriterReleased => self.released = true,
             Event::InputAdmitted(admitted) => self.admit(entry.seq, admitted),
             Event::InputWithdrawn(input) => {
-                self.pending.retain(|pending| pending.seq != input.input)
+                self.pending.retain(|pending| pending.seq != input.input);
             }
             Event::TurnStarted(started) => self.start_turn(entry, started).map_err(wrong)?,
             Event::TurnRecovered(recovered) => {
-                self.recover_turn(entry.at, recovered.attempt).map_err(wrong)?
+                self.recover_turn(entry.at, recovered.attempt).map_err(wrong)?;
             }
             Event::TurnEnded(ended) => self.end_turn(entry.at, ended).map_err(wrong)?,
             Event::StepStarted(started) => self.start_step(entry.at, started).map_err(wrong)?,
@@ -267,13 +273,13 @@ impl State {
             Event::AssistantMessage(message) => self.answer(message).map_err(wrong)?,
             Event::ToolCalled(called) => self.call(called).map_err(wrong)?,
             Event::PermissionAsked(asked) => {
-                self.move_call(&asked.call, CallPhase::Asked(asked.clone())).map_err(wrong)?
+                self.move_call(&asked.call, CallPhase::Asked(asked.clone())).map_err(wrong)?;
             }
             Event::PermissionAnswered(answered) => self.permit(answered).map_err(wrong)?,
             Event::ToolStarted(call) => self.start_call(entry.at, &call.call).map_err(wrong)?,
             Event::ToolSettled(settled) => self.settle(settled).map_err(wrong)?,
             Event::InputRequested(asked) => {
-                self.move_call(&asked.call, CallPhase::Requested(asked.deadline)).map_err(wrong)?
+                self.move_call(&asked.call, CallPhase::Requested(asked.deadline)).map_err(wrong)?;
             }
         }
         self.tip = entry.seq;

@@ -160,20 +160,22 @@ async fn each_item_of_an_answer_is_told_under_its_own_name() {
         Kit::new(vec![vec![Say::Delta("a"), Say::Delta("b"), Say::Reply(text("ab"))]], vec![]);
     let session = kit.open().await;
     let mut events = session.events(0);
+    while !matches!(events.next().await.unwrap(), AgentEvent::CaughtUp { .. }) {}
     session.prompt(go()).await.unwrap();
     let mut texts: BTreeMap<DeltaItem, String> = BTreeMap::new();
-    loop {
+    let answer = loop {
         match events.next().await.unwrap() {
             AgentEvent::Delta(delta) => texts.entry(delta.item).or_default().push_str(&delta.text),
-            AgentEvent::Entry(entry) => {
-                let Event::AssistantMessage(message) = &entry.event else { continue };
-                for (item, text) in texts {
-                    let DeltaItem::Text { block } = item else { panic!("{item:?}") };
-                    assert_eq!(message.blocks[block as usize].content, Content::Text { text });
-                }
-                return;
+            AgentEvent::Entry(entry) if matches!(entry.event, Event::AssistantMessage(_)) => {
+                break entry;
             }
-            AgentEvent::CaughtUp { .. } => {}
+            AgentEvent::Entry(_) | AgentEvent::CaughtUp { .. } => {}
         }
-    }
+    };
+    let Event::AssistantMessage(answer) = &answer.event else { unreachable!() };
+    let blocks = answer.blocks.iter().enumerate().map(|(block, said)| match &said.content {
+        Content::Text { text } => (DeltaItem::Text { block: block as u32 }, text.clone()),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(texts, blocks.collect());
 }

@@ -1,5 +1,7 @@
 //! Scripted turns on virtual time.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its own tools")]
+
 mod follow;
 mod limits;
 mod permission;

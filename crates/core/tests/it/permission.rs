@@ -222,7 +222,7 @@ async fn a_change_of_mode_takes_effect_with_the_next_turn() {
     wait_for(&session, 0, |event| matches!(event, Event::ToolStarted(_))).await;
     let change =
         oarlock_core::spec::SettingsChange { mode: Some(Mode::Open), ..Default::default() };
-    session.tell(Command::Configure { change }).await.unwrap();
+    session.tell(Command::Configure { change: Box::new(change) }).await.unwrap();
     assert_eq!(outcome_of(&session, "a").await.0, Outcome::Denied);
     wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
     session.run_turn(vec![Part::text("again")]).await.unwrap();
