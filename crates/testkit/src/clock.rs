@@ -38,14 +38,14 @@ impl Clock for VirtualClock {
 #[derive(Debug)]
 pub struct CountedIds {
     next: AtomicU64,
-    prefix: &'static str,
+    prefix: String,
 }
 
 impl CountedIds {
     /// Ids that begin with `prefix`; two stores of one test need different ones.
     #[must_use]
-    pub fn new(prefix: &'static str) -> Self {
-        Self { next: AtomicU64::new(1), prefix }
+    pub fn new(prefix: impl Into<String>) -> Self {
+        Self { next: AtomicU64::new(1), prefix: prefix.into() }
     }
 
     fn draw(&self, kind: &str) -> String {

@@ -1,9 +1,11 @@
 //! For tests only: a scripted model, tools that misbehave on demand, virtual time, whole runtimes made of them, journals with
-//! faults, and the suite that every store must pass.
+//! faults, random lives of sessions with the laws that they must keep, and the suite that every store must pass.
 
 pub mod clock;
 pub mod conformance;
 pub mod faulty;
 pub mod kit;
 pub mod model;
+pub mod mortal;
+pub mod story;
 pub mod tool;

@@ -1,12 +1,13 @@
 //! Tools that do what a test tells them to, and count how often.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use oarlock_core::event::Effect;
+use oarlock_core::ids::CallId;
 use oarlock_core::ports::files::{DirEntry, Expect, FileError, FileStat, Files};
 use oarlock_core::ports::shell::{Process, Shell, ShellCommand, ShellError};
 use oarlock_core::ports::tool::{
@@ -37,6 +38,7 @@ pub struct TestTool {
     effect: Effect,
     act: Act,
     runs: AtomicU32,
+    ran: Mutex<Vec<CallId>>,
 }
 
 impl TestTool {
@@ -49,7 +51,7 @@ impl TestTool {
             input: json!({"type": "object", "properties": {"what": {"type": "string"}}}),
             runs: Runs::Here,
         };
-        Arc::new(Self { schema, effect, act, runs: AtomicU32::new(0) })
+        Arc::new(Self { schema, effect, act, runs: AtomicU32::new(0), ran: Mutex::default() })
     }
 
     /// A tool whose calls the client answers.
@@ -57,7 +59,25 @@ impl TestTool {
     pub fn client(name: &str) -> Arc<Self> {
         let tool = Self::new(name, Effect::Pure, Act::Hang);
         let schema = ToolSchema { runs: Runs::Client, ..tool.schema.clone() };
-        Arc::new(Self { schema, effect: Effect::Pure, act: Act::Hang, runs: AtomicU32::new(0) })
+        Arc::new(Self {
+            schema,
+            effect: Effect::Pure,
+            act: Act::Hang,
+            runs: AtomicU32::new(0),
+            ran: Mutex::default(),
+        })
+    }
+
+    /// The calls that were run, in order, each as often as it was run.
+    #[must_use]
+    pub fn ran(&self) -> Vec<CallId> {
+        self.ran.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What running it does.
+    #[must_use]
+    pub fn effect(&self) -> Effect {
+        self.effect
     }
 
     /// How often it was run.
@@ -101,6 +121,7 @@ impl Tool for TestTool {
         cx: ToolContext,
     ) -> BoxFuture<'static, Result<ToolOutput, ToolError>> {
         self.runs.fetch_add(1, Ordering::SeqCst);
+        self.ran.lock().unwrap_or_else(PoisonError::into_inner).push(cx.call.clone());
         let act = self.act.clone();
         async move {
             match act {

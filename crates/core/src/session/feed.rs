@@ -276,7 +276,8 @@ impl EventStream {
             }
             match &self.phase {
                 Phase::Attach => {
-                    let Attached { tip, growing } = self.attach().await?;
+                    let Attached { tip, growing } =
+                        attach(&self.store, self.bus.as_ref(), &self.session).await?;
                     self.phase = Phase::Read { tip, growing };
                 }
                 Phase::Read { tip, .. } if self.cursor < *tip => {
@@ -298,23 +299,6 @@ impl EventStream {
                         self.phase = Phase::Read { tip: entry.seq, growing: Vec::new() }
                     }
                 },
-            }
-        }
-    }
-
-    /// Where the session stands: from its owner when it has one, else from the journal.
-    async fn attach(&self) -> Result<Attached, JournalError> {
-        let ask = self.bus.request(&self.session, Command::Attach);
-        let deadline = self.store.clock.sleep_until(self.store.clock.now().after(ATTACH_MS));
-        match select(ask, deadline).await {
-            Either::Left((Ok(Reply::Attached(attached)), _)) => Ok(attached),
-            Either::Left((
-                Ok(Reply::Admitted(_) | Reply::Done | Reply::Rejected(_)) | Err(_),
-                _,
-            ))
-            | Either::Right(_) => {
-                let tail = self.store.journal.tail(&self.session).await?;
-                Ok(Attached { tip: tail.next - 1, growing: Vec::new() })
             }
         }
     }
@@ -383,5 +367,23 @@ impl EventStream {
         }
         *given = end;
         self.ready.push_back(AgentEvent::Delta(delta));
+    }
+}
+
+/// Where the session stands: from its owner when it has one, else from the journal.
+async fn attach(
+    store: &Store,
+    bus: &dyn Bus,
+    session: &SessionId,
+) -> Result<Attached, JournalError> {
+    let ask = bus.request(session, Command::Attach);
+    let deadline = store.clock.sleep_until(store.clock.now().after(ATTACH_MS));
+    match select(ask, deadline).await {
+        Either::Left((Ok(Reply::Attached(attached)), _)) => Ok(attached),
+        Either::Left((Ok(Reply::Admitted(_) | Reply::Done | Reply::Rejected(_)) | Err(_), _))
+        | Either::Right(_) => {
+            let tail = store.journal.tail(session).await?;
+            Ok(Attached { tip: tail.next - 1, growing: Vec::new() })
+        }
     }
 }

@@ -5,6 +5,7 @@
 mod follow;
 mod limits;
 mod permission;
+mod properties;
 mod recovery;
 mod replay;
 mod turn;

@@ -1,0 +1,98 @@
+//! Random lives of sessions: what a model says, what people do and when, which processes die. Told on virtual time by the real loop.
+//!
+//! `draw` makes stories, `stage` plays them, `laws` looks at what was told.
+
+pub mod draw;
+pub mod laws;
+mod stage;
+
+use std::sync::Arc;
+
+use oarlock_core::Recovery;
+use oarlock_core::event::{Delivery, Effect, Entry, Outcome, PermissionKind};
+use oarlock_core::ids::{CallId, Timestamp, TurnNo};
+use oarlock_core::ports::journal::Summary;
+use oarlock_core::ports::model::ModelRequest;
+use oarlock_core::spec::{Settings, SettingsChange};
+
+use crate::model::Say;
+use crate::mortal::LastWrite;
+use crate::tool::{Act, TestTool};
+
+pub use stage::play;
+
+/// A session's life, before it is lived.
+#[derive(Debug, Clone)]
+pub struct Story {
+    /// What the session begins with.
+    pub settings: Settings,
+    /// What the model says, call by call.
+    pub replies: Vec<Vec<Say>>,
+    /// What is done, each so many milliseconds after the one before.
+    pub beats: Vec<(u64, Beat)>,
+    /// How many of 1,000 writes fail.
+    pub faults: u64,
+}
+
+/// Something that is done to a session. What it refuses is part of its life.
+#[derive(Debug, Clone)]
+pub enum Beat {
+    /// An input, maybe under a key.
+    Input(Delivery, Option<&'static str>),
+    /// The first waiting input is withdrawn.
+    Withdraw,
+    /// The turn is cancelled.
+    Cancel,
+    /// The open question is answered.
+    Answer(PermissionKind),
+    /// The call that waits for the client is answered.
+    Supply(Outcome),
+    /// Settings change.
+    Configure(Box<SettingsChange>),
+    /// It is archived.
+    Archive,
+    /// It is restored.
+    Restore,
+    /// It is closed.
+    Close,
+    /// Its process dies at once; another one opens the session.
+    Crash(Recovery),
+    /// Its process dies with the write after so many; another one opens the session at the next beat.
+    Doom(u32, LastWrite, Recovery),
+}
+
+/// A life that was lived.
+#[derive(Debug)]
+pub struct Told {
+    /// Its journal.
+    pub entries: Vec<Entry>,
+    /// What the model was asked, in order.
+    pub requests: Vec<ModelRequest>,
+    /// Calls that were run, each as often as it was run.
+    pub ran: Vec<(CallId, Effect)>,
+    /// What a subscriber was given, and how far the store was then.
+    pub heard: Vec<(Arc<Entry>, u64)>,
+    /// Which turns were cancelled, and when.
+    pub cancelled: Vec<(TurnNo, Timestamp)>,
+    /// What lists show.
+    pub summary: Option<Summary>,
+    /// Whether it came to rest by itself in the end, everything admitted taken.
+    pub rested: bool,
+}
+
+/// The tools of a story: one of each kind of trouble.
+#[must_use]
+pub fn tools() -> Vec<Arc<TestTool>> {
+    vec![
+        TestTool::new("read", Effect::Pure, Act::Give("read".to_owned())),
+        TestTool::new("slow", Effect::Pure, Act::After(100, "slow")),
+        TestTool::new("hang", Effect::Pure, Act::Hang),
+        TestTool::new("burst", Effect::Pure, Act::Panic),
+        TestTool::new("fail", Effect::Idempotent, Act::Fail("no")),
+        TestTool::new("write", Effect::Mutating, Act::After(50, "written")),
+        TestTool::new("stuck", Effect::Mutating, Act::Hang),
+        TestTool::new("boom", Effect::Destructive, Act::Panic),
+        TestTool::new("fetch", Effect::Network, Act::Give(String::new())),
+        TestTool::client("ask"),
+    ]
+}
