@@ -46,6 +46,18 @@ pub struct Block {
     pub native: Option<Native>,
 }
 
+impl Block {
+    /// Whether there is anything of it that a model could be given: its native form, words, or a call.
+    #[must_use]
+    pub fn can_be_replayed(&self) -> bool {
+        match &self.content {
+            Content::Text { text } => !text.is_empty() || self.native.is_some(),
+            Content::ToolCall { .. } => true,
+            Content::Thinking { .. } | Content::Opaque { .. } => self.native.is_some(),
+        }
+    }
+}
+
 /// The meaning of a block.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]

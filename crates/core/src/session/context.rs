@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::event::{Fingerprint, PrefixBreak};
-use crate::ids::BlobId;
+use crate::ids::{BlobId, Seq};
 use crate::message::{Content, Message, Part};
 use crate::ports::model::ModelInfo;
 use crate::ports::tool::ToolSchema;
@@ -14,9 +14,14 @@ use crate::session::state::State;
 /// Tokens that an image is taken for, until a provider has counted it.
 const IMAGE_TOKENS: u64 = 2_000;
 
-/// What the request for the next step is made of.
+/// What the request for the next step is made of, the steering inputs that the step takes included.
 #[must_use]
-pub fn fingerprint(state: &State, model: &ModelInfo, tools: &[ToolSchema]) -> Fingerprint {
+pub fn fingerprint(
+    state: &State,
+    steering: &[Seq],
+    model: &ModelInfo,
+    tools: &[ToolSchema],
+) -> Fingerprint {
     let (before, hashed) = match &state.last_request {
         Some((request, messages)) => (request.messages.as_str(), *messages),
         None => ("", 0),
@@ -25,14 +30,14 @@ pub fn fingerprint(state: &State, model: &ModelInfo, tools: &[ToolSchema]) -> Fi
         model: model.selection.to_string(),
         system: short_hash(&[state.spec.system.as_bytes()]),
         tools: short_hash(&tools.iter().map(tool_bytes).collect::<Vec<_>>()),
-        messages: state.messages[hashed.min(state.messages.len())..].iter().fold(
-            before.to_owned(),
-            |chain, message| {
+        messages: state.messages[hashed.min(state.messages.len())..]
+            .iter()
+            .chain(&state.message_of(steering))
+            .fold(before.to_owned(), |chain, message| {
                 let json = serde_json::to_vec(message)
                     .expect("messages have string keys and no failing serialisers");
                 short_hash(&[chain.as_bytes(), &json])
-            },
-        ),
+            }),
     }
 }
 

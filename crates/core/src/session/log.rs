@@ -30,6 +30,14 @@ pub(crate) struct Store {
     pub(crate) limits: RuntimeLimits,
 }
 
+/// How a frame is sent to the store.
+#[derive(Debug, Clone, Copy)]
+enum Write {
+    Append,
+    /// The frame lets go of the session.
+    Release,
+}
+
 /// The journal of one session, held by its writer.
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -125,7 +133,7 @@ impl Log {
         let entry = self.staged.pop().expect("one entry was staged");
         let frame =
             Frame::encode(self.store.ids.frame(), &self.fence, std::slice::from_ref(&entry))?;
-        self.store.journal.release(&self.fence, &frame).await?;
+        self.fence = self.store.write(Write::Release, &self.fence, &frame).await?;
         Ok(Arc::new(entry))
     }
 
@@ -152,20 +160,25 @@ impl Log {
 
     async fn append(&mut self, body: Vec<u8>, count: usize) -> Result<(), JournalError> {
         let frame = Frame::of_body(self.store.ids.frame(), &self.fence, body, count)?;
-        self.fence = self.store.append(&self.fence, &frame).await?;
+        self.fence = self.store.write(Write::Append, &self.fence, &frame).await?;
         Ok(())
     }
 }
 
 impl Store {
-    /// Appends until the outcome is known: an ambiguous append is looked up, an absent frame is sent again as it was, and a store that is
+    /// Writes until the outcome is known: an ambiguous write is looked up, an absent frame is sent again as it was, and a store that is
     /// not available is tried again for a bounded time.
-    async fn append(&self, fence: &Fence, frame: &Frame) -> Result<Fence, JournalError> {
+    async fn write(
+        &self,
+        write: Write,
+        fence: &Fence,
+        frame: &Frame,
+    ) -> Result<Fence, JournalError> {
         let give_up = self.clock.now().after(self.limits.append_retry_ms);
         let (mut wait_ms, mut was_ambiguous, mut ask) = (10, false, false);
         loop {
             let result = match ask {
-                false => self.in_time(fence, self.journal.append(fence, frame)).await,
+                false => self.in_time(fence, self.send(write, fence, frame)).await,
                 true => match self.in_time(fence, self.journal.resolve(fence, frame)).await {
                     Ok(Resolved::Committed(fence)) => Ok(fence),
                     Ok(Resolved::Absent) if self.clock.now() < give_up => {
@@ -199,6 +212,21 @@ impl Store {
             }
             self.clock.sleep_until(self.clock.now().after(wait_ms)).await;
             wait_ms = (wait_ms * 2).min(500);
+        }
+    }
+
+    fn send<'a>(
+        &'a self,
+        write: Write,
+        fence: &'a Fence,
+        frame: &'a Frame,
+    ) -> BoxFuture<'a, Result<Fence, JournalError>> {
+        match write {
+            Write::Append => self.journal.append(fence, frame),
+            Write::Release => Box::pin(async move {
+                self.journal.release(fence, frame).await?;
+                Ok(fence.after(frame, fence.token))
+            }),
         }
     }
 

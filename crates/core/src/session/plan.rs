@@ -222,15 +222,11 @@ fn next_step(view: &View<'_>) -> Step {
             }
         };
     }
-    let request = context::fingerprint(state, model, facts.schemas);
+    let inputs = steering(state);
+    let request = context::fingerprint(state, &inputs, model, facts.schemas);
     let prefix_break = context::prefix_break(state, &request);
     let step = turn.step.as_ref().map_or(0, |step| step.no) + 1;
-    Step::Record(vec![Event::StepStarted(StepStarted {
-        step,
-        inputs: steering(state),
-        request,
-        prefix_break,
-    })])
+    Step::Record(vec![Event::StepStarted(StepStarted { step, inputs, request, prefix_break })])
 }
 
 fn limit_message(kind: LimitKind) -> String {

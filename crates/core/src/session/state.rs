@@ -8,7 +8,7 @@ use crate::event::{
     PermissionAsked, StepStarted, StopReason, ToolCalled, ToolSettled, TurnEnded, TurnStarted,
 };
 use crate::ids::{CallId, Epoch, NodeId, Seq, SessionId, StepNo, Timestamp, TurnNo};
-use crate::message::{Content, Message, Part, ReplyStop, ToolResult, Usage};
+use crate::message::{Block, Content, Message, Part, ReplyStop, ToolResult, Usage};
 use crate::ports::model::ModelErrorKind;
 use crate::spec::{Rules, SessionSpec, Settings};
 
@@ -305,19 +305,26 @@ impl State {
 
     /// Moves the named inputs from `pending` into the conversation, as one message.
     fn take_inputs(&mut self, inputs: &[Seq]) -> Result<(), &'static str> {
-        let mut parts = Vec::new();
-        for input in inputs {
-            let at = self
-                .pending
-                .iter()
-                .position(|pending| pending.seq == *input)
-                .ok_or("it takes an input that is not pending")?;
-            parts.extend(self.pending.remove(at).admitted.content);
+        let is_waiting = |input: &Seq| self.pending.iter().any(|pending| pending.seq == *input);
+        if !inputs.iter().all(is_waiting) {
+            return Err("it takes an input that is not pending");
         }
-        if !parts.is_empty() {
-            self.push(Message::User { parts });
+        if let Some(message) = self.message_of(inputs) {
+            self.push(message);
         }
+        self.pending.retain(|pending| !inputs.contains(&pending.seq));
         Ok(())
+    }
+
+    /// What the named pending inputs say, as one message; nothing when none is named.
+    #[must_use]
+    pub fn message_of(&self, inputs: &[Seq]) -> Option<Message> {
+        let named = inputs
+            .iter()
+            .filter_map(|input| self.pending.iter().find(|pending| pending.seq == *input));
+        let parts: Vec<Part> =
+            named.flat_map(|pending| pending.admitted.content.iter().cloned()).collect();
+        (!parts.is_empty()).then_some(Message::User { parts })
     }
 
     fn push(&mut self, message: Message) {
@@ -413,7 +420,8 @@ impl State {
             used.cost_micros = used.cost_micros.saturating_add(message.cost_micros.unwrap_or(0));
             used.cost_unknown |= message.cost_micros.is_none();
         }
-        if !message.blocks.is_empty() {
+        // An answer without a word is no message: no wire takes an empty one.
+        if message.blocks.iter().any(Block::can_be_replayed) {
             self.push(Message::Assistant { blocks: message.blocks.clone() });
         }
         let calls = message.blocks.iter().filter_map(|block| match &block.content {

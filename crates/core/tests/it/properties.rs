@@ -1,14 +1,51 @@
 //! Every random life of a session keeps the laws.
 
-use oarlock_testkit::story::draw::stories;
+use std::collections::BTreeSet;
+
+use oarlock_core::event::Event;
+use oarlock_testkit::kit::tag;
+use oarlock_testkit::story::draw::{config, stories};
 use oarlock_testkit::story::{laws, play};
-use proptest::prelude::{ProptestConfig, proptest};
+use proptest::prelude::{Strategy, proptest};
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, max_shrink_iters: 3_000, ..ProptestConfig::default() })]
+    #![proptest_config(config(400))]
 
     #[test]
     fn every_life_of_a_session_keeps_the_laws(story in stories(14)) {
         laws::hold(&story, &play(&story));
+    }
+}
+
+/// The lives above would prove little if they were quiet.
+#[test]
+fn random_lives_meet_every_kind_of_event_and_end() {
+    let mut met = BTreeSet::new();
+    let mut runner = TestRunner::new(config(1));
+    for _ in 0..400 {
+        let story = stories(14).new_tree(&mut runner).unwrap().current();
+        for entry in play(&story).entries {
+            met.insert(tag(&entry.event));
+            match entry.event {
+                Event::ToolSettled(settled) => met.insert(format!("{:?}", settled.outcome)),
+                Event::TurnEnded(ended) => met.insert(format!("{:?}", ended.stop)),
+                Event::PermissionAnswered(answered) => met.insert(format!("by {:?}", answered.by)),
+                _ => false,
+            };
+        }
+    }
+    let wanted = "session_created session_configured session_archived session_restored writer_changed \
+        writer_released input_admitted input_withdrawn turn_started turn_recovered turn_ended step_started \
+        model_failed assistant_message tool_called permission_asked permission_answered tool_started \
+        tool_settled input_requested Completed Failed Denied Cancelled Indeterminate EndTurn MaxTokens \
+        Refusal Cancelled Interrupted Limit(Steps) Limit(Tokens) Limit(Cost) Limit(Time) Limit(ToolCalls) \
+        Failed(Model(Auth))";
+    let missing: Vec<&str> =
+        wanted.split_whitespace().filter(|kind| !met.contains(*kind)).collect();
+    assert!(missing.is_empty(), "never met: {missing:?}");
+    for by in ["by Person", "by Deadline", "by Cancel"] {
+        assert!(met.contains(by), "never met: {by}");
     }
 }

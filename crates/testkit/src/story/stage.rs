@@ -304,14 +304,15 @@ impl Process {
         let (model, tools, clock) = around;
         let journal = Arc::new(MortalJournal::new(store.reopen(node(&name)), number, faults));
         let core = Self::core(store, Arc::clone(&journal) as Arc<dyn Journal>, (name, clock), {
-            (Arc::new(Cast(Arc::clone(model))), tools.clone())
+            let cast = Cast { actor: Arc::clone(model), process: Some(Arc::clone(&journal)) };
+            (Arc::new(cast), tools.clone())
         });
         Self { core, journal, listener: None }
     }
 
     /// A runtime that opens nothing and reads what is stored, whoever is dead.
     fn reader(store: &MemoryStore, clock: &Arc<VirtualClock>) -> DefaultAgentCore {
-        let nobody = Arc::new(Cast(ScriptedModel::new([])));
+        let nobody = Arc::new(Cast { actor: ScriptedModel::new([]), process: None });
         let name = "reader".to_owned();
         Self::core(store, Arc::new(store.clone()), (name, clock), (nobody, Vec::new()))
     }
@@ -338,15 +339,19 @@ impl Process {
     }
 }
 
-/// Plays the scripted model under two names; a third is not there.
+/// Plays the scripted model under two names; a third is not there. A process that is dead gets no answer.
 #[derive(Debug)]
-struct Cast(Arc<ScriptedModel>);
+struct Cast {
+    actor: Arc<ScriptedModel>,
+    process: Option<Arc<MortalJournal>>,
+}
 
 impl Models for Cast {
     fn resolve(&self, wanted: &ModelSelection) -> Result<Arc<dyn Model>, ModelError> {
         if wanted.provider == selection().provider && wanted.model != "missing" {
-            let info = ModelInfo { selection: wanted.clone(), ..self.0.info().clone() };
-            return Ok(Arc::new(Role { info, actor: Arc::clone(&self.0) }));
+            let info = ModelInfo { selection: wanted.clone(), ..self.actor.info().clone() };
+            let (actor, process) = (Arc::clone(&self.actor), self.process.clone());
+            return Ok(Arc::new(Role { info, actor, process }));
         }
         let message = format!("there is no model {wanted}");
         Err(ModelError { kind: ModelErrorKind::ModelNotFound, message, retry_after_ms: None })
@@ -357,6 +362,7 @@ impl Models for Cast {
 struct Role {
     info: ModelInfo,
     actor: Arc<ScriptedModel>,
+    process: Option<Arc<MortalJournal>>,
 }
 
 impl Model for Role {
@@ -365,6 +371,9 @@ impl Model for Role {
     }
 
     fn call(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
+        if self.process.as_ref().is_some_and(|process| process.is_dead()) {
+            return Box::pin(futures::stream::pending());
+        }
         self.actor.call(request)
     }
 }
