@@ -263,7 +263,7 @@ impl DefaultAgentCore {
         let place = Place { cwd: spec.cwd.clone(), roots: spec.roots.clone() };
         let tools = self.shared.ports.tools.build(&place).map_err(invalid)?;
         Ok(Arc::new(Toolbox {
-            registry: ToolRegistry::new(tools.tools),
+            registry: tools.tools,
             files: tools.files,
             shell: tools.shell,
             place,

@@ -13,7 +13,7 @@ use oarlock_core::ports::model::{Model, ModelError, Models};
 use oarlock_core::ports::tool::{Place, SessionToolFactory, SessionTools};
 use oarlock_core::session::recover::Recovery;
 use oarlock_core::spec::{Answers, Limits, Mode, ModelSelection, Rules, SessionSpec, Settings};
-use oarlock_core::{DefaultAgentCore, DefaultSession, LocalBus, Origin, Ports};
+use oarlock_core::{DefaultAgentCore, DefaultSession, LocalBus, Origin, Ports, ToolRegistry};
 use oarlock_models::ScriptModel;
 use oarlock_store::SqliteStore;
 use oarlock_tools::{Environment, LocalFiles, LocalShell, ToolsConfig, default_tools};
@@ -141,6 +141,7 @@ impl Bench {
         let clock = Arc::new(SystemClock::new());
         let script = ScriptModel::load(&self.script, Arc::clone(&clock) as _);
         let tools = default_tools(&ToolsConfig::default()).expect("the defaults are in order");
+        let tools = ToolRegistry::new(tools);
         let ports = Ports {
             journal: Arc::new(store.clone()),
             catalog: Arc::new(store.clone()),
@@ -256,7 +257,7 @@ impl Models for OneScript {
 
 #[derive(Debug)]
 struct Tools {
-    tools: Vec<Arc<dyn oarlock_core::ports::tool::Tool>>,
+    tools: ToolRegistry,
     environment: Environment,
 }
 
