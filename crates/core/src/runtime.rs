@@ -349,13 +349,13 @@ impl DefaultAgentCore {
             Arc::clone(&ports.clock),
             (limits, outbox),
         );
-        let task = SessionTask::new(
+        let task = Box::new(SessionTask::new(
             around,
             Log::new(store, fence, state),
             Source::Live(inbox),
             Some(effects),
             assessments,
-        );
+        ));
         let (tell, ended) = watch::channel(None);
         #[expect(
             clippy::disallowed_methods,
