@@ -31,7 +31,7 @@ use crate::session::{SessionTask, Source, Surroundings, told};
 use crate::spec::SessionSpec;
 use crate::turn::Effects;
 use crate::turn::permission::check_rules;
-use crate::turn::registry::{ToolRegistry, Toolbox};
+use crate::turn::registry::Toolbox;
 
 /// How often a command is sent again when its session was going to sleep that moment.
 const WAKES_MAX: u32 = 5;

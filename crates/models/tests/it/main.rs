@@ -7,3 +7,5 @@
 
 mod anthropic;
 mod anthropic_corpus;
+mod chat_corpus;
+mod recorded;
