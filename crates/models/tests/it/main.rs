@@ -8,4 +8,5 @@
 mod anthropic;
 mod anthropic_corpus;
 mod chat_corpus;
+mod framing;
 mod recorded;
