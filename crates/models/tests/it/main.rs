@@ -9,4 +9,5 @@ mod anthropic;
 mod anthropic_corpus;
 mod chat_corpus;
 mod framing;
+mod openai_chat;
 mod recorded;
