@@ -25,7 +25,7 @@ const DEFAULT_CASES: u32 = 256;
 const TOOLS: [&str; 11] =
     ["read", "slow", "hang", "burst", "fail", "write", "stuck", "boom", "fetch", "ask", "nothing"];
 /// Ids as providers give them: none, the same again, and such as the runtime makes itself.
-const IDS: [&str; 6] = ["", "c1", "c2", "c3", "call_1_1_0", "call_1_1_1"];
+const IDS: [&str; 8] = ["", "c1", "c2", "c3", "call_1_1_0", "call_1_1_1", "c.4", "c_4"];
 const ARGUMENTS: [&str; 5] = ["", "{}", r#"{"what": "x"}"#, r#"{"what": 3}"#, "{"];
 const TEXTS: [&str; 5] = ["", " \n", "a", "Hello, wörld", "two\nlines "];
 
