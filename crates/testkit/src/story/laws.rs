@@ -33,6 +33,7 @@ pub fn hold(story: &Story, told: &Told) {
     prefixes_are_kept(told);
     if story.faults == 0 {
         cancels_are_quick(told);
+        no_crash_of_its_own(told);
     }
 }
 
@@ -294,6 +295,15 @@ fn fingerprints_differ(told: &Told, steps: &[&StepStarted]) {
             (pair[0] == pair[1], (&steps[0].request.messages, &steps[1].request.messages));
         assert_eq!(same, prints.0 == prints.1, "a fingerprint tells requests apart");
     }
+}
+
+/// Law 6: a session that was not let go had its process killed; it never dies of what a model or a tool does.
+fn no_crash_of_its_own(told: &Told) {
+    let claimed_from_the_dead = told.entries.windows(2).filter(|pair| {
+        matches!(pair[1].event, Event::WriterChanged(_))
+            && !matches!(pair[0].event, Event::WriterReleased)
+    });
+    assert!(claimed_from_the_dead.count() <= told.deaths, "law 6: the session's task died");
 }
 
 /// Law 6: a cancel ends its turn within the bound, unless its process died meanwhile.

@@ -74,6 +74,8 @@ pub struct Told {
     pub heard: Vec<(Arc<Entry>, u64)>,
     /// Which turns were cancelled, and when.
     pub cancelled: Vec<(TurnNo, Timestamp)>,
+    /// How many of its processes were killed.
+    pub deaths: usize,
     /// What lists show.
     pub summary: Option<Summary>,
     /// Whether it came to rest by itself in the end, everything admitted taken.

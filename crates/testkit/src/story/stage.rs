@@ -251,6 +251,7 @@ impl Stage {
             ran: ran.collect(),
             heard: self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             cancelled: self.cancelled.clone(),
+            deaths: usize::try_from(self.processes - 1).expect("a test has few processes"),
             summary,
             rested,
         }
