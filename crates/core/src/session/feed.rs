@@ -183,6 +183,13 @@ impl Growing {
         }
     }
 
+    /// Bytes of the answer so far.
+    pub(crate) fn answer_bytes(&self) -> usize {
+        let answer =
+            self.items.iter().filter(|delta| !matches!(delta.item, DeltaItem::Output { .. }));
+        answer.map(|delta| delta.text.len()).sum()
+    }
+
     /// Forgets what the model was writing: it was committed, or its attempt failed.
     pub(crate) fn forget_answer(&mut self) {
         self.items.retain(|delta| matches!(delta.item, DeltaItem::Output { .. }));
