@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its own tools")]
 
+mod bounds;
+mod faithful;
 mod follow;
 mod limits;
 mod permission;
@@ -9,3 +11,5 @@ mod properties;
 mod recovery;
 mod replay;
 mod turn;
+mod waits;
+mod writers;
