@@ -80,6 +80,11 @@ fn told_after_commit(told: &Told) {
     let heard: Vec<&Entry> = told.heard.iter().map(|(entry, _)| entry.as_ref()).collect();
     let stored: Vec<&Entry> = told.entries.iter().collect();
     assert_eq!(heard, stored, "law 7: a subscriber is given the journal");
+    for seq in &told.admitted {
+        let entry = seq.checked_sub(1).and_then(|at| told.entries.get(at as usize));
+        let there = entry.is_some_and(|entry| matches!(entry.event, Event::InputAdmitted(_)));
+        assert!(there, "law 2: input {seq} was promised and is not stored");
+    }
     for (entry, stored) in &told.heard {
         assert!(entry.seq <= *stored, "law 2: {entry:?} was told before it was stored");
     }

@@ -74,6 +74,8 @@ pub struct Told {
     pub heard: Vec<(Arc<Entry>, u64)>,
     /// Which turns were cancelled, and when.
     pub cancelled: Vec<(TurnNo, Timestamp)>,
+    /// Inputs that the session said it had, by their `seq`.
+    pub admitted: Vec<u64>,
     /// How many of its processes were killed.
     pub deaths: usize,
     /// What lists show.

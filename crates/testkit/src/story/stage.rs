@@ -78,6 +78,7 @@ struct Stage {
     heard: Heard,
     cancelled: Vec<(TurnNo, Timestamp)>,
     inputs: u32,
+    admitted: Vec<u64>,
 }
 
 struct Process {
@@ -118,6 +119,7 @@ impl Stage {
             heard,
             cancelled: Vec::new(),
             inputs: 0,
+            admitted: Vec::new(),
         };
         stage.listen();
         stage
@@ -184,7 +186,9 @@ impl Stage {
                     delivery: *delivery,
                     content: vec![Part::text(format!("input {}", self.inputs))],
                 };
-                self.tell(Command::Admit(admit)).await;
+                if let Some(Reply::Admitted(seq)) = self.tell(Command::Admit(admit)).await {
+                    self.admitted.push(seq);
+                }
             }
             Beat::Withdraw => {
                 let input = self.state().await.pending.first().map_or(2, |pending| pending.seq);
@@ -251,6 +255,7 @@ impl Stage {
             ran: ran.collect(),
             heard: self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             cancelled: self.cancelled.clone(),
+            admitted: self.admitted.clone(),
             deaths: usize::try_from(self.processes - 1).expect("a test has few processes"),
             summary,
             rested,
