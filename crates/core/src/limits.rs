@@ -39,8 +39,10 @@ pub struct RuntimeLimits {
     pub append_ms: u64,
     /// Time for which an unavailable store is tried again before the session closes with its error. 5 seconds.
     pub append_retry_ms: u64,
-    /// Storing what lists show, while the session waits; then the list is out of date until the next time. 200 ms.
+    /// Storing what lists show, while the turn waits; then the list is out of date until the next time. 40 ms.
     pub summary_ms: u64,
+    /// The same when the session is let go and its list is out of date. 2 seconds.
+    pub summary_last_ms: u64,
     /// Texts for searches that wait for a catalogue that does not take them; then they are dropped. 1 MB.
     pub summary_bytes: usize,
     /// Any one other exchange with the store on opening a session; then opening it fails. 30 seconds.
@@ -79,7 +81,8 @@ impl RuntimeLimits {
         event_inline_bytes: 64 * 1024,
         append_ms: 10_000,
         append_retry_ms: 5_000,
-        summary_ms: 200,
+        summary_ms: 40,
+        summary_last_ms: 2_000,
         summary_bytes: 1024 * 1024,
         open_ms: 30_000,
         inputs_waiting: 256,

@@ -20,6 +20,8 @@ use crate::session::log::Store;
 pub const QUEUE_MAX: usize = 256;
 /// Commands that wait for an owner; one more is refused.
 pub const COMMANDS_MAX: usize = 256;
+/// Until a subscriber looks again for entries that must be there and are not yet.
+const READ_AGAIN_MS: u64 = 20;
 /// How long a subscriber waits to be told what is being written, before it goes on without.
 const ATTACH_MS: u64 = 2_000;
 
@@ -290,6 +292,11 @@ impl EventStream {
                 Phase::Read { tip, .. } if self.cursor < *tip => {
                     let tip = *tip;
                     let entries = self.store.read(&self.session, self.cursor).await?;
+                    if entries.is_empty() {
+                        // A reader of another place may be behind the writer for a moment.
+                        let clock = &self.store.clock;
+                        clock.sleep_until(clock.now().after(READ_AGAIN_MS)).await;
+                    }
                     for entry in entries.into_iter().filter(|entry| entry.seq <= tip) {
                         self.give_entry(Arc::new(entry));
                     }

@@ -89,7 +89,10 @@ pub(crate) struct SessionTask {
     run: u64,
     answers: Vec<(Answer, Result<Reply, BusError>)>,
     closers: Vec<Answer>,
+    /// Texts that the catalogue has not taken.
     texts: Vec<IndexedText>,
+    /// Whether the catalogue has not taken the last summary.
+    unlisted: bool,
     now: Timestamp,
 }
 
@@ -124,6 +127,7 @@ impl SessionTask {
             answers: Vec::new(),
             closers: Vec::new(),
             texts: Vec::new(),
+            unlisted: false,
             now,
         }
     }
@@ -294,22 +298,23 @@ impl SessionTask {
             self.around.trace.write(|| Line::Committed { last, hash });
         }
         if entries.iter().any(|entry| summary::changes(&entry.event)) {
-            self.put_summary().await;
+            self.put_summary(self.around.limits.summary_ms).await;
         }
         Ok(())
     }
 
     /// A list that is out of date is put right by the next summary; it never stops a session.
-    async fn put_summary(&mut self) {
+    async fn put_summary(&mut self, within_ms: u64) {
         let texts = std::mem::take(&mut self.texts);
         let summary = summary::summary(self.log.state());
         let clock = &self.around.clock;
-        let deadline = clock.sleep_until(clock.now().after(self.around.limits.summary_ms));
+        let deadline = clock.sleep_until(clock.now().after(within_ms));
         let put = self.around.catalog.put_summary(&summary, &texts);
         let error = match select(put, deadline).await {
             Either::Left((result, _)) => result.err().map(|error| error.to_string()),
             Either::Right(((), _)) => Some("the catalogue does not answer".to_owned()),
         };
+        self.unlisted = error.is_some();
         let Some(error) = error else { return };
         tracing::warn!(session = %summary.id, %error, "the session list is out of date");
         let bytes: usize = texts.iter().map(|text| text.text.len()).sum();
@@ -324,6 +329,9 @@ impl SessionTask {
         }
         if let Source::Live(inbox) = &mut self.source {
             inbox.close(&self.log.state().id);
+        }
+        if self.unlisted {
+            self.put_summary(self.around.limits.summary_last_ms).await;
         }
         let entry = self.log.release(self.now).await?;
         self.around.bus.publish(&self.log.state().id, Live::Entry(entry));
