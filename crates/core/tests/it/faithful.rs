@@ -1,10 +1,11 @@
 //! What a model said comes back to it as it said it, and what it is shown says what was done.
 
-use oarlock_core::event::{Delivery, Effect, Event};
+use oarlock_core::event::{Delivery, Effect, Entry, Event};
 use oarlock_core::ids::CallId;
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::{Block, Content, Message, Native, Part, RawJson, ReplyStop};
 use oarlock_core::ports::model::Reply;
+use oarlock_core::session::state::{FoldError, State};
 use oarlock_testkit::kit::{Kit, Parts, journal, node, send, wait_for};
 use oarlock_testkit::model::{Say, calls, text};
 use oarlock_testkit::tool::{Act, TestTool};
@@ -102,4 +103,43 @@ async fn a_request_with_steering_has_a_fingerprint_of_its_own() {
     let prints: Vec<String> = prints.collect();
     assert_eq!(prints.len(), 2);
     assert_ne!(prints[0], prints[1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_in_which_a_call_has_no_result_cannot_be_folded() {
+    let tool = TestTool::new("t", Effect::Mutating, Act::Give("ok".to_owned()));
+    let ask = calls(&[("1", "t", "{}"), ("2", "t", "{}")]);
+    let kit = Kit::new(vec![vec![Say::Reply(ask)]], vec![tool]);
+    let session = kit.open().await;
+    session.run_turn(go()).await.unwrap();
+    let entries = journal(&kit.core, &session).await;
+    // Without the entries of one call, or only without its end, whatever follows.
+    for call in ["1", "2"] {
+        let drops: [fn(&Event, &str) -> bool; 2] = [is_of, is_end_of];
+        for is_dropped in drops {
+            let kept = entries.iter().filter(|entry| !is_dropped(&entry.event, call)).cloned();
+            let kept = kept.enumerate().map(|(at, entry)| Entry { seq: at as u64 + 1, ..entry });
+            let folded = fold(&kept.collect::<Vec<_>>());
+            assert!(folded.is_err(), "call {call}");
+        }
+    }
+    fold(&entries).unwrap();
+}
+
+fn is_end_of(event: &Event, call: &str) -> bool {
+    matches!(event, Event::ToolSettled(settled) if settled.call.as_str() == call)
+}
+
+fn is_of(event: &Event, wanted: &str) -> bool {
+    match event {
+        Event::ToolCalled(called) => called.call.as_str() == wanted,
+        Event::ToolStarted(call) => call.call.as_str() == wanted,
+        _ => is_end_of(event, wanted),
+    }
+}
+
+fn fold(entries: &[Entry]) -> Result<State, FoldError> {
+    let mut state = State::created(&entries[0])?;
+    entries[1..].iter().try_for_each(|entry| state.apply(entry))?;
+    Ok(state)
 }
