@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use futures::executor::block_on;
 use oarlock_core::event::Event;
+use oarlock_core::replay::replay;
 use oarlock_testkit::kit::tag;
 use oarlock_testkit::story::draw::{config, stories};
-use oarlock_testkit::story::{laws, play};
+use oarlock_testkit::story::{Story, laws, play};
 use proptest::prelude::{Strategy, proptest};
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -16,6 +18,20 @@ proptest! {
     #[test]
     fn every_life_of_a_session_keeps_the_laws(story in stories(14)) {
         laws::hold(&story, &play(&story));
+    }
+}
+
+proptest! {
+    #![proptest_config(config(100))]
+
+    #[test]
+    fn every_recorded_life_replays_to_the_same_journal(story in stories(14)) {
+        let story = Story { faults: 0, ..story };
+        for recording in play(&story).recordings {
+            if let Err(error) = block_on(replay(recording)) {
+                panic!("{error}");
+            }
+        }
     }
 }
 
