@@ -123,10 +123,11 @@ fn bounded(bytes: usize, limits: &RuntimeLimits, what: &str) -> Result<(), Rejec
     Err(Rejection::Invalid { what })
 }
 
+/// What a part adds to an input's size; a picture counts as its reference, its bytes are in a blob.
 fn text_bytes(part: &Part) -> usize {
     match part {
         Part::Text { text } => text.len(),
-        Part::Image { .. } => 0,
+        Part::Image { media_type, blob, .. } => media_type.len() + blob.as_str().len(),
     }
 }
 

@@ -319,3 +319,17 @@ fn an_answer_in_several_frames_survives_a_death_between_them() {
     }
     assert!(cut > 0, "no death fell between two frames of an answer");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_interrupted_turn_ends_as_such_and_runs_nothing_more() {
+    for appends in 2..5 {
+        let wreck = crash_after(appends).await.unwrap();
+        let runs = |wreck: &Wreck| wreck.tools.iter().map(|tool| tool.runs()).sum::<u32>();
+        let before = runs(&wreck);
+        let (kit, session) = resume(&wreck, Recovery::Interrupt).await;
+        until_rest(&kit, &session).await;
+        let state = kit.core.state(session.id()).await.unwrap();
+        assert_eq!(state.last_stop, Some(StopReason::Interrupted), "after {appends} appends");
+        assert_eq!((kit.model.requests().len(), runs(&wreck)), (0, before));
+    }
+}
