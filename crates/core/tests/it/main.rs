@@ -10,6 +10,7 @@ mod permission;
 mod properties;
 mod recovery;
 mod replay;
+mod settings;
 mod turn;
 mod waits;
 mod writers;

@@ -28,11 +28,13 @@ async fn a_writer_that_was_overtaken_is_refused_and_its_effects_are_not_history(
     let origin = Origin::Resume { id: overtaken.id().clone(), recovery: Recovery::Continue };
     let session = new.open(origin).await.unwrap();
     wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
+    let before = new.ports().clock.now();
     let refused = send(&overtaken, "still here?", Delivery::Queue).await;
     assert!(
         matches!(refused, Err(SessionError::Store(JournalError::Fenced { .. }))),
         "{refused:?}"
     );
+    assert_eq!(new.ports().clock.now(), before, "it does not try again");
     let entries = journal(&new, &session).await;
     let outcomes: Vec<Outcome> = entries
         .iter()
