@@ -150,8 +150,10 @@ impl Conversation<'_> {
                 }
                 raw_of(parts)
             }
-            None if text.is_empty() && !calls.is_empty() => raw_of(Value::Null),
-            None => raw_of(&text),
+            None if !text.trim().is_empty() => raw_of(&text),
+            None if !calls.is_empty() => raw_of(Value::Null),
+            // Endpoints refuse an answer without words, and many want the roles to take turns.
+            None => raw_of("(no answer)"),
         };
         message.set("content", content);
         message.merge(thought.without(&["content"]));
