@@ -10,10 +10,10 @@ use oarlock_core::memory::MemoryStore;
 use oarlock_core::ports::clock::{Clock, Ids, SystemClock, SystemIds};
 use oarlock_core::ports::journal::{Blobs, Catalog, Journal};
 use oarlock_core::ports::model::{Model, ModelError, ModelErrorKind, Models};
-use oarlock_core::ports::tool::{Place, SessionToolFactory, SessionTools, Tool};
+use oarlock_core::ports::tool::{Place, SessionToolFactory, SessionTools};
 use oarlock_core::session::trace::TraceSink;
 use oarlock_core::spec::ModelSelection;
-use oarlock_core::{DefaultAgentCore, LocalBus, Ports};
+use oarlock_core::{DefaultAgentCore, LocalBus, Ports, ToolRegistry};
 use oarlock_models::{DemoModel, HttpTransport, Registry, ScriptModel};
 use oarlock_store::SqliteStore;
 use oarlock_tools::{LocalFiles, LocalShell, default_tools};
@@ -142,7 +142,7 @@ impl Models for KnownModels {
 /// This machine's tools, files and shell for every session.
 #[derive(Debug)]
 struct LocalTools {
-    tools: Vec<Arc<dyn Tool>>,
+    tools: ToolRegistry,
     environment: oarlock_tools::Environment,
 }
 
@@ -152,7 +152,8 @@ impl LocalTools {
         let keys = providers::key_variables(&loaded.config);
         let environment =
             oarlock_tools::Environment::without_secrets(loaded.environment.all(), &keys)?;
-        Ok(Self { tools: default_tools(&loaded.config.tools)?, environment })
+        let tools = ToolRegistry::new(default_tools(&loaded.config.tools)?);
+        Ok(Self { tools, environment })
     }
 }
 

@@ -24,3 +24,4 @@ pub use runtime::{DefaultAgentCore, DefaultSession, OpenError, Origin, Ports, Se
 pub use session::feed::{EventStream, LocalBus};
 pub use session::recover::Recovery;
 pub use spec::{Limits, Mode, ModelSelection, SessionSpec, Settings};
+pub use turn::registry::ToolRegistry;

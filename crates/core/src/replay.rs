@@ -146,7 +146,7 @@ async fn run(opened: Opened, recording: Recording) -> Result<ReplayReport, Repla
     let task =
         SessionTask::new(around, log, Source::Recording(recording.signals), None, assessments)
             .with_schemas(opened.schemas);
-    task.live(opened.at, opened.recovery).await?;
+    Box::new(task).live(opened.at, opened.recovery).await?;
     let frames = journal.frames.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
     compare(&session, began, &recording.committed, &frames)
 }

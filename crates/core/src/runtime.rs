@@ -32,7 +32,7 @@ use crate::session::{SessionTask, Source, Surroundings, told};
 use crate::spec::SessionSpec;
 use crate::turn::Effects;
 use crate::turn::permission::check_rules;
-use crate::turn::registry::{ToolRegistry, Toolbox};
+use crate::turn::registry::Toolbox;
 
 /// How often a command is sent again when its session was going to sleep that moment.
 const WAKES_MAX: u32 = 5;
@@ -269,7 +269,7 @@ impl DefaultAgentCore {
         let place = Place { cwd: spec.cwd.clone(), roots: spec.roots.clone() };
         let tools = self.shared.ports.tools.build(&place).map_err(invalid)?;
         Ok(Arc::new(Toolbox {
-            registry: ToolRegistry::new(tools.tools),
+            registry: tools.tools,
             files: tools.files,
             shell: tools.shell,
             place,
@@ -374,13 +374,13 @@ impl DefaultAgentCore {
             Arc::clone(&ports.clock),
             (limits, outbox),
         );
-        let task = SessionTask::new(
+        let task = Box::new(SessionTask::new(
             around,
             Log::new(store, fence, state),
             Source::Live(inbox),
             Some(effects),
             assessments,
-        );
+        ));
         let (tell, ended) = watch::channel(None);
         #[expect(
             clippy::disallowed_methods,

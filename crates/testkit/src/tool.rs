@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use oarlock_core::ToolRegistry;
 use oarlock_core::event::Effect;
 use oarlock_core::ids::CallId;
 use oarlock_core::message::Part;
@@ -174,7 +175,8 @@ pub struct SameTools(pub Vec<Arc<TestTool>>);
 
 impl SessionToolFactory for SameTools {
     fn build(&self, _: &Place) -> Result<SessionTools, String> {
-        let tools = self.0.iter().map(|tool| Arc::clone(tool) as Arc<dyn Tool>).collect();
+        let tools = self.0.iter().map(|tool| Arc::clone(tool) as Arc<dyn Tool>);
+        let tools = ToolRegistry::new(tools);
         Ok(SessionTools { tools, files: Arc::new(Nowhere), shell: Arc::new(Nowhere) })
     }
 }

@@ -1,5 +1,5 @@
 //! The design's budgets, measured: whole runs of the released program, and sessions in one process. A plain program that prints a table, since
-//! whole processes and percentiles are the point: `cargo bench -p oarlock --bench figures`.
+//! whole processes and percentiles are the point: `cargo bench -p oarlock --bench figures -- [program|many|long]`.
 
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
@@ -10,13 +10,25 @@ use std::time::{Duration, Instant};
 
 fn main() {
     println!("{:<58} {:>12} {:>12}", "figure", "measured", "bound");
-    program::measure();
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
+    let wants = |part: &str| wanted.as_ref().is_none_or(|wanted| part.contains(wanted.as_str()));
+    if wants("program") {
+        program::measure();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .expect("this machine has threads");
-    runtime.block_on(sessions::measure());
+    runtime.block_on(async {
+        if wants("many") {
+            sessions::many().await;
+        }
+        if wants("long") {
+            sessions::long(1_000, 10.0).await;
+            sessions::long(100_000, 300.0).await;
+        }
+    });
 }
 
 /// One row; `bound` is none for a figure that is only there to compare with.

@@ -13,7 +13,7 @@ use oarlock_core::ports::model::{Model, ModelError, Models};
 use oarlock_core::ports::tool::{Place, SessionToolFactory, SessionTools};
 use oarlock_core::session::recover::Recovery;
 use oarlock_core::spec::{Answers, Limits, Mode, ModelSelection, Rules, SessionSpec, Settings};
-use oarlock_core::{DefaultAgentCore, DefaultSession, LocalBus, Origin, Ports};
+use oarlock_core::{DefaultAgentCore, DefaultSession, LocalBus, Origin, Ports, ToolRegistry};
 use oarlock_models::ScriptModel;
 use oarlock_store::SqliteStore;
 use oarlock_tools::{Environment, LocalFiles, LocalShell, ToolsConfig, default_tools};
@@ -23,18 +23,14 @@ use crate::{ms, percentile, row, start};
 
 /// Sessions that live at the same time.
 const SESSIONS: usize = 1_000;
+/// Turns that run at the same time.
+const AT_ONCE: usize = 100;
 /// How often an opening is measured.
 const OPENINGS: usize = 10;
 /// Entries of a frame of a long session.
 const FRAME_ENTRIES: usize = 4;
 
-pub(crate) async fn measure() {
-    many_sessions().await;
-    long_session(1_000, 10.0).await;
-    long_session(100_000, 300.0).await;
-}
-
-async fn many_sessions() {
+pub(crate) async fn many() {
     let bench = Bench::new();
     let core = bench.core().await;
     // What a process holds whatever its number of sessions is not a session's.
@@ -61,18 +57,20 @@ async fn many_sessions() {
     row("  processor time per turn", worked / count, Some(1.5), "ms");
 }
 
-/// So many turns of three rounds in each session, all sessions at once.
+/// So many turns of three rounds in each session, [`AT_ONCE`] sessions at a time.
 async fn turns(sessions: &[DefaultSession], count: usize) {
     for _ in 0..count {
-        let running = sessions.iter().map(|session| session.run_turn(vec![Part::text("go on")]));
-        for ended in futures::future::join_all(running).await {
-            let ended = ended.expect("the script has a step for every call");
-            assert_eq!(ended.steps, 4, "{ended:?}");
+        for some in sessions.chunks(AT_ONCE) {
+            let running = some.iter().map(|session| session.run_turn(vec![Part::text("go on")]));
+            for ended in futures::future::join_all(running).await {
+                let ended = ended.expect("the script has a step for every call");
+                assert_eq!(ended.steps, 4, "{ended:?}");
+            }
         }
     }
 }
 
-async fn long_session(entries: usize, bound: f64) {
+pub(crate) async fn long(entries: usize, bound: f64) {
     let bench = Bench::new();
     let id = {
         let core = bench.core().await;
@@ -141,6 +139,7 @@ impl Bench {
         let clock = Arc::new(SystemClock::new());
         let script = ScriptModel::load(&self.script, Arc::clone(&clock) as _);
         let tools = default_tools(&ToolsConfig::default()).expect("the defaults are in order");
+        let tools = ToolRegistry::new(tools);
         let ports = Ports {
             journal: Arc::new(store.clone()),
             catalog: Arc::new(store.clone()),
@@ -256,7 +255,7 @@ impl Models for OneScript {
 
 #[derive(Debug)]
 struct Tools {
-    tools: Vec<Arc<dyn oarlock_core::ports::tool::Tool>>,
+    tools: ToolRegistry,
     environment: Environment,
 }
 

@@ -59,8 +59,8 @@ pub enum Followed {
 /// A command and the place for its answer.
 #[derive(Debug)]
 pub struct Request {
-    /// The command.
-    pub command: Command,
+    /// The command, boxed, since a queue makes room for 32 at once.
+    pub command: Box<Command>,
     /// Where the answer goes. Dropping it tells the sender [`BusError::Lost`].
     pub reply: oneshot::Sender<Result<Reply, BusError>>,
 }

@@ -15,6 +15,7 @@ use crate::ports::clock::{Cancel, Clock};
 use crate::ports::files::Files;
 use crate::ports::journal::Blobs;
 use crate::ports::shell::Shell;
+use crate::turn::registry::ToolRegistry;
 
 /// Something a model can ask to be run.
 pub trait Tool: Send + Sync + fmt::Debug {
@@ -128,8 +129,8 @@ pub trait SessionToolFactory: Send + Sync + fmt::Debug {
 /// What a session works with.
 #[derive(Debug, Clone)]
 pub struct SessionTools {
-    /// Its tools in a stable order.
-    pub tools: Vec<Arc<dyn Tool>>,
+    /// Its tools.
+    pub tools: ToolRegistry,
     /// Files within its folders.
     pub files: Arc<dyn Files>,
     /// Commands.

@@ -95,7 +95,7 @@ impl Bus for LocalBus {
         async move {
             let Some(owner) = owner else { return Err(BusError::NoOwner { session }) };
             let (reply, answer) = oneshot::channel();
-            match owner.try_send(Request { command, reply }) {
+            match owner.try_send(Request { command: Box::new(command), reply }) {
                 Ok(()) => answer.await.unwrap_or(Err(BusError::Lost { session })),
                 Err(mpsc::error::TrySendError::Full(_)) => Err(BusError::Overloaded { session }),
                 Err(mpsc::error::TrySendError::Closed(_)) => Err(BusError::NoOwner { session }),

@@ -63,19 +63,19 @@ pub(crate) struct Arrived {
 
 /// Where effects put their signals.
 #[derive(Debug, Clone)]
-pub(crate) struct Outbox(mpsc::Sender<Signal>);
+pub(crate) struct Outbox(mpsc::Sender<Box<Signal>>);
 
 impl Outbox {
     /// Waits for room. When the session is gone, so is the signal.
     pub(crate) async fn send(&self, signal: Signal) {
         // A session that is gone needs no signals.
-        drop(self.0.send(signal).await);
+        drop(self.0.send(Box::new(signal)).await);
     }
 
     /// Drops the signal when there is no room.
     pub(crate) fn offer(&self, signal: Signal) {
         // What does not fit is only shown live; the result carries it whole.
-        drop(self.0.try_send(signal));
+        drop(self.0.try_send(Box::new(signal)));
     }
 }
 
@@ -83,7 +83,8 @@ impl Outbox {
 #[derive(Debug)]
 pub(crate) struct Inbox {
     requests: Requests,
-    signals: mpsc::Receiver<Signal>,
+    /// Boxed, since a queue makes room for 32 at once and thousands of sessions have one.
+    signals: mpsc::Receiver<Box<Signal>>,
 }
 
 impl Inbox {
@@ -96,8 +97,8 @@ impl Inbox {
     pub(crate) async fn next(&mut self, clock: &dyn Clock, until: Timestamp) -> Arrived {
         let (signal, reply) = tokio::select! {
             biased;
-            Some(request) = self.requests.recv() => (Signal::Command(request.command), Some(request.reply)),
-            Some(signal) = self.signals.recv() => (signal, None),
+            Some(request) = self.requests.recv() => (Signal::Command(*request.command), Some(request.reply)),
+            Some(signal) = self.signals.recv() => (*signal, None),
             () = clock.sleep_until(until) => (Signal::Tick, None),
         };
         Arrived { at: clock.now(), signal, reply }

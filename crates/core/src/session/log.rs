@@ -4,6 +4,7 @@
 //! event: no effect starts and no command is answered before `commit`, and when a commit fails the session task ends and its state with it.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, Either, select};
@@ -15,7 +16,7 @@ use crate::ports::clock::{Clock, Ids};
 use crate::ports::journal::{
     Blobs, FRAME_BYTES_MAX, Fence, Frame, Journal, JournalError, Resolved,
 };
-use crate::session::state::State;
+use crate::session::state::{FoldError, State};
 
 /// How many bytes of frames are read at a time.
 const READ_BYTES: usize = 1024 * 1024;
@@ -252,12 +253,20 @@ impl Store {
         after: Seq,
     ) -> Result<Vec<Entry>, JournalError> {
         let frames = self.journal.read(session, after, READ_BYTES).await?;
+        let mut entries = self.entries(session, frames).await?;
+        entries.retain(|entry| entry.seq > after);
+        Ok(entries)
+    }
+
+    async fn entries(
+        &self,
+        session: &SessionId,
+        frames: Vec<Frame>,
+    ) -> Result<Vec<Entry>, JournalError> {
         let mut entries = Vec::new();
         for frame in frames {
             for entry in frame.entries(session)? {
-                if entry.seq > after {
-                    entries.push(self.unspill(session, entry).await?);
-                }
+                entries.push(self.unspill(session, entry).await?);
             }
         }
         Ok(entries)
@@ -280,31 +289,35 @@ impl Store {
 
     /// Reads a session whole and folds it.
     pub(crate) async fn fold(&self, session: &SessionId) -> Result<State, JournalError> {
-        let corrupt =
-            |seq, why: String| JournalError::Corrupt { session: session.clone(), seq, why };
-        let mut state: Option<State> = None;
-        loop {
-            let entries = self.read(session, state.as_ref().map_or(0, |state| state.tip)).await?;
-            if entries.is_empty() {
-                return state.ok_or_else(|| JournalError::NotFound { session: session.clone() });
+        let mut state = None;
+        let mut frames = self.journal.read(session, 0, READ_BYTES).await?;
+        while let Some(last) = frames.last().map(Frame::last) {
+            // Asked for before this page is folded: the store reads on while this thread works.
+            let mut following = self.journal.read(session, last, READ_BYTES);
+            let early = futures::poll!(following.as_mut());
+            for entry in self.entries(session, frames).await? {
+                apply(&mut state, &entry).map_err(|error| JournalError::Corrupt {
+                    session: session.clone(),
+                    seq: entry.seq,
+                    why: error.to_string(),
+                })?;
             }
-            for entry in &entries {
-                match &mut state {
-                    None => {
-                        state = Some(
-                            State::created(entry)
-                                .map_err(|error| corrupt(entry.seq, error.to_string()))?,
-                        );
-                    }
-                    Some(state) => {
-                        state
-                            .apply(entry)
-                            .map_err(|error| corrupt(entry.seq, error.to_string()))?;
-                    }
-                }
-            }
+            frames = match early {
+                Poll::Ready(page) => page?,
+                Poll::Pending => following.await?,
+            };
         }
+        state.ok_or_else(|| JournalError::NotFound { session: session.clone() })
     }
+}
+
+/// The first entry makes the state, the others change it.
+fn apply(state: &mut Option<State>, entry: &Entry) -> Result<(), FoldError> {
+    match state {
+        None => *state = Some(State::created(entry)?),
+        Some(state) => state.apply(entry)?,
+    }
+    Ok(())
 }
 
 fn unavailable(why: &str) -> JournalError {

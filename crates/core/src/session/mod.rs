@@ -143,7 +143,7 @@ impl SessionTask {
     /// # Errors
     /// When the store takes no more appends, or gave the session to another writer. What was told before is committed; nothing else happened.
     pub(crate) async fn live(
-        mut self,
+        mut self: Box<Self>,
         at: Timestamp,
         events: Vec<Event>,
     ) -> Result<(), JournalError> {

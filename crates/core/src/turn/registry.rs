@@ -9,32 +9,36 @@ use crate::ports::files::Files;
 use crate::ports::shell::Shell;
 use crate::ports::tool::{Assessment, Place, Runs, Tool, ToolSchema};
 
-/// The tools of a session, in a stable order, so that provider caches hit.
+/// The tools of a session, in a stable order, so that provider caches hit. Cheap to clone: sessions with the same tools share one.
 #[derive(Debug, Clone, Default)]
 pub struct ToolRegistry {
-    tools: Vec<Arc<dyn Tool>>,
-    by_name: HashMap<String, usize>,
+    tools: Arc<Tools>,
     schemas: Arc<Vec<ToolSchema>>,
+}
+
+#[derive(Debug, Default)]
+struct Tools {
+    in_order: Vec<Arc<dyn Tool>>,
+    by_name: HashMap<String, usize>,
 }
 
 impl ToolRegistry {
     /// A registry of these tools. Of two with the same name the later one takes the earlier one's place.
     #[must_use]
     pub fn new(tools: impl IntoIterator<Item = Arc<dyn Tool>>) -> Self {
-        let mut registry = Self::default();
+        let mut kept = Tools::default();
         for tool in tools {
             let name = tool.schema().name.clone();
-            match registry.by_name.get(&name) {
-                Some(at) => registry.tools[*at] = tool,
+            match kept.by_name.get(&name) {
+                Some(at) => kept.in_order[*at] = tool,
                 None => {
-                    registry.by_name.insert(name, registry.tools.len());
-                    registry.tools.push(tool);
+                    kept.by_name.insert(name, kept.in_order.len());
+                    kept.in_order.push(tool);
                 }
             }
         }
-        registry.schemas =
-            Arc::new(registry.tools.iter().map(|tool| tool.schema().clone()).collect());
-        registry
+        let schemas = kept.in_order.iter().map(|tool| tool.schema().clone()).collect();
+        Self { tools: Arc::new(kept), schemas: Arc::new(schemas) }
     }
 
     /// What models are told.
@@ -46,7 +50,7 @@ impl ToolRegistry {
     /// The tool of that name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<dyn Tool>> {
-        self.by_name.get(name).map(|at| &self.tools[*at])
+        self.tools.by_name.get(name).map(|at| &self.tools.in_order[*at])
     }
 }
 

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use super::WIRE;
 use super::decode::input_of;
-use super::item::{Item, raw_of};
 use crate::codec::Target;
+use crate::item::{Item, raw_of};
 
 /// Tokens of an answer when neither the request nor the model says.
 const OUTPUT_DEFAULT: u64 = 8192;
