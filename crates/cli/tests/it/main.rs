@@ -13,3 +13,4 @@ mod setup;
 mod terminal;
 mod trust;
 mod usage;
+mod wires;
