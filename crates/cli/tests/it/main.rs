@@ -12,6 +12,7 @@ mod run_args;
 mod secrets;
 mod selection;
 mod setup;
+mod starved;
 mod terminal;
 mod trust;
 mod usage;
