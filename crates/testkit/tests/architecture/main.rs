@@ -149,7 +149,9 @@ fn crates_stay_within_their_lines_of_code() {
     let over = HOUSE.iter().filter(|(name, _, most)| lines[*name] > *most);
     let words = |name: &str, most: usize| {
         let has = lines[name];
-        format!("crates/{name}: {has} lines of code, {most} are its budget: take out what is double, or argue for more in ARCHITECTURE.md and HOUSE")
+        format!(
+            "crates/{name}: {has} lines of code, {most} are its budget: take out what is double, or argue for more in ARCHITECTURE.md and HOUSE"
+        )
     };
     let found: Vec<String> = over.map(|(name, _, most)| words(name, *most)).collect();
     assert_none(&found);

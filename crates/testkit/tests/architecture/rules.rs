@@ -30,8 +30,15 @@ pub fn pure_places() -> &'static [&'static str] {
 }
 
 const EFFECTS: [&str; 9] = [
-    "tokio", "std::fs", "std::net", "std::env", "std::process", "std::thread", "SystemTime",
-    "Instant::now", "spawn(",
+    "tokio",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "SystemTime",
+    "Instant::now",
+    "spawn(",
 ];
 
 const NAMELESS: [&str; 7] = ["util", "utils", "helper", "helpers", "common", "manager", "misc"];
@@ -75,7 +82,9 @@ fn purity(source: &Source) -> Vec<String> {
         EFFECTS.iter().filter(move |effect| line.contains(**effect)).map(move |e| (number, *e))
     });
     let words = |e: &str| {
-        format!("`{e}` in a file that decides and does not act: move it behind a port or into `turn/`")
+        format!(
+            "`{e}` in a file that decides and does not act: move it behind a port or into `turn/`"
+        )
     };
     found.map(|(number, effect)| complaint(source, number, &words(effect))).collect()
 }
