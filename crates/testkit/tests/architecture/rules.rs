@@ -3,10 +3,10 @@
 use crate::source::Source;
 
 /// Most lines of code in a file.
-pub const LONGEST: usize = 500;
+pub(crate) const LONGEST: usize = 500;
 
 /// All rules.
-pub const RULES: [fn(&Source) -> Vec<String>; 6] =
+pub(crate) const RULES: [fn(&Source) -> Vec<String>; 6] =
     [opening, length, name, purity, leftovers, environment];
 
 /// Parts of core and models that decide and never act.
@@ -25,7 +25,7 @@ const PURE: [&str; 11] = [
 ];
 
 /// The pure files and folders, so that a renamed one is missed.
-pub fn pure_places() -> &'static [&'static str] {
+pub(crate) fn pure_places() -> &'static [&'static str] {
     &PURE
 }
 

@@ -4,15 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A Rust file.
-pub struct Source {
+pub(crate) struct Source {
     /// From the root of the workspace, with `/` between folders.
-    pub path: String,
-    pub text: String,
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 impl Source {
     /// Lines of code with their numbers from 1: no blank lines, no comments, nothing from the unit tests at the end of the file.
-    pub fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+    pub(crate) fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         let lines: Vec<&str> = self.text.lines().collect();
         let end = lines
             .windows(2)
@@ -26,28 +26,28 @@ impl Source {
     }
 
     /// The crate's folder under `crates/`.
-    pub fn krate(&self) -> &str {
+    pub(crate) fn krate(&self) -> &str {
         self.path.split('/').nth(1).unwrap_or_default()
     }
 
     /// Whether it is part of the crate itself and not of its tests or benches.
-    pub fn is_product(&self) -> bool {
+    pub(crate) fn is_product(&self) -> bool {
         self.path.split('/').nth(2) == Some("src")
     }
 }
 
 /// The root of the workspace.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// A text file of the workspace.
-pub fn read(path: &str) -> String {
+pub(crate) fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// The folders under `crates/`, sorted.
-pub fn crates() -> Vec<String> {
+pub(crate) fn crates() -> Vec<String> {
     let entries = fs::read_dir(root().join("crates")).expect("the workspace has a folder crates");
     let names = entries.map(|entry| entry.expect("a folder can be listed"));
     let mut names: Vec<String> = names
@@ -59,7 +59,7 @@ pub fn crates() -> Vec<String> {
 }
 
 /// All Rust files of all crates but those of this test, which name what they look for.
-pub fn sources() -> Vec<Source> {
+pub(crate) fn sources() -> Vec<Source> {
     let mut found = Vec::new();
     for name in crates() {
         walk(&root(), &format!("crates/{name}"), &mut found);
