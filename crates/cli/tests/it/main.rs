@@ -7,6 +7,7 @@ mod home;
 mod keys;
 mod layers;
 mod run_args;
+mod runs;
 mod secrets;
 mod selection;
 mod setup;
