@@ -29,9 +29,9 @@ pub struct RuntimeLimits {
     pub tool_slack_ms: u64,
     /// Tools of one answer that run at the same time; the others wait. 8.
     pub tools_parallel: usize,
-    /// Text of a tool's result that the model is given; of a longer one head and tail, and the whole is a blob. 32 KB.
+    /// Text of a tool's result, all its parts together, that the model is given; of a longer one head and tail, and the whole is a blob. 32 KB.
     pub inline_bytes: usize,
-    /// An input's text; a longer one is refused. 1 MB.
+    /// The text of an input, of a client's answer to a call, or of a change of settings; a longer one is refused. 1 MB.
     pub input_bytes: usize,
     /// An event's JSON beyond which it is kept as a blob. 64 KB.
     pub event_inline_bytes: usize,
@@ -39,6 +39,20 @@ pub struct RuntimeLimits {
     pub append_ms: u64,
     /// Time for which an unavailable store is tried again before the session closes with its error. 5 seconds.
     pub append_retry_ms: u64,
+    /// Storing what lists show, while the turn waits; then the list is out of date until the next time. 40 ms.
+    pub summary_ms: u64,
+    /// The same when the session is let go and its list is out of date. 2 seconds.
+    pub summary_last_ms: u64,
+    /// Texts for searches that wait for a catalogue that does not take them; then they are dropped. 1 MB.
+    pub summary_bytes: usize,
+    /// Any one other exchange with the store on opening a session; then opening it fails. 30 seconds.
+    pub open_ms: u64,
+    /// Inputs that wait for a turn; one more is refused. 256.
+    pub inputs_waiting: usize,
+    /// An input's key; a longer one is refused. 256 bytes.
+    pub key_bytes: usize,
+    /// Text that a model has sent of one answer; beyond it the attempt fails. 16 MB.
+    pub answer_bytes: usize,
     /// A session without turn or command is put to sleep; the journal stays, the next command wakes it. 1 minute.
     pub idle_sleep_ms: u64,
     /// Crashes of one turn after which it is ended as `failed` instead of being continued. 3.
@@ -67,6 +81,13 @@ impl RuntimeLimits {
         event_inline_bytes: 64 * 1024,
         append_ms: 10_000,
         append_retry_ms: 5_000,
+        summary_ms: 40,
+        summary_last_ms: 2_000,
+        summary_bytes: 1024 * 1024,
+        open_ms: 30_000,
+        inputs_waiting: 256,
+        key_bytes: 256,
+        answer_bytes: 16 * 1024 * 1024,
         idle_sleep_ms: 60_000,
         crashes_max: 3,
         live_output_bytes: 16 * 1024,

@@ -47,6 +47,12 @@ pub struct Block {
 }
 
 impl Block {
+    /// Whether it asks for a tool to be run.
+    #[must_use]
+    pub fn is_call(&self) -> bool {
+        matches!(self.content, Content::ToolCall { .. })
+    }
+
     /// Whether there is anything of it that a model could be given: its native form, words, or a call.
     #[must_use]
     pub fn can_be_replayed(&self) -> bool {

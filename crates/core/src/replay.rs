@@ -106,6 +106,7 @@ pub async fn replay(lines: Vec<TraceLine>) -> Result<ReplayReport, ReplayError> 
 async fn run(opened: Opened, recording: Recording) -> Result<ReplayReport, ReplayError> {
     let session = opened.session.clone();
     let state = fold(&opened.entries).map_err(ReplayError::Unusable)?;
+    let began = (state.tip, opened.head);
     let store = MemoryStore::new(opened.node.clone());
     let fence = Fence {
         session: session.clone(),
@@ -147,7 +148,7 @@ async fn run(opened: Opened, recording: Recording) -> Result<ReplayReport, Repla
             .with_schemas(opened.schemas);
     Box::new(task).live(opened.at, opened.recovery).await?;
     let frames = journal.frames.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-    compare(&session, &recording.committed, &frames)
+    compare(&session, began, &recording.committed, &frames)
 }
 
 fn fold(entries: &[Entry]) -> Result<State, String> {
@@ -157,9 +158,10 @@ fn fold(entries: &[Entry]) -> Result<State, String> {
     Ok(state)
 }
 
-/// The recording marks the last frame of each commit; every mark must be met by a frame of the replay.
+/// A recording in which nothing was committed ends where it began. It marks the last frame of each commit; every mark must be met by a frame of the replay.
 fn compare(
     session: &SessionId,
+    began: (Seq, Hash),
     recorded: &[(Seq, Hash)],
     frames: &[Frame],
 ) -> Result<ReplayReport, ReplayError> {
@@ -177,8 +179,7 @@ fn compare(
             return Err(differs(*last, "the frame has another hash"));
         }
     }
-    let (last, head) =
-        recorded.last().copied().ok_or_else(|| differs(0, "the recording committed nothing"))?;
+    let (last, head) = recorded.last().copied().unwrap_or(began);
     if let Some(extra) = frames.iter().find(|frame| frame.last() > last && !is_release(frame)) {
         return Err(differs(extra.last(), "the replay went on where the recording ended"));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::{Either, select};
@@ -31,7 +32,7 @@ use crate::session::{SessionTask, Source, Surroundings, told};
 use crate::spec::SessionSpec;
 use crate::turn::Effects;
 use crate::turn::permission::check_rules;
-use crate::turn::registry::{ToolRegistry, Toolbox};
+use crate::turn::registry::Toolbox;
 
 /// How often a command is sent again when its session was going to sleep that moment.
 const WAKES_MAX: u32 = 5;
@@ -133,6 +134,14 @@ struct Shared {
 
 /// A place for a session: whoever holds the lock opens it.
 type Slot = Arc<tokio::sync::Mutex<Option<watch::Receiver<Ended>>>>;
+
+/// Whether somebody opens the slot's session this moment, or its task lives.
+fn is_in_use(slot: &Slot) -> bool {
+    let lives = |ended: &watch::Receiver<Ended>| ended.borrow().is_none();
+    // Whoever is about to lock it holds it, too.
+    Arc::strong_count(slot) > 1
+        || slot.try_lock().map_or(true, |slot| slot.as_ref().is_some_and(lives))
+}
 
 /// How a session's task ended; absent while it lives.
 type Ended = Option<Result<(), JournalError>>;
@@ -237,10 +246,7 @@ impl DefaultAgentCore {
     fn slot(&self, id: &SessionId) -> Result<Slot, OpenError> {
         let mut live = self.shared.live.lock().unwrap_or_else(PoisonError::into_inner);
         if live.len() >= SESSIONS_MAX && !live.contains_key(id) {
-            live.retain(|_, slot| {
-                slot.try_lock()
-                    .is_ok_and(|slot| slot.as_ref().is_some_and(|ended| ended.borrow().is_none()))
-            });
+            live.retain(|_, slot| is_in_use(slot));
             if live.len() >= SESSIONS_MAX {
                 return Err(OpenError::OverCapacity { max: SESSIONS_MAX });
             }
@@ -294,6 +300,25 @@ impl DefaultAgentCore {
         id: &SessionId,
         recovery: Recovery,
     ) -> Result<watch::Receiver<Ended>, OpenError> {
+        let clock = &self.shared.ports.clock;
+        let deadline = clock.sleep_until(clock.now().after(self.shared.limits.open_ms));
+        let taken = match select(pin!(self.take_over(id, recovery)), deadline).await {
+            Either::Left((taken, _)) => taken?,
+            Either::Right(((), _)) => {
+                let why = format!("the store gave session {id} not in time; try again");
+                return Err(JournalError::Unavailable { why }.into());
+            }
+        };
+        let (fence, state, work) = taken;
+        Ok(self.start(fence, state, work).await?)
+    }
+
+    /// Makes this process the session's writer: its fence, its state, and what its task begins with.
+    async fn take_over(
+        &self,
+        id: &SessionId,
+        recovery: Recovery,
+    ) -> Result<(Fence, State, (Arc<Toolbox>, Vec<Event>)), OpenError> {
         let store = self.store(Trace::default());
         let observed = store.journal.tail(id).await?;
         // Folding before claiming: a session that cannot be read or worked in is left alone.
@@ -309,7 +334,7 @@ impl DefaultAgentCore {
             state.apply(&entry).map_err(|error| corrupt(error.to_string()))?;
             self.shared.ports.bus.publish(id, told(entry));
         }
-        Ok(self.start(fence, state, (toolbox, events)).await?)
+        Ok((fence, state, (toolbox, events)))
     }
 
     /// Spawns the task of a session that this process writes.

@@ -3,7 +3,7 @@
 use oarlock_core::ports::model::Price;
 
 use crate::provider::Wire;
-use crate::quirks::{OutputField, Quirks, ThoughtEcho};
+use crate::quirks::{CallIds, OutputField, Quirks, ThoughtEcho};
 
 /// A provider that needs no configuration but its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub const WELL_KNOWN: &[WellKnown] = &[
     WellKnown {
         default_model: Some("mistral-large-latest"),
         // It refuses fields it does not know, and sends usage unasked.
-        quirks: Quirks { stream_usage: false, ..Quirks::PLAIN },
+        quirks: Quirks { stream_usage: false, call_ids: CallIds::NineLetters, ..Quirks::PLAIN },
         ..chat("mistral", "https://api.mistral.ai/v1", Some("MISTRAL_API_KEY"))
     },
     chat("xai", "https://api.x.ai/v1", Some("XAI_API_KEY")),

@@ -40,6 +40,21 @@ pub(crate) fn refusal(refusal: Refusal<'_>) -> Fault {
     Fault { kind, message, retry_after_ms }
 }
 
+/// What an error object inside a success means. A number as its code is the status that it would have had; without any hint the
+/// failure is on the provider's side and may pass.
+pub(crate) fn inside(error: &Value) -> Fault {
+    let said = said(serde_json::json!({ "error": error }).to_string().as_bytes());
+    let status = match (said.code.parse::<u16>(), said.kind.as_str()) {
+        (Ok(status), _) => status,
+        (Err(_), "invalid_request_error" | "BadRequestError") => 400,
+        (Err(_), _) => phrase(&said.message).map_or(500, |_| 400),
+    };
+    let message = said
+        .words()
+        .unwrap_or_else(|| "the provider reported an error without a reason".to_owned());
+    Fault { kind: kind(status, &said), message, retry_after_ms: None }
+}
+
 /// What a success that is a web page means.
 pub(crate) fn page_instead_of_answer(status: u16, body: &[u8]) -> Fault {
     Fault { kind: Kind::Transport, message: page(status, body), retry_after_ms: None }
@@ -191,6 +206,7 @@ const CODES: &[(&str, Kind)] = &[
 const PHRASES: &[(&str, Kind)] = &[
     ("prompt is too long", Kind::ContextOverflow),
     ("maximum context length", Kind::ContextOverflow),
+    ("exceeded max context length", Kind::ContextOverflow),
     ("exceed context limit", Kind::ContextOverflow),
     ("exceeds the available context size", Kind::ContextOverflow),
     ("exceeds the context window", Kind::ContextOverflow),

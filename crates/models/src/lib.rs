@@ -10,7 +10,9 @@ mod endpoint;
 #[cfg(test)]
 mod faults;
 mod http;
+mod item;
 mod listing;
+mod openai_chat;
 mod provider;
 mod quirks;
 mod registry;
@@ -26,8 +28,10 @@ pub use catalog::{KnownModel, WELL_KNOWN, WellKnown};
 pub use demo::DemoModel;
 pub use http::{HttpSettings, HttpTransport, Proxies};
 pub use listing::list_models;
+#[doc(hidden)]
+pub use openai_chat::{decode_chat, decode_chat_whole, encode_chat};
 pub use provider::{ModelConfig, ProviderConfig, UnknownWire, Wire, family};
-pub use quirks::{OutputField, Quirks, ThoughtEcho};
+pub use quirks::{CallIds, OutputField, Quirks, ThoughtEcho};
 pub use registry::Registry;
 pub use remote::HttpModel;
 pub use script::{ScriptError, ScriptModel};

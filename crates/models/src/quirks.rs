@@ -22,6 +22,16 @@ pub enum ThoughtEcho {
     Always,
 }
 
+/// Which ids of calls an endpoint takes. An id that does not fit is replaced by one that is made from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CallIds {
+    /// Any of at most 40 characters.
+    #[default]
+    Any,
+    /// Exactly nine letters and digits.
+    NineLetters,
+}
+
 /// What is special about an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quirks {
@@ -31,6 +41,8 @@ pub struct Quirks {
     pub stream_usage: bool,
     /// Whether thought is echoed.
     pub thought_echo: ThoughtEcho,
+    /// Which ids of calls are taken.
+    pub call_ids: CallIds,
     /// Whether `reasoning_effort` is understood.
     pub effort: bool,
     /// Whether `prompt_cache_key` is understood.
@@ -43,6 +55,7 @@ impl Quirks {
         output_field: OutputField::MaxTokens,
         stream_usage: true,
         thought_echo: ThoughtEcho::Never,
+        call_ids: CallIds::Any,
         effort: false,
         cache_key: false,
     };

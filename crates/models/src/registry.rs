@@ -9,6 +9,7 @@ use crate::anthropic::AnthropicMessages;
 use crate::catalog::{self, nearest};
 use crate::codec::Codec;
 use crate::endpoint::Endpoint;
+use crate::openai_chat::OpenAiChat;
 use crate::provider::{ProviderConfig, Wire};
 use crate::remote::HttpModel;
 use crate::transport::Transport;
@@ -19,7 +20,7 @@ pub struct Registry {
     endpoints: Vec<Arc<Endpoint>>,
     built_in: Vec<Arc<dyn Model>>,
     transport: Arc<dyn Transport>,
-    codecs: fn(Wire) -> Option<Arc<dyn Codec>>,
+    codecs: fn(Wire) -> Arc<dyn Codec>,
 }
 
 impl Registry {
@@ -33,7 +34,7 @@ impl Registry {
     pub(crate) fn with_codecs(
         providers: Vec<ProviderConfig>,
         transport: Arc<dyn Transport>,
-        codecs: fn(Wire) -> Option<Arc<dyn Codec>>,
+        codecs: fn(Wire) -> Arc<dyn Codec>,
     ) -> Self {
         let endpoints = providers.into_iter().map(|config| Arc::new(Endpoint { config }));
         Self { endpoints: endpoints.collect(), built_in: Vec::new(), transport, codecs }
@@ -106,20 +107,16 @@ impl Models for Registry {
                 format!("no key for provider `{provider}`; set {variable} or run `oarlock init`");
             return Err(error(ModelErrorKind::Auth, words));
         }
-        let wire = endpoint.config.wire;
-        let codec = (self.codecs)(wire).ok_or_else(|| {
-            let words = format!("provider `{provider}` speaks `{wire}`, which this build does not");
-            error(ModelErrorKind::InvalidRequest, words)
-        })?;
+        let codec = (self.codecs)(endpoint.config.wire);
         let transport = Arc::clone(&self.transport);
         Ok(Arc::new(HttpModel::new(Arc::clone(endpoint), &selection.model, codec, transport)))
     }
 }
 
-fn codec(wire: Wire) -> Option<Arc<dyn Codec>> {
+fn codec(wire: Wire) -> Arc<dyn Codec> {
     match wire {
-        Wire::AnthropicMessages => Some(Arc::new(AnthropicMessages)),
-        Wire::OpenAiChat => None,
+        Wire::AnthropicMessages => Arc::new(AnthropicMessages),
+        Wire::OpenAiChat => Arc::new(OpenAiChat),
     }
 }
 

@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use oarlock_core::ToolRegistry;
 use oarlock_core::event::Effect;
 use oarlock_core::ids::CallId;
+use oarlock_core::message::Part;
 use oarlock_core::ports::files::{DirEntry, Expect, FileError, FileStat, Files};
 use oarlock_core::ports::shell::{Process, Shell, ShellCommand, ShellError};
 use oarlock_core::ports::tool::{
@@ -30,6 +31,14 @@ pub enum Act {
     Fail(&'static str),
     /// Panics.
     Panic,
+    /// Panics over its arguments, before it is run.
+    PanicEarly,
+    /// Never says what it would do; run, it gives nothing.
+    Mute,
+    /// Gives so many texts.
+    Parts(usize, &'static str),
+    /// Shows so many bytes at once, and is done a second later.
+    Shout(usize),
 }
 
 /// A tool of a test. Its arguments are `{"what": text}`, which rules are matched against.
@@ -94,6 +103,7 @@ impl Tool for TestTool {
     }
 
     fn assess(&self, arguments: &Value, _: &Place) -> Result<Assessment, String> {
+        assert!(!matches!(self.act, Act::PanicEarly), "scripted panic");
         let what = match &arguments["what"] {
             Value::Null => "nothing",
             Value::String(what) => what,
@@ -109,7 +119,13 @@ impl Tool for TestTool {
     }
 
     fn describe<'a>(&'a self, arguments: &'a Value, _: &'a ToolContext) -> BoxFuture<'a, String> {
-        async move { format!("would {}", arguments["what"]) }.boxed()
+        async move {
+            if matches!(self.act, Act::Mute) {
+                return std::future::pending().await;
+            }
+            format!("would {}", arguments["what"])
+        }
+        .boxed()
     }
 
     #[expect(
@@ -136,7 +152,17 @@ impl Tool for TestTool {
                 }
                 Act::Hang => std::future::pending().await,
                 Act::Fail(text) => Err(ToolError::failed(text)),
-                Act::Panic => panic!("scripted panic"),
+                Act::Panic | Act::PanicEarly => panic!("scripted panic"),
+                Act::Mute => Ok(ToolOutput::default()),
+                Act::Parts(count, text) => {
+                    let content = vec![Part::text(text); count];
+                    Ok(ToolOutput { content, ..ToolOutput::default() })
+                }
+                Act::Shout(bytes) => {
+                    cx.progress.show(&"x".repeat(bytes));
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    Ok(ToolOutput::default())
+                }
             }
         }
         .boxed()

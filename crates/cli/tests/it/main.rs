@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+mod deaths;
 mod docs;
+mod harm;
 mod home;
 mod keys;
 mod layers;
@@ -16,3 +18,4 @@ mod sittings;
 mod terminal;
 mod trust;
 mod usage;
+mod wires;

@@ -83,8 +83,8 @@ pub enum BusError {
         /// The session.
         session: SessionId,
     },
-    /// The owner's queue is full.
-    #[error("session {session} has too many commands waiting")]
+    /// The owner has as many commands, or inputs without a turn, as it may; nothing happened.
+    #[error("session {session} has too many commands or inputs waiting; send it again later")]
     Overloaded {
         /// The session.
         session: SessionId,

@@ -20,6 +20,8 @@ pub enum Decision {
     Admit(Event),
     /// The input had been admitted before, as this entry.
     Known(Seq),
+    /// As many inputs wait as may.
+    Overloaded,
     /// The running turn is to be cancelled.
     Cancel,
     /// The sender wants to know where the session stands.
@@ -51,11 +53,16 @@ pub fn decide(
         Command::Cancel if state.turn.is_some() => Ok(Decision::Cancel),
         Command::Cancel => Err(Rejection::NotRunning),
         Command::Answer { call, choice } => decide_answer(state, call, choice),
-        Command::Supply { call, outcome, content } => decide_supply(state, &call, outcome, content),
+        Command::Supply { call, outcome, content } => {
+            bounded(content.iter().map(text_bytes).sum(), limits, "the answer to the call")?;
+            decide_supply(state, &call, outcome, content)
+        }
         Command::Configure { change } if change.is_empty() => Ok(Decision::Record(Vec::new())),
         Command::Configure { change } => {
             let rules = change.rules.as_ref().map_or(Ok(()), check_rules);
             rules.map_err(|error| Rejection::Invalid { what: error.to_string() })?;
+            let json = serde_json::to_vec(&change).expect("settings have string keys");
+            bounded(json.len(), limits, "the change of settings")?;
             record(Event::SessionConfigured(change))
         }
         Command::Archive if state.turn.is_some() => Err(Rejection::Busy),
@@ -90,25 +97,37 @@ fn decide_admit(
     if !says_something {
         return Err(Rejection::Invalid { what: "the input is empty".to_owned() });
     }
-    let bytes: usize = admit.content.iter().map(text_bytes).sum();
-    if bytes > limits.input_bytes {
-        let what = format!(
-            "the input has {bytes} bytes of text and at most {} are taken; put it into a file and name the file",
-            limits.input_bytes
-        );
+    bounded(admit.content.iter().map(text_bytes).sum(), limits, "the input")?;
+    if admit.key.as_ref().is_some_and(|key| key.len() > limits.key_bytes) {
+        let what = format!("the input's key is longer than {} bytes", limits.key_bytes);
         return Err(Rejection::Invalid { what });
     }
     if admit.delivery == Delivery::Now && state.turn.is_some() {
         return Err(Rejection::Busy);
     }
+    if state.pending.len() >= limits.inputs_waiting {
+        return Ok(Decision::Overloaded);
+    }
     let Admit { key, source, delivery, content } = admit;
     Ok(Decision::Admit(Event::InputAdmitted(InputAdmitted { key, source, delivery, content })))
 }
 
+fn bounded(bytes: usize, limits: &RuntimeLimits, what: &str) -> Result<(), Rejection> {
+    let max = limits.input_bytes;
+    if bytes <= max {
+        return Ok(());
+    }
+    let what = format!(
+        "{what} has {bytes} bytes of text and at most {max} are taken; put it into a file and name the file"
+    );
+    Err(Rejection::Invalid { what })
+}
+
+/// What a part adds to an input's size; a picture counts as its reference, its bytes are in a blob.
 fn text_bytes(part: &Part) -> usize {
     match part {
         Part::Text { text } => text.len(),
-        Part::Image { .. } => 0,
+        Part::Image { media_type, blob, .. } => media_type.len() + blob.as_str().len(),
     }
 }
 

@@ -20,14 +20,18 @@ use crate::session::log::Store;
 pub const QUEUE_MAX: usize = 256;
 /// Commands that wait for an owner; one more is refused.
 pub const COMMANDS_MAX: usize = 256;
+/// Until a subscriber looks again for entries that must be there and are not yet.
+const READ_AGAIN_MS: u64 = 20;
 /// How long a subscriber waits to be told what is being written, before it goes on without.
 const ATTACH_MS: u64 = 2_000;
 
 /// The bus of a process that is alone with its store.
 #[derive(Debug, Default)]
 pub struct LocalBus {
-    sessions: Mutex<HashMap<SessionId, Hub>>,
+    sessions: Arc<Hubs>,
 }
+
+type Hubs = Mutex<HashMap<SessionId, Hub>>;
 
 #[derive(Debug, Default)]
 struct Hub {
@@ -47,17 +51,21 @@ struct Waiting {
     lagged: bool,
 }
 
+/// Acts on a session's hub. One that nobody needs any more goes.
+fn with<T>(sessions: &Hubs, session: &SessionId, act: impl FnOnce(&mut Hub) -> T) -> T {
+    let mut sessions = sessions.lock().unwrap_or_else(PoisonError::into_inner);
+    let hub = sessions.entry(session.clone()).or_default();
+    let result = act(hub);
+    hub.followers.retain(|follower| follower.strong_count() > 0);
+    if hub.followers.is_empty() && hub.owner.as_ref().is_none_or(|(_, owner)| owner.is_closed()) {
+        sessions.remove(session);
+    }
+    result
+}
+
 impl LocalBus {
     fn with<T>(&self, session: &SessionId, act: impl FnOnce(&mut Hub) -> T) -> T {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        let hub = sessions.entry(session.clone()).or_default();
-        let result = act(hub);
-        hub.followers.retain(|follower| follower.strong_count() > 0);
-        if hub.followers.is_empty() && hub.owner.as_ref().is_none_or(|(_, owner)| owner.is_closed())
-        {
-            sessions.remove(session);
-        }
-        result
+        with(&self.sessions, session, act)
     }
 }
 
@@ -73,7 +81,8 @@ impl Bus for LocalBus {
     fn subscribe(&self, session: &SessionId) -> Box<dyn LiveFeed> {
         let queue = Arc::new(Queue::default());
         self.with(session, |hub| hub.followers.push(Arc::downgrade(&queue)));
-        Box::new(LocalFeed { queue })
+        let sessions = Arc::downgrade(&self.sessions);
+        Box::new(LocalFeed { queue, sessions, session: session.clone() })
     }
 
     fn request(
@@ -131,6 +140,18 @@ impl Queue {
 
 struct LocalFeed {
     queue: Arc<Queue>,
+    sessions: Weak<Hubs>,
+    session: SessionId,
+}
+
+impl Drop for LocalFeed {
+    fn drop(&mut self) {
+        if let Some(sessions) = self.sessions.upgrade() {
+            let gone = Arc::downgrade(&self.queue);
+            let stays = |follower: &Weak<Queue>| !follower.ptr_eq(&gone);
+            with(&sessions, &self.session, |hub| hub.followers.retain(stays));
+        }
+    }
 }
 
 impl LiveFeed for LocalFeed {
@@ -181,6 +202,13 @@ impl Growing {
             growing.text.drain(..cut);
             growing.offset += cut as u64;
         }
+    }
+
+    /// Bytes of the answer so far.
+    pub(crate) fn answer_bytes(&self) -> usize {
+        let answer =
+            self.items.iter().filter(|delta| !matches!(delta.item, DeltaItem::Output { .. }));
+        answer.map(|delta| delta.text.len()).sum()
     }
 
     /// Forgets what the model was writing: it was committed, or its attempt failed.
@@ -283,6 +311,11 @@ impl EventStream {
                 Phase::Read { tip, .. } if self.cursor < *tip => {
                     let tip = *tip;
                     let entries = self.store.read(&self.session, self.cursor).await?;
+                    if entries.is_empty() {
+                        // A reader of another place may be behind the writer for a moment.
+                        let clock = &self.store.clock;
+                        clock.sleep_until(clock.now().after(READ_AGAIN_MS)).await;
+                    }
                     for entry in entries.into_iter().filter(|entry| entry.seq <= tip) {
                         self.give_entry(Arc::new(entry));
                     }
@@ -385,5 +418,25 @@ async fn attach(
             let tail = store.journal.tail(session).await?;
             Ok(Attached { tip: tail.next - 1, growing: Vec::new() })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_nobody_follows_or_owns_leaves_nothing_on_the_bus() {
+        let (bus, session) = (LocalBus::default(), SessionId::parse("s").expect("it is an id"));
+        let (first, second) = (bus.subscribe(&session), bus.subscribe(&session));
+        drop(first);
+        assert_eq!(bus.with(&session, |hub| hub.followers.len()), 1);
+        drop(second);
+        assert!(bus.sessions.lock().expect("nobody panics").is_empty());
+        let requests = bus.serve(&session, 1);
+        assert!(bus.has_owner(&session));
+        drop(requests);
+        assert!(!bus.has_owner(&session));
+        assert!(bus.sessions.lock().expect("nobody panics").is_empty());
     }
 }

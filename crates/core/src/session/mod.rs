@@ -11,6 +11,7 @@ pub(crate) mod inbox;
 pub(crate) mod log;
 pub mod plan;
 pub mod recover;
+mod signals;
 pub mod state;
 pub mod summary;
 pub mod trace;
@@ -18,18 +19,18 @@ pub mod trace;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use futures::future::{Either, select};
 use tokio::sync::oneshot;
 
-use crate::command::{Attached, Command, Rejection, Reply};
-use crate::event::{Delta, DeltaItem, Entry, Event, Outcome, StopReason, ToolSettled};
+use crate::command::Reply;
+use crate::event::{Entry, Event};
 use crate::ids::{CallId, Seq, Timestamp};
 use crate::limits::RuntimeLimits;
 use crate::ports::bus::{Bus, BusError, Live};
 use crate::ports::clock::Clock;
 use crate::ports::journal::{Catalog, IndexedText, JournalError};
-use crate::ports::model::{Model, ModelError, ModelErrorKind, ModelEvent, ModelInfo, Models};
+use crate::ports::model::{Model, ModelError, ModelErrorKind, ModelInfo, Models};
 use crate::ports::tool::ToolSchema;
-use crate::session::decide::{Decision, decide};
 use crate::session::feed::Growing;
 use crate::session::inbox::{Arrived, Inbox, Signal};
 use crate::session::log::Log;
@@ -37,10 +38,8 @@ use crate::session::plan::{Facts, ModelWork, Step, ToolWork, Work, plan};
 use crate::session::state::{Call, State};
 use crate::session::trace::{Assessments, Line, Trace};
 use crate::spec::ModelSelection;
-use crate::turn;
 use crate::turn::Effects;
 use crate::turn::registry::Assessor;
-use crate::turn::tools::CallEnd;
 
 /// Decisions that one signal may lead to before something is wrong with planning.
 const DECISIONS_MAX: u32 = 100_000;
@@ -88,9 +87,12 @@ pub(crate) struct SessionTask {
     growing: Growing,
     /// Number of the model call under way; what an older one still says is not heard.
     run: u64,
-    answers: Vec<(Answer, Reply)>,
+    answers: Vec<(Answer, Result<Reply, BusError>)>,
     closers: Vec<Answer>,
+    /// Texts that the catalogue has not taken.
     texts: Vec<IndexedText>,
+    /// Whether the catalogue has not taken the last summary.
+    unlisted: bool,
     now: Timestamp,
 }
 
@@ -125,6 +127,7 @@ impl SessionTask {
             answers: Vec::new(),
             closers: Vec::new(),
             texts: Vec::new(),
+            unlisted: false,
             now,
         }
     }
@@ -288,24 +291,34 @@ impl SessionTask {
         }
         for (answer, reply) in self.answers.drain(..) {
             // A sender that went away needs no answer.
-            drop(answer.send(Ok(reply)));
+            drop(answer.send(reply));
         }
         if let Some(last) = entries.last() {
             let (last, hash) = (last.seq, self.log.head());
             self.around.trace.write(|| Line::Committed { last, hash });
         }
         if entries.iter().any(|entry| summary::changes(&entry.event)) {
-            self.put_summary().await;
+            self.put_summary(self.around.limits.summary_ms).await;
         }
         Ok(())
     }
 
     /// A list that is out of date is put right by the next summary; it never stops a session.
-    async fn put_summary(&mut self) {
+    async fn put_summary(&mut self, within_ms: u64) {
         let texts = std::mem::take(&mut self.texts);
         let summary = summary::summary(self.log.state());
-        if let Err(error) = self.around.catalog.put_summary(&summary, &texts).await {
-            tracing::warn!(session = %summary.id, %error, "the session list is out of date");
+        let clock = &self.around.clock;
+        let deadline = clock.sleep_until(clock.now().after(within_ms));
+        let put = self.around.catalog.put_summary(&summary, &texts);
+        let error = match select(put, deadline).await {
+            Either::Left((result, _)) => result.err().map(|error| error.to_string()),
+            Either::Right(((), _)) => Some("the catalogue does not answer".to_owned()),
+        };
+        self.unlisted = error.is_some();
+        let Some(error) = error else { return };
+        tracing::warn!(session = %summary.id, %error, "the session list is out of date");
+        let bytes: usize = texts.iter().map(|text| text.text.len()).sum();
+        if bytes <= self.around.limits.summary_bytes {
             self.texts = texts;
         }
     }
@@ -317,6 +330,9 @@ impl SessionTask {
         if let Source::Live(inbox) = &mut self.source {
             inbox.close(&self.log.state().id);
         }
+        if self.unlisted {
+            self.put_summary(self.around.limits.summary_last_ms).await;
+        }
         let entry = self.log.release(self.now).await?;
         self.around.bus.publish(&self.log.state().id, Live::Entry(entry));
         for closer in self.closers.drain(..) {
@@ -324,186 +340,6 @@ impl SessionTask {
             drop(closer.send(Ok(Reply::Done)));
         }
         Ok(())
-    }
-
-    fn take(&mut self, signal: Signal, answer: Option<Answer>) {
-        match signal {
-            Signal::Command(command) => self.take_command(command, answer),
-            Signal::Model { run, event } if run == self.run && self.work.model.is_some() => {
-                self.take_model(event);
-            }
-            Signal::Model { .. } => {}
-            Signal::ToolOutput { call, offset, text } => self.take_output(call, offset, text),
-            Signal::ToolDone { call, end } => self.take_end(&call, end),
-            Signal::Described { call, detail } => {
-                if self.work.describing.contains_key(&call) {
-                    self.work.described.insert(call, detail);
-                }
-            }
-            Signal::Tick => {
-                if let Some(why) = plan::model_timeout(&self.work, &self.around.limits, self.now) {
-                    let name = self
-                        .resolved
-                        .as_ref()
-                        .map_or_else(String::new, |resolved| resolved.selection.to_string());
-                    let message = format!("{name}: {why}");
-                    self.take_model(Err(ModelError {
-                        kind: ModelErrorKind::Timeout,
-                        message,
-                        retry_after_ms: None,
-                    }));
-                }
-            }
-        }
-    }
-
-    fn take_command(&mut self, command: Command, answer: Option<Answer>) {
-        let reply = match decide(self.log.state(), &self.around.limits, command) {
-            Err(rejection) => Some(Reply::Rejected(rejection)),
-            Ok(Decision::Attach) => Some(Reply::Attached(self.attached())),
-            Ok(Decision::Known(seq)) => Some(Reply::Admitted(seq)),
-            Ok(Decision::Record(events)) => {
-                for event in events {
-                    self.stage(event);
-                }
-                Some(Reply::Done)
-            }
-            Ok(Decision::Admit(_)) if self.work.closing => Some(Reply::Rejected(closing())),
-            Ok(Decision::Admit(event)) => Some(Reply::Admitted(self.stage(event))),
-            Ok(Decision::Cancel) => {
-                self.work.stop = Some(StopReason::Cancelled);
-                Some(Reply::Done)
-            }
-            Ok(Decision::Close) => {
-                self.work.closing = true;
-                if self.log.state().turn.is_some() {
-                    self.work.stop = Some(StopReason::Cancelled);
-                }
-                None
-            }
-        };
-        match (reply, answer) {
-            (Some(reply), Some(answer)) => self.answers.push((answer, reply)),
-            (None, Some(answer)) => self.closers.push(answer),
-            (_, None) => {}
-        }
-    }
-
-    fn attached(&self) -> Attached {
-        Attached { tip: self.log.state().tip, growing: self.growing.snapshot() }
-    }
-
-    /// Number of turn, step and attempt of the model call under way.
-    fn place(state: &State) -> Option<(u32, u32, u32)> {
-        let turn = state.turn.as_ref()?;
-        let step = turn.step.as_ref()?;
-        Some((turn.no, step.no, step.attempt(turn.crashes)))
-    }
-
-    fn take_model(&mut self, event: Result<ModelEvent, ModelError>) {
-        let Some((turn, step, attempt)) = Self::place(self.log.state()) else { return };
-        let events = match event {
-            Ok(ModelEvent::Alive) => None,
-            Ok(ModelEvent::Delta { item, text }) => {
-                let offset = self.growing.length(&item);
-                self.tell(Delta { turn, step, attempt, item, offset, text });
-                None
-            }
-            Ok(ModelEvent::Reply(reply)) => {
-                let price = self
-                    .resolved
-                    .as_ref()
-                    .and_then(|resolved| resolved.info.as_ref().ok())
-                    .and_then(|info| info.price);
-                Some(turn::model::answered(self.log.state(), reply, price, attempt))
-            }
-            Err(error) => {
-                let (open, chance) = (self.log.state().turn.as_ref(), self.around.ids.random());
-                Some(open.and_then(|open| {
-                    turn::model::failed(open, &self.around.limits, error, (self.now, chance))
-                }))
-            }
-        };
-        match (events, &mut self.work.model) {
-            (None, Some(model)) => model.heard = self.now,
-            (None, None) => {}
-            (Some(event), _) => {
-                self.end_model();
-                if let Some(event) = event {
-                    self.stage(event);
-                }
-            }
-        }
-    }
-
-    fn end_model(&mut self) {
-        self.work.model = None;
-        if let Some(effects) = &mut self.effects {
-            effects.end_model();
-        }
-    }
-
-    /// Drops the model call. What had arrived is kept as a partial answer.
-    fn stop_model(&mut self) {
-        self.end_model();
-        let texts = self.growing.answer_texts();
-        let state = self.log.state();
-        let (place, model) = (
-            Self::place(state),
-            self.resolved.as_ref().map_or("", |resolved| &resolved.selection.model).to_owned(),
-        );
-        let step = state.turn.as_ref().and_then(|turn| turn.step.as_ref());
-        if let (Some(step), Some((_, _, attempt))) = (step, place)
-            && let Some(event) = turn::model::cut(step, texts, attempt, &model)
-        {
-            self.stage(event);
-        }
-        self.growing.forget_answer();
-    }
-
-    fn tell(&mut self, delta: Delta) {
-        self.growing.add(&delta, self.around.limits.live_output_bytes);
-        self.around.bus.publish(&self.log.state().id, Live::Delta(Arc::new(delta)));
-    }
-
-    fn take_output(&mut self, call: CallId, offset: u64, text: String) {
-        let Some((turn, step, _)) = Self::place(self.log.state()) else { return };
-        if self.work.tools.contains_key(&call) {
-            self.tell(Delta {
-                turn,
-                step,
-                attempt: 0,
-                item: DeltaItem::Output { call },
-                offset,
-                text,
-            });
-        }
-    }
-
-    fn take_end(&mut self, id: &CallId, end: CallEnd) {
-        let Some(running) = self.work.tools.get(id).copied() else { return };
-        let Some(call) = find_call(self.log.state(), id) else { return };
-        // Told to stop because its time was up, not because the turn stops: that is the call's failure.
-        let timed_out = running.cancelled.is_some()
-            && self.work.stop.is_none()
-            && end.outcome == Outcome::Cancelled;
-        let mut settled = ToolSettled {
-            call: id.clone(),
-            outcome: end.outcome,
-            content: end.content,
-            blobs: end.blobs,
-            detail: end.detail,
-            duration_ms: call.started.map_or(0, |since| self.now.ms_since(since)),
-        };
-        if timed_out {
-            settled.outcome = Outcome::Failed;
-            settled.content =
-                vec![crate::message::Part::text("it did not end in time and was stopped")];
-        }
-        if let Some(effects) = &mut self.effects {
-            effects.ended(id);
-        }
-        self.stage(Event::ToolSettled(settled));
     }
 
     /// Acts. Everything decided is committed.
@@ -564,10 +400,6 @@ impl SessionTask {
             Step::Rest | Step::Wait(_) | Step::Record(_) | Step::StopModel => {}
         }
     }
-}
-
-fn closing() -> Rejection {
-    Rejection::Invalid { what: "the session is being closed".to_owned() }
 }
 
 fn find_call<'a>(state: &'a State, id: &CallId) -> Option<&'a Call> {

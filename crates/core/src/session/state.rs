@@ -371,7 +371,7 @@ impl State {
 
     fn end_turn(&mut self, at: Timestamp, ended: &TurnEnded) -> Result<(), &'static str> {
         let turn = self.turn.take().ok_or("no turn is open")?;
-        if turn.step.iter().flat_map(|step| &step.calls).any(|call| !call.is_settled()) {
+        if self.has_open_calls() {
             return Err("a call of the turn is not settled");
         }
         self.turns = turn.no;
@@ -384,7 +384,18 @@ impl State {
         self.turn.as_mut().and_then(|turn| turn.step.as_mut()).ok_or("no step is open")
     }
 
+    /// Whether the last answer asked for calls that have no results: no model can be shown such a conversation.
+    fn has_open_calls(&self) -> bool {
+        self.messages.last().is_some_and(|last| match last {
+            Message::Assistant { blocks } => blocks.iter().any(Block::is_call),
+            Message::User { .. } | Message::Tool { .. } => false,
+        })
+    }
+
     fn start_step(&mut self, at: Timestamp, started: &StepStarted) -> Result<(), &'static str> {
+        if self.has_open_calls() {
+            return Err("a call of the step before is not settled");
+        }
         self.take_inputs(&started.inputs)?;
         let messages = self.messages.len();
         let turn = self.turn.as_mut().ok_or("no turn is open")?;
@@ -500,8 +511,7 @@ impl State {
     /// Puts the results into the conversation, in call order, once every call that the answer made is settled.
     fn finish_step_results(&mut self) {
         let Some(Message::Assistant { blocks }) = self.messages.last() else { return };
-        let asked =
-            blocks.iter().filter(|block| matches!(block.content, Content::ToolCall { .. })).count();
+        let asked = blocks.iter().filter(|block| block.is_call()).count();
         let Some(step) = self.turn.as_ref().and_then(|turn| turn.step.as_ref()) else { return };
         let results = step.calls.iter().map_while(|call| match &call.phase {
             CallPhase::Settled(result, _) => Some(result.clone()),

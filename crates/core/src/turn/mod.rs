@@ -113,6 +113,7 @@ impl Effects {
             tool,
             call.called.arguments.clone(),
             cx,
+            self.clock.now().after(self.limits.describe_ms),
             (self.limits.inline_bytes, self.outbox.clone()),
         ));
     }
@@ -154,9 +155,13 @@ impl Effects {
     fn context(&self, call: &Call) -> Option<(Arc<dyn Tool>, ToolContext)> {
         let tool = Arc::clone(self.toolbox.registry.get(&call.called.name)?);
         let (id, outbox, said) = (call.called.call.clone(), self.outbox.clone(), AtomicU64::new(0));
+        let shown_max = self.limits.live_output_bytes;
         let progress = Progress::new(move |text| {
-            let offset = said.fetch_add(text.len() as u64, Ordering::Relaxed);
-            outbox.offer(Signal::ToolOutput { call: id.clone(), offset, text: text.to_owned() });
+            let begin = said.fetch_add(text.len() as u64, Ordering::Relaxed);
+            // Of what is too long only the end is shown.
+            let cut = text.ceil_char_boundary(text.len().saturating_sub(shown_max));
+            let (offset, text) = (begin + cut as u64, text[cut..].to_owned());
+            outbox.offer(Signal::ToolOutput { call: id.clone(), offset, text });
         });
         let cx = ToolContext {
             session: self.session.clone(),

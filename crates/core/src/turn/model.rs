@@ -98,8 +98,9 @@ pub(crate) fn answered(
     let mut seen = HashSet::new();
     for (index, block) in blocks.iter_mut().enumerate() {
         let Content::ToolCall { id, .. } = &mut block.content else { continue };
-        if id.as_str().is_empty() || state.call_ids.contains(id) || seen.contains(id) {
-            *id = CallId(format!("call_{}_{}_{index}", turn.no, step.no).into());
+        let taken = |id: &CallId| state.call_ids.contains(id) || seen.contains(id);
+        if id.as_str().is_empty() || taken(id) {
+            *id = free_id(&format!("call_{}_{}_{index}", turn.no, step.no), taken);
             block.native = None;
         }
         seen.insert(id.clone());
@@ -114,6 +115,13 @@ pub(crate) fn answered(
         cost_micros,
         partial: false,
     }))
+}
+
+/// The id, or the first free one that begins with it: a provider may have given such an id itself.
+fn free_id(wanted: &str, taken: impl Fn(&CallId) -> bool) -> CallId {
+    let numbered = (2_u64..).map(|n| format!("{wanted}_{n}"));
+    let mut ids = std::iter::once(wanted.to_owned()).chain(numbered).map(|id| CallId(id.into()));
+    ids.find(|id| !taken(id)).expect("a session has fewer ids than there are numbers")
 }
 
 /// The entry for an answer that was cut by us: the texts that had arrived, if any had.

@@ -83,7 +83,13 @@ impl Assessor for Toolbox {
                 self.registry.schemas.iter().map(|schema| schema.name.as_str()).collect();
             format!("there is no tool `{name}`; the tools are: {}", names.join(", "))
         })?;
-        let assessment = tool.assess(&parse_arguments(arguments)?, &self.place)?;
+        let arguments = parse_arguments(arguments)?;
+        // It runs in the session's own task, which must not die of it.
+        let assessed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            tool.assess(&arguments, &self.place)
+        }));
+        let assessment = assessed
+            .unwrap_or_else(|_| Err(format!("the tool `{name}` crashed over these arguments")))?;
         Ok((assessment, tool.schema().runs))
     }
 }

@@ -1,14 +1,17 @@
 //! Running calls: one task each, its output bounded, its panic its own failure.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
+use futures::future::{Either, select};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::event::{BlobRef, Outcome};
+use crate::ids::Timestamp;
 use crate::message::Part;
 use crate::ports::journal::Blobs;
 use crate::ports::tool::{Tool, ToolContext, ToolError, ToolOutput};
@@ -53,19 +56,24 @@ pub(crate) async fn run(
     outbox.send(Signal::ToolDone { call, end }).await;
 }
 
-/// Finds out what to show a person about a call and tells the session.
+/// Finds out what to show a person about a call and tells the session. When it takes longer than `until`, nobody waits for it any more.
 pub(crate) async fn describe(
     tool: Arc<dyn Tool>,
     arguments: String,
     cx: ToolContext,
+    until: Timestamp,
     (inline_bytes, outbox): (usize, Outbox),
 ) {
     let call = cx.call.clone();
     let detail = match parse_arguments(&arguments) {
-        Ok(arguments) => AssertUnwindSafe(tool.describe(&arguments, &cx))
-            .catch_unwind()
-            .await
-            .unwrap_or_default(),
+        Ok(arguments) => {
+            let deadline = cx.clock.sleep_until(until);
+            let described = AssertUnwindSafe(async { tool.describe(&arguments, &cx).await });
+            match select(pin!(described.catch_unwind()), deadline).await {
+                Either::Left((described, _)) => described.unwrap_or_default(),
+                Either::Right(((), _)) => return,
+            }
+        }
         Err(words) => words,
     };
     let (detail, _) = head_and_tail(&detail, inline_bytes);
@@ -85,7 +93,11 @@ async fn end_of(
     };
     let mut end =
         CallEnd { outcome, content: Vec::new(), blobs: output.blobs, detail: output.detail };
-    for part in output.content {
+    let content = match text_bytes(&output.content) > inline_bytes {
+        true => joined(output.content),
+        false => output.content,
+    };
+    for part in content {
         let part = match part {
             Part::Text { text } if text.len() > inline_bytes => {
                 shorten(text, &mut end, (blobs, inline_bytes)).await
@@ -95,6 +107,27 @@ async fn end_of(
         end.content.push(part);
     }
     end
+}
+
+fn text_bytes(content: &[Part]) -> usize {
+    let bytes = content.iter().map(|part| match part {
+        Part::Text { text } => text.len(),
+        Part::Image { .. } => 0,
+    });
+    bytes.sum()
+}
+
+/// All texts as one, then the pictures: so the limit holds for them together.
+fn joined(content: Vec<Part>) -> Vec<Part> {
+    let (mut texts, mut parts) = (Vec::new(), Vec::new());
+    for part in content {
+        match part {
+            Part::Text { text } => texts.push(text),
+            Part::Image { .. } => parts.push(part),
+        }
+    }
+    parts.insert(0, Part::Text { text: texts.join("\n") });
+    parts
 }
 
 /// Keeps head and tail of a long text; the whole becomes a blob. When the blob cannot be stored, the words say so.

@@ -2,10 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its own tools")]
 
+mod bounds;
+mod faithful;
 mod follow;
 mod limits;
 mod permission;
+mod proofs;
 mod properties;
 mod recovery;
 mod replay;
+mod settings;
 mod turn;
+mod waits;
+mod writers;

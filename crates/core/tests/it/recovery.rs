@@ -286,3 +286,50 @@ async fn ambiguous_appends_are_resolved_without_loss_or_repetition() {
         }
     }
 }
+
+#[test]
+fn an_answer_in_several_frames_survives_a_death_between_them() {
+    use oarlock_core::event::Delivery;
+    use oarlock_testkit::kit::settings;
+    use oarlock_testkit::mortal::LastWrite;
+    use oarlock_testkit::story::{Beat, Story, laws, play};
+    let arguments = format!(r#"{{"pad": "{}"}}"#, "x".repeat(60_000));
+    let ids: Vec<String> = (0..6).map(|n| format!("c{n}")).collect();
+    let asked: Vec<_> = ids.iter().map(|id| (id.as_str(), "write", arguments.as_str())).collect();
+    let (mut cut, stories) =
+        (0, (1..5).flat_map(|n| [(n, Recovery::Continue), (n, Recovery::Interrupt)]));
+    for (writes, recovery) in stories {
+        let story = Story {
+            settings: settings(),
+            replies: vec![vec![Say::Reply(calls(&asked))]],
+            beats: vec![
+                (0, Beat::Doom(writes, LastWrite::Lost, recovery)),
+                (0, Beat::Input(Delivery::Now, None)),
+                (30, Beat::Input(Delivery::Queue, None)),
+            ],
+            faults: 0,
+        };
+        let told = play(&story);
+        laws::hold(&story, &told);
+        let recovered =
+            told.entries.iter().position(|entry| matches!(entry.event, Event::WriterChanged(_)));
+        let before = &told.entries[..recovered.unwrap_or(0)];
+        let called = before.iter().filter(|entry| matches!(entry.event, Event::ToolCalled(_)));
+        cut += usize::from((1..6).contains(&called.count()));
+    }
+    assert!(cut > 0, "no death fell between two frames of an answer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interrupted_turn_ends_as_such_and_runs_nothing_more() {
+    for appends in 2..5 {
+        let wreck = crash_after(appends).await.unwrap();
+        let runs = |wreck: &Wreck| wreck.tools.iter().map(|tool| tool.runs()).sum::<u32>();
+        let before = runs(&wreck);
+        let (kit, session) = resume(&wreck, Recovery::Interrupt).await;
+        until_rest(&kit, &session).await;
+        let state = kit.core.state(session.id()).await.unwrap();
+        assert_eq!(state.last_stop, Some(StopReason::Interrupted), "after {appends} appends");
+        assert_eq!((kit.model.requests().len(), runs(&wreck)), (0, before));
+    }
+}

@@ -10,9 +10,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::item::{Item, raw_of};
 use super::{WIRE, fault};
 use crate::codec::{Decoder, Fault, Target};
+use crate::item::{Item, raw_of};
 
 /// Bytes that all events of one answer may have; beyond it the answer is refused.
 const ANSWER_BYTES_MAX: usize = 64 << 20;

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use super::WIRE;
 use super::decode::input_of;
-use super::item::{Item, raw_of};
 use crate::codec::Target;
+use crate::item::{Item, raw_of};
 
 /// Tokens of an answer when neither the request nor the model says.
 const OUTPUT_DEFAULT: u64 = 8192;
@@ -283,10 +283,14 @@ fn text(words: &str) -> Box<RawValue> {
     raw_of(json!({"type": "text", "text": words}))
 }
 
-/// A call's id in the letters that the wire takes; ids of other wires may have more.
+/// A call's id in the letters that the wire takes; ids of other wires may have more. Different ids stay different: what the wire does not
+/// take becomes its number.
 fn wire_id(id: &str) -> String {
-    let id = in_letters(id);
-    if id.is_empty() { "call".to_owned() } else { id }
+    if id.is_empty() {
+        return "call".to_owned();
+    }
+    let letter = |c: char| if fits(c) { c.to_string() } else { format!("_{:x}_", u32::from(c)) };
+    id.chars().map(letter).collect()
 }
 
 /// A tool's name in the letters that the wire takes, at most 128 of them.
@@ -295,7 +299,10 @@ fn wire_name(name: &str) -> String {
     if name.is_empty() { "unnamed".to_owned() } else { name }
 }
 
+fn fits(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '-'
+}
+
 fn in_letters(text: &str) -> String {
-    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     text.chars().map(|c| if fits(c) { c } else { '_' }).collect()
 }

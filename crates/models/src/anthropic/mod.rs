@@ -2,7 +2,6 @@
 
 mod decode;
 mod encode;
-mod item;
 
 use oarlock_core::ports::model::{ModelError, ModelErrorKind, ModelEvent, ModelRequest, Reply};
 use serde_json::Value;

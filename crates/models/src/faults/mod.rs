@@ -68,7 +68,7 @@ fn request() -> ModelRequest {
 }
 
 fn registry(configs: Vec<ProviderConfig>, transport: Arc<dyn Transport>) -> Registry {
-    Registry::with_codecs(configs, transport, |_| Some(Arc::new(codec::Words)))
+    Registry::with_codecs(configs, transport, |_| Arc::new(codec::Words))
 }
 
 fn model_with(base_url: &str, settings: HttpSettings) -> Arc<dyn Model> {

@@ -278,8 +278,8 @@ fn the_user_is_first_and_neighbours_of_a_role_are_merged() {
     ]));
     let wanted = json!([
         {"role": "user", "content": [{"type": "text", "text": "(continued)"}]},
-        {"role": "assistant", "content": [{"type": "text", "text": "a"}, {"type": "tool_use", "id": "f_1", "name": "bash", "input": {}}]},
-        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "f_1"}, {"type": "text", "text": "b"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "a"}, {"type": "tool_use", "id": "f_3a_1", "name": "bash", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "f_3a_1"}, {"type": "text", "text": "b"}]},
     ]);
     assert_eq!(sent, wanted);
 }

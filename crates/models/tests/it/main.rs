@@ -7,3 +7,7 @@
 
 mod anthropic;
 mod anthropic_corpus;
+mod chat_corpus;
+mod framing;
+mod openai_chat;
+mod recorded;

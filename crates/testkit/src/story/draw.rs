@@ -25,7 +25,7 @@ const DEFAULT_CASES: u32 = 256;
 const TOOLS: [&str; 11] =
     ["read", "slow", "hang", "burst", "fail", "write", "stuck", "boom", "fetch", "ask", "nothing"];
 /// Ids as providers give them: none, the same again, and such as the runtime makes itself.
-const IDS: [&str; 6] = ["", "c1", "c2", "c3", "call_1_1_0", "call_1_1_1"];
+const IDS: [&str; 8] = ["", "c1", "c2", "c3", "call_1_1_0", "call_1_1_1", "c.4", "c_4"];
 const ARGUMENTS: [&str; 5] = ["", "{}", r#"{"what": "x"}"#, r#"{"what": 3}"#, "{"];
 const TEXTS: [&str; 5] = ["", " \n", "a", "Hello, wörld", "two\nlines "];
 
@@ -44,11 +44,31 @@ pub fn config(cases: u32) -> ProptestConfig {
     }
 }
 
-/// Stories of at most `beats` beats, in which writes to the store may fail.
-pub fn stories(beats: usize) -> impl Strategy<Value = Story> {
+/// Stories of less than `scenes_max` scenes, in which writes to the store may fail.
+pub fn stories(scenes_max: usize) -> impl Strategy<Value = Story> {
     let faults = prop_oneof![3 => Just(0_u64), 1 => Just(80)];
-    (sessions(), vec(replies(), 0..8), vec((waits(), self::beats()), 1..beats), faults)
+    let beats = vec(scenes(), 1..scenes_max).prop_map(|scenes| scenes.concat());
+    (sessions(), vec(replies(), 0..8), beats, faults)
         .prop_map(|(settings, replies, beats, faults)| Story { settings, replies, beats, faults })
+}
+
+/// One beat, or a turn that kills process after process.
+fn scenes() -> impl Strategy<Value = Vec<(u64, Beat)>> {
+    let input = (0, Beat::Input(Delivery::Queue, None));
+    let kill = |writes| (2, Beat::Doom(writes, LastWrite::Lost, Recovery::Continue));
+    let killer = vec![
+        input,
+        kill(0),
+        (5, Beat::Restore),
+        kill(1),
+        (2_000, Beat::Restore),
+        kill(1),
+        (2_000, Beat::Restore),
+    ];
+    prop_oneof![
+        40 => (waits(), beats()).prop_map(|beat| vec![beat]),
+        2 => Just(killer),
+    ]
 }
 
 fn waits() -> impl Strategy<Value = u64> {
@@ -82,7 +102,7 @@ fn bounds() -> impl Strategy<Value = Bounds> {
         rare(vec![200, 2_000]),
         rare(vec![60, 500]),
         rare(vec![150, 90_000]),
-        rare(vec![1, 3]),
+        option::weighted(0.2, select(vec![1, 3])),
     )
         .prop_map(|(steps, tokens, cost_micros, wall_ms, tool_calls)| Bounds {
             steps: steps.map(|steps| steps as u32),

@@ -33,6 +33,7 @@ pub fn hold(story: &Story, told: &Told) {
     prefixes_are_kept(told);
     if story.faults == 0 {
         cancels_are_quick(told);
+        no_crash_of_its_own(told);
     }
 }
 
@@ -79,6 +80,11 @@ fn told_after_commit(told: &Told) {
     let heard: Vec<&Entry> = told.heard.iter().map(|(entry, _)| entry.as_ref()).collect();
     let stored: Vec<&Entry> = told.entries.iter().collect();
     assert_eq!(heard, stored, "law 7: a subscriber is given the journal");
+    for seq in &told.admitted {
+        let entry = seq.checked_sub(1).and_then(|at| told.entries.get(at as usize));
+        let there = entry.is_some_and(|entry| matches!(entry.event, Event::InputAdmitted(_)));
+        assert!(there, "law 2: input {seq} was promised and is not stored");
+    }
     for (entry, stored) in &told.heard {
         assert!(entry.seq <= *stored, "law 2: {entry:?} was told before it was stored");
     }
@@ -294,6 +300,15 @@ fn fingerprints_differ(told: &Told, steps: &[&StepStarted]) {
             (pair[0] == pair[1], (&steps[0].request.messages, &steps[1].request.messages));
         assert_eq!(same, prints.0 == prints.1, "a fingerprint tells requests apart");
     }
+}
+
+/// Law 6: a session that was not let go had its process killed; it never dies of what a model or a tool does.
+fn no_crash_of_its_own(told: &Told) {
+    let claimed_from_the_dead = told.entries.windows(2).filter(|pair| {
+        matches!(pair[1].event, Event::WriterChanged(_))
+            && !matches!(pair[0].event, Event::WriterReleased)
+    });
+    assert!(claimed_from_the_dead.count() <= told.deaths, "law 6: the session's task died");
 }
 
 /// Law 6: a cancel ends its turn within the bound, unless its process died meanwhile.

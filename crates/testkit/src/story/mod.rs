@@ -13,6 +13,7 @@ use oarlock_core::event::{Delivery, Effect, Entry, Outcome, PermissionKind};
 use oarlock_core::ids::{CallId, Timestamp, TurnNo};
 use oarlock_core::ports::journal::Summary;
 use oarlock_core::ports::model::ModelRequest;
+use oarlock_core::session::trace::TraceLine;
 use oarlock_core::spec::{Settings, SettingsChange};
 
 use crate::model::Say;
@@ -74,6 +75,12 @@ pub struct Told {
     pub heard: Vec<(Arc<Entry>, u64)>,
     /// Which turns were cancelled, and when.
     pub cancelled: Vec<(TurnNo, Timestamp)>,
+    /// Inputs that the session said it had, by their `seq`.
+    pub admitted: Vec<u64>,
+    /// Recordings of its openings, without those that a death cut.
+    pub recordings: Vec<Vec<TraceLine>>,
+    /// How many of its processes were killed.
+    pub deaths: usize,
     /// What lists show.
     pub summary: Option<Summary>,
     /// Whether it came to rest by itself in the end, everything admitted taken.

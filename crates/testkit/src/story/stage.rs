@@ -16,6 +16,7 @@ use oarlock_core::ports::model::{
     Model, ModelError, ModelErrorKind, ModelEvent, ModelInfo, ModelRequest, Models,
 };
 use oarlock_core::session::state::{CallPhase, State};
+use oarlock_core::session::trace::{TraceLine, TraceSink};
 use oarlock_core::spec::ModelSelection;
 use oarlock_core::{
     DefaultAgentCore, DefaultSession, EventStream, LocalBus, Origin, Ports, Recovery, Reply,
@@ -78,12 +79,36 @@ struct Stage {
     heard: Heard,
     cancelled: Vec<(TurnNo, Timestamp)>,
     inputs: u32,
+    admitted: Vec<u64>,
+    recordings: Vec<Vec<TraceLine>>,
 }
 
 struct Process {
     core: DefaultAgentCore,
     journal: Arc<MortalJournal>,
+    recorder: Arc<Recorder>,
     listener: Option<JoinHandle<()>>,
+}
+
+/// Keeps what a process records, each opening of the session for itself.
+#[derive(Debug, Default)]
+struct Recorder(Mutex<Vec<Vec<TraceLine>>>);
+
+impl Recorder {
+    fn take(&self) -> Vec<Vec<TraceLine>> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl TraceSink for Recorder {
+    fn write(&self, line: &TraceLine) {
+        let mut openings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let json = serde_json::to_string(line).expect("lines are JSON");
+        if openings.is_empty() || json.starts_with(r#"{"opened""#) {
+            openings.push(Vec::new());
+        }
+        openings.last_mut().expect("there is one").push(line.clone());
+    }
 }
 
 impl Drop for Process {
@@ -118,6 +143,8 @@ impl Stage {
             heard,
             cancelled: Vec::new(),
             inputs: 0,
+            admitted: Vec::new(),
+            recordings: Vec::new(),
         };
         stage.listen();
         stage
@@ -151,6 +178,10 @@ impl Stage {
     async fn revive(&mut self) {
         let mut attempts = 0;
         while self.process.journal.is_dead() || attempts > 0 {
+            // The death has cut the last recording.
+            let mut recorded = self.process.recorder.take();
+            recorded.pop();
+            self.recordings.append(&mut recorded);
             let around = (&self.model, &self.tools, &self.clock);
             self.process = Process::start(&self.store, around, (self.processes, self.faults));
             self.processes += 1;
@@ -184,7 +215,9 @@ impl Stage {
                     delivery: *delivery,
                     content: vec![Part::text(format!("input {}", self.inputs))],
                 };
-                self.tell(Command::Admit(admit)).await;
+                if let Some(Reply::Admitted(seq)) = self.tell(Command::Admit(admit)).await {
+                    self.admitted.push(seq);
+                }
             }
             Beat::Withdraw => {
                 let input = self.state().await.pending.first().map_or(2, |pending| pending.seq);
@@ -239,6 +272,8 @@ impl Stage {
         // The listener hears the last entries.
         pass(10).await;
         let entries = self.entries().await;
+        let mut recorded = self.process.recorder.take();
+        self.recordings.append(&mut recorded);
         let listed = self.store.list(&Filter { archived: true, ..Filter::default() }).await;
         let summary =
             listed.expect("the list can be read").remove(0).summary.expect("it can be read");
@@ -251,6 +286,9 @@ impl Stage {
             ran: ran.collect(),
             heard: self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             cancelled: self.cancelled.clone(),
+            admitted: self.admitted.clone(),
+            recordings: std::mem::take(&mut self.recordings),
+            deaths: usize::try_from(self.processes - 1).expect("a test has few processes"),
             summary,
             rested,
         }
@@ -303,24 +341,27 @@ impl Process {
         let name = format!("p{number}");
         let (model, tools, clock) = around;
         let journal = Arc::new(MortalJournal::new(store.reopen(node(&name)), number, faults));
-        let core = Self::core(store, Arc::clone(&journal) as Arc<dyn Journal>, (name, clock), {
+        let recorder = Arc::new(Recorder::default());
+        let trace = Some(Arc::clone(&recorder) as Arc<dyn TraceSink>);
+        let journal_port = Arc::clone(&journal) as Arc<dyn Journal>;
+        let core = Self::core((store, journal_port), (name, clock), trace, {
             let cast = Cast { actor: Arc::clone(model), process: Some(Arc::clone(&journal)) };
             (Arc::new(cast), tools.clone())
         });
-        Self { core, journal, listener: None }
+        Self { core, journal, recorder, listener: None }
     }
 
     /// A runtime that opens nothing and reads what is stored, whoever is dead.
     fn reader(store: &MemoryStore, clock: &Arc<VirtualClock>) -> DefaultAgentCore {
         let nobody = Arc::new(Cast { actor: ScriptedModel::new([]), process: None });
         let name = "reader".to_owned();
-        Self::core(store, Arc::new(store.clone()), (name, clock), (nobody, Vec::new()))
+        Self::core((store, Arc::new(store.clone())), (name, clock), None, (nobody, Vec::new()))
     }
 
     fn core(
-        store: &MemoryStore,
-        journal: Arc<dyn Journal>,
+        (store, journal): (&MemoryStore, Arc<dyn Journal>),
         (name, clock): (String, &Arc<VirtualClock>),
+        trace: Option<Arc<dyn TraceSink>>,
         (models, tools): (Arc<dyn Models>, Vec<Arc<TestTool>>),
     ) -> DefaultAgentCore {
         let node = node(&name);
@@ -333,7 +374,7 @@ impl Process {
             tools: Arc::new(SameTools(tools)),
             clock: Arc::clone(clock) as Arc<dyn Clock>,
             ids: Arc::new(CountedIds::new(name)),
-            trace: None,
+            trace,
         };
         DefaultAgentCore::new(ports, RuntimeLimits::DEFAULT, node)
     }

@@ -1,0 +1,167 @@
+//! What a session's random life makes of requests is valid on every wire that this build speaks, whatever the wire is called.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::executor::block_on;
+use oarlock_core::ports::model::{Model, ModelRequest, Models};
+use oarlock_core::spec::ModelSelection;
+use oarlock_models::{CannedTransport, ProviderConfig, Quirks, Registry, Wire};
+use oarlock_testkit::story::draw::{config, stories};
+use oarlock_testkit::story::play;
+use proptest::prelude::{ProptestConfig, proptest};
+use serde_json::Value;
+
+/// A model of each wire that this build speaks, and what it sends.
+fn models() -> Vec<(Wire, Arc<dyn Model>, Arc<CannedTransport>)> {
+    let resolve = |wire: Wire| {
+        let transport = Arc::new(CannedTransport::default());
+        let provider = ProviderConfig {
+            name: "p".to_owned(),
+            wire,
+            base_url: "http://127.0.0.1/v1".to_owned(),
+            key: None,
+            auth_header: None,
+            headers: BTreeMap::new(),
+            quirks: Quirks::PLAIN,
+            models: Vec::new(),
+        };
+        let registry = Registry::new(vec![provider], transport.clone());
+        let selection = ModelSelection { provider: "p".to_owned(), model: "m".to_owned() };
+        registry.resolve(&selection).ok().map(|model| (wire, model, transport))
+    };
+    Wire::ALL.into_iter().filter_map(resolve).collect()
+}
+
+/// The bodies of these requests on one wire.
+fn bodies(model: &dyn Model, sent: &CannedTransport, requests: &[ModelRequest]) -> Vec<Value> {
+    let before = sent.requests().len();
+    for request in requests {
+        // The answer is that there is none.
+        let answer: Vec<_> = block_on(model.call(request.clone()).collect());
+        assert!(matches!(answer.as_slice(), [Err(_)]), "{answer:?}");
+    }
+    let sent = sent.requests().split_off(before);
+    assert_eq!(sent.len(), requests.len());
+    sent.iter().map(|request| serde_json::from_slice(&request.body).unwrap()).collect()
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value[key].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn words(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn check_anthropic(body: &Value) {
+    let messages = list(body, "messages");
+    assert!(body["max_tokens"].as_u64().is_some_and(|max| max > 0), "{body}");
+    assert_eq!(messages.first().map(|first| words(&first["role"])), Some("user"), "{body}");
+    let (mut open, mut ids) = (Vec::new(), HashSet::new());
+    for (at, message) in messages.iter().enumerate() {
+        let content = list(message, "content");
+        assert!(!content.is_empty(), "an empty message: {body}");
+        assert!(at == 0 || messages[at - 1]["role"] != message["role"], "roles alternate: {body}");
+        for block in content.iter().filter(|block| block["type"] == "text") {
+            assert!(!words(&block["text"]).trim().is_empty(), "an empty text: {body}");
+        }
+        let is = |kind: &'static str| content.iter().filter(move |block| block["type"] == kind);
+        let answered: Vec<&str> = is("tool_result").map(|b| words(&b["tool_use_id"])).collect();
+        assert_eq!(answered, open, "each call is answered in the next message: {body}");
+        assert!(
+            content.iter().take(open.len()).all(|block| block["type"] == "tool_result"),
+            "results come first: {body}"
+        );
+        open = is("tool_use").map(|block| words(&block["id"])).collect();
+        assert!(open.is_empty() || message["role"] == "assistant", "{body}");
+        assert!(is("tool_use").all(|block| block["input"].is_object()), "{body}");
+        assert!(open.iter().all(|id| ids.insert(*id)), "an id stands for two calls: {body}");
+    }
+    assert!(open.is_empty(), "calls without results: {body}");
+}
+
+fn check_openai(body: &Value) {
+    let mut messages = list(body, "messages").iter().peekable();
+    while messages
+        .next_if(|message| matches!(words(&message["role"]), "system" | "developer"))
+        .is_some()
+    {}
+    assert_eq!(messages.peek().map(|first| words(&first["role"])), Some("user"), "{body}");
+    let mut ids = HashSet::new();
+    while let Some(message) = messages.next() {
+        let said = match &message["content"] {
+            Value::String(text) => !text.trim().is_empty(),
+            Value::Array(parts) => !parts.is_empty(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
+        };
+        let calls = list(message, "tool_calls");
+        match words(&message["role"]) {
+            "user" => assert!(said, "an empty input: {body}"),
+            "assistant" => assert!(said || !calls.is_empty(), "an empty answer: {body}"),
+            other => panic!("a message of {other:?} stands alone: {body}"),
+        }
+        for call in calls {
+            assert!(ids.insert(words(&call["id"])), "an id stands for two calls: {body}");
+            assert!(call["function"]["arguments"].is_string(), "{body}");
+            let result = messages.next().expect("each call is answered");
+            assert_eq!(result["role"], "tool", "{body}");
+            assert_eq!(result["tool_call_id"], call["id"], "in call order: {body}");
+        }
+    }
+}
+
+/// Marks for the provider's cache move; everything else of an earlier request stands in a later one.
+fn without_marks(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.remove("cache_control");
+            members.values_mut().for_each(without_marks);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_marks),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The messages in the order in which the provider reads them: a message that grows at its end keeps its prefix.
+fn prefix_text(body: &Value) -> Vec<Value> {
+    let mut body = body.clone();
+    without_marks(&mut body);
+    let flat = |message: &Value| match &message["content"] {
+        Value::Array(blocks) => {
+            blocks.iter().map(|block| serde_json::json!([message["role"], block])).collect()
+        }
+        _ => vec![message.clone()],
+    };
+    list(&body, "messages").iter().flat_map(flat).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { ..config(100) })]
+
+    #[test]
+    fn requests_of_every_life_are_valid_on_every_wire(story in stories(14)) {
+        let told = play(&story);
+        for (wire, model, sent) in models() {
+            let bodies = bodies(model.as_ref(), &sent, &told.requests);
+            for body in &bodies {
+                match wire {
+                    Wire::AnthropicMessages => check_anthropic(body),
+                    Wire::OpenAiChat => check_openai(body),
+                }
+            }
+            for pair in bodies.windows(2) {
+                let (before, after) = (prefix_text(&pair[0]), prefix_text(&pair[1]));
+                assert!(after.starts_with(&before), "{wire}: the prefix changed: {} then {}", pair[0], pair[1]);
+                assert_eq!(pair[0]["tools"], pair[1]["tools"]);
+                assert_eq!(pair[0]["system"], pair[1]["system"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn this_build_speaks_a_wire() {
+    assert!(!models().is_empty());
+}

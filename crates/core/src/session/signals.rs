@@ -1,0 +1,229 @@
+//! What a session's task does with each thing that reaches it: it decides, and stages what follows.
+
+use std::sync::Arc;
+
+use crate::command::{Attached, Command, Rejection, Reply};
+use crate::event::{Delta, DeltaItem, Event, Outcome, StopReason, ToolSettled};
+use crate::ids::CallId;
+use crate::ports::bus::{BusError, Live};
+use crate::ports::model::{ModelError, ModelErrorKind, ModelEvent};
+use crate::session::decide::{Decision, decide};
+use crate::session::inbox::Signal;
+use crate::session::state::State;
+use crate::session::{Answer, SessionTask, find_call, plan};
+use crate::turn;
+use crate::turn::tools::CallEnd;
+
+impl SessionTask {
+    pub(super) fn take(&mut self, signal: Signal, answer: Option<Answer>) {
+        match signal {
+            Signal::Command(command) => self.take_command(command, answer),
+            Signal::Model { run, event } if run == self.run && self.work.model.is_some() => {
+                // A model that talks without end is heard no longer than one that is silent.
+                let talks = matches!(&event, Ok(ModelEvent::Alive | ModelEvent::Delta { .. }));
+                match self.model_timeout().filter(|_| talks) {
+                    Some(timeout) => self.take_model(Err(timeout)),
+                    None => self.take_model(event),
+                }
+            }
+            Signal::Model { .. } => {}
+            Signal::ToolOutput { call, offset, text } => self.take_output(call, offset, text),
+            Signal::ToolDone { call, end } => self.take_end(&call, end),
+            Signal::Described { call, detail } => {
+                if self.work.describing.contains_key(&call) {
+                    self.work.described.insert(call, detail);
+                }
+            }
+            Signal::Tick => {
+                if let Some(timeout) = self.model_timeout() {
+                    self.take_model(Err(timeout));
+                }
+            }
+        }
+    }
+
+    fn model_timeout(&self) -> Option<ModelError> {
+        let why = plan::model_timeout(&self.work, &self.around.limits, self.now)?;
+        Some(self.model_error(ModelErrorKind::Timeout, &why))
+    }
+
+    /// A failure of the model call that the runtime has found.
+    fn model_error(&self, kind: ModelErrorKind, why: &str) -> ModelError {
+        let name = self.resolved.as_ref().map(|resolved| resolved.selection.to_string());
+        let message = format!("{}: {why}", name.unwrap_or_default());
+        ModelError { kind, message, retry_after_ms: None }
+    }
+
+    fn take_command(&mut self, command: Command, answer: Option<Answer>) {
+        let reply = match decide(self.log.state(), &self.around.limits, command) {
+            Err(rejection) => Some(Reply::Rejected(rejection)),
+            Ok(Decision::Attach) => Some(Reply::Attached(self.attached())),
+            Ok(Decision::Known(seq)) => Some(Reply::Admitted(seq)),
+            Ok(Decision::Record(events)) => {
+                for event in events {
+                    self.stage(event);
+                }
+                Some(Reply::Done)
+            }
+            Ok(Decision::Overloaded) => {
+                let session = self.log.state().id.clone();
+                self.answers.extend(answer.map(|a| (a, Err(BusError::Overloaded { session }))));
+                return;
+            }
+            Ok(Decision::Admit(_)) if self.work.closing => Some(Reply::Rejected(closing())),
+            Ok(Decision::Admit(event)) => Some(Reply::Admitted(self.stage(event))),
+            Ok(Decision::Cancel) => {
+                self.work.stop = Some(StopReason::Cancelled);
+                Some(Reply::Done)
+            }
+            Ok(Decision::Close) => {
+                self.work.closing = true;
+                if self.log.state().turn.is_some() {
+                    self.work.stop = Some(StopReason::Cancelled);
+                }
+                None
+            }
+        };
+        match (reply, answer) {
+            (Some(reply), Some(answer)) => self.answers.push((answer, Ok(reply))),
+            (None, Some(answer)) => self.closers.push(answer),
+            (_, None) => {}
+        }
+    }
+
+    fn attached(&self) -> Attached {
+        Attached { tip: self.log.state().tip, growing: self.growing.snapshot() }
+    }
+
+    /// Number of turn, step and attempt of the model call under way.
+    fn place(state: &State) -> Option<(u32, u32, u32)> {
+        let turn = state.turn.as_ref()?;
+        let step = turn.step.as_ref()?;
+        Some((turn.no, step.no, step.attempt(turn.crashes)))
+    }
+
+    fn take_model(&mut self, event: Result<ModelEvent, ModelError>) {
+        let Some((turn, step, attempt)) = Self::place(self.log.state()) else { return };
+        let event = self.bounded(event);
+        let events = match event {
+            Ok(ModelEvent::Alive) => None,
+            Ok(ModelEvent::Delta { item, text }) => {
+                let offset = self.growing.length(&item);
+                self.tell(Delta { turn, step, attempt, item, offset, text });
+                None
+            }
+            Ok(ModelEvent::Reply(reply)) => {
+                let price = self
+                    .resolved
+                    .as_ref()
+                    .and_then(|resolved| resolved.info.as_ref().ok())
+                    .and_then(|info| info.price);
+                Some(turn::model::answered(self.log.state(), reply, price, attempt))
+            }
+            Err(error) => {
+                let (open, chance) = (self.log.state().turn.as_ref(), self.around.ids.random());
+                Some(open.and_then(|open| {
+                    turn::model::failed(open, &self.around.limits, error, (self.now, chance))
+                }))
+            }
+        };
+        match (events, &mut self.work.model) {
+            (None, Some(model)) => model.heard = self.now,
+            (None, None) => {}
+            (Some(event), _) => {
+                self.end_model();
+                if let Some(event) = event {
+                    self.stage(event);
+                }
+            }
+        }
+    }
+
+    /// A delta that makes the answer longer than it may be is a failure of its attempt.
+    fn bounded(&self, event: Result<ModelEvent, ModelError>) -> Result<ModelEvent, ModelError> {
+        let max = self.around.limits.answer_bytes;
+        match &event {
+            Ok(ModelEvent::Delta { text, .. })
+                if self.growing.answer_bytes() + text.len() > max =>
+            {
+                let why = format!("the answer is longer than {max} bytes");
+                Err(self.model_error(ModelErrorKind::Transport, &why))
+            }
+            Ok(_) | Err(_) => event,
+        }
+    }
+
+    fn end_model(&mut self) {
+        self.work.model = None;
+        if let Some(effects) = &mut self.effects {
+            effects.end_model();
+        }
+    }
+
+    /// Drops the model call. What had arrived is kept as a partial answer.
+    pub(super) fn stop_model(&mut self) {
+        self.end_model();
+        let texts = self.growing.answer_texts();
+        let state = self.log.state();
+        let (place, model) = (
+            Self::place(state),
+            self.resolved.as_ref().map_or("", |resolved| &resolved.selection.model).to_owned(),
+        );
+        let step = state.turn.as_ref().and_then(|turn| turn.step.as_ref());
+        if let (Some(step), Some((_, _, attempt))) = (step, place)
+            && let Some(event) = turn::model::cut(step, texts, attempt, &model)
+        {
+            self.stage(event);
+        }
+        self.growing.forget_answer();
+    }
+
+    fn tell(&mut self, delta: Delta) {
+        self.growing.add(&delta, self.around.limits.live_output_bytes);
+        self.around.bus.publish(&self.log.state().id, Live::Delta(Arc::new(delta)));
+    }
+
+    fn take_output(&mut self, call: CallId, offset: u64, text: String) {
+        let Some((turn, step, _)) = Self::place(self.log.state()) else { return };
+        if self.work.tools.contains_key(&call) {
+            self.tell(Delta {
+                turn,
+                step,
+                attempt: 0,
+                item: DeltaItem::Output { call },
+                offset,
+                text,
+            });
+        }
+    }
+
+    fn take_end(&mut self, id: &CallId, end: CallEnd) {
+        let Some(running) = self.work.tools.get(id).copied() else { return };
+        let Some(call) = find_call(self.log.state(), id) else { return };
+        // Told to stop because its time was up, not because the turn stops: that is the call's failure.
+        let timed_out = running.cancelled.is_some()
+            && self.work.stop.is_none()
+            && end.outcome == Outcome::Cancelled;
+        let mut settled = ToolSettled {
+            call: id.clone(),
+            outcome: end.outcome,
+            content: end.content,
+            blobs: end.blobs,
+            detail: end.detail,
+            duration_ms: call.started.map_or(0, |since| self.now.ms_since(since)),
+        };
+        if timed_out {
+            settled.outcome = Outcome::Failed;
+            settled.content =
+                vec![crate::message::Part::text("it did not end in time and was stopped")];
+        }
+        if let Some(effects) = &mut self.effects {
+            effects.ended(id);
+        }
+        self.stage(Event::ToolSettled(settled));
+    }
+}
+
+fn closing() -> Rejection {
+    Rejection::Invalid { what: "the session is being closed".to_owned() }
+}

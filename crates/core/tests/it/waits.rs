@@ -1,0 +1,252 @@
+//! Every wait ends: soon when the turn is cancelled, by itself otherwise.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use oarlock_core::command::Command;
+use oarlock_core::event::{Effect, Event, Outcome, StopReason};
+use oarlock_core::ids::{NodeId, Seq, SessionId};
+use oarlock_core::limits::RuntimeLimits;
+use oarlock_core::memory::MemoryStore;
+use oarlock_core::message::Part;
+use oarlock_core::ports::journal::{
+    Catalog, Fence, Filter, Frame, Hit, IndexedText, Journal, JournalError, Listed, Resolved,
+    Summary, UsageRow,
+};
+use oarlock_core::ports::model::ModelErrorKind;
+use oarlock_core::spec::{Answers, Mode, Settings};
+use oarlock_core::{DefaultAgentCore, DefaultSession, Origin, Ports, Recovery, SessionError};
+use oarlock_testkit::kit::{Kit, Parts, journal, node, settings, spec, wait_for};
+use oarlock_testkit::model::{Say, calls, text};
+use oarlock_testkit::tool::{Act, TestTool};
+use tokio::time::timeout;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn go() -> Vec<Part> {
+    vec![Part::text("go")]
+}
+
+fn tools() -> Vec<Arc<TestTool>> {
+    vec![
+        TestTool::new("hang", Effect::Pure, Act::Hang),
+        TestTool::new("stuck", Effect::Mutating, Act::Hang),
+        TestTool::new("mute", Effect::Mutating, Act::Mute),
+        TestTool::client("ask"),
+    ]
+}
+
+/// Everything that a turn can wait for, each by what the model says and by the mode.
+fn every_wait() -> Vec<(&'static str, Vec<Say>, Mode)> {
+    let call = |tool| vec![Say::Reply(calls(&[("c", tool, "{}")]))];
+    vec![
+        ("a silent model", vec![Say::Silence], Mode::Open),
+        ("a model that stops in its words", vec![Say::Delta("so"), Say::Silence], Mode::Open),
+        ("the next attempt", vec![Say::Fail(ModelErrorKind::Overloaded, Some(60_000))], Mode::Open),
+        ("a tool", call("hang"), Mode::Open),
+        ("a tool that writes", call("stuck"), Mode::Open),
+        ("what to show of a call", call("mute"), Mode::AskWrites),
+        ("a person's permission", call("stuck"), Mode::AskWrites),
+        ("the client's answer", call("ask"), Mode::Open),
+    ]
+}
+
+async fn begin(kit: &Kit, mode: Mode) -> DefaultSession {
+    let session = kit.open_with(Settings { mode, answers: Answers::Somebody, ..settings() }).await;
+    session.prompt(go()).await.unwrap();
+    let short = kit.core.ports().clock.now().after(1_000);
+    kit.core.ports().clock.sleep_until(short).await;
+    session
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_ends_every_wait_within_250_ms() {
+    for (wait, said, mode) in every_wait() {
+        let kit = Kit::new(vec![said], tools());
+        let session = begin(&kit, mode).await;
+        assert!(kit.core.state(session.id()).await.unwrap().turn.is_some(), "no wait for {wait}");
+        let before = kit.core.ports().clock.now();
+        session.tell(Command::Cancel).await.unwrap();
+        let ended = wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
+        let took = ended.at.ms_since(before);
+        assert!(took <= 250, "{wait}: {took} ms");
+        let Event::TurnEnded(ended) = &ended.event else { unreachable!() };
+        assert_eq!(ended.stop, StopReason::Cancelled, "{wait}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_wait_ends_by_itself() {
+    for (wait, said, mode) in every_wait() {
+        let kit = Kit::new(vec![said], tools());
+        let session = begin(&kit, mode).await;
+        let ended = wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_)));
+        let ended = timeout(DAY, ended).await;
+        assert!(ended.is_ok(), "{wait} has no end");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_talks_for_ever_is_stopped() {
+    let talk = (0..20).flat_map(|_| [Say::Wait(250_000), Say::Alive]);
+    let kit = Kit::new(vec![talk.chain([Say::Silence]).collect()], vec![]);
+    let session = kit.open().await;
+    let before = kit.core.ports().clock.now();
+    session.run_turn(go()).await.unwrap();
+    let failed = wait_for(&session, 0, |event| matches!(event, Event::ModelFailed(_))).await;
+    let Event::ModelFailed(failure) = &failed.event else { unreachable!() };
+    assert_eq!(failure.class, ModelErrorKind::Timeout);
+    assert!(failed.at.ms_since(before) <= RuntimeLimits::DEFAULT.model_total_ms);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tool_that_panics_over_its_arguments_fails_its_call_alone() {
+    let early = TestTool::new("early", Effect::Mutating, Act::PanicEarly);
+    let ask = calls(&[("1", "early", "{}"), ("2", "early", "{}")]);
+    let kit = Kit::new(vec![vec![Say::Reply(ask)]], vec![early]);
+    let session = kit.open().await;
+    let ended = session.run_turn(go()).await.unwrap();
+    assert_eq!((ended.stop, ended.steps), (StopReason::EndTurn, 2));
+    let failed = journal(&kit.core, &session).await.into_iter().filter(
+        |entry| matches!(&entry.event, Event::ToolSettled(s) if s.outcome == Outcome::Failed),
+    );
+    assert_eq!(failed.count(), 2);
+}
+
+/// A catalogue that takes summaries and never says so.
+#[derive(Debug)]
+struct HungCatalog;
+
+impl Catalog for HungCatalog {
+    fn put_summary<'a>(
+        &'a self,
+        _: &'a Summary,
+        _: &'a [IndexedText],
+    ) -> BoxFuture<'a, Result<(), JournalError>> {
+        std::future::pending().boxed()
+    }
+    fn list<'a>(&'a self, _: &'a Filter) -> BoxFuture<'a, Result<Vec<Listed>, JournalError>> {
+        std::future::pending().boxed()
+    }
+    fn search<'a>(&'a self, _: &'a str, _: u32) -> BoxFuture<'a, Result<Vec<Hit>, JournalError>> {
+        std::future::pending().boxed()
+    }
+    fn usage<'a>(&'a self, _: &'a Filter) -> BoxFuture<'a, Result<UsageRow, JournalError>> {
+        std::future::pending().boxed()
+    }
+    fn purge<'a>(
+        &'a self,
+        _: &'a SessionId,
+        _: &'a NodeId,
+    ) -> BoxFuture<'a, Result<(), JournalError>> {
+        std::future::pending().boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_catalogue_that_hangs_costs_a_session_its_place_in_lists_and_nothing_else() {
+    let kit = Kit::new(vec![vec![Say::Silence]], vec![]);
+    let ports = Ports { catalog: Arc::new(HungCatalog), ..kit.core.ports().clone() };
+    let core = DefaultAgentCore::new(ports, RuntimeLimits::DEFAULT, node("a"));
+    let session = core.open(Origin::New(Box::new(spec(settings())))).await.unwrap();
+    session.prompt(go()).await.unwrap();
+    let clock = &core.ports().clock;
+    clock.sleep_until(clock.now().after(1_000)).await;
+    let before = clock.now();
+    session.tell(Command::Cancel).await.unwrap();
+    let ended = wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
+    assert!(ended.at.ms_since(before) <= 250);
+    session.run_turn(go()).await.unwrap();
+}
+
+/// A journal that answers nothing after so many appends, or does not say where it ends.
+#[derive(Debug)]
+struct HungJournal {
+    inner: MemoryStore,
+    appends: std::sync::atomic::AtomicUsize,
+    tail: bool,
+}
+
+impl Journal for HungJournal {
+    fn claim<'a>(
+        &'a self,
+        observed: &'a Fence,
+        claim: &'a Frame,
+    ) -> BoxFuture<'a, Result<Fence, JournalError>> {
+        self.inner.claim(observed, claim)
+    }
+    fn append<'a>(
+        &'a self,
+        fence: &'a Fence,
+        frame: &'a Frame,
+    ) -> BoxFuture<'a, Result<Fence, JournalError>> {
+        use std::sync::atomic::Ordering::SeqCst;
+        match self.appends.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)) {
+            Ok(_) => self.inner.append(fence, frame),
+            Err(_) => std::future::pending().boxed(),
+        }
+    }
+    fn resolve<'a>(
+        &'a self,
+        fence: &'a Fence,
+        frame: &'a Frame,
+    ) -> BoxFuture<'a, Result<Resolved, JournalError>> {
+        self.inner.resolve(fence, frame)
+    }
+    fn read<'a>(
+        &'a self,
+        session: &'a SessionId,
+        after: Seq,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<Frame>, JournalError>> {
+        self.inner.read(session, after, max)
+    }
+    fn tail<'a>(&'a self, session: &'a SessionId) -> BoxFuture<'a, Result<Fence, JournalError>> {
+        match self.tail {
+            true => self.inner.tail(session),
+            false => std::future::pending().boxed(),
+        }
+    }
+    fn release<'a>(
+        &'a self,
+        fence: &'a Fence,
+        release: &'a Frame,
+    ) -> BoxFuture<'a, Result<(), JournalError>> {
+        self.append(fence, release).map(|result| result.map(drop)).boxed()
+    }
+}
+
+fn hung(appends: usize, tail: bool) -> Kit {
+    let store = MemoryStore::new(node("a"));
+    let journal = HungJournal { inner: store.clone(), appends: appends.into(), tail };
+    let script = vec![vec![Say::Reply(text("hi"))]];
+    Kit::of(Parts { journal: Arc::new(journal), ..Parts::on(store, script, vec![]) })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_closes_the_session_with_its_error() {
+    for appends in 1..4 {
+        let kit = hung(appends, true);
+        let session = kit.open().await;
+        let ended = timeout(DAY, session.run_turn(go())).await.unwrap();
+        match appends {
+            3 => assert_eq!(ended.unwrap().stop, StopReason::EndTurn),
+            _ => assert!(matches!(ended, Err(SessionError::Store(_))), "{ended:?}"),
+        }
+        // Letting go hangs, too; the session ends all the same.
+        let closed = timeout(DAY, session.close()).await.unwrap();
+        assert!(closed.is_err() || appends < 3, "{closed:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn opening_ends_although_the_store_hangs() {
+    let kit = hung(9, false);
+    let session = kit.open().await;
+    session.close().await.unwrap();
+    let origin = Origin::Resume { id: session.id().clone(), recovery: Recovery::Continue };
+    let opened = timeout(DAY, kit.core.open(origin)).await.expect("it ends");
+    assert!(opened.is_err());
+}

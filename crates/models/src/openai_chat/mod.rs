@@ -1,0 +1,87 @@
+//! The wire `openai-chat`, as OpenAI, its gateways and most local servers speak it. No I/O here.
+
+mod calls;
+mod decode;
+mod encode;
+mod thought;
+
+use oarlock_core::ports::model::{ModelError, ModelEvent, ModelRequest, Reply};
+
+use crate::codec::{Codec, Decoder, Fault, Target};
+use crate::quirks::Quirks;
+use decode::ChatDecoder;
+
+/// The name of the wire, as native items carry it.
+pub(crate) const WIRE: &str = "openai-chat";
+
+/// The codec of this wire.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OpenAiChat;
+
+impl Codec for OpenAiChat {
+    fn encode(&self, request: &ModelRequest, target: &Target) -> Vec<u8> {
+        encode::body(request, target)
+    }
+
+    fn decoder(&self, target: &Target) -> Box<dyn Decoder> {
+        Box::new(ChatDecoder::new(target))
+    }
+}
+
+/// Decodes the events of one answer; each is its name, if it has one, and its data.
+///
+/// # Errors
+/// An error inside the stream, a payload that is not of the protocol, or a stream that ends too soon.
+#[doc(hidden)]
+pub fn decode_chat(
+    events: impl Iterator<Item = (Option<String>, String)>,
+    endpoint: &str,
+    model: &str,
+) -> Result<(Vec<ModelEvent>, Reply), ModelError> {
+    let mut decoder = OpenAiChat.decoder(&target(endpoint, model, Quirks::PLAIN));
+    let mut out = Vec::new();
+    for (name, data) in events {
+        decoder.event(name.as_deref(), &data, &mut out).map_err(error_of)?;
+        if decoder.is_done() {
+            break;
+        }
+    }
+    Ok((out, decoder.finish().map_err(error_of)?))
+}
+
+/// Decodes an answer that came as one body, from endpoint and model `test`.
+///
+/// # Errors
+/// An error object, or a body that is not of the protocol.
+#[doc(hidden)]
+pub fn decode_chat_whole(body: &[u8]) -> Result<(Vec<ModelEvent>, Reply), ModelError> {
+    let mut decoder = OpenAiChat.decoder(&target("test", "test", Quirks::PLAIN));
+    let mut out = Vec::new();
+    decoder.whole(body, &mut out).map_err(error_of)?;
+    Ok((out, decoder.finish().map_err(error_of)?))
+}
+
+/// The body of a request to an endpoint with these quirks.
+#[doc(hidden)]
+#[must_use]
+pub fn encode_chat(
+    request: &ModelRequest,
+    (endpoint, model): (&str, &str),
+    quirks: Quirks,
+) -> Vec<u8> {
+    OpenAiChat.encode(request, &target(endpoint, model, quirks))
+}
+
+fn target(endpoint: &str, model: &str, quirks: Quirks) -> Target {
+    Target {
+        endpoint: endpoint.to_owned(),
+        model: model.to_owned(),
+        family: model.to_owned(),
+        output_max: None,
+        quirks,
+    }
+}
+
+fn error_of(fault: Fault) -> ModelError {
+    ModelError { kind: fault.kind, message: fault.message, retry_after_ms: fault.retry_after_ms }
+}

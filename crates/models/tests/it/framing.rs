@@ -1,0 +1,252 @@
+//! However an answer is cut into chunks, lines and events, it is the same answer; and however it is damaged, it ends in the right error.
+
+use bytes::Bytes;
+use oarlock_core::ports::model::{ModelError, ModelErrorKind, ModelEvent, Reply};
+use oarlock_models::Wire;
+use proptest::prelude::*;
+
+use crate::chat_corpus::CHAT;
+use crate::recorded::{Case, answer, cases, corpus};
+
+const CHAT_ANSWER: &str = r#"data: {"model":"m","choices":[{"index":0,"delta":{"role":"assistant","reasoning_content":"hm "}}]}
+
+: a comment
+
+data: {"choices":[{"index":0,"delta":{"content":"grüße "}}]}
+
+data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"{\"x\""}}]}}]}
+
+data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":":1}"}}]}}]}
+
+data: {"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}
+
+data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12}}
+
+data: [DONE]
+
+"#;
+
+const ANTHROPIC_ANSWER: &str = r#"event: message_start
+data: {"type":"message_start","message":{"model":"m","usage":{"input_tokens":5}}}
+
+event: content_block_start
+data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}
+
+event: ping
+data: {"type":"ping"}
+
+event: content_block_delta
+data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"grüße"}}
+
+event: content_block_stop
+data: {"type":"content_block_stop","index":0}
+
+event: message_delta
+data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":7}}
+
+event: message_stop
+data: {"type":"message_stop"}
+
+"#;
+
+const WIRES: [(Wire, &str); 2] =
+    [(Wire::OpenAiChat, CHAT_ANSWER), (Wire::AnthropicMessages, ANTHROPIC_ANSWER)];
+
+fn stream(name: &str, body: impl Into<Vec<u8>>) -> Case {
+    Case {
+        name: name.to_owned(),
+        kind: "sse".to_owned(),
+        status: 200,
+        headers: vec![("content-type".to_owned(), "text/event-stream".to_owned())],
+        body: body.into(),
+        golden: None,
+    }
+}
+
+fn decoded(wire: Wire, case: &Case, cuts: &[usize]) -> Result<Reply, ModelError> {
+    answer(wire, case, cut(&case.body, cuts)).map(|(_, reply)| reply)
+}
+
+/// The body in chunks of these sizes, over and over.
+fn cut(body: &[u8], sizes: &[usize]) -> Vec<Bytes> {
+    let (mut chunks, mut rest) = (Vec::new(), body);
+    for size in sizes.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (chunk, more) = rest.split_at((*size).min(rest.len()));
+        chunks.push(Bytes::copy_from_slice(chunk));
+        rest = more;
+    }
+    chunks
+}
+
+/// The same stream with other line ends, with a mark of byte order, and with both.
+fn framings(body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let plain = String::from_utf8(body.to_vec()).unwrap().replace("\r\n", "\n");
+    let marked = |text: &str| [b"\xef\xbb\xbf".as_slice(), text.as_bytes()].concat();
+    let (cr, crlf) = (plain.replace('\n', "\r"), plain.replace('\n', "\r\n"));
+    vec![
+        ("LF", plain.clone().into_bytes()),
+        ("CR", cr.clone().into_bytes()),
+        ("CRLF", crlf.clone().into_bytes()),
+        ("BOM", marked(&plain)),
+        ("BOM and CR", marked(&cr)),
+        ("BOM and CRLF", marked(&crlf)),
+    ]
+}
+
+/// Sizes of chunks as the replay server cuts them: bytes, and mixtures that differ with the seed.
+const CUTS: [&[usize]; 5] =
+    [&[1], &[usize::MAX], &[3], &[1, 40, 2, 1500, 5], &[200, 1, 8, 13, 2, 3]];
+
+fn is_the_same_however_it_is_cut(wire: Wire, case: &Case) {
+    let whole = decoded(wire, case, &[usize::MAX]).map_err(|error| error.kind);
+    for (framing, body) in framings(&case.body) {
+        let reframed = stream(&format!("{} with {framing}", case.name), body);
+        for cuts in CUTS {
+            let reply = decoded(wire, &reframed, cuts).map_err(|error| error.kind);
+            assert_eq!(reply, whole, "{} cut by {cuts:?}", reframed.name);
+        }
+    }
+}
+
+#[test]
+fn an_answer_is_the_same_in_every_framing() {
+    for (wire, body) in WIRES {
+        is_the_same_however_it_is_cut(wire, &stream("inline", body));
+    }
+}
+
+#[test]
+fn recorded_answers_are_the_same_in_every_framing_and_never_end_too_soon_in_silence() {
+    let Some(root) = corpus() else { return };
+    let mut streams = 0;
+    let folders = CHAT.map(|folder| (Wire::OpenAiChat, folder));
+    for (wire, folder) in folders.into_iter().chain([(Wire::AnthropicMessages, "anthropic")]) {
+        for case in cases(&root.join(folder)).iter().filter(|case| case.kind == "sse") {
+            streams += 1;
+            is_the_same_however_it_is_cut(wire, case);
+            a_cut_is_never_a_success(wire, case);
+        }
+    }
+    println!("{streams} streams, none skipped");
+    assert!(streams >= 83, "only {streams} streams");
+}
+
+/// Cut behind any event, an answer is whole only if its reason to stop had come.
+fn a_cut_is_never_a_success(wire: Wire, case: &Case) {
+    let text = String::from_utf8(case.body.clone()).unwrap().replace("\r\n", "\n");
+    let stops = match wire {
+        Wire::OpenAiChat => {
+            text.find("\"finish_reason\":\"").or_else(|| text.find("\"finish_reason\": \""))
+        }
+        Wire::AnthropicMessages => text.find("message_stop"),
+    };
+    let ends = text.match_indices("\n\n").map(|(at, _)| at + 2);
+    for end in ends.filter(|end| stops.is_none_or(|stops| *end <= stops)) {
+        let cut = stream(&case.name, &text.as_bytes()[..end]);
+        let error = decoded(wire, &cut, &[usize::MAX]);
+        assert!(
+            matches!(&error, Err(error) if error.kind == ModelErrorKind::Truncated)
+                || text.contains("\"error\""),
+            "{} cut at {end}: {error:?}",
+            case.name
+        );
+    }
+}
+
+#[test]
+fn damage_ends_in_the_error_that_it_is() {
+    let in_band = [
+        (
+            Wire::OpenAiChat,
+            "data: {\"error\":{\"message\":\"The server had an error\",\"type\":\"server_error\",\"code\":null}}\n\n",
+            ModelErrorKind::Overloaded,
+        ),
+        (
+            Wire::OpenAiChat,
+            "data: {\"error\":{\"message\":\"Rate limit\",\"code\":429}}\n\n",
+            ModelErrorKind::RateLimited,
+        ),
+        (Wire::OpenAiChat, "data: {\"error\":\"out of memory\"}\n\n", ModelErrorKind::Overloaded),
+        (
+            Wire::OpenAiChat,
+            "data: {\"object\":\"error\",\"message\":\"This model's maximum context length is 4096 tokens\"}\n\n",
+            ModelErrorKind::ContextOverflow,
+        ),
+        (
+            Wire::OpenAiChat,
+            "event: error\ndata: {\"message\":\"boom\"}\n\n",
+            ModelErrorKind::Overloaded,
+        ),
+        (
+            Wire::OpenAiChat,
+            "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"error\",\"error\":{\"code\":502,\"message\":\"upstream\"}}]}\n\n",
+            ModelErrorKind::Overloaded,
+        ),
+        (Wire::OpenAiChat, "data: {not json\n\n", ModelErrorKind::Transport),
+        (
+            Wire::AnthropicMessages,
+            "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n",
+            ModelErrorKind::Overloaded,
+        ),
+        (Wire::AnthropicMessages, "data: {not json\n\n", ModelErrorKind::Transport),
+    ];
+    for (wire, damage, kind) in in_band {
+        let (_, body) = WIRES.into_iter().find(|(of, _)| *of == wire).unwrap();
+        let half = body[..body.len() / 2].rfind("\n\n").unwrap() + 2;
+        let damaged = stream(damage, [&body[..half], damage, &body[half..]].concat());
+        let error = decoded(wire, &damaged, &[usize::MAX]).unwrap_err();
+        assert_eq!(error.kind, kind, "{damage}: {error}");
+    }
+    for (wire, body) in WIRES {
+        // An event of 11 MiB is more than one may have.
+        let long = stream("long", format!("data: {}\n\n{body}", "x".repeat(11 << 20)));
+        assert_eq!(decoded(wire, &long, &[65536]).unwrap_err().kind, ModelErrorKind::Transport);
+        let empty = decoded(wire, &stream("empty", ""), &[1]).unwrap_err();
+        assert_eq!(empty.kind, ModelErrorKind::Truncated, "{empty}");
+        let page = decoded(wire, &stream("page", "<html><title>login</title>"), &[1]).unwrap_err();
+        assert_eq!(page.kind, ModelErrorKind::Transport, "{page}");
+        a_cut_is_never_a_success(wire, &stream("inline", body));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_chunking_gives_the_same_answer(sizes in prop::collection::vec(1usize..90, 1..20)) {
+        for (wire, body) in WIRES {
+            let case = stream("inline", body);
+            prop_assert_eq!(decoded(wire, &case, &sizes).unwrap(), decoded(wire, &case, &[usize::MAX]).unwrap());
+        }
+    }
+
+    #[test]
+    fn any_bytes_end_in_an_answer_or_an_error(
+        noise in prop::collection::vec(any::<u8>(), 0..400),
+        at in 0usize..2000,
+    ) {
+        for (wire, body) in WIRES {
+            let at = at.min(body.len());
+            let bytes = [&body.as_bytes()[..at], &noise, &body.as_bytes()[at..]].concat();
+            // Whatever comes out, it comes out: the harness panics when the last event is neither.
+            drop(decoded(wire, &stream("noise", bytes), &[7]));
+        }
+    }
+
+    #[test]
+    fn any_text_in_any_member_survives(text in "\\PC{0,40}", name in "[a-z_]{1,12}") {
+        let delta = serde_json::json!({"choices": [{"index": 0, "delta": {"content": text, "tool_calls": [
+            {"index": 0, "id": "1", "function": {"name": name, "arguments": text}}]}, "finish_reason": "stop"}]});
+        let case = stream("text", format!("data: {delta}\n\ndata: [DONE]\n\n"));
+        let (shown, reply) = answer(Wire::OpenAiChat, &case, cut(&case.body, &[5])).unwrap();
+        let told: String = shown.iter().filter_map(|event| match event {
+            ModelEvent::Delta { item: oarlock_core::event::DeltaItem::Text { .. }, text } => Some(text.as_str()),
+            _ => None,
+        }).collect();
+        prop_assert_eq!(&told, &text);
+        prop_assert_eq!(reply.blocks.len(), if text.is_empty() { 1 } else { 2 });
+    }
+}
