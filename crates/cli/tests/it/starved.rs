@@ -119,6 +119,7 @@ fn a_disk_that_is_full_from_any_write_on_loses_nothing() {
 }
 
 /// Runs a shell in a mount namespace of its own; nothing where that is refused.
+#[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 fn in_namespace(home: &Home, script: &str) -> Option<Ran> {
     let allowed = Command::new("unshare")
         .args(["--user", "--map-root-user", "--mount", "true"])
