@@ -1,7 +1,7 @@
 //! Recordings: `run --record DIR` writes one, `replay DIR` runs it again.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +10,7 @@ use anyhow::Context;
 use oarlock_core::session::trace::{TraceLine, TraceSink};
 
 /// The file in the recording's folder.
-const FILE: &str = "trace.jsonl";
+const FILE: &str = "trace.json";
 
 /// A recording being written. It holds prompts, answers and tool output: the file is readable by its owner alone.
 #[derive(Debug)]
@@ -68,19 +68,14 @@ impl TraceSink for Recording {
 /// Reads a recording.
 ///
 /// # Errors
-/// When it is not there, or a line of it is not of a recording.
+/// When it is not there, or is something else; the error names line and column.
 pub fn read(folder: &Path) -> anyhow::Result<Vec<TraceLine>> {
     let path = folder.join(FILE);
-    let file = File::open(&path).with_context(|| {
+    let bytes = std::fs::read(&path).with_context(|| {
         format!("{}: no recording; `oarlock run --record DIR` makes one", path.display())
     })?;
-    let mut lines = Vec::new();
-    for (number, line) in BufReader::new(file).lines().enumerate() {
-        let line = line.with_context(|| format!("{}: cannot be read", path.display()))?;
-        let parsed = serde_json::from_str(&line);
-        lines.push(parsed.with_context(|| {
-            format!("{}:{}: not a line of a recording", path.display(), number + 1)
-        })?);
-    }
-    Ok(lines)
+    // Not line by line: what a provider wrote is kept byte for byte, line ends between its JSON tokens included.
+    let values = serde_json::Deserializer::from_slice(&bytes).into_iter();
+    let lines: Result<Vec<TraceLine>, _> = values.collect();
+    lines.with_context(|| format!("{}: not a recording", path.display()))
 }

@@ -31,7 +31,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Appends the entry as one line of JSON.
+    /// Appends the entry as JSON and a line end.
     pub fn encode_into(&self, body: &mut Vec<u8>) {
         serde_json::to_writer(&mut *body, self)
             .expect("entries have string keys and no failing serialisers");

@@ -148,7 +148,7 @@ fn turn(messages: &[Message]) -> Turn<'_> {
     for message in &messages[start..] {
         match message {
             Message::User { parts } => {
-                turn.prompt = parts.iter().filter_map(part_text).collect::<Vec<_>>().join(" ")
+                turn.prompt = parts.iter().filter_map(part_text).collect::<Vec<_>>().join(" ");
             }
             Message::Assistant { blocks } => {
                 turn.steps += 1;

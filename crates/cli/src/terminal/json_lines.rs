@@ -67,6 +67,8 @@ pub fn summary(out: &mut dyn Write, summary: Summary) -> io::Result<()> {
 
 fn write(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
     let mut line = serde_json::to_vec(value)?;
+    // A provider's own item may hold line ends between its JSON tokens, and nowhere else.
+    line.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
     line.push(b'\n');
     out.write_all(&line)?;
     out.flush()

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+mod deaths;
 mod docs;
+mod harm;
 mod home;
 mod keys;
 mod layers;

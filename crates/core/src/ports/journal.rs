@@ -185,9 +185,9 @@ impl Frame {
         let corrupt =
             |why: String| JournalError::Corrupt { session: session.clone(), seq: self.first, why };
         let mut entries = Vec::with_capacity(self.count as usize);
-        for line in self.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let entry: Entry =
-                serde_json::from_slice(line).map_err(|error| corrupt(error.to_string()))?;
+        // Not line by line: what a provider wrote is kept byte for byte, line ends between its JSON tokens included.
+        for entry in serde_json::Deserializer::from_slice(&self.body).into_iter::<Entry>() {
+            let entry = entry.map_err(|error| corrupt(error.to_string()))?;
             if entry.seq != self.first + entries.len() as Seq {
                 return Err(corrupt(format!("entry {} stands in the place of another", entry.seq)));
             }

@@ -14,9 +14,9 @@ fn go() -> Vec<Part> {
     vec![Part::text("go")]
 }
 
-/// Numbers, spaces, orders and escapes that a careless round trip through JSON would change.
-const ODD: &str =
-    r#"{"z" : 1.0,  "a":1e3, "big": 12345678901234567890123, "s": "\u00e9\/", "z": null}"#;
+/// Numbers, blanks, line ends, orders and escapes that a careless round trip through JSON, or a journal of lines, would change.
+const ODD: &str = "{\"z\" : 1.0,\n  \"a\":1e3,\r\n \"big\": 12345678901234567890123, \
+    \"s\": \"\\u00e9\\/\", \"z\": null}";
 
 fn said() -> Vec<Block> {
     let native = |item: &str| Native {

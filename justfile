@@ -1,0 +1,32 @@
+# What is done often. `just --list` shows it; each recipe is one or two commands that also work by hand.
+
+# Everything that a change must pass
+ci:
+    bash .ci/run
+
+# Fast answers while working on one crate, for example `just check core`
+check crate:
+    cargo clippy -p {{ if crate == "cli" { "oarlock" } else { "oarlock-" + crate } }} --all-targets -- -D warnings
+    cargo test -p {{ if crate == "cli" { "oarlock" } else { "oarlock-" + crate } }}
+
+# All tests
+test:
+    cargo test --workspace
+
+# The recorded provider answers in FOLDER, none of which may be skipped
+corpus folder:
+    OARLOCK_CORPUS={{ absolute_path(folder) }} cargo test -p oarlock-models -- --nocapture corpus framing
+
+# The budgets, measured beside their bounds
+bench:
+    cargo bench -p oarlock-store
+    cargo bench -p oarlock --bench figures
+
+# One session over both wires with a real model, for example `just real-llm http://127.0.0.1:8080`
+real-llm endpoint model="qwen":
+    cargo build --release
+    bash scripts/real-llm.sh {{ endpoint }} {{ model }}
+
+# 10 GB of output through the bash tool, in flat memory
+flood:
+    cargo test --release -p oarlock-tools --test it -- --ignored --nocapture
