@@ -73,28 +73,11 @@ pub fn assemble(
 ) -> anyhow::Result<Assembled> {
     let (ids, clock) = (SystemIds, Arc::new(SystemClock::new()));
     let node = ids.node();
-    let (store, journal, catalog, blobs): (_, Arc<dyn Journal>, Arc<dyn Catalog>, Arc<dyn Blobs>) =
-        match keep {
-            Keep::OnDisk => {
-                let folder = data_dir(loaded)?;
-                let store = SqliteStore::open(&folder, node.clone())
-                    .with_context(|| format!("cannot open the sessions in {}", folder.display()))?;
-                (
-                    Some(store.clone()),
-                    Arc::new(store.clone()),
-                    Arc::new(store.clone()),
-                    Arc::new(store),
-                )
-            }
-            Keep::InMemory => {
-                let store = MemoryStore::new(node.clone());
-                (None, Arc::new(store.clone()), Arc::new(store.clone()), Arc::new(store))
-            }
-        };
+    let stores = Stores::open(loaded, keep, &node)?;
     let ports = Ports {
-        journal,
-        catalog,
-        blobs,
+        journal: stores.journal,
+        catalog: stores.catalog,
+        blobs: stores.blobs,
         bus: Arc::new(LocalBus::default()),
         models: Arc::new(models(loaded, Arc::clone(&clock) as Arc<dyn Clock>)?),
         tools: Arc::new(LocalTools::new(loaded)?),
@@ -105,8 +88,40 @@ pub fn assemble(
     Ok(Assembled {
         core: DefaultAgentCore::new(ports, RuntimeLimits::DEFAULT, node.clone()),
         node,
-        store,
+        store: stores.sqlite,
     })
+}
+
+/// The storage ports, all of one store.
+struct Stores {
+    /// What has to be closed, when it is on disk.
+    sqlite: Option<SqliteStore>,
+    journal: Arc<dyn Journal>,
+    catalog: Arc<dyn Catalog>,
+    blobs: Arc<dyn Blobs>,
+}
+
+impl Stores {
+    fn open(loaded: &Loaded, keep: Keep, node: &NodeId) -> anyhow::Result<Self> {
+        match keep {
+            Keep::OnDisk => {
+                let folder = data_dir(loaded)?;
+                let store = SqliteStore::open(&folder, node.clone())
+                    .with_context(|| format!("cannot open the sessions in {}", folder.display()))?;
+                Ok(Self { sqlite: Some(store.clone()), ..Self::of(store) })
+            }
+            Keep::InMemory => Ok(Self::of(MemoryStore::new(node.clone()))),
+        }
+    }
+
+    fn of(store: impl Journal + Catalog + Blobs + Clone + 'static) -> Self {
+        Self {
+            sqlite: None,
+            journal: Arc::new(store.clone()),
+            catalog: Arc::new(store.clone()),
+            blobs: Arc::new(store),
+        }
+    }
 }
 
 fn models(loaded: &Loaded, clock: Arc<dyn Clock>) -> anyhow::Result<KnownModels> {

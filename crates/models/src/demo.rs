@@ -148,7 +148,7 @@ fn turn(messages: &[Message]) -> Turn<'_> {
     for message in &messages[start..] {
         match message {
             Message::User { parts } => {
-                turn.prompt = parts.iter().filter_map(part_text).collect::<Vec<_>>().join(" ")
+                turn.prompt = parts.iter().filter_map(part_text).collect::<Vec<_>>().join(" ");
             }
             Message::Assistant { blocks } => {
                 turn.steps += 1;
@@ -242,8 +242,9 @@ fn report(turn: &Turn<'_>) -> String {
         let shown: Vec<&str> = names.iter().map(String::as_str).take(12).collect();
         let more = if names.len() > shown.len() { ", …" } else { "" };
         report += &format!(
-            "This folder has {} files and {folders} folders: {}{more}.\n",
-            names.len() - folders,
+            "This folder has {} and {}: {}{more}.\n",
+            counted(names.len() - folders, "file"),
+            counted(folders, "folder"),
             shown.join(", ")
         );
     }
@@ -256,6 +257,10 @@ fn report(turn: &Turn<'_>) -> String {
     report +=
         "\nThis was the built-in demonstration, not a language model; `oarlock init` sets one up.";
     report
+}
+
+fn counted(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 fn told(name: &str, arguments: &Value, result: &ToolResult) -> String {
@@ -371,7 +376,7 @@ mod tests {
         let (told, called) =
             play("where is the steering?", &["bash", "read_file", "search"], folder);
         for wanted in [
-            "2 files and 1 folders",
+            "2 files and 1 folder:",
             "# Boats",
             "`steering` occurs here",
             "3:fn steering",

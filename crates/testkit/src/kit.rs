@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use oarlock_core::command::{Admit, Command, Reply};
 use oarlock_core::event::{AgentEvent, Delivery, Entry, Event, InputSource};
@@ -13,6 +14,7 @@ use oarlock_core::ports::journal::{Blobs, Catalog, Journal};
 use oarlock_core::session::trace::TraceSink;
 use oarlock_core::spec::{Answers, Limits, Mode, Rules, SessionSpec, Settings};
 use oarlock_core::{DefaultAgentCore, DefaultSession, LocalBus, Origin, Ports, SessionError};
+use tokio::time::timeout;
 
 use crate::clock::{CountedIds, VirtualClock};
 use crate::model::{OneModel, Say, ScriptedModel, selection};
@@ -198,17 +200,20 @@ pub fn tag(event: &Event) -> String {
 /// Follows the session until an entry fits, and returns it.
 ///
 /// # Panics
-/// When the session ends before.
+/// When the session ends before, or the entry has not come after two days of the runtime's clock.
 pub async fn wait_for(
     session: &DefaultSession,
     after: Seq,
     fits: impl Fn(&Event) -> bool,
 ) -> Arc<Entry> {
     let mut events = session.events(after);
-    loop {
-        match session.next_event(&mut events).await.expect("the session lives") {
-            AgentEvent::Entry(entry) if fits(&entry.event) => return entry,
-            AgentEvent::Entry(_) | AgentEvent::Delta(_) | AgentEvent::CaughtUp { .. } => {}
+    let found = async {
+        loop {
+            match session.next_event(&mut events).await.expect("the session lives") {
+                AgentEvent::Entry(entry) if fits(&entry.event) => return entry,
+                AgentEvent::Entry(_) | AgentEvent::Delta(_) | AgentEvent::CaughtUp { .. } => {}
+            }
         }
-    }
+    };
+    timeout(Duration::from_secs(48 * 3600), found).await.expect("the entry comes")
 }

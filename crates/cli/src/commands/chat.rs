@@ -81,7 +81,7 @@ impl Chat {
                 Happened::Event(AgentEvent::Entry(entry)) => self.take(&entry.event),
                 Happened::Event(AgentEvent::Delta(_) | AgentEvent::CaughtUp { .. }) => {}
                 Happened::Interrupt if self.running => {
-                    drop(console.session.tell(Command::Cancel).await)
+                    drop(console.session.tell(Command::Cancel).await);
                 }
                 Happened::Interrupt => return Ok(Exit::Done),
                 Happened::Line(None) => self.leaving = true,

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use bytes::Bytes;
 use oarlock_core::command::{Admit, Command, Reply};
 use oarlock_core::event::{Delivery, InputSource};
 use oarlock_core::ids::{Seq, SessionId};
@@ -27,7 +26,8 @@ use crate::exit::Exit;
 use crate::prompting::system_prompt;
 use crate::recording::Recording;
 use crate::selection::{SCRIPT, select};
-use crate::terminal::{image, prompt};
+use crate::terminal::image::{self, Image};
+use crate::terminal::prompt;
 
 pub(super) fn run(frame: &Frame, args: &RunArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let loaded = frame.load_with(&args.model)?;
@@ -42,7 +42,12 @@ pub(super) fn run(frame: &Frame, args: &RunArgs, out: &mut dyn Write) -> anyhow:
         bail!(prompt::PromptError::Missing);
     }
     let answers = answers(stdin_is_terminal && given.as_deref() != Some("-"), args.output.json);
-    let task = Task { frame, loaded: &loaded, args, answers };
+    let images = args
+        .images
+        .iter()
+        .map(|path| image::load(&frame.cwd.join(path)))
+        .collect::<Result<_, _>>()?;
+    let task = Task { frame, loaded: &loaded, args, answers, images };
     super::block_on(task.perform(resumed, words, out))
 }
 
@@ -50,7 +55,7 @@ pub(super) fn run(frame: &Frame, args: &RunArgs, out: &mut dyn Write) -> anyhow:
 pub(super) fn go_on(frame: &Frame, args: &RunArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let loaded = frame.load_with(&args.model)?;
     let answers = answers(std::io::stdin().is_terminal(), args.output.json);
-    let task = Task { frame, loaded: &loaded, args, answers };
+    let task = Task { frame, loaded: &loaded, args, answers, images: Vec::new() };
     let (resumed, _) = args.session_and_prompt();
     super::block_on(task.perform(resumed, None, out))
 }
@@ -79,6 +84,8 @@ struct Task<'a> {
     loaded: &'a Loaded,
     args: &'a RunArgs,
     answers: Answers,
+    /// Read before anything is created.
+    images: Vec<Image>,
 }
 
 impl Task<'_> {
@@ -116,6 +123,7 @@ impl Task<'_> {
         };
         let recovery = if words.is_some() { Recovery::Interrupt } else { Recovery::Continue };
         let opened = opening.open(assembled, resumed, recovery).await?;
+        let kept = opened.session.id().clone();
         let role = if self.answers == Answers::Somebody { Role::Person } else { Role::Nobody };
         let screen = Screen::new(self.args.output);
         let mut console =
@@ -123,7 +131,7 @@ impl Task<'_> {
         let awaited =
             match words {
                 Some(words) => {
-                    let content = content(assembled, words, &self.args.images).await?;
+                    let content = content(assembled, words, &self.images).await?;
                     Awaited { input: Some(admit(&opened.session, content).await?), turn: None }
                 }
                 None => Awaited {
@@ -137,7 +145,13 @@ impl Task<'_> {
         let closed = opened.session.close().await;
         let ended = ended?;
         closed.context("the session did not end in good order")?;
-        Ok(console.screen.end(out, (opened.session.id(), &opened.model), &ended)?)
+        let exit = console.screen.end(out, (&kept, &opened.model), &ended)?;
+        if !(self.args.ephemeral || self.args.output.json || self.args.output.quiet) {
+            complain(&format!(
+                "kept as session {kept}; `oarlock run --resume \"…\"` goes on with it"
+            ));
+        }
+        Ok(exit)
     }
 }
 
@@ -287,13 +301,12 @@ async fn latest(assembled: &Assembled, cwd: &Path) -> anyhow::Result<SessionId> 
 async fn content(
     assembled: &Assembled,
     words: String,
-    images: &[PathBuf],
+    images: &[Image],
 ) -> anyhow::Result<Vec<Part>> {
     let mut content = vec![Part::text(words)];
-    for path in images {
-        let image = image::load(path)?;
+    for image in images {
         let bytes = image.bytes.len() as u64;
-        let blob = assembled.core.ports().blobs.put(Bytes::from(image.bytes)).await?;
+        let blob = assembled.core.ports().blobs.put(image.bytes.clone()).await?;
         content.push(Part::Image { media_type: image.media_type.to_owned(), blob, bytes });
     }
     Ok(content)

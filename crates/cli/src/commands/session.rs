@@ -61,11 +61,11 @@ async fn act(
                 .await?;
         }
         SessionCommand::Show { id } => {
-            show(assembled, &SessionId::parse(id)?, args.json, out).await?
+            show(assembled, &SessionId::parse(id)?, args.json, out).await?;
         }
         SessionCommand::Resume { .. } => {}
         SessionCommand::Export { id, output } => {
-            export(assembled, &SessionId::parse(id)?, output, out).await?
+            export(assembled, &SessionId::parse(id)?, output, out).await?;
         }
         SessionCommand::Import { file } => {
             let id = import(assembled, &file).await?;
@@ -100,11 +100,11 @@ async fn list(
                 writeln!(out, "{value}")?;
             }
             (Err(error), true) => {
-                writeln!(out, "{}", serde_json::json!({ "id": row.id, "error": error }))?
+                writeln!(out, "{}", serde_json::json!({ "id": row.id, "error": error }))?;
             }
             (Ok(summary), false) => writeln!(out, "{}", line(&row, &summary))?,
             (Err(error), false) => {
-                writeln!(out, "{}  cannot be read: {}", row.id, safe::line(&error, 120))?
+                writeln!(out, "{}  cannot be read: {}", row.id, safe::line(&error, 120))?;
             }
         }
     }
@@ -136,9 +136,10 @@ fn line(row: &Listed, summary: &Summary) -> String {
     let updated = summary.updated.to_string();
     let when = updated.get(..16).unwrap_or(&updated).replace('T', " ");
     format!(
-        "{}  {when}  {doing:<8}  {:>3} turns  {}  {}",
+        "{}  {when}  {doing:<8}  {:>3} {}  {}  {}",
         row.id,
         summary.turns,
+        if summary.turns == 1 { "turn " } else { "turns" },
         safe::line(&summary.model, 40),
         safe::line(&summary.title, 60)
     )

@@ -1,5 +1,6 @@
 //! What a configuration value can be, and how a text becomes one.
 
+use oarlock_core::turn::permission::Rule;
 use toml::Value;
 
 use crate::values::{Bytes, Dollars, Millis};
@@ -20,8 +21,8 @@ pub enum Kind {
     Text,
     /// One of these words.
     Choice(&'static [&'static str]),
-    /// A list of texts.
-    TextList,
+    /// A list of rules about calls.
+    RuleList,
     /// A duration with its unit.
     Duration,
     /// A sum in US dollars.
@@ -45,7 +46,7 @@ impl Kind {
                 let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
                 quoted.join(", ")
             }
-            Self::TextList => "a list of texts".into(),
+            Self::RuleList => "a list of rules `tool` or `tool(pattern)`".into(),
             Self::Duration => "a duration such as \"30s\" or \"5m\"".into(),
             Self::Money => "US dollars such as \"1.50\"".into(),
             Self::Size => "bytes, such as 4096 or \"64KiB\"".into(),
@@ -61,7 +62,9 @@ impl Kind {
             (Self::Int { min, max }, Value::Integer(n)) => (min..=max).contains(n),
             (Self::Text, Value::String(text)) => !text.is_empty(),
             (Self::Choice(words), Value::String(text)) => words.contains(&text.as_str()),
-            (Self::TextList, Value::Array(list)) => list.iter().all(Value::is_str),
+            (Self::RuleList, Value::Array(list)) => {
+                list.iter().all(|rule| rule.as_str().is_some_and(|text| Rule::parse(text).is_ok()))
+            }
             (Self::Duration, Value::String(text)) => text.parse::<Millis>().is_ok(),
             (Self::Money, Value::String(text)) => text.parse::<Dollars>().is_ok(),
             (Self::Money, Value::Integer(_) | Value::Float(_)) => {
@@ -90,7 +93,7 @@ impl Kind {
             Self::Text | Self::Choice(_) | Self::Duration | Self::Money => {
                 as_toml().filter(Value::is_str).unwrap_or_else(plain)
             }
-            Self::TextList | Self::Models => {
+            Self::RuleList | Self::Models => {
                 as_toml().filter(Value::is_array).unwrap_or_else(|| Value::Array(vec![plain()]))
             }
             Self::Bool | Self::Int { .. } | Self::Size => as_toml().unwrap_or_else(plain),
@@ -108,10 +111,30 @@ fn model(value: &Value) -> Option<Value> {
             let known = table.iter().all(|(key, value)| match key.as_str() {
                 "id" | "name" => value.as_str().is_some_and(|text| !text.is_empty()),
                 "context_window" | "max_output_tokens" => value.as_integer().is_some_and(|n| n > 0),
+                "price" => price(value).is_some(),
                 _ => false,
             });
-            (known && table.contains_key("id")).then(|| value.clone())
+            let mut entry = (known && table.contains_key("id")).then(|| table.clone())?;
+            if let Some(price) = entry.get("price").and_then(price) {
+                entry.insert("price".to_owned(), price);
+            }
+            Some(Value::Table(entry))
         }
         _ => None,
     }
+}
+
+/// A price as a table of sums, whichever way they were written; `None` when it lacks one that every model has.
+fn price(value: &Value) -> Option<Value> {
+    let table = value.as_table()?;
+    let sums: Option<toml::Table> = table
+        .iter()
+        .map(|(key, value)| match key.as_str() {
+            "input" | "output" | "cache_read" | "cache_write" => {
+                Some((key.clone(), Kind::Money.accept(value)?))
+            }
+            _ => None,
+        })
+        .collect();
+    sums.filter(|sums| sums.contains_key("input") && sums.contains_key("output")).map(Value::Table)
 }

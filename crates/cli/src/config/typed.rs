@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use oarlock_core::ports::model::Price;
 use oarlock_core::spec::{Bounds, Limits, Mode, ReasoningEffort, Rules};
 use oarlock_tools::ToolsConfig;
 use serde::{Deserialize, Serialize};
@@ -126,6 +127,33 @@ pub struct ModelEntry {
     pub context_window: Option<u64>,
     /// Tokens of an answer.
     pub max_output_tokens: Option<u64>,
+    /// What it costs; needed for limits on money.
+    pub price: Option<PriceEntry>,
+}
+
+/// `price` of a model, in US dollars for a million tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriceEntry {
+    /// Input that no cache served.
+    pub input: Dollars,
+    /// Output, thought included.
+    pub output: Dollars,
+    /// Input read from the cache; that of `input` when absent.
+    pub cache_read: Option<Dollars>,
+    /// Input written to the cache; that of `input` when absent.
+    pub cache_write: Option<Dollars>,
+}
+
+impl From<&PriceEntry> for Price {
+    fn from(entry: &PriceEntry) -> Self {
+        Self {
+            input: entry.input.0,
+            output: entry.output.0,
+            cache_read: entry.cache_read.unwrap_or(entry.input).0,
+            cache_write: entry.cache_write.unwrap_or(entry.input).0,
+        }
+    }
 }
 
 /// Section `http`.

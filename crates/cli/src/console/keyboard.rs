@@ -75,18 +75,21 @@ impl Lines {
     pub(super) async fn next(&mut self) -> Option<String> {
         let typed = self.typed.get_or_insert_with(|| {
             let (typed, lines) = mpsc::channel(LINES_MAX);
-            std::thread::spawn(move || {
-                for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-                    if typed.blocking_send(line).is_err() {
-                        return;
-                    }
-                }
-            });
+            std::thread::spawn(move || read_lines(&typed));
             lines
         });
         let line = typed.recv().await;
         self.ended |= line.is_none();
         line
+    }
+}
+
+/// Reads until the end of input, or until nobody wants more.
+fn read_lines(typed: &mpsc::Sender<String>) {
+    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+        if typed.blocking_send(line).is_err() {
+            return;
+        }
     }
 }
 

@@ -133,7 +133,7 @@ impl Console {
                 Event::TurnStarted(started)
                     if awaited.input.is_some_and(|input| started.inputs.contains(&input)) =>
                 {
-                    ours = entry.turn
+                    ours = entry.turn;
                 }
                 Event::TurnEnded(ended) if ours.is_some() && entry.turn == ours => {
                     return Ok(ended.clone());

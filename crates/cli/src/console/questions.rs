@@ -46,13 +46,13 @@ impl Questions {
                 self.calls.insert(called.call.clone(), called.arguments.clone());
             }
             Event::PermissionAsked(asked) if person => {
-                self.open.push_back(Question::Permission(asked.clone()))
+                self.open.push_back(Question::Permission(asked.clone()));
             }
             Event::InputRequested(asked) if person => {
-                self.open.push_back(Question::Words(asked.call.clone()))
+                self.open.push_back(Question::Words(asked.call.clone()));
             }
             Event::PermissionAnswered(answered) => {
-                self.open.retain(|question| *question.call() != answered.call)
+                self.open.retain(|question| *question.call() != answered.call);
             }
             Event::ToolSettled(settled) => {
                 self.calls.remove(&settled.call);

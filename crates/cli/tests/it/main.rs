@@ -2,14 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+mod deaths;
 mod docs;
+mod harm;
 mod home;
 mod keys;
 mod layers;
+mod rights;
 mod run_args;
+mod runs;
 mod secrets;
 mod selection;
 mod setup;
+mod sittings;
+mod starved;
 mod terminal;
 mod trust;
 mod usage;

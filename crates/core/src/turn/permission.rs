@@ -43,14 +43,9 @@ impl<'a> Rule<'a> {
         glob(self.tool, tool)
     }
 
-    /// A pattern allows only what it matches whole.
-    fn allows(&self, tool: &str, subject: &Subject) -> bool {
-        let matches = |pattern| {
-            subject.complete
-                && !subject.parts.is_empty()
-                && subject.parts.iter().all(|part| glob(pattern, part))
-        };
-        self.is_about(tool) && self.pattern.is_none_or(matches)
+    /// Whether it allows this part of a call; without a pattern it allows every part.
+    fn allows(&self, part: &str) -> bool {
+        self.pattern.is_none_or(|pattern| glob(pattern, part))
     }
 
     fn denies(&self, tool: &str, subject: &Subject) -> bool {
@@ -92,13 +87,27 @@ pub fn judge(mode: Mode, rules: &[&Rules], tool: &str, call: &Assessment) -> Ver
     }
     let might_be_denied =
         !call.subject.complete && parsed(|rules| &rules.deny).any(|rule| rule.is_about(tool));
-    if might_be_denied && mode != Mode::DenyAll {
-        return Verdict::Ask;
+    let allowed: Vec<Rule<'_>> =
+        parsed(|rules| &rules.allow).filter(|rule| rule.is_about(tool)).collect();
+    if is_allowed(&allowed, &call.subject) {
+        return if might_be_denied { Verdict::Ask } else { Verdict::Allow };
     }
-    if parsed(|rules| &rules.allow).any(|rule| rule.allows(tool, &call.subject)) {
-        return Verdict::Allow;
+    match by_mode(mode, call.effect) {
+        Verdict::Allow if might_be_denied => Verdict::Ask,
+        verdict => verdict,
     }
-    match (mode, call.effect) {
+}
+
+/// Whether the rules let a call through: one of them whole, or each of its parts some rule, when it could be taken apart.
+fn is_allowed(rules: &[Rule<'_>], subject: &Subject) -> bool {
+    let part_is_allowed = |part: &String| rules.iter().any(|rule| rule.allows(part));
+    let by_parts = subject.complete && !subject.parts.is_empty();
+    rules.iter().any(|rule| rule.pattern.is_none())
+        || (by_parts && subject.parts.iter().all(part_is_allowed))
+}
+
+fn by_mode(mode: Mode, effect: Effect) -> Verdict {
+    match (mode, effect) {
         (Mode::Open, _) | (Mode::ReadOnly | Mode::AskWrites, Effect::Pure) => Verdict::Allow,
         (
             Mode::AskWrites,
@@ -270,6 +279,38 @@ mod tests {
         };
         assert_eq!(judge("rm *.tmp"), Verdict::Allow);
         assert_eq!(judge("rm -rf x.tmp"), Verdict::Ask);
+    }
+
+    #[test]
+    fn a_grant_for_several_commands_covers_them_together_and_each_alone() {
+        let both = call(Effect::Destructive, &["git status", "ls"], true);
+        let always = options("bash", &both.subject)
+            .into_iter()
+            .find(|o| o.kind == PermissionKind::AllowAlways)
+            .unwrap();
+        let granted = Rules { allow: always.grants, deny: Vec::new() };
+        let judge = |call: &Assessment| judge(Mode::AskWrites, &[&granted], "bash", call);
+        assert_eq!(judge(&both), Verdict::Allow);
+        assert_eq!(judge(&call(Effect::Destructive, &["ls"], true)), Verdict::Allow);
+        let more = call(Effect::Destructive, &["git status", "rm x", "ls"], true);
+        assert_eq!(judge(&more), Verdict::Ask);
+    }
+
+    #[test]
+    fn a_deny_pattern_never_loosens_a_mode() {
+        let hidden = call(Effect::Destructive, &["echo"], false);
+        for (mode, allow, asks) in [
+            (Mode::ReadOnly, &[][..], false),
+            (Mode::DenyAll, &[][..], false),
+            (Mode::AskWrites, &[][..], true),
+            (Mode::Open, &[][..], true),
+            (Mode::ReadOnly, &["bash"][..], true),
+            (Mode::DenyAll, &["bash"][..], true),
+        ] {
+            let verdict = judge(mode, &[&rules(allow, &["bash(rm *)"])], "bash", &hidden);
+            assert_eq!(verdict == Verdict::Ask, asks, "{mode:?} {verdict:?}");
+            assert_ne!(verdict, Verdict::Allow, "{mode:?}");
+        }
     }
 
     #[test]

@@ -88,6 +88,7 @@ async fn a_reader_that_never_reads_delays_nobody_and_loses_no_entry() {
             seqs.push(entry.seq);
         }
     }
+    assert_eq!(kit.core.ports().clock.now(), before, "it reads at once what it missed");
     assert_eq!(seqs, (1..=6).collect::<Vec<_>>());
 }
 

@@ -32,23 +32,25 @@ fn calls(reply: &Reply) -> Vec<(&str, &str, &str)> {
     reply.blocks.iter().filter_map(call).collect()
 }
 
-#[test]
-fn calls_are_told_apart_by_index_by_id_or_by_neither() {
-    let piece = |index: Option<u64>, id: &str, name: &str, arguments: Value| {
-        let mut piece = json!({"function": {"arguments": arguments}});
-        if let Some(index) = index {
-            piece["index"] = index.into();
-        }
-        if !id.is_empty() {
-            piece["id"] = id.into();
-        }
-        if !name.is_empty() {
-            piece["function"]["name"] = name.into();
-        }
-        json!({ "tool_calls": [piece] })
-    };
-    type Calls = &'static [(&'static str, &'static str, &'static str)];
-    let table: [(&str, Vec<Value>, Calls); 9] = [
+fn piece(index: Option<u64>, id: &str, name: &str, arguments: Value) -> Value {
+    let mut piece = json!({"function": {"arguments": arguments}});
+    if let Some(index) = index {
+        piece["index"] = index.into();
+    }
+    if !id.is_empty() {
+        piece["id"] = id.into();
+    }
+    if !name.is_empty() {
+        piece["function"]["name"] = name.into();
+    }
+    json!({ "tool_calls": [piece] })
+}
+
+type Calls = &'static [(&'static str, &'static str, &'static str)];
+
+/// How servers spell calls, and the calls that they mean.
+fn spellings() -> Vec<(&'static str, Vec<Value>, Calls)> {
+    vec![
         (
             "pieces that are interleaved by index",
             vec![
@@ -110,8 +112,12 @@ fn calls_are_told_apart_by_index_by_id_or_by_neither() {
             ],
             &[("", "f", "{\"x\":1}")],
         ),
-    ];
-    for (what, deltas, wanted) in table {
+    ]
+}
+
+#[test]
+fn calls_are_told_apart_by_index_by_id_or_by_neither() {
+    for (what, deltas, wanted) in spellings() {
         let reply = decode(&deltas);
         assert_eq!(calls(&reply), wanted, "{what}");
         // The finish reason says `stop`, as many servers do; calls are calls.

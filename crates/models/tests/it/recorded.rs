@@ -27,6 +27,7 @@ pub(crate) struct Case {
 }
 
 /// The corpus; nothing, and words about it, when it is not there.
+#[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 pub(crate) fn corpus() -> Option<PathBuf> {
     let root = std::env::var_os("OARLOCK_CORPUS").map(PathBuf::from);
     if root.is_none() {
