@@ -24,7 +24,7 @@ def lines(path):
 def entries(path):
     found = [line["entry"] for line in lines(path) if "entry" in line]
     numbers = [entry["seq"] for entry in found]
-    if numbers != list(range(numbers[0] if numbers else 1, (numbers[0] if numbers else 1) + len(numbers))):
+    if not numbers or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
         fail(f"{path}: the entries are not in order and without gaps: {numbers}")
     return found
 
@@ -48,12 +48,14 @@ def run(path, code):
         fail(f"the turn ended with {code}: {last['ended']}")
     if len(of_kind(found, "turn_ended")) != 1:
         fail("the turn has not exactly one end")
-    of_turn = [entry for entry in found if entry.get("turn") == found[-1].get("turn", entry.get("turn"))]
-    if of_turn[-1]["event"]["type"] not in ("turn_ended", "writer_released"):
-        fail(f"the turn's last entry is {of_turn[-1]['event']['type']}")
+    turn = max(entry.get("turn", 0) for entry in found)
+    last_kind = [entry["event"]["type"] for entry in found if entry.get("turn") == turn][-1]
+    if last_kind != "turn_ended":
+        fail(f"the turn's last entry is {last_kind}")
     answers = of_kind(found, "assistant_message")
-    if not answers or not any(answer["usage"]["input"] > 0 for answer in answers):
-        fail("no answer says how many tokens it took in: the request did not reach a model")
+    usages = [answer.get("usage") or {} for answer in answers]
+    if not any(usage.get("output", 0) and usage.get("input", 0) + usage.get("cache_read", 0) for usage in usages):
+        fail(f"no answer says how many tokens it took: {usages}, {of_kind(found, 'model_failed')}, ended {last['ended']}")
     called = Counter(call["call"] for call in of_kind(found, "tool_called"))
     settled = Counter(call["call"] for call in of_kind(found, "tool_settled"))
     if called != settled or any(times > 1 for times in called.values()):

@@ -35,7 +35,7 @@ checkout() {
 run() {
   local lines=$1 code=0
   shift
-  "$oarlock" run --json --model "real/$model" --max-steps 6 --timeout 5m --allow write_file --allow edit_file \
+  "$oarlock" run --json --model "real/$model" --max-steps 3 --timeout 5m --allow write_file --allow edit_file \
     --config "providers.real.wire=$wire" --config "providers.real.base_url=$endpoint" \
     ${REAL_LLM_KEY:+--config "providers.real.api_key_env=$REAL_LLM_KEY"} "$@" >"$lines" 2>"$lines.err" || code=$?
   python3 "$check" run "$lines" "$code" || { cat "$lines.err" >&2; return 1; }
