@@ -8,6 +8,7 @@ mod harm;
 mod home;
 mod keys;
 mod layers;
+mod provider;
 mod rights;
 mod run_args;
 mod runs;

@@ -102,7 +102,7 @@ fn a_limit_on_money_without_a_price_ends_the_turn_before_the_model_is_called() {
     let ran = home.run(&["run", "--json", "--model", "local/m", "--max-cost", "0.01", "go"]);
     assert_eq!(
         (ran.code, ran.result()["ended"]["stop"].clone()),
-        (Some(7), json!({ "reason": "limit", "kind": "cost" })),
+        (Some(7), json!({ "reason": "limit", "class": "cost" })),
         "{}",
         ran.out
     );
