@@ -140,3 +140,53 @@ fn a_key_in_the_environment_selects_its_provider_and_says_so() {
         assert!(seen[0].body.to_string().contains("ahoy"));
     }
 }
+
+#[test]
+fn init_asks_a_trusted_endpoint_for_its_models_and_the_first_run_uses_one() {
+    let provider = Provider::start();
+    let home = Home::new().with("OPENAI_API_KEY", "sesame");
+    home.shared(&format!("[providers.openai]\nbase_url = \"{}/v1\"\n", provider.address));
+    // What the folder says about endpoints is not followed before it is trusted.
+    assert!(home.run(&["models"]).err.contains("oarlock trust"));
+    assert_eq!(home.run(&["trust", "--yes"]).code, Some(0));
+    let ran = home.run(&["init", "--yes"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.out.contains("now openai/boat-1 answers; try `oarlock run"), "{}", ran.out);
+    let ran = home.run(&["run", "ahoy"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "Hello.\n"), "{}", ran.err);
+    let live = home.run(&["models", "--live"]);
+    assert!(live.out.contains("* openai/boat-1"), "{}", live.out);
+    assert!(
+        live.out.lines().any(|l| l.contains("openai/boat-2") && l.contains("live")),
+        "{}",
+        live.out
+    );
+    let doctor = home.run(&["doctor"]);
+    assert!(doctor.out.contains("openai/boat-1"), "{}", doctor.out);
+    let seen = provider.seen();
+    assert!(seen.iter().filter(|seen| seen.line.starts_with("GET /v1/models")).count() >= 2);
+    assert_eq!(seen.iter().filter(|seen| seen.body["model"] == "boat-1").count(), 1);
+}
+
+#[test]
+fn a_picture_reaches_the_model_as_it_is() {
+    let provider = Provider::start();
+    let home = home(&provider).with("ANTHROPIC_API_KEY", "sesame");
+    home.write("project/dot.gif", "GIF89a and so on");
+    let ran = home.run(&["run", "-q", "--image", "dot.gif", "look"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "Hello.\n"), "{}", ran.err);
+    let body = provider.seen().remove(0).body.to_string();
+    assert!(body.contains("image/gif") && body.contains("R0lGODlhIGFuZCBzbyBvbg=="), "{body}");
+}
+
+#[test]
+fn an_endpoint_that_is_not_there_is_named_once_the_tries_are_over() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let home = Home::new();
+    home.user(&format!("[providers.local]\nwire = \"openai-chat\"\nbase_url = \"http://{free}/v1\"\nmodels = [\"m\"]\n"));
+    let ran = home.run(&["run", "--timeout", "2s", "ahoy"]);
+    assert!(matches!(ran.code, Some(1 | 7)), "{:?} {}", ran.code, ran.err);
+    assert!(ran.err.contains("local at 127.0.0.1"), "{}", ran.err);
+    assert!(ran.err.contains("trying again in"), "{}", ran.err);
+    assert_eq!(ran.out, "");
+}
