@@ -12,6 +12,7 @@ mod provider;
 mod rights;
 mod run_args;
 mod runs;
+mod schema;
 mod secrets;
 mod selection;
 mod setup;
