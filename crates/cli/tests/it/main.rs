@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+mod deaths;
 mod docs;
 mod home;
 mod keys;
@@ -13,3 +14,4 @@ mod setup;
 mod terminal;
 mod trust;
 mod usage;
+mod voyage;
