@@ -5,8 +5,10 @@
 mod deaths;
 mod docs;
 mod home;
+mod interrupts;
 mod keys;
 mod layers;
+mod quarrels;
 mod run_args;
 mod secrets;
 mod selection;
