@@ -4,11 +4,12 @@
 
 mod deaths;
 mod docs;
-mod harm;
 mod home;
+mod interrupts;
 mod keys;
 mod layers;
 mod provider;
+mod quarrels;
 mod rights;
 mod run_args;
 mod runs;
@@ -21,4 +22,5 @@ mod starved;
 mod terminal;
 mod trust;
 mod usage;
+mod voyage;
 mod wires;
