@@ -90,7 +90,7 @@ fn models(declared: &[ModelEntry], known: Option<&WellKnown>) -> Vec<ModelConfig
             id: entry.id.clone(),
             context_window: entry.context_window.or_else(|| like?.context_window),
             output_max: entry.max_output_tokens.or_else(|| like?.output_max),
-            price: like.and_then(|like| like.price),
+            price: entry.price.map(Into::into).or_else(|| like?.price),
         }
     });
     let mut models: Vec<ModelConfig> = declared.collect();

@@ -233,6 +233,10 @@ fn words(prompt: &str) -> Option<Vec<String>> {
     (!words.is_empty()).then_some(words)
 }
 
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// The answer: only what results say.
 fn report(turn: &Turn<'_>) -> String {
     let mut report = String::new();
@@ -242,8 +246,9 @@ fn report(turn: &Turn<'_>) -> String {
         let shown: Vec<&str> = names.iter().map(String::as_str).take(12).collect();
         let more = if names.len() > shown.len() { ", …" } else { "" };
         report += &format!(
-            "This folder has {} files and {folders} folders: {}{more}.\n",
-            names.len() - folders,
+            "This folder has {} and {}: {}{more}.\n",
+            counted(names.len() - folders, "file"),
+            counted(folders, "folder"),
             shown.join(", ")
         );
     }
@@ -371,7 +376,7 @@ mod tests {
         let (told, called) =
             play("where is the steering?", &["bash", "read_file", "search"], folder);
         for wanted in [
-            "2 files and 1 folders",
+            "2 files and 1 folder:",
             "# Boats",
             "`steering` occurs here",
             "3:fn steering",

@@ -137,7 +137,12 @@ impl Task<'_> {
         let closed = opened.session.close().await;
         let ended = ended?;
         closed.context("the session did not end in good order")?;
-        Ok(console.screen.end(out, (opened.session.id(), &opened.model), &ended)?)
+        let exit = console.screen.end(out, (opened.session.id(), &opened.model), &ended)?;
+        if !self.args.ephemeral && !self.args.output.json && !self.args.output.quiet {
+            let id = opened.session.id();
+            complain(&format!("session {id}; go on with `oarlock run --resume {id} \"…\"`"));
+        }
+        Ok(exit)
     }
 }
 

@@ -53,7 +53,7 @@ const fn key(
     Key { path, kind, default, need, doc }
 }
 
-use Kind::{Bool, Choice, Duration, Int, Models, Money, Size, Text, TextList};
+use Kind::{Bool, Choice, Duration, Int, Models, Money, Rules, Size, Text};
 use Need::{Harmless, Tighten, Trust, UserOnly};
 
 const MODES: Kind = Choice(&["deny-all", "read-only", "ask-writes", "open"]);
@@ -89,14 +89,14 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "rules.allow",
-        TextList,
+        Rules,
         "[]",
         Trust,
         "calls that are run without asking, as `tool` or `tool(pattern)`; every layer adds",
     ),
     key(
         "rules.deny",
-        TextList,
+        Rules,
         "[]",
         Tighten,
         "calls that are refused, as `tool` or `tool(pattern)`; every layer adds",
@@ -158,7 +158,7 @@ pub const KEYS: &[Key] = &[
         Models,
         "",
         Trust,
-        "its models: ids, or tables of id, name, context_window, max_output_tokens",
+        "its models: ids, or tables of id, name, context_window, max_output_tokens, price",
     ),
     key("providers.*.headers.*", Text, "", Trust, "a header that is sent with every request"),
     key(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use oarlock_core::ports::model::Price;
 use oarlock_core::spec::{Bounds, Limits, Mode, ReasoningEffort, Rules};
 use oarlock_tools::ToolsConfig;
 use serde::{Deserialize, Serialize};
@@ -126,6 +127,34 @@ pub struct ModelEntry {
     pub context_window: Option<u64>,
     /// Tokens of an answer.
     pub max_output_tokens: Option<u64>,
+    /// What it costs; what is known about the model when absent.
+    pub price: Option<PriceEntry>,
+}
+
+/// Price of a million tokens of a model. Without a price of its own a token from or for the cache costs what input costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriceEntry {
+    /// Input that no cache served.
+    pub input: Dollars,
+    /// Output, thought included.
+    pub output: Dollars,
+    /// Input read from the cache.
+    pub cache_read: Option<Dollars>,
+    /// Input written to the cache.
+    pub cache_write: Option<Dollars>,
+}
+
+impl From<PriceEntry> for Price {
+    fn from(entry: PriceEntry) -> Self {
+        let or_input = |sum: Option<Dollars>| sum.unwrap_or(entry.input).0;
+        Self {
+            input: entry.input.0,
+            output: entry.output.0,
+            cache_read: or_input(entry.cache_read),
+            cache_write: or_input(entry.cache_write),
+        }
+    }
 }
 
 /// Section `http`.
