@@ -57,6 +57,8 @@ pub async fn export(
     session: &SessionId,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
+    // A session that is not there is found before a header is written for it.
+    core.ports().journal.tail(session).await?;
     let (mut after, mut known) = (0, BTreeSet::new());
     write(out, &Line::Export { version: VERSION, session: session.clone() })?;
     loop {

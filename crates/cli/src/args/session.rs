@@ -6,6 +6,9 @@ use clap::{Args, Subcommand};
 
 /// Arguments of `session`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  oarlock session list --all\n  oarlock session show ID\n  oarlock session resume ID           a turn that was cut goes on\n  oarlock session export ID -o kept.jsonl\n  oarlock session import kept.jsonl\n\n`oarlock run --resume ID \"…\"` goes on with a session."
+)]
 pub struct SessionArgs {
     /// What to do with sessions.
     #[command(subcommand)]
@@ -76,5 +79,7 @@ pub struct ReplayArgs {
 
 /// Arguments of `schema`.
 #[derive(Debug, Args)]
-#[command(after_help = "Prints the JSON Schema of the lines that `oarlock run --json` writes.")]
+#[command(
+    after_help = "Prints the JSON Schema (2020-12) of the lines that `oarlock run --json` writes, with its version.\n\nExamples:\n  oarlock schema > oarlock.schema.json"
+)]
 pub struct SchemaArgs {}

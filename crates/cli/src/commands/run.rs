@@ -27,7 +27,8 @@ use crate::exit::Exit;
 use crate::prompting::system_prompt;
 use crate::recording::Recording;
 use crate::selection::{SCRIPT, select};
-use crate::terminal::{image, prompt};
+use crate::terminal::image::{self, Image};
+use crate::terminal::prompt;
 
 pub(super) fn run(frame: &Frame, args: &RunArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let loaded = frame.load_with(&args.model)?;
@@ -88,12 +89,15 @@ impl Task<'_> {
         words: Option<String>,
         out: &mut dyn Write,
     ) -> anyhow::Result<Exit> {
+        // A picture that cannot be shown is found before anything is made.
+        let images = self.args.images.iter().map(|path| image::load(&self.frame.cwd.join(path)));
+        let images: Vec<Image> = images.collect::<Result<_, _>>()?;
         let recording =
             self.args.record.as_deref().map(Recording::begin).transpose()?.map(Arc::new);
         let keep = if self.args.ephemeral { Keep::InMemory } else { Keep::OnDisk };
         let trace = recording.clone().map(|recording| recording as Arc<dyn TraceSink>);
         let assembled = assemble(self.loaded, keep, trace)?;
-        let turn = self.turn(&assembled, resumed, (words, out)).await;
+        let turn = self.turn(&assembled, resumed, (words, images), out).await;
         assembled.close().await;
         if let Some(recording) = recording {
             recording.end()?;
@@ -105,7 +109,8 @@ impl Task<'_> {
         &self,
         assembled: &Assembled,
         resumed: Resumed,
-        (words, out): (Option<String>, &mut dyn Write),
+        (words, images): (Option<String>, Vec<Image>),
+        out: &mut dyn Write,
     ) -> anyhow::Result<Exit> {
         let opening = Opening {
             frame: self.frame,
@@ -123,7 +128,7 @@ impl Task<'_> {
         let awaited =
             match words {
                 Some(words) => {
-                    let content = content(assembled, words, &self.args.images).await?;
+                    let content = content(assembled, words, images).await?;
                     Awaited { input: Some(admit(&opened.session, content).await?), turn: None }
                 }
                 None => Awaited {
@@ -292,11 +297,10 @@ async fn latest(assembled: &Assembled, cwd: &Path) -> anyhow::Result<SessionId> 
 async fn content(
     assembled: &Assembled,
     words: String,
-    images: &[PathBuf],
+    images: Vec<Image>,
 ) -> anyhow::Result<Vec<Part>> {
     let mut content = vec![Part::text(words)];
-    for path in images {
-        let image = image::load(path)?;
+    for image in images {
         let bytes = image.bytes.len() as u64;
         let blob = assembled.core.ports().blobs.put(Bytes::from(image.bytes)).await?;
         content.push(Part::Image { media_type: image.media_type.to_owned(), blob, bytes });

@@ -136,9 +136,10 @@ fn line(row: &Listed, summary: &Summary) -> String {
     let updated = summary.updated.to_string();
     let when = updated.get(..16).unwrap_or(&updated).replace('T', " ");
     format!(
-        "{}  {when}  {doing:<8}  {:>3} turns  {}  {}",
+        "{}  {when}  {doing:<8}  {:>3} turn{}  {}  {}",
         row.id,
         summary.turns,
+        if summary.turns == 1 { " " } else { "s" },
         safe::line(&summary.model, 40),
         safe::line(&summary.title, 60)
     )

@@ -29,10 +29,10 @@ impl Activity {
                 Some(format!("→ {}", self.titles.get(&started.call).map_or("tool", String::as_str)))
             }
             Event::ToolSettled(settled) => Some(self.settled(settled)),
-            Event::ModelFailed(failed) => Some(match failed.retry_in_ms {
-                Some(ms) => format!("! {}; trying again in {}", failed.message, seconds(ms)),
-                None => format!("✗ {}", failed.message),
-            }),
+            // What is not tried again is told by the end of the turn.
+            Event::ModelFailed(failed) => failed
+                .retry_in_ms
+                .map(|ms| format!("! trying again in {}: {}", seconds(ms), failed.message)),
             Event::TurnRecovered(recovered) => {
                 Some(format!("! going on after a crash (the {}. time)", recovered.attempt))
             }

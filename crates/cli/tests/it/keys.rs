@@ -110,7 +110,7 @@ fn example(key: &Key) -> String {
         Kind::Int { min, .. } => min.to_string(),
         Kind::Text => "\"http://x\"".into(),
         Kind::Choice(words) => format!("\"{}\"", words[words.len() - 1]),
-        Kind::TextList => "[\"x\"]".into(),
+        Kind::Rules => "[\"x\"]".into(),
         Kind::Duration => "\"1s\"".into(),
         Kind::Money => "1.5".into(),
         Kind::Size => "\"1KiB\"".into(),
