@@ -1,12 +1,12 @@
 //! `session` and `chat` from end to end.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
 
 use crate::harm::{entries, journal, of_kind, session};
-use crate::home::{Home, Ran};
+use crate::home::Home;
 
 const NOBODY: &str = "0192f0c1-7b7e-7000-8000-000000000001";
 
@@ -114,24 +114,31 @@ fn what_is_no_whole_export_leaves_nothing_behind() {
     }
 }
 
-fn chat(home: &Home, typed: &str) -> Ran {
-    let mut command = home.command();
-    command.args(["chat", "--model", "script/s.json"]).stdin(Stdio::piped());
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
-    crate::home::ran(&child.wait_with_output().unwrap())
-}
-
 #[test]
 fn a_piped_chat_takes_every_line_and_ends_with_the_pipe() {
-    let home = home();
-    let ran = chat(&home, "one\n\ntwo");
-    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "first\nsecond\n"), "{}", ran.err);
-    let admitted = journal(&home, &session(&home).unwrap());
-    assert_eq!(of_kind(&admitted, "input_admitted").len(), 2);
-    let home = self::home();
-    let ran = chat(&home, "one\n/exit\ntwo\n");
-    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "first\n"), "{}", ran.err);
+    for (second, lines) in [("two", &["first", "second"][..]), ("/exit\ntwo\n", &["first"])] {
+        let home = home();
+        let mut command = home.command();
+        command.args(["chat", "--model", "script/s.json"]).stdin(Stdio::piped());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut typing = child.stdin.take().unwrap();
+        // Lines that are there together make one turn, so the second one waits for the first answer.
+        typing.write_all(b"one\n\n").unwrap();
+        let mut seen = vec![answers.next().unwrap().unwrap()];
+        typing.write_all(second.as_bytes()).unwrap();
+        drop(typing);
+        seen.extend(answers.map(Result::unwrap));
+        let ran = crate::home::ran(&child.wait_with_output().unwrap());
+        assert_eq!(
+            (ran.code, seen),
+            (Some(0), lines.iter().map(|l| (*l).to_owned()).collect()),
+            "{}",
+            ran.err
+        );
+        let journal = journal(&home, &session(&home).unwrap());
+        assert_eq!(of_kind(&journal, "turn_ended").len(), lines.len());
+    }
 }
 
 #[test]
