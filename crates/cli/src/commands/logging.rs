@@ -29,5 +29,6 @@ pub(super) fn begin(loaded: &Loaded) -> Result<(), ConfigError> {
         "jsonl" => log.json().finish().try_init(),
         _ => log.finish().try_init(),
     });
+    tracing::debug!(user_file = %loaded.user_file.display(), "the configuration is read");
     Ok(())
 }

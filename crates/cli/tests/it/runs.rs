@@ -294,3 +294,40 @@ fn a_folder_given_with_c_is_where_everything_is_looked_for() {
         ran.err
     );
 }
+
+#[test]
+fn the_log_is_what_its_filter_and_form_say() {
+    let home = scripted(&json!([{"text": "done"}]));
+    let quiet = play(&home, &["--quiet"]);
+    assert_eq!((quiet.code, quiet.err.as_str()), (Some(0), ""));
+    let told = play(&home, &["--quiet", "--config", "log.filter=oarlock=debug"]);
+    assert!(
+        told.err.contains("DEBUG oarlock::commands::logging: the configuration is read"),
+        "{}",
+        told.err
+    );
+    let told = home.with("OARLOCK_LOG", "oarlock=debug");
+    let told = play(&told, &["--quiet", "--config", "log.format=jsonl"]);
+    assert_eq!(told.err.lines().count(), 1, "{}", told.err);
+    for line in told.err.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["level"], "DEBUG");
+    }
+    assert_eq!(told.out, "done\n");
+}
+
+#[test]
+fn init_and_models_ask_the_provider_what_it_has() {
+    let server = Loopback::start("hello");
+    let home = server.home("openai-chat", "");
+    let live = home.run(&["models", "--live"]);
+    assert!(live.out.contains("loop/n") && live.out.contains("live"), "{} {}", live.out, live.err);
+    let bare = Home::new().with("OPENAI_API_KEY", "sk-secret");
+    let ran = bare.run(&["init", "--yes", "--offline"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let written = std::fs::read_to_string(bare.path(".config/oarlock/config.toml")).unwrap();
+    assert!(
+        written.contains("provider = \"openai\"") && !written.contains("sk-secret"),
+        "{written}"
+    );
+}

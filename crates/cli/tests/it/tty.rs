@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -55,13 +55,10 @@ impl Seat {
 
     /// Waits until the screen has shown these words.
     fn wait_for(&mut self, words: &str) {
-        let until = Instant::now() + Duration::from_secs(30);
         while !self.seen.contains(words) {
-            let left = until.saturating_duration_since(Instant::now());
-            let news = self.shown.recv_timeout(left);
-            self.seen.push_str(&String::from_utf8_lossy(
-                &news.unwrap_or_else(|_| panic!("{words:?} in {:?}", self.seen)),
-            ));
+            let news = self.shown.recv_timeout(Duration::from_secs(30));
+            let news = news.unwrap_or_else(|_| panic!("{words:?} in {:?}", self.seen));
+            self.seen.push_str(&String::from_utf8_lossy(&news));
         }
     }
 
