@@ -147,7 +147,7 @@ impl Models for KnownModels {
             Ok(script) => Ok(Arc::new(script)),
             Err(error) => Err(ModelError {
                 kind: ModelErrorKind::InvalidRequest,
-                message: error.to_string(),
+                message: format!("{:#}", anyhow::Error::from(error)),
                 retry_after_ms: None,
             }),
         }

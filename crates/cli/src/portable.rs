@@ -57,13 +57,13 @@ pub async fn export(
     session: &SessionId,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    // A session that is not there is found before a header is written for it.
-    core.ports().journal.tail(session).await?;
     let (mut after, mut known) = (0, BTreeSet::new());
-    write(out, &Line::Export { version: VERSION, session: session.clone() })?;
     loop {
         let frames = core.ports().journal.read(session, after, CHUNK_BYTES).await?;
         let Some(last) = frames.last() else { return Ok(out.flush()?) };
+        if after == 0 {
+            write(out, &Line::Export { version: VERSION, session: session.clone() })?;
+        }
         after = last.last();
         for frame in frames {
             for blob in named_blobs(core, &frame, session).await? {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oarlock_core::ports::model::{ModelError, ModelInfo};
+use oarlock_core::ports::model::{ModelError, ModelInfo, Price};
 use oarlock_models::catalog;
 use oarlock_models::{
     HttpSettings, HttpTransport, ModelConfig, ProviderConfig, Proxies, Quirks, WellKnown,
@@ -90,7 +90,7 @@ fn models(declared: &[ModelEntry], known: Option<&WellKnown>) -> Vec<ModelConfig
             id: entry.id.clone(),
             context_window: entry.context_window.or_else(|| like?.context_window),
             output_max: entry.max_output_tokens.or_else(|| like?.output_max),
-            price: entry.price.map(Into::into).or_else(|| like?.price),
+            price: entry.price.as_ref().map(Price::from).or_else(|| like?.price),
         }
     });
     let mut models: Vec<ModelConfig> = declared.collect();

@@ -233,10 +233,6 @@ fn words(prompt: &str) -> Option<Vec<String>> {
     (!words.is_empty()).then_some(words)
 }
 
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
 /// The answer: only what results say.
 fn report(turn: &Turn<'_>) -> String {
     let mut report = String::new();
@@ -261,6 +257,10 @@ fn report(turn: &Turn<'_>) -> String {
     report +=
         "\nThis was the built-in demonstration, not a language model; `oarlock init` sets one up.";
     report
+}
+
+fn counted(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 fn told(name: &str, arguments: &Value, result: &ToolResult) -> String {

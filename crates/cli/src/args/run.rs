@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use oarlock_core::turn::permission::{InvalidRule, Rule};
 
 use super::OverrideArgs;
 use crate::config::{Setting, flag};
@@ -70,10 +69,10 @@ pub struct ModelArgs {
     #[arg(long, value_enum)]
     pub mode: Option<ModeName>,
     /// Run calls that match without asking, for example --allow 'bash(cargo *)'
-    #[arg(long, value_name = "RULE", value_parser = rule)]
+    #[arg(long, value_name = "RULE")]
     pub allow: Vec<String>,
     /// Refuse calls that match, for example --deny 'write_file(.github/*)'
-    #[arg(long, value_name = "RULE", value_parser = rule)]
+    #[arg(long, value_name = "RULE")]
     pub deny: Vec<String>,
     /// Stop the turn after N answered model calls
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -93,11 +92,6 @@ pub struct ModelArgs {
     /// Keys set for this call.
     #[command(flatten)]
     pub overrides: OverrideArgs,
-}
-
-/// A rule as it is typed; one that is none is a wrong command line, found before anything is made.
-fn rule(text: &str) -> Result<String, InvalidRule> {
-    Rule::parse(text).map(|_| text.to_owned())
 }
 
 /// Which session a run goes on with.

@@ -50,7 +50,22 @@ pub(super) fn run(frame: &Frame, args: &InitArgs, out: &mut dyn Write) -> anyhow
     let model = model(args, provider, &found)?;
     write(&path, provider, model.as_deref())?;
     writeln!(out, "wrote {}", path.display())?;
+    writeln!(out, "{}", next(provider, model.as_deref()))?;
     Ok(Exit::Done)
+}
+
+/// What was set up, and what to do with it.
+fn next(provider: &WellKnown, model: Option<&str>) -> String {
+    match model {
+        Some(model) => format!(
+            "now {}/{model} answers; try `oarlock run \"what is in this folder?\"`",
+            provider.name
+        ),
+        None => format!(
+            "now choose a model of {}: `oarlock models --live` lists them, `--model NAME` or the key `model` takes one",
+            provider.name
+        ),
+    }
 }
 
 fn has_key(frame: &Frame, known: &WellKnown) -> bool {

@@ -21,8 +21,9 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::args::{Cli, Command, ModelArgs};
-use crate::config::{self, Environment, Inputs, Loaded, Setting};
+use crate::config::{self, Environment, Inputs, LoadError, Loaded, Setting};
 use crate::exit::Exit;
+use crate::terminal::prompt::PromptError;
 
 /// What every command is given.
 pub(crate) struct Frame {
@@ -136,7 +137,15 @@ fn failed(error: &anyhow::Error) -> Exit {
         return Exit::Done;
     }
     complain(&explained(error));
-    Exit::Error
+    if is_usage(error) { Exit::Usage } else { Exit::Error }
+}
+
+/// Whether the command line has to be written otherwise.
+fn is_usage(error: &anyhow::Error) -> bool {
+    if let Some(LoadError::Config(error)) = error.downcast_ref() {
+        return error.is_of_command_line();
+    }
+    matches!(error.downcast_ref(), Some(PromptError::Missing | PromptError::Empty))
 }
 
 /// The error with its causes, leaving out a cause that the words before it already quote.

@@ -14,6 +14,7 @@ use crate::exit::Exit;
 use crate::providers::ask_for_models;
 use crate::selection::{self, DEMO, Surroundings};
 use oarlock_core::ports::model::ModelInfo;
+use oarlock_core::spec::ModelSelection;
 use oarlock_models::catalog::{self, WELL_KNOWN};
 
 /// How long each endpoint may take to list its models.
@@ -29,6 +30,21 @@ struct Line {
     ready: bool,
     needs: Option<String>,
     selected: bool,
+}
+
+impl Line {
+    /// What a person reads about it. Whether a server of this machine runs is only known when it was asked.
+    fn state(&self) -> String {
+        match &self.needs {
+            Some(needs) => format!("needs {needs}"),
+            None if self.origin == "known"
+                && catalog::find(&self.provider).is_some_and(|k| k.key_variable.is_none()) =>
+            {
+                "needs no key; `--live` asks its server".to_owned()
+            }
+            None => "ready".to_owned(),
+        }
+    }
 }
 
 pub(super) fn run(frame: &Frame, args: ModelsArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
@@ -47,9 +63,7 @@ pub(super) fn run(frame: &Frame, args: ModelsArgs, out: &mut dyn Write) -> anyho
     let width = lines.iter().map(|line| name(line).chars().count()).max().unwrap_or(0);
     for line in &lines {
         let mark = if line.selected { "*" } else { " " };
-        let state =
-            line.needs.as_ref().map_or_else(|| "ready".to_owned(), |n| format!("needs {n}"));
-        writeln!(out, "{mark} {:width$}  {:10}  {state}", name(line), line.origin)?;
+        writeln!(out, "{mark} {:width$}  {:10}  {}", name(line), line.origin, line.state())?;
     }
     Ok(Exit::Done)
 }
@@ -81,16 +95,29 @@ fn list(loaded: &Loaded) -> Vec<Line> {
         needs: None,
         selected: false,
     });
-    for line in &mut lines {
-        line.selected = selected.as_ref().is_some_and(|s| {
-            s.model.provider == line.provider && Some(&s.model.model) == line.model.as_ref()
-        });
+    if let Some(selected) = selected {
+        select(&mut lines, selected.model);
     }
     lines
 }
 
+/// Marks the model that answers; one that no list names stands behind those of its provider.
+fn select(lines: &mut Vec<Line>, selection: ModelSelection) {
+    let ModelSelection { provider, model } = selection;
+    let of_provider = |line: &Line| line.provider == provider;
+    let listed = |line: &Line| of_provider(line) && line.model.as_ref() == Some(&model);
+    if let Some(line) = lines.iter_mut().find(|line| listed(line)) {
+        line.selected = true;
+        return;
+    }
+    let Some(behind) = lines.iter().rposition(of_provider) else { return };
+    let (ready, needs) = (lines[behind].ready, lines[behind].needs.clone());
+    let (model, origin) = (Some(model), "configured");
+    lines.insert(behind + 1, Line { provider, model, origin, ready, needs, selected: true });
+}
+
 /// Adds what the endpoints of ready providers say they have. One that is well-known but not configured, and takes no key, is a server that
-/// hardly ever runs here: its silence is not told.
+/// hardly ever runs here: its silence is no complaint, but it is not ready.
 fn live(loaded: &Loaded, mut lines: Vec<Line>) -> Vec<Line> {
     let ready = lines.iter().filter(|line| line.ready && line.origin != "built-in");
     let mut names: Vec<String> = ready.map(|line| line.provider.clone()).collect();
@@ -101,7 +128,12 @@ fn live(loaded: &Loaded, mut lines: Vec<Line>) -> Vec<Line> {
         match ask_for_models(loaded, &name, LIST_WITHIN) {
             Ok(found) => add(&mut lines, &name, found),
             Err(error) if expected => complain(&error.to_string()),
-            Err(_) => {}
+            Err(_) => {
+                let address = catalog::find(&name).map_or("its address", |known| known.base_url);
+                for line in lines.iter_mut().filter(|line| line.provider == name) {
+                    (line.ready, line.needs) = (false, Some(format!("a server at {address}")));
+                }
+            }
         }
     }
     lines

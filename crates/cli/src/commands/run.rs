@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use bytes::Bytes;
 use oarlock_core::command::{Admit, Command, Reply};
 use oarlock_core::event::{Delivery, InputSource};
 use oarlock_core::ids::{Seq, SessionId};
@@ -43,7 +42,12 @@ pub(super) fn run(frame: &Frame, args: &RunArgs, out: &mut dyn Write) -> anyhow:
         bail!(prompt::PromptError::Missing);
     }
     let answers = answers(stdin_is_terminal && given.as_deref() != Some("-"), args.output.json);
-    let task = Task { frame, loaded: &loaded, args, answers };
+    let images = args
+        .images
+        .iter()
+        .map(|path| image::load(&frame.cwd.join(path)))
+        .collect::<Result<_, _>>()?;
+    let task = Task { frame, loaded: &loaded, args, answers, images };
     super::block_on(task.perform(resumed, words, out))
 }
 
@@ -51,7 +55,7 @@ pub(super) fn run(frame: &Frame, args: &RunArgs, out: &mut dyn Write) -> anyhow:
 pub(super) fn go_on(frame: &Frame, args: &RunArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let loaded = frame.load_with(&args.model)?;
     let answers = answers(std::io::stdin().is_terminal(), args.output.json);
-    let task = Task { frame, loaded: &loaded, args, answers };
+    let task = Task { frame, loaded: &loaded, args, answers, images: Vec::new() };
     let (resumed, _) = args.session_and_prompt();
     super::block_on(task.perform(resumed, None, out))
 }
@@ -80,6 +84,8 @@ struct Task<'a> {
     loaded: &'a Loaded,
     args: &'a RunArgs,
     answers: Answers,
+    /// Read before anything is created.
+    images: Vec<Image>,
 }
 
 impl Task<'_> {
@@ -89,15 +95,12 @@ impl Task<'_> {
         words: Option<String>,
         out: &mut dyn Write,
     ) -> anyhow::Result<Exit> {
-        // A picture that cannot be shown is found before anything is made.
-        let images = self.args.images.iter().map(|path| image::load(&self.frame.cwd.join(path)));
-        let images: Vec<Image> = images.collect::<Result<_, _>>()?;
         let recording =
             self.args.record.as_deref().map(Recording::begin).transpose()?.map(Arc::new);
         let keep = if self.args.ephemeral { Keep::InMemory } else { Keep::OnDisk };
         let trace = recording.clone().map(|recording| recording as Arc<dyn TraceSink>);
         let assembled = assemble(self.loaded, keep, trace)?;
-        let turn = self.turn(&assembled, resumed, (words, images), out).await;
+        let turn = self.turn(&assembled, resumed, (words, out)).await;
         assembled.close().await;
         if let Some(recording) = recording {
             recording.end()?;
@@ -109,8 +112,7 @@ impl Task<'_> {
         &self,
         assembled: &Assembled,
         resumed: Resumed,
-        (words, images): (Option<String>, Vec<Image>),
-        out: &mut dyn Write,
+        (words, out): (Option<String>, &mut dyn Write),
     ) -> anyhow::Result<Exit> {
         let opening = Opening {
             frame: self.frame,
@@ -121,6 +123,7 @@ impl Task<'_> {
         };
         let recovery = if words.is_some() { Recovery::Interrupt } else { Recovery::Continue };
         let opened = opening.open(assembled, resumed, recovery).await?;
+        let kept = opened.session.id().clone();
         let role = if self.answers == Answers::Somebody { Role::Person } else { Role::Nobody };
         let screen = Screen::new(self.args.output);
         let mut console =
@@ -128,7 +131,7 @@ impl Task<'_> {
         let awaited =
             match words {
                 Some(words) => {
-                    let content = content(assembled, words, images).await?;
+                    let content = content(assembled, words, &self.images).await?;
                     Awaited { input: Some(admit(&opened.session, content).await?), turn: None }
                 }
                 None => Awaited {
@@ -142,10 +145,11 @@ impl Task<'_> {
         let closed = opened.session.close().await;
         let ended = ended?;
         closed.context("the session did not end in good order")?;
-        let exit = console.screen.end(out, (opened.session.id(), &opened.model), &ended)?;
-        if !self.args.ephemeral && !self.args.output.json && !self.args.output.quiet {
-            let id = opened.session.id();
-            complain(&format!("session {id}; go on with `oarlock run --resume {id} \"…\"`"));
+        let exit = console.screen.end(out, (&kept, &opened.model), &ended)?;
+        if !(self.args.ephemeral || self.args.output.json || self.args.output.quiet) {
+            complain(&format!(
+                "kept as session {kept}; `oarlock run --resume \"…\"` goes on with it"
+            ));
         }
         Ok(exit)
     }
@@ -297,12 +301,12 @@ async fn latest(assembled: &Assembled, cwd: &Path) -> anyhow::Result<SessionId> 
 async fn content(
     assembled: &Assembled,
     words: String,
-    images: Vec<Image>,
+    images: &[Image],
 ) -> anyhow::Result<Vec<Part>> {
     let mut content = vec![Part::text(words)];
     for image in images {
         let bytes = image.bytes.len() as u64;
-        let blob = assembled.core.ports().blobs.put(Bytes::from(image.bytes)).await?;
+        let blob = assembled.core.ports().blobs.put(image.bytes.clone()).await?;
         content.push(Part::Image { media_type: image.media_type.to_owned(), blob, bytes });
     }
     Ok(content)

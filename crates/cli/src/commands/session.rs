@@ -136,10 +136,10 @@ fn line(row: &Listed, summary: &Summary) -> String {
     let updated = summary.updated.to_string();
     let when = updated.get(..16).unwrap_or(&updated).replace('T', " ");
     format!(
-        "{}  {when}  {doing:<8}  {:>3} turn{}  {}  {}",
+        "{}  {when}  {doing:<8}  {:>3} {}  {}  {}",
         row.id,
         summary.turns,
-        if summary.turns == 1 { " " } else { "s" },
+        if summary.turns == 1 { "turn " } else { "turns" },
         safe::line(&summary.model, 40),
         safe::line(&summary.title, 60)
     )

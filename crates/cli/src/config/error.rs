@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::source::Source;
+use super::source::{Layer, Source};
 
 /// A configuration that is not used.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +59,15 @@ pub enum ConfigError {
         /// What the parser says.
         message: String,
     },
-    /// `--config` without `=`, or a variable that is not UTF-8.
+    /// `--config` without a key and a value.
+    #[error("{what}; {remedy}")]
+    NoAssignment {
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A variable that is not UTF-8.
     #[error("{what}; {remedy}")]
     Malformed {
         /// What is wrong, naming the place.
@@ -93,6 +101,27 @@ pub enum ConfigError {
         /// Its own variable.
         variable: &'static str,
     },
+}
+
+impl ConfigError {
+    /// Whether the words to correct stand on the command line.
+    #[must_use]
+    pub fn is_of_command_line(&self) -> bool {
+        match self {
+            Self::UnknownKey { source_place, .. }
+            | Self::BadValue { source_place, .. }
+            | Self::Unusable { source_place, .. } => {
+                matches!(source_place.layer(), Layer::Override | Layer::Flag)
+            }
+            Self::NoAssignment { .. } => true,
+            Self::UnknownVariable { .. }
+            | Self::Syntax { .. }
+            | Self::Malformed { .. }
+            | Self::Read { .. }
+            | Self::NotAConfigFile { .. }
+            | Self::NoHome { .. } => false,
+        }
+    }
 }
 
 /// A value as it is shown in a message.

@@ -100,11 +100,11 @@ fn unknown_variable(name: &str) -> ConfigError {
 /// # Errors
 /// When there is no `=`, the key does not exist, or the value does not fit.
 pub fn assignment(text: &str) -> Result<Setting, ConfigError> {
-    let (key_text, value_text) = text.split_once('=').ok_or_else(|| ConfigError::Malformed {
+    let (key_text, value_text) = text.split_once('=').ok_or_else(|| ConfigError::NoAssignment {
         what: format!("`--config {text}` has no `=`"),
         remedy: "write --config KEY=VALUE, for example --config limits.turn.steps=20",
     })?;
-    let path = segments(key_text.trim()).ok_or_else(|| ConfigError::Malformed {
+    let path = segments(key_text.trim()).ok_or_else(|| ConfigError::NoAssignment {
         what: format!("`{key_text}` in --config is no key"),
         remedy: "write it as in a TOML file, for example providers.local.base_url",
     })?;
@@ -115,7 +115,7 @@ pub fn assignment(text: &str) -> Result<Setting, ConfigError> {
             check(key, &path, &value, &source)?;
             Ok(Setting { path, value, source })
         }
-        Found::Table => Err(ConfigError::Malformed {
+        Found::Table => Err(ConfigError::NoAssignment {
             what: format!("`{key_text}` in --config is a table"),
             remedy: "set one of its keys",
         }),

@@ -53,7 +53,7 @@ const fn key(
     Key { path, kind, default, need, doc }
 }
 
-use Kind::{Bool, Choice, Duration, Int, Models, Money, Rules, Size, Text};
+use Kind::{Bool, Choice, Duration, Int, Models, Money, RuleList, Size, Text};
 use Need::{Harmless, Tighten, Trust, UserOnly};
 
 const MODES: Kind = Choice(&["deny-all", "read-only", "ask-writes", "open"]);
@@ -89,14 +89,14 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "rules.allow",
-        Rules,
+        RuleList,
         "[]",
         Trust,
         "calls that are run without asking, as `tool` or `tool(pattern)`; every layer adds",
     ),
     key(
         "rules.deny",
-        Rules,
+        RuleList,
         "[]",
         Tighten,
         "calls that are refused, as `tool` or `tool(pattern)`; every layer adds",

@@ -21,8 +21,8 @@ pub enum Kind {
     Text,
     /// One of these words.
     Choice(&'static [&'static str]),
-    /// A list of rules for tool calls.
-    Rules,
+    /// A list of rules about calls.
+    RuleList,
     /// A duration with its unit.
     Duration,
     /// A sum in US dollars.
@@ -46,7 +46,7 @@ impl Kind {
                 let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
                 quoted.join(", ")
             }
-            Self::Rules => "a list of rules such as \"bash(cargo test *)\"".into(),
+            Self::RuleList => "a list of rules `tool` or `tool(pattern)`".into(),
             Self::Duration => "a duration such as \"30s\" or \"5m\"".into(),
             Self::Money => "US dollars such as \"1.50\"".into(),
             Self::Size => "bytes, such as 4096 or \"64KiB\"".into(),
@@ -62,7 +62,9 @@ impl Kind {
             (Self::Int { min, max }, Value::Integer(n)) => (min..=max).contains(n),
             (Self::Text, Value::String(text)) => !text.is_empty(),
             (Self::Choice(words), Value::String(text)) => words.contains(&text.as_str()),
-            (Self::Rules, Value::Array(list)) => list.iter().all(is_rule),
+            (Self::RuleList, Value::Array(list)) => {
+                list.iter().all(|rule| rule.as_str().is_some_and(|text| Rule::parse(text).is_ok()))
+            }
             (Self::Duration, Value::String(text)) => text.parse::<Millis>().is_ok(),
             (Self::Money, Value::String(text)) => text.parse::<Dollars>().is_ok(),
             (Self::Money, Value::Integer(_) | Value::Float(_)) => {
@@ -91,26 +93,12 @@ impl Kind {
             Self::Text | Self::Choice(_) | Self::Duration | Self::Money => {
                 as_toml().filter(Value::is_str).unwrap_or_else(plain)
             }
-            Self::Rules | Self::Models => {
+            Self::RuleList | Self::Models => {
                 as_toml().filter(Value::is_array).unwrap_or_else(|| Value::Array(vec![plain()]))
             }
             Self::Bool | Self::Int { .. } | Self::Size => as_toml().unwrap_or_else(plain),
         }
     }
-}
-
-fn is_rule(value: &Value) -> bool {
-    value.as_str().is_some_and(|text| Rule::parse(text).is_ok())
-}
-
-/// Dollars for a million tokens, by kind of token; input and output at least, since a bound on cost needs both.
-fn price(table: &toml::Table) -> Option<toml::Table> {
-    let sum = |(kind, value): (&String, &Value)| {
-        let known = matches!(kind.as_str(), "input" | "output" | "cache_read" | "cache_write");
-        Some((kind.clone(), Kind::Money.accept(value).filter(|_| known)?))
-    };
-    let sums: toml::Table = table.iter().map(sum).collect::<Option<_>>()?;
-    (sums.contains_key("input") && sums.contains_key("output")).then_some(sums)
 }
 
 /// A model's entry as a table, whichever way it was written.
@@ -123,15 +111,30 @@ fn model(value: &Value) -> Option<Value> {
             let known = table.iter().all(|(key, value)| match key.as_str() {
                 "id" | "name" => value.as_str().is_some_and(|text| !text.is_empty()),
                 "context_window" | "max_output_tokens" => value.as_integer().is_some_and(|n| n > 0),
-                "price" => true,
+                "price" => price(value).is_some(),
                 _ => false,
             });
-            let mut table = table.clone();
-            if let Some(given) = table.get_mut("price") {
-                *given = Value::Table(price(given.as_table()?)?);
+            let mut entry = (known && table.contains_key("id")).then(|| table.clone())?;
+            if let Some(price) = entry.get("price").and_then(price) {
+                entry.insert("price".to_owned(), price);
             }
-            (known && table.contains_key("id")).then_some(Value::Table(table))
+            Some(Value::Table(entry))
         }
         _ => None,
     }
+}
+
+/// A price as a table of sums, whichever way they were written; `None` when it lacks one that every model has.
+fn price(value: &Value) -> Option<Value> {
+    let table = value.as_table()?;
+    let sums: Option<toml::Table> = table
+        .iter()
+        .map(|(key, value)| match key.as_str() {
+            "input" | "output" | "cache_read" | "cache_write" => {
+                Some((key.clone(), Kind::Money.accept(value)?))
+            }
+            _ => None,
+        })
+        .collect();
+    sums.filter(|sums| sums.contains_key("input") && sums.contains_key("output")).map(Value::Table)
 }

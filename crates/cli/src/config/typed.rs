@@ -127,32 +127,31 @@ pub struct ModelEntry {
     pub context_window: Option<u64>,
     /// Tokens of an answer.
     pub max_output_tokens: Option<u64>,
-    /// What it costs; what is known about the model when absent.
+    /// What it costs; needed for limits on money.
     pub price: Option<PriceEntry>,
 }
 
-/// Price of a million tokens of a model. Without a price of its own a token from or for the cache costs what input costs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// `price` of a model, in US dollars for a million tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PriceEntry {
     /// Input that no cache served.
     pub input: Dollars,
     /// Output, thought included.
     pub output: Dollars,
-    /// Input read from the cache.
+    /// Input read from the cache; that of `input` when absent.
     pub cache_read: Option<Dollars>,
-    /// Input written to the cache.
+    /// Input written to the cache; that of `input` when absent.
     pub cache_write: Option<Dollars>,
 }
 
-impl From<PriceEntry> for Price {
-    fn from(entry: PriceEntry) -> Self {
-        let or_input = |sum: Option<Dollars>| sum.unwrap_or(entry.input).0;
+impl From<&PriceEntry> for Price {
+    fn from(entry: &PriceEntry) -> Self {
         Self {
             input: entry.input.0,
             output: entry.output.0,
-            cache_read: or_input(entry.cache_read),
-            cache_write: or_input(entry.cache_write),
+            cache_read: entry.cache_read.unwrap_or(entry.input).0,
+            cache_write: entry.cache_write.unwrap_or(entry.input).0,
         }
     }
 }

@@ -10,6 +10,8 @@ use super::safe;
 
 /// Longest line, in characters.
 const LINE_CHARS_MAX: usize = 160;
+/// Longest line that says why something failed: the cause often stands last.
+const FAILURE_CHARS_MAX: usize = 600;
 
 /// Turns entries into lines. Calls are remembered from `tool_called` to `tool_settled`.
 #[derive(Debug, Default)]
@@ -29,10 +31,11 @@ impl Activity {
                 Some(format!("→ {}", self.titles.get(&started.call).map_or("tool", String::as_str)))
             }
             Event::ToolSettled(settled) => Some(self.settled(settled)),
-            // What is not tried again is told by the end of the turn.
-            Event::ModelFailed(failed) => failed
-                .retry_in_ms
-                .map(|ms| format!("! trying again in {}: {}", seconds(ms), failed.message)),
+            Event::ModelFailed(failed) => Some(match failed.retry_in_ms {
+                Some(ms) => format!("! {}; trying again in {}", failed.message, seconds(ms)),
+                // The end of the turn says it.
+                None => return None,
+            }),
             Event::TurnRecovered(recovered) => {
                 Some(format!("! going on after a crash (the {}. time)", recovered.attempt))
             }
@@ -69,7 +72,11 @@ impl Activity {
             | Event::Spilled(_) => None,
         };
         let indent = "  ".repeat(entry.scope.len());
-        told.map(|told| format!("{indent}{}", safe::line(&told, LINE_CHARS_MAX)))
+        let longest = match &entry.event {
+            Event::TurnEnded(_) | Event::ModelFailed(_) => FAILURE_CHARS_MAX,
+            _ => LINE_CHARS_MAX,
+        };
+        told.map(|told| format!("{indent}{}", safe::line(&told, longest)))
     }
 
     fn settled(&mut self, settled: &ToolSettled) -> String {

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
 /// A picture may have this many bytes.
 pub const IMAGE_BYTES_MAX: u64 = 10 << 20;
 
@@ -13,7 +15,7 @@ pub struct Image {
     /// For example `image/png`.
     pub media_type: &'static str,
     /// The file's content.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
 }
 
 /// Why a file is not shown to the model.
@@ -71,7 +73,7 @@ pub fn load(path: &Path) -> Result<Image, ImageError> {
     }
     let media_type =
         media_type(&bytes).ok_or_else(|| ImageError::Unknown { path: path.to_owned() })?;
-    Ok(Image { media_type, bytes })
+    Ok(Image { media_type, bytes: Bytes::from(bytes) })
 }
 
 #[cfg(test)]

@@ -28,8 +28,13 @@ pub(crate) fn library() -> &'static Path {
 /// A command that meets with harm, for example `sync:3:kill-before`.
 pub(crate) fn harmed(home: &Home, harm: &str) -> Command {
     let mut command = home.command();
-    command.env("LD_PRELOAD", library()).env("HARM", harm);
+    command.env("LD_PRELOAD", library()).env("HARM", harm).env("HARMED", home.path("harmed"));
     command
+}
+
+/// Whether the harm happened: the program came to the chosen moment.
+pub(crate) fn was_harmed(home: &Home) -> bool {
+    home.path("harmed").exists()
 }
 
 /// The entries among lines of `--json`.

@@ -99,3 +99,32 @@ pub(crate) fn mode_of(path: &Path) -> u32 {
     use std::os::unix::fs::PermissionsExt;
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
+
+impl Home {
+    /// Writes a script for the model `script` and returns what `--model` takes.
+    pub(crate) fn script(&self, steps: &serde_json::Value) -> String {
+        let path = self.write("script.json", &serde_json::json!({ "steps": steps }).to_string());
+        format!("script/{}", path.display())
+    }
+
+    /// Every session of the machine, as `session list --json --all` tells it.
+    pub(crate) fn sessions(&self) -> Vec<serde_json::Value> {
+        let ran = self.run(&["session", "list", "--all", "--json"]);
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        ran.lines()
+    }
+}
+
+impl Ran {
+    /// Stdout as lines of JSON.
+    pub(crate) fn lines(&self) -> Vec<serde_json::Value> {
+        self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The last line of a `--json` run.
+    pub(crate) fn result(&self) -> serde_json::Value {
+        let last = self.lines().pop();
+        last.and_then(|line| line.get("result").cloned())
+            .unwrap_or_else(|| panic!("no result: {}", self.err))
+    }
+}

@@ -91,7 +91,7 @@ fn variables_and_overrides_are_held_to_the_same_table() {
         ("=3", "is no key"),
     ] {
         let ran = Home::new().run(&["models", "--config", text]);
-        assert!(ran.refused(1).contains(expected), "{}", ran.err);
+        assert!(ran.refused(2).contains(expected), "{}", ran.err);
     }
 }
 
@@ -110,7 +110,7 @@ fn example(key: &Key) -> String {
         Kind::Int { min, .. } => min.to_string(),
         Kind::Text => "\"http://x\"".into(),
         Kind::Choice(words) => format!("\"{}\"", words[words.len() - 1]),
-        Kind::Rules => "[\"x\"]".into(),
+        Kind::RuleList => "[\"x\"]".into(),
         Kind::Duration => "\"1s\"".into(),
         Kind::Money => "1.5".into(),
         Kind::Size => "\"1KiB\"".into(),

@@ -11,7 +11,13 @@ fn init_writes_a_private_configuration_that_is_valid() {
     let ran = home.run(&["init", "--offline", "--yes"]);
     let file = home.path(".config/oarlock/config.toml");
     assert_eq!(ran.code, Some(0), "{}", ran.err);
-    assert_eq!(ran.out, format!("found OPENAI_API_KEY for openai\nwrote {}\n", file.display()));
+    assert_eq!(
+        ran.out,
+        format!(
+            "found OPENAI_API_KEY for openai\nwrote {}\nnow openai/gpt-4o-mini answers; try `oarlock run \"what is in this folder?\"`\n",
+            file.display()
+        )
+    );
     assert_eq!(mode_of(&file), 0o600);
     assert!(
         home.run(&["models"])

@@ -132,7 +132,7 @@ fn tools_are_told_in_short_lines_that_cannot_steer_the_terminal() {
         (settled(Outcome::Cancelled, "", 0), "✗ cancelled: bash: [31mrm"),
         (settled(Outcome::Indeterminate, "", 0), "? may have happened: bash: [31mrm"),
         (started, "→ bash: [31mrm"),
-        (failed_attempt(), "! trying again in 1.5s: slow down"),
+        (failed_attempt(), "! slow down; trying again in 1.5s"),
         (
             entry(Event::TurnEnded(ended(StopReason::Limit(LimitKind::Cost)))),
             "✗ the limit of cost was reached",

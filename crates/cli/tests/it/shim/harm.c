@@ -4,10 +4,12 @@
  *   kill-before, kill-after    the process dies of SIGKILL before or after the call
  *   lie                        the call is made, and said to have failed with EIO
  *   eio, enospc                the call is not made, and fails; `enospc` for good, as a full disk does
+ * HARMED names a file that is made when it happens.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -18,6 +20,13 @@
 static atomic_int counted;
 
 enum harm { NONE, LIE, FAIL };
+
+static void mark(void) {
+    const char *path = getenv("HARMED");
+    int before = errno, fd = path ? open(path, O_CREAT | O_WRONLY, 0600) : -1;
+    if (fd >= 0) close(fd);
+    errno = before;
+}
 
 static void die(void) { kill(getpid(), SIGKILL); for (;;) pause(); }
 
@@ -33,10 +42,12 @@ static enum harm harm(const char *calls, int *die_after) {
     int now = atomic_fetch_add(&counted, 1) + 1, wanted = atoi(number);
     if (strcmp(what, "enospc") == 0) {
         if (now < wanted) return NONE;
+        mark();
         errno = ENOSPC;
         return FAIL;
     }
     if (now != wanted) return NONE;
+    mark();
     if (strcmp(what, "kill-before") == 0) die();
     if (strcmp(what, "kill-after") == 0) *die_after = 1;
     if (strcmp(what, "lie") == 0) return LIE;
