@@ -4,13 +4,14 @@
 
 mod deaths;
 mod docs;
-mod harm;
 mod home;
+mod interrupts;
 mod keys;
 mod layers;
 mod loopback;
 mod outlets;
 mod provider;
+mod quarrels;
 mod rights;
 mod run_args;
 mod runs;
@@ -25,4 +26,5 @@ mod terminal;
 mod trust;
 mod tty;
 mod usage;
+mod voyage;
 mod wires;
