@@ -4,9 +4,9 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::harm::{entries, of_kind};
 use crate::home::{Home, Ran};
 use crate::loopback::Loopback;
+use crate::voyage::{entries, of_type};
 
 /// A home with a script of these steps.
 fn scripted(steps: &Value) -> Home {
@@ -59,7 +59,7 @@ fn both_wires_carry_the_appended_prompt_and_only_folders_that_were_added_are_rea
         home.write("other/a", "text");
         let ran = play(&home, &[flags, &["--json"]].concat());
         assert_eq!(
-            of_kind(&entries(&ran.out), "tool_settled")[0]["outcome"],
+            of_type(&entries(&ran.lines()), "tool_settled")[0]["outcome"],
             outcome,
             "{}",
             ran.out
@@ -99,7 +99,7 @@ fn a_folder_given_with_c_is_where_everything_is_looked_for() {
     command.args(["run", "--model", "script/s.json", "--json", "go"]);
     let ran = crate::home::ran(&command.output().unwrap());
     assert_eq!(
-        of_kind(&entries(&ran.out), "tool_settled")[0]["outcome"],
+        of_type(&entries(&ran.lines()), "tool_settled")[0]["outcome"],
         "completed",
         "{}",
         ran.err

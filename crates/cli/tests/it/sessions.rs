@@ -5,8 +5,8 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::harm::{entries, journal, of_kind, session};
 use crate::home::Home;
+use crate::voyage::{entries, journal, of_type, sessions};
 
 const NOBODY: &str = "0192f0c1-7b7e-7000-8000-000000000001";
 
@@ -23,7 +23,7 @@ fn home() -> Home {
 fn kept() -> (Home, String) {
     let home = home();
     assert_eq!(home.run(&["run", "--quiet", "--model", "script/s.json", "go"]).out, "first\n");
-    let id = session(&home).unwrap();
+    let id = sessions(&home).remove(0);
     (home, id)
 }
 
@@ -40,7 +40,7 @@ fn a_session_is_listed_shown_and_gone_on_with() {
     let lines = home.run(&["session", "list", "--json"]).out;
     let row: Value = serde_json::from_str(&lines).unwrap();
     assert_eq!((&row["id"], &row["turns"]), (&json!(id), &json!(2)));
-    assert_eq!(of_kind(&journal(&home, &id), "turn_ended").len(), 2);
+    assert_eq!(of_type(&journal(&home, &id), "turn_ended").len(), 2);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn an_exported_session_is_imported_hash_for_hash_and_not_twice() {
     assert_eq!(std::fs::read_to_string(other.path("project/again")).unwrap(), exported.out);
     assert_eq!(other.run(&["session", "delete", &id]).code, Some(1), "nobody confirmed");
     assert_eq!(other.run(&["session", "delete", "--yes", &id]).code, Some(0));
-    assert_eq!(session(&other), None);
+    assert_eq!(sessions(&other), Vec::<String>::new());
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn what_is_no_whole_export_leaves_nothing_behind() {
         let file = other.write("broken.jsonl", broken);
         let ran = other.run(&["session", "import", file.to_str().unwrap()]);
         assert!(ran.refused(1).contains(place), "{place}: {}", ran.err);
-        assert_eq!(session(&other), None, "{place}");
+        assert_eq!(sessions(&other), Vec::<String>::new(), "{place}");
     }
 }
 
@@ -136,8 +136,8 @@ fn a_piped_chat_takes_every_line_and_ends_with_the_pipe() {
             "{}",
             ran.err
         );
-        let journal = journal(&home, &session(&home).unwrap());
-        assert_eq!(of_kind(&journal, "turn_ended").len(), lines.len());
+        let journal = journal(&home, &sessions(&home).remove(0));
+        assert_eq!(of_type(&journal, "turn_ended").len(), lines.len());
     }
 }
 
@@ -145,7 +145,7 @@ fn a_piped_chat_takes_every_line_and_ends_with_the_pipe() {
 fn show_as_json_prints_entries_as_a_run_does() {
     let (home, id) = kept();
     let shown = home.run(&["session", "show", "--json", &id]);
-    let entries = entries(&shown.out);
+    let entries = entries(&shown.lines());
     assert_eq!(entries.len(), shown.out.lines().count());
     assert_eq!(entries[0]["event"]["type"], "session_created");
 }

@@ -12,8 +12,8 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::{Value, json};
 
-use crate::harm::{journal, of_kind, session};
 use crate::home::Home;
+use crate::voyage::{journal, of_type, sessions};
 
 /// A program at a terminal of its own.
 struct Seat {
@@ -106,8 +106,8 @@ fn a_question_is_answered_at_the_terminal_with_y_a_n_or_the_end_of_input() {
         let (ended, seen) = seat.end();
         assert_eq!(ended, Some(code), "{keys:?}: {seen:?}");
         assert_eq!(home.path("project/one").exists(), made, "{keys:?}");
-        let journal = journal(&home, &session(&home).unwrap());
-        assert_eq!(of_kind(&journal, "tool_settled").len(), 2, "{keys:?}");
+        let journal = journal(&home, &sessions(&home).remove(0));
+        assert_eq!(of_type(&journal, "tool_settled").len(), 2, "{keys:?}");
     }
 }
 
@@ -122,11 +122,11 @@ fn a_person_answers_the_agents_question_and_without_one_it_is_told_so() {
     seat.type_in("the blue one\n");
     let (code, seen) = seat.end();
     assert_eq!(code, Some(0), "{seen:?}");
-    let settled = journal(&home, &session(&home).unwrap());
-    assert!(of_kind(&settled, "tool_settled")[0].to_string().contains("the blue one"));
+    let settled = journal(&home, &sessions(&home).remove(0));
+    assert!(of_type(&settled, "tool_settled")[0].to_string().contains("the blue one"));
     let alone = home.run(&[&RUN[..3], &["--json", "go"]].concat());
-    let settled = crate::harm::entries(&alone.out);
-    let settled = of_kind(&settled, "tool_settled");
+    let settled = crate::voyage::entries(&alone.lines());
+    let settled = of_type(&settled, "tool_settled");
     assert_eq!((alone.code, settled.len()), (Some(0), 1), "{}", alone.err);
     assert_ne!(settled[0]["outcome"], "completed");
 }
