@@ -3,6 +3,7 @@
 mod chat;
 mod doctor;
 mod init;
+mod logging;
 mod models;
 mod replay;
 mod run;
@@ -102,7 +103,9 @@ impl Frame {
     fn load_layers(&self, overrides: Vec<String>, flags: Vec<Setting>) -> anyhow::Result<Loaded> {
         let environment = self.environment.clone();
         let inputs = Inputs { environment, cwd: self.cwd.clone(), overrides, flags };
-        Ok(config::load(inputs)?)
+        let loaded = config::load(inputs)?;
+        logging::begin(&loaded)?;
+        Ok(loaded)
     }
 }
 
@@ -126,7 +129,9 @@ fn one_line(words: &str) -> String {
 
 fn failed(error: &anyhow::Error) -> Exit {
     let closed = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+        let plain = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        let json = || cause.downcast_ref::<serde_json::Error>()?.io_error_kind();
+        plain.or_else(json) == Some(io::ErrorKind::BrokenPipe)
     };
     if error.chain().any(closed) {
         return Exit::Done;

@@ -59,13 +59,13 @@ impl Terminal {
 
     /// Waits until this is shown after what was expected before.
     pub(crate) fn expect(&mut self, words: &str) {
-        let until = Instant::now() + PATIENCE;
+        let until = now() + PATIENCE;
         loop {
             if let Some(found) = self.shown[self.at..].find(words) {
                 self.at += found + words.len();
                 return;
             }
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.saturating_duration_since(now());
             let Ok(bytes) = self.screen.recv_timeout(left) else {
                 panic!("`{words}` was not shown: {}", &self.shown);
             };
@@ -79,9 +79,9 @@ impl Terminal {
 
     /// Waits for the end: the code, and everything that was shown, with the line ends of a file.
     pub(crate) fn end(mut self) -> (Option<i32>, String) {
-        let until = Instant::now() + PATIENCE;
+        let until = now() + PATIENCE;
         while let Ok(bytes) =
-            self.screen.recv_timeout(until.saturating_duration_since(Instant::now()))
+            self.screen.recv_timeout(until.saturating_duration_since(now()))
         {
             self.shown += &String::from_utf8_lossy(&bytes);
         }

@@ -1,6 +1,6 @@
 //! What a person sees and answers on a terminal.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::home::Home;
 use crate::pty::Terminal;
