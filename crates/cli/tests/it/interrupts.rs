@@ -32,7 +32,6 @@ fn cancelled_by(signal: &str) {
     running.signal(signal);
     let (ran, _) = running.end();
     let took = begun.elapsed();
-    println!("{signal}: ended after {took:?}");
     assert_eq!(ran.code, Some(5), "{}", ran.err);
     assert!(took < Duration::from_secs(5), "{took:?}");
     assert!(!lives(&shell), "the shell {shell} has survived {signal}");

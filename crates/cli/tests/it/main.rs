@@ -9,7 +9,11 @@ mod interrupts;
 mod keys;
 mod layers;
 mod provider;
+<<<<<<< HEAD
 mod quarrels;
+=======
+mod pty;
+>>>>>>> walk
 mod rights;
 mod run_args;
 mod runs;
@@ -18,7 +22,11 @@ mod secrets;
 mod selection;
 mod setup;
 mod sittings;
+<<<<<<< HEAD
 mod starved;
+=======
+mod talks;
+>>>>>>> walk
 mod terminal;
 mod trust;
 mod usage;
