@@ -80,6 +80,6 @@ pub struct ReplayArgs {
 /// Arguments of `schema`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Prints the JSON Schema (2020-12) of the lines that `oarlock run --json` writes, with its version.\n\nExamples:\n  oarlock schema > oarlock.schema.json"
+    after_help = "Example:\n  oarlock schema > oarlock.schema.json\n\nThe schema is JSON Schema 2020-12 and carries a version; docs/json-lines.md says what may change within one."
 )]
 pub struct SchemaArgs {}

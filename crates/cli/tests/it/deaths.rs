@@ -89,7 +89,7 @@ fn check_effect(before: &[Value], after: &[Value], effects: usize, weather: Weat
             assert!(effects <= 1, "{weather:?}: {effects} effects");
         }
         (true, true) => {
-            assert_eq!((outcome.unwrap(), effects), ("completed".into(), 1), "{weather:?}")
+            assert_eq!((outcome.unwrap(), effects), ("completed".into(), 1), "{weather:?}");
         }
         (false, _) => {
             let runs = usize::from(outcome.is_some());

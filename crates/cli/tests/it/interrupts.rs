@@ -1,10 +1,10 @@
 //! Signals from outside: the turn is cancelled, nothing survives, and the session stays whole.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::home::Home;
 use crate::quarrels::in_a_turn;
-use crate::voyage::{Running, assert_sound, journal, of_type};
+use crate::voyage::{Running, assert_sound, journal, now, of_type};
 
 fn lives(process: &str) -> bool {
     std::fs::read_to_string(format!("/proc/{process}/stat"))
@@ -13,7 +13,7 @@ fn lives(process: &str) -> bool {
 
 /// The id of the shell that the turn waits for.
 fn shell(home: &Home) -> String {
-    let begun = Instant::now();
+    let begun = now();
     loop {
         let id = std::fs::read_to_string(home.path("project/waiting")).unwrap_or_default();
         if id.ends_with('\n') {
@@ -28,11 +28,10 @@ fn cancelled_by(signal: &str) {
     let home = Home::new();
     let (running, id) = in_a_turn(&home);
     let shell = shell(&home);
-    let begun = Instant::now();
+    let begun = now();
     running.signal(signal);
     let (ran, _) = running.end();
     let took = begun.elapsed();
-    println!("{signal}: ended after {took:?}");
     assert_eq!(ran.code, Some(5), "{}", ran.err);
     assert!(took < Duration::from_secs(5), "{took:?}");
     assert!(!lives(&shell), "the shell {shell} has survived {signal}");
@@ -74,7 +73,7 @@ fn a_second_sigint_leaves_at_once_and_the_session_is_whole() {
     running.until_event("step_started");
     running.signal("INT");
     running.signal("INT");
-    let begun = Instant::now();
+    let begun = now();
     let (ran, _) = running.end();
     assert_eq!(ran.code, Some(5), "{}", ran.err);
     assert!(begun.elapsed() < Duration::from_secs(5));

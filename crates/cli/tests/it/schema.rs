@@ -54,6 +54,13 @@ fn every_line_of_a_rich_run_keeps_to_the_schema() {
             panic!("{line}: {error}");
         }
     }
+    let tops: Vec<&String> =
+        lines.iter().flat_map(|line| line.as_object().unwrap().keys()).collect();
+    assert_eq!(tops.len(), lines.len(), "one key at the top of each line");
+    assert!(
+        tops.iter().all(|top| ["entry", "delta", "caught_up", "result"].contains(&top.as_str()))
+    );
+    assert_eq!(tops.last().map(|top| top.as_str()), Some("result"));
     let kinds: std::collections::BTreeSet<&str> =
         lines.iter().filter_map(|line| line["entry"]["event"]["type"].as_str()).collect();
     for kind in [

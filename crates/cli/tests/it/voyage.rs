@@ -1,6 +1,6 @@
 //! Runs of the real program that are followed line by line, and what their journals say afterwards.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
@@ -110,10 +110,6 @@ impl Running {
         created["entry"]["event"]["data"]["id"].as_str().unwrap().to_owned()
     }
 
-    pub(crate) fn say(&mut self, line: &str) {
-        self.child.stdin.as_mut().unwrap().write_all(format!("{line}\n").as_bytes()).unwrap();
-    }
-
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {id}")).status().unwrap();
@@ -128,7 +124,7 @@ impl Running {
 
     /// Waits for the end; the lines that nobody has read are in `out`.
     pub(crate) fn end(mut self) -> (Ran, Vec<Value>) {
-        let begun = Instant::now();
+        let begun = now();
         let mut out = String::new();
         self.lines.read_to_string(&mut out).unwrap();
         let status = self.child.wait().unwrap();
@@ -139,6 +135,12 @@ impl Running {
         let err = self.err();
         (Ran { code: status.code(), out, err }, seen)
     }
+}
+
+/// This moment, for tests that wait for a program.
+#[expect(clippy::disallowed_methods, reason = "a program is waited for on the machine's own clock")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
 }
 
 /// The entries among lines of JSON.
@@ -199,6 +201,7 @@ pub(crate) fn assert_sound(entries: &[Value]) {
 }
 
 /// Refuses to go on where something is missing, by name.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 pub(crate) fn skipped(what: &str, why: &str) {
     // The harness shows it with --nocapture; a run of the suite must be able to count skips.
     eprintln!("SKIPPED {what}: {why}");
