@@ -14,6 +14,7 @@ mod run_args;
 mod secrets;
 mod selection;
 mod setup;
+mod starved;
 mod terminal;
 mod through_the_binary;
 mod trust;
