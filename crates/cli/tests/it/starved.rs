@@ -1,4 +1,4 @@
-//! Syncs that fail under the real program: it goes on, or says so in one line; nothing is lost or done twice.
+//! Disks that fail or fill under the real program: it goes on, or says so in one line; nothing is lost or done twice.
 
 use crate::deaths::TWO_TOOLS;
 use crate::home::Home;
@@ -8,6 +8,7 @@ use crate::voyage::{
 };
 
 const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
 
 fn furnished() -> Home {
     let home = Home::new();
@@ -67,4 +68,8 @@ fn a_sync_that_fails_once_loses_nothing() {
 #[test]
 fn a_sync_that_is_done_and_reported_as_failed_loses_nothing() {
     sweep(Weather { does: "fail-after", calls: "sync", at: 0, errno: EIO, lasts: false }, 1);
+}
+#[test]
+fn a_disk_that_is_full_from_some_write_on_loses_nothing() {
+    sweep(Weather { does: "fail-before", calls: "write", at: 0, errno: ENOSPC, lasts: true }, 23);
 }
