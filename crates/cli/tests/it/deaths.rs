@@ -138,3 +138,30 @@ fn a_turn_killed_at_any_write_or_sync_goes_on_with_nothing_lost_or_done_twice() 
     assert!(count(Came::Cut) >= 8, "{came:?}");
     assert!(count(Came::NoSession) > 0 && count(Came::Ended) > 0, "{came:?}");
 }
+
+#[test]
+fn a_turn_that_was_killed_three_times_ends_as_failed() {
+    let home = Home::new();
+    let (mut running, id) = crate::quarrels::in_a_turn(&home);
+    running.child.kill().unwrap();
+    drop(running);
+    // The command is not run again, so the model is what keeps the next two lives busy.
+    home.write("project/s.json", r#"{"steps":[{"text":"never"},{"silence":true}]}"#);
+    for life in 2..=3 {
+        let mut command = home.command();
+        command.args(["run", "--json", "--resume", &id]);
+        let mut running = Running::start(command);
+        running.until_event("turn_recovered");
+        running.child.kill().unwrap();
+        drop(running);
+        assert_eq!(of_type(&journal(&home, &id), "turn_recovered").len(), life - 1);
+    }
+    let last = home.run(&["run", "--json", "--resume", &id]);
+    home.write("project/go", "");
+    assert_eq!(last.code, Some(1), "{}", last.err);
+    let kept = journal(&home, &id);
+    assert_sound(&kept);
+    let ended = of_type(&kept, "turn_ended")[0];
+    assert_eq!(ended["stop"]["reason"], "failed", "{ended}");
+    assert!(ended.to_string().contains("crashed its process 3 times"), "{ended}");
+}

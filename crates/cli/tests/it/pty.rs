@@ -81,9 +81,7 @@ impl Terminal {
     /// Waits for the end: the code, and everything that was shown, with the line ends of a file.
     pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let until = now() + PATIENCE;
-        while let Ok(bytes) =
-            self.screen.recv_timeout(until.saturating_duration_since(now()))
-        {
+        while let Ok(bytes) = self.screen.recv_timeout(until.saturating_duration_since(now())) {
             self.shown += &String::from_utf8_lossy(&bytes);
         }
         (self.child.wait().unwrap().code(), self.shown.replace("\r\n", "\n"))

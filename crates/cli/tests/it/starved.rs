@@ -86,6 +86,13 @@ fn goes_on(weather: Weather) -> Option<bool> {
     if !went_on {
         let told = met.err.lines().filter(|line| line.starts_with("oarlock: ")).count();
         assert!(told >= 1 && !met.err.contains("panic"), "{weather:?}: {}", met.err);
+        if weather.errno == ENOSPC {
+            assert!(
+                met.err.contains("free some space") || met.err.contains("its free space"),
+                "{weather:?}: {}",
+                met.err
+            );
+        }
     }
     let came = counted(&home) >= weather.at;
     is_usable(&home, &met, weather);

@@ -1,6 +1,6 @@
 //! Runs of the real program that are followed line by line, and what their journals say afterwards.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
@@ -108,6 +108,10 @@ impl Running {
     pub(crate) fn session(&mut self) -> String {
         let created = self.until_event("session_created");
         created["entry"]["event"]["data"]["id"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn say(&mut self, line: &str) {
+        self.child.stdin.as_mut().unwrap().write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
     pub(crate) fn signal(&self, name: &str) {
