@@ -101,7 +101,9 @@ fn what_is_no_whole_export_leaves_nothing_behind() {
     for (broken, place) in [
         ("garbage", "line 1"),
         ("", "line 1"),
-        (lines[0], "no frames"),
+        (lines[0], "not whole"),
+        (lines[..lines.len() - 1].join("\n").as_str(), "not whole"),
+        (["{\"export\":", &"x".repeat(3 << 20)].concat().as_str(), "line 1"),
         (&text[..text.len() / 2], "line"),
         (without_second.as_str(), "line 2"),
         (other_words.as_str(), "line"),
