@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::Child;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
@@ -14,7 +14,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use crate::home::Home;
 
 /// A machine under load may be this slow.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A terminal with the program on all three of its ends.
 pub(crate) struct Terminal {
@@ -78,13 +78,25 @@ impl Terminal {
     }
 
     /// Waits for the end: the code, and everything that was shown, with the line ends of a file.
-    pub(crate) fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) fn end(&mut self) -> (Option<i32>, String) {
         let until = Instant::now() + PATIENCE;
-        while let Ok(bytes) =
-            self.screen.recv_timeout(until.saturating_duration_since(Instant::now()))
-        {
-            self.shown += &String::from_utf8_lossy(&bytes);
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.screen.recv_timeout(left) {
+                Ok(bytes) => self.shown += &String::from_utf8_lossy(&bytes),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("it did not end: {}", self.shown),
+            }
         }
-        (self.child.wait().unwrap().code(), self.shown.replace("\r\n", "\n"))
+        let code = self.child.wait().unwrap().code();
+        (code, self.shown.replace("\r\n", "\n"))
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // Nothing is left to end when the program ended by itself.
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }
