@@ -22,6 +22,7 @@ use clap::error::ErrorKind;
 use crate::args::{Cli, Command, ModelArgs};
 use crate::config::{self, Environment, Inputs, LoadError, Loaded, Setting};
 use crate::exit::Exit;
+use crate::logging;
 use crate::terminal::prompt::PromptError;
 
 /// What every command is given.
@@ -102,7 +103,9 @@ impl Frame {
     fn load_layers(&self, overrides: Vec<String>, flags: Vec<Setting>) -> anyhow::Result<Loaded> {
         let environment = self.environment.clone();
         let inputs = Inputs { environment, cwd: self.cwd.clone(), overrides, flags };
-        Ok(config::load(inputs)?)
+        let loaded = config::load(inputs)?;
+        logging::start(&loaded.config.log);
+        Ok(loaded)
     }
 }
 

@@ -8,6 +8,7 @@ mod harm;
 mod home;
 mod keys;
 mod layers;
+mod logs;
 mod provider;
 mod pty;
 mod rights;
