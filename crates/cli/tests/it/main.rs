@@ -18,6 +18,7 @@ mod schema;
 mod secrets;
 mod selection;
 mod setup;
+mod shelf;
 mod sittings;
 mod talks;
 mod terminal;

@@ -181,7 +181,7 @@ fn a_picture_reaches_the_model_as_it_is() {
 
 #[test]
 fn an_endpoint_that_is_not_there_is_named_once_the_tries_are_over() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let home = Home::new();
     home.user(&format!("[providers.local]\nwire = \"openai-chat\"\nbase_url = \"http://{free}/v1\"\nmodels = [\"m\"]\n"));
     let ran = home.run(&["run", "--timeout", "2s", "ahoy"]);

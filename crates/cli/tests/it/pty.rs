@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::Child;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -13,7 +13,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::home::Home;
 
-/// A machine under load may be this slow.
+/// A machine under load may be silent for so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A terminal with the program on all three of its ends.
@@ -59,14 +59,12 @@ impl Terminal {
 
     /// Waits until this is shown after what was expected before.
     pub(crate) fn expect(&mut self, words: &str) {
-        let until = Instant::now() + PATIENCE;
         loop {
             if let Some(found) = self.shown[self.at..].find(words) {
                 self.at += found + words.len();
                 return;
             }
-            let left = until.saturating_duration_since(Instant::now());
-            let Ok(bytes) = self.screen.recv_timeout(left) else {
+            let Ok(bytes) = self.screen.recv_timeout(PATIENCE) else {
                 panic!("`{words}` was not shown: {}", &self.shown);
             };
             self.shown += &String::from_utf8_lossy(&bytes);
@@ -79,10 +77,8 @@ impl Terminal {
 
     /// Waits for the end: the code, and everything that was shown, with the line ends of a file.
     pub(crate) fn end(&mut self) -> (Option<i32>, String) {
-        let until = Instant::now() + PATIENCE;
         loop {
-            let left = until.saturating_duration_since(Instant::now());
-            match self.screen.recv_timeout(left) {
+            match self.screen.recv_timeout(PATIENCE) {
                 Ok(bytes) => self.shown += &String::from_utf8_lossy(&bytes),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => panic!("it did not end: {}", self.shown),
