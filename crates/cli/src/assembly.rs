@@ -106,6 +106,7 @@ impl Stores {
         match keep {
             Keep::OnDisk => {
                 let folder = data_dir(loaded)?;
+                tracing::debug!(folder = %folder.display(), "opening the store");
                 let store = SqliteStore::open(&folder, node.clone())
                     .with_context(|| format!("cannot open the sessions in {}", folder.display()))?;
                 Ok(Self { sqlite: Some(store.clone()), ..Self::of(store) })

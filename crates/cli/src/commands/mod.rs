@@ -3,7 +3,6 @@
 mod chat;
 mod doctor;
 mod init;
-mod logging;
 mod models;
 mod replay;
 mod run;
@@ -23,6 +22,7 @@ use clap::error::ErrorKind;
 use crate::args::{Cli, Command, ModelArgs};
 use crate::config::{self, Environment, Inputs, LoadError, Loaded, Setting};
 use crate::exit::Exit;
+use crate::logging;
 use crate::terminal::prompt::PromptError;
 
 /// What every command is given.
@@ -104,7 +104,7 @@ impl Frame {
         let environment = self.environment.clone();
         let inputs = Inputs { environment, cwd: self.cwd.clone(), overrides, flags };
         let loaded = config::load(inputs)?;
-        logging::begin(&loaded)?;
+        logging::start(&loaded.config.log);
         Ok(loaded)
     }
 }

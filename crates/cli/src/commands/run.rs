@@ -124,6 +124,7 @@ impl Task<'_> {
         let recovery = if words.is_some() { Recovery::Interrupt } else { Recovery::Continue };
         let opened = opening.open(assembled, resumed, recovery).await?;
         let kept = opened.session.id().clone();
+        tracing::info!(session = %kept, model = %opened.model, tip = opened.after, "a session is open");
         let role = if self.answers == Answers::Somebody { Role::Person } else { Role::Nobody };
         let screen = Screen::new(self.args.output);
         let mut console =

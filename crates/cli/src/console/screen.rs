@@ -90,7 +90,7 @@ impl Screen {
             }
             Format::Quiet => {
                 if !self.text.is_empty() {
-                    writeln!(out, "{}", self.text)?;
+                    writeln!(out, "{}", self.text.strip_suffix('\n').unwrap_or(&self.text))?;
                 }
                 if let Some(error) = &ended.error {
                     crate::commands::complain(&error.message);

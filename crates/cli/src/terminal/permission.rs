@@ -26,7 +26,7 @@ pub fn question(asked: &PermissionAsked) -> String {
     for option in &asked.options {
         let key = key(option.kind);
         words.push_str(&format!("  {key}  {}\n", safe::line(&option.label, 120)));
-        for rule in &option.grants {
+        for rule in option.grants.iter().filter(|rule| !option.label.contains(*rule)) {
             words.push_str(&format!("       {}\n", safe::line(rule, 120)));
         }
     }

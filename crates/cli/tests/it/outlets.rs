@@ -107,27 +107,6 @@ fn a_folder_given_with_c_is_where_everything_is_looked_for() {
 }
 
 #[test]
-fn the_log_is_what_its_filter_and_form_say() {
-    let home = scripted(&json!([{"text": "done"}]));
-    let quiet = play(&home, &["--quiet"]);
-    assert_eq!((quiet.code, quiet.err.as_str()), (Some(0), ""));
-    let told = play(&home, &["--quiet", "--config", "log.filter=oarlock=debug"]);
-    assert!(
-        told.err.contains("DEBUG oarlock::commands::logging: the configuration is read"),
-        "{}",
-        told.err
-    );
-    let told = home.with("OARLOCK_LOG", "oarlock=debug");
-    let told = play(&told, &["--quiet", "--config", "log.format=jsonl"]);
-    assert_eq!(told.err.lines().count(), 1, "{}", told.err);
-    for line in told.err.lines() {
-        let line: Value = serde_json::from_str(line).unwrap();
-        assert_eq!(line["level"], "DEBUG");
-    }
-    assert_eq!(told.out, "done\n");
-}
-
-#[test]
 fn init_and_models_ask_the_provider_what_it_has() {
     let server = Loopback::start("hello");
     let home = server.home("openai-chat", "");

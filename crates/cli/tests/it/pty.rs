@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::Child;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
@@ -12,10 +12,9 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::home::Home;
-use crate::voyage::now;
 
-/// A machine under load may be this slow.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A machine under load may be silent for so long.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A terminal with the program on all three of its ends.
 pub(crate) struct Terminal {
@@ -60,14 +59,12 @@ impl Terminal {
 
     /// Waits until this is shown after what was expected before.
     pub(crate) fn expect(&mut self, words: &str) {
-        let until = now() + PATIENCE;
         loop {
             if let Some(found) = self.shown[self.at..].find(words) {
                 self.at += found + words.len();
                 return;
             }
-            let left = until.saturating_duration_since(now());
-            let Ok(bytes) = self.screen.recv_timeout(left) else {
+            let Ok(bytes) = self.screen.recv_timeout(PATIENCE) else {
                 panic!("`{words}` was not shown: {}", &self.shown);
             };
             self.shown += &String::from_utf8_lossy(&bytes);
@@ -79,11 +76,23 @@ impl Terminal {
     }
 
     /// Waits for the end: the code, and everything that was shown, with the line ends of a file.
-    pub(crate) fn end(mut self) -> (Option<i32>, String) {
-        let until = now() + PATIENCE;
-        while let Ok(bytes) = self.screen.recv_timeout(until.saturating_duration_since(now())) {
-            self.shown += &String::from_utf8_lossy(&bytes);
+    pub(crate) fn end(&mut self) -> (Option<i32>, String) {
+        loop {
+            match self.screen.recv_timeout(PATIENCE) {
+                Ok(bytes) => self.shown += &String::from_utf8_lossy(&bytes),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("it did not end: {}", self.shown),
+            }
         }
-        (self.child.wait().unwrap().code(), self.shown.replace("\r\n", "\n"))
+        let code = self.child.wait().unwrap().code();
+        (code, self.shown.replace("\r\n", "\n"))
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // Nothing is left to end when the program ended by itself.
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }

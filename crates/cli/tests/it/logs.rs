@@ -1,0 +1,34 @@
+//! The log is written as it is configured.
+
+use serde_json::{Value, json};
+
+use crate::home::{Home, Ran};
+
+fn run(name: &str, value: &str) -> Ran {
+    let home = Home::new().with(name, value);
+    home.user("[log]\nformat = \"jsonl\"\n");
+    let model = home.script(&json!([{ "text": "done" }]));
+    home.run(&["run", "--quiet", "--model", &model, "go"])
+}
+
+#[test]
+fn the_filter_and_the_form_of_the_log_are_honoured() {
+    for name in ["OARLOCK_LOG", "OARLOCK_LOG_FILTER"] {
+        let ran = run(name, "warn,oarlock=info");
+        let lines: Vec<Value> =
+            ran.err.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(lines.iter().any(|line| line["level"] == "INFO"), "{}", ran.err);
+        assert!(lines.iter().all(|line| line["target"].as_str().unwrap().starts_with("oarlock")));
+        assert_eq!(ran.out, "done\n");
+    }
+    assert_eq!(run("OARLOCK_LOG", "warn").err, "");
+}
+
+#[test]
+fn a_filter_that_is_none_is_refused() {
+    for filter in ["inof", "oarlock_store=loud"] {
+        let ran = run("OARLOCK_LOG", filter);
+        assert!(ran.refused(1).contains("`log.filter` is no filter"), "{}", ran.err);
+        assert!(ran.err.contains("environment variable OARLOCK_LOG"), "{}", ran.err);
+    }
+}
