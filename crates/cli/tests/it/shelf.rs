@@ -95,6 +95,7 @@ fn a_session_is_removed_only_when_somebody_says_so() {
     let (home, id) = kept();
     assert!(home.run(&["session", "delete", &id]).refused(1).contains("--yes"));
     assert_eq!(home.sessions().len(), 1);
-    assert_eq!(home.run(&["session", "delete", &id, "--yes"]).code, Some(0));
+    let ran = home.run(&["session", "delete", &id, "--yes", "--json"]);
+    assert_eq!((ran.code, ran.lines()), (Some(0), vec![json!({ "deleted": [id] })]));
     assert!(home.sessions().is_empty());
 }
