@@ -106,7 +106,6 @@ impl Stores {
         match keep {
             Keep::OnDisk => {
                 let folder = data_dir(loaded)?;
-                tracing::debug!(folder = %folder.display(), "opening the store");
                 let store = SqliteStore::open(&folder, node.clone())
                     .with_context(|| format!("cannot open the sessions in {}", folder.display()))?;
                 Ok(Self { sqlite: Some(store.clone()), ..Self::of(store) })
@@ -148,7 +147,7 @@ impl Models for KnownModels {
             Ok(script) => Ok(Arc::new(script)),
             Err(error) => Err(ModelError {
                 kind: ModelErrorKind::InvalidRequest,
-                message: error.to_string(),
+                message: format!("{:#}", anyhow::Error::from(error)),
                 retry_after_ms: None,
             }),
         }

@@ -6,7 +6,6 @@ pub mod commands;
 pub mod config;
 pub mod console;
 pub mod exit;
-pub mod logging;
 pub mod portable;
 pub mod prompting;
 pub mod providers;

@@ -1,10 +1,10 @@
 //! Sessions as files: `session export` writes one, `session import` reads it back, frame by frame and hash by hash.
 //!
-//! The file is lines of JSON: a header, then blobs and frames in the order in which they were written; a blob stands before the first frame
-//! that names it.
+//! The file is lines of JSON: a header, then blobs and frames in the order in which they were written, and an end; a blob stands before the
+//! first frame that names it.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, Write};
+use std::io::{BufRead, Read, Write};
 
 use anyhow::{Context, bail, ensure};
 use base64::Engine;
@@ -24,6 +24,9 @@ const VERSION: u32 = 1;
 const CHUNK_BYTES: usize = 1 << 20;
 /// How many bytes of a blob stand in one line.
 const BLOB_CHUNK_BYTES: usize = 768 * 1024;
+
+/// A line is a frame of at most 256 KB, each byte of which may be written as six, or a piece of a blob.
+const LINE_BYTES_MAX: u64 = 2 << 20;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -46,6 +49,10 @@ enum Line {
         prev: Hash,
         body: String,
     },
+    /// The last line: what a next frame would be linked to. A file without it is not whole.
+    End {
+        head: Hash,
+    },
 }
 
 /// Writes a session.
@@ -57,10 +64,14 @@ pub async fn export(
     session: &SessionId,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let (mut after, mut known) = (0, BTreeSet::new());
+    let (mut after, mut known, mut head) = (0, BTreeSet::new(), Hash::default());
     loop {
         let frames = core.ports().journal.read(session, after, CHUNK_BYTES).await?;
-        let Some(last) = frames.last() else { return Ok(out.flush()?) };
+        let Some(last) = frames.last() else {
+            write(out, &Line::End { head })?;
+            return Ok(out.flush()?);
+        };
+        head = last.hash();
         if after == 0 {
             write(out, &Line::Export { version: VERSION, session: session.clone() })?;
         }
@@ -192,6 +203,11 @@ async fn frames(
     while let Some(line) = lines.next()? {
         match line {
             Line::Export { .. } => bail!("a second header"),
+            Line::End { head } => {
+                ensure!(*began, "the file has no frames");
+                ensure!(head == fence.head, "the frames are not those that were written");
+                return Ok(());
+            }
             Line::Blob { id, base64, last } => {
                 let bytes = STANDARD.decode(base64).context("the blob is not base64")?;
                 if blob.is_none() {
@@ -219,8 +235,7 @@ async fn frames(
             }
         }
     }
-    ensure!(*began, "the file has no frames");
-    Ok(())
+    bail!("the file is not whole: it lacks its last lines");
 }
 
 struct Lines<'a> {
@@ -232,10 +247,15 @@ impl Lines<'_> {
     fn next(&mut self) -> anyhow::Result<Option<Line>> {
         let mut text = String::new();
         self.number += 1;
-        let read = self
-            .input
+        let read = (&mut *self.input)
+            .take(LINE_BYTES_MAX)
             .read_line(&mut text)
             .with_context(|| format!("line {}: cannot be read", self.number))?;
+        ensure!(
+            (read as u64) < LINE_BYTES_MAX,
+            "line {}: longer than any line of an exported session",
+            self.number
+        );
         match read {
             0 => Ok(None),
             _ => Ok(Some(serde_json::from_str(&text).with_context(|| {

@@ -1,6 +1,7 @@
 //! `script`: a model that plays a JSON file, for trying a runtime without a provider. The format is described in `docs/script.md`.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,7 +22,7 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum ScriptError {
     /// The file cannot be read.
-    #[error("script {path} cannot be read: {source}")]
+    #[error("script {} cannot be read", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -29,15 +30,13 @@ pub enum ScriptError {
         source: std::io::Error,
     },
     /// The file is larger than 1 MiB.
-    #[error("script {path} has {bytes} bytes; {FILE_BYTES_MAX} are allowed")]
+    #[error("script {} is longer than 1 MiB", path.display())]
     Long {
         /// The file.
         path: PathBuf,
-        /// Its size.
-        bytes: u64,
     },
     /// The file is not a script; the source names line and column.
-    #[error("script {path}: {source}")]
+    #[error("script {} is not in order", path.display())]
     Format {
         /// The file.
         path: PathBuf,
@@ -120,12 +119,13 @@ impl ScriptModel {
     /// [`ScriptError`] when the file cannot be read, is too long, or is not a script.
     pub fn load(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, ScriptError> {
         let read = |source| ScriptError::Read { path: path.to_owned(), source };
-        let bytes = std::fs::metadata(path).map_err(read)?.len();
-        if bytes > FILE_BYTES_MAX {
-            return Err(ScriptError::Long { path: path.to_owned(), bytes });
+        let file = std::fs::File::open(path).map_err(read)?;
+        let mut text = Vec::new();
+        let length = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(read)?;
+        if length as u64 > FILE_BYTES_MAX {
+            return Err(ScriptError::Long { path: path.to_owned() });
         }
-        let text = std::fs::read_to_string(path).map_err(read)?;
-        let script = serde_json::from_str(&text)
+        let script = serde_json::from_slice(&text)
             .map_err(|source| ScriptError::Format { path: path.to_owned(), source })?;
         let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("script").to_owned();
         let selection = ModelSelection { provider: "script".to_owned(), model: name };

@@ -42,7 +42,7 @@ pub struct RunArgs {
 /// Arguments of `chat`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  oarlock chat\n  oarlock chat --resume\n\nCtrl-C cancels the turn, Ctrl-D leaves; the session stays."
+    after_help = "Examples:\n  oarlock chat\n  oarlock chat --resume\n\nA line typed while a turn runs waits for its end; `/steer WORDS` is told to the model before its next step.\n/exit or Ctrl-D leaves, Ctrl-C cancels the turn; the session stays."
 )]
 pub struct ChatArgs {
     /// Go on with a session; without ID the latest one of this folder

@@ -1,9 +1,10 @@
-//! `oarlock chat`: one session, prompt after prompt. Lines typed while a turn runs wait for its end.
+//! `oarlock chat`: one session, prompt after prompt. Lines typed while a turn runs wait for its end, but `/steer` reaches its next step.
 
 use std::io::{IsTerminal, Write};
 
+use oarlock_core::DefaultSession;
 use oarlock_core::command::Command;
-use oarlock_core::event::{AgentEvent, Event};
+use oarlock_core::event::{AgentEvent, Delivery, Event};
 use oarlock_core::message::Part;
 use oarlock_core::session::recover::Recovery;
 use oarlock_core::spec::Answers;
@@ -46,7 +47,7 @@ async fn talk(
     let opened = opening.open(assembled, resumed, Recovery::Interrupt).await?;
     if person {
         complain(&format!(
-            "session {} with {}; /exit or Ctrl-D leaves, Ctrl-C cancels",
+            "session {} with {}; /steer WORDS reaches a running turn, /exit or Ctrl-D leaves, Ctrl-C cancels",
             opened.session.id(),
             opened.model
         ));
@@ -87,10 +88,7 @@ impl Chat {
                 Happened::Line(None) => self.leaving = true,
                 Happened::Line(Some(line)) if line.trim() == "/exit" => self.leaving = true,
                 Happened::Line(Some(line)) if line.trim().is_empty() => {}
-                Happened::Line(Some(line)) => {
-                    admit(&console.session, vec![Part::text(line)]).await?;
-                    self.waiting += 1;
-                }
+                Happened::Line(Some(line)) => self.say(&console.session, &line).await?,
             }
             if self.leaving && !self.running && self.waiting == 0 {
                 return Ok(Exit::Done);
@@ -98,8 +96,30 @@ impl Chat {
         }
     }
 
+    /// Admits a line. Without a turn to steer, steering words begin the next one.
+    async fn say(&mut self, session: &DefaultSession, line: &str) -> anyhow::Result<()> {
+        let (delivery, words) = match line.trim_start().strip_prefix("/steer") {
+            Some(words) if words.trim().is_empty() => {
+                complain(
+                    "/steer: say what the turn is to do, for example `/steer use the other file`",
+                );
+                return Ok(());
+            }
+            Some(words) if words.starts_with(char::is_whitespace) => {
+                (Delivery::Steer, words.trim())
+            }
+            Some(_) | None => (Delivery::Queue, line),
+        };
+        admit(session, delivery, vec![Part::text(words)]).await?;
+        self.waiting += 1;
+        Ok(())
+    }
+
     fn take(&mut self, event: &Event) {
         match event {
+            Event::StepStarted(started) => {
+                self.waiting = self.waiting.saturating_sub(started.inputs.len());
+            }
             Event::TurnStarted(started) => {
                 self.running = true;
                 self.waiting = self.waiting.saturating_sub(started.inputs.len());

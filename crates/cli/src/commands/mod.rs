@@ -3,6 +3,7 @@
 mod chat;
 mod doctor;
 mod init;
+mod logging;
 mod models;
 mod replay;
 mod run;
@@ -22,7 +23,6 @@ use clap::error::ErrorKind;
 use crate::args::{Cli, Command, ModelArgs};
 use crate::config::{self, Environment, Inputs, LoadError, Loaded, Setting};
 use crate::exit::Exit;
-use crate::logging;
 use crate::terminal::prompt::PromptError;
 
 /// What every command is given.
@@ -104,7 +104,7 @@ impl Frame {
         let environment = self.environment.clone();
         let inputs = Inputs { environment, cwd: self.cwd.clone(), overrides, flags };
         let loaded = config::load(inputs)?;
-        logging::start(&loaded.config.log);
+        logging::begin(&loaded)?;
         Ok(loaded)
     }
 }
@@ -129,7 +129,9 @@ fn one_line(words: &str) -> String {
 
 fn failed(error: &anyhow::Error) -> Exit {
     let closed = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+        let plain = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        let json = || cause.downcast_ref::<serde_json::Error>()?.io_error_kind();
+        plain.or_else(json) == Some(io::ErrorKind::BrokenPipe)
     };
     if error.chain().any(closed) {
         return Exit::Done;

@@ -124,7 +124,6 @@ impl Task<'_> {
         let recovery = if words.is_some() { Recovery::Interrupt } else { Recovery::Continue };
         let opened = opening.open(assembled, resumed, recovery).await?;
         let kept = opened.session.id().clone();
-        tracing::info!(session = %kept, model = %opened.model, tip = opened.after, "a session is open");
         let role = if self.answers == Answers::Somebody { Role::Person } else { Role::Nobody };
         let screen = Screen::new(self.args.output);
         let mut console =
@@ -133,7 +132,10 @@ impl Task<'_> {
             match words {
                 Some(words) => {
                     let content = content(assembled, words, &self.images).await?;
-                    Awaited { input: Some(admit(&opened.session, content).await?), turn: None }
+                    Awaited {
+                        input: Some(admit(&opened.session, Delivery::Queue, content).await?),
+                        turn: None,
+                    }
                 }
                 None => Awaited {
                     input: None,
@@ -313,9 +315,13 @@ async fn content(
     Ok(content)
 }
 
-/// Admits an input for the next turn.
-pub(super) async fn admit(session: &DefaultSession, content: Vec<Part>) -> anyhow::Result<Seq> {
-    let admit = Admit { key: None, source: InputSource::User, delivery: Delivery::Queue, content };
+/// Admits an input of the person.
+pub(super) async fn admit(
+    session: &DefaultSession,
+    delivery: Delivery,
+    content: Vec<Part>,
+) -> anyhow::Result<Seq> {
+    let admit = Admit { key: None, source: InputSource::User, delivery, content };
     match session.tell(Command::Admit(admit)).await? {
         Reply::Admitted(seq) => Ok(seq),
         Reply::Done | Reply::Attached(_) | Reply::Rejected(_) => {

@@ -4,7 +4,6 @@ use super::error::ConfigError;
 use super::source::Source;
 use super::stack::Stack;
 use super::typed::Config;
-use crate::logging;
 use oarlock_models::catalog;
 
 /// Looks for values that do not go together.
@@ -13,13 +12,6 @@ use oarlock_models::catalog;
 /// [`ConfigError::Unusable`] with the place of the value to change.
 pub fn check(config: &Config, stack: &Stack) -> Result<(), ConfigError> {
     bounds(config, stack)?;
-    if let Err(error) = logging::filter(&config.log.filter) {
-        return Err(unusable(
-            format!("`log.filter` is no filter ({error})"),
-            place(stack, &["log", "filter"]),
-            "write a level such as \"info\", or \"oarlock_core=debug,warn\"".into(),
-        ));
-    }
     for (name, section) in &config.providers {
         let known = catalog::find(name);
         let missing = match (known, &section.wire, &section.base_url) {

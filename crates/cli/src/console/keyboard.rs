@@ -1,6 +1,7 @@
 //! What comes from a person: lines of stdin, read only when they are wanted, and interrupts.
 
 use std::io::BufRead;
+use std::sync::OnceLock;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -25,11 +26,13 @@ pub(super) struct Lines {
     ended: bool,
 }
 
-/// SIGINT and SIGTERM.
+/// SIGINT, SIGTERM and SIGHUP.
 #[derive(Debug)]
 pub(super) struct Interrupts {
     interrupt: Signal,
     terminate: Signal,
+    /// `None` under `nohup`, which asks to outlive the terminal.
+    hang_up: Option<Signal>,
 }
 
 /// What stdin is to the command.
@@ -47,17 +50,21 @@ pub enum Role {
 }
 
 impl Keyboard {
-    /// Catches SIGINT and SIGTERM. Stdin is not touched until a line is wanted.
+    /// Catches SIGINT, SIGTERM and, unless it was ignored from the start, SIGHUP. Stdin is not touched until a line is wanted.
     ///
     /// # Errors
     /// When the signals cannot be caught.
     pub fn new(role: Role) -> std::io::Result<Self> {
-        let (interrupt, terminate) =
-            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        Ok(Self {
-            lines: Lines { role, typed: None, ended: false },
-            interrupts: Interrupts { interrupt, terminate },
-        })
+        let hang_up = match hang_up_is_ignored() {
+            true => None,
+            false => Some(signal(SignalKind::hangup())?),
+        };
+        let interrupts = Interrupts {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up,
+        };
+        Ok(Self { lines: Lines { role, typed: None, ended: false }, interrupts })
     }
 }
 
@@ -99,8 +106,26 @@ impl Interrupts {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            () = async {
+                match &mut self.hang_up {
+                    Some(hang_up) => drop(hang_up.recv().await),
+                    None => std::future::pending().await,
+                }
+            } => {}
         }
     }
+}
+
+/// Whether this process ignores SIGHUP. Linux alone tells it without unsafe code; elsewhere the answer is no.
+fn hang_up_is_ignored() -> bool {
+    const HANG_UP_BIT: u64 = 1;
+    static IGNORED: OnceLock<bool> = OnceLock::new();
+    *IGNORED.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+            .is_some_and(|mask| mask & HANG_UP_BIT != 0)
+    })
 }
 
 /// Ends the program without waiting for anything. The journal is whole up to the last commit; the turn is recovered when it is resumed.

@@ -3,8 +3,6 @@
 use oarlock::config::given::OTHER_VARIABLES;
 use oarlock::config::keys::KEYS;
 
-use crate::home::Home;
-
 const PAGE: &str = include_str!("../../../../docs/configuration.md");
 
 #[test]
@@ -28,8 +26,8 @@ fn every_variable_that_is_no_key_is_documented() {
     }
 }
 
-/// Every flag, variable and section that people who change over may look for.
-const ELSEWHERE: &[&str] = &[
+/// What the first implementation has on its command line and in its files, whether it is the same here or not.
+const THERE: &[&str] = &[
     "default.provider",
     "default.model",
     "base_prompt",
@@ -39,20 +37,37 @@ const ELSEWHERE: &[&str] = &[
     "prompt.models",
     "capabilities.web_search",
     "providers.*.protocol",
-    "base_url",
-    "default_model",
-    "models",
-    "display_name",
-    "api_key_env",
-    "organization",
-    "headers",
-    "auth_header",
+    "providers.*.base_url",
+    "providers.*.default_model",
+    "providers.*.models",
+    "providers.*.display_name",
+    "providers.*.api_key_env",
+    "providers.*.headers",
+    "providers.*.auth_header",
     "providers.*.aws",
-    "reasoning_effort",
-    "tools.bash",
-    "tools.fs",
-    "tools.fetch",
-    "tools.search",
+    "providers.*.reasoning_effort",
+    "organization",
+    "project",
+    "bedrock",
+    "tools.bash.default_timeout_ms",
+    "tools.bash.max_timeout_ms",
+    "tools.bash.output_max_bytes",
+    "tools.fs.read_default_limit",
+    "tools.fs.read_max_limit",
+    "tools.fetch.enabled",
+    "tools.fetch.default_timeout_secs",
+    "tools.fetch.max_timeout_secs",
+    "tools.fetch.max_response_bytes",
+    "tools.fetch.default_format",
+    "tools.fetch.html_to_markdown",
+    "tools.fetch.follow_redirects",
+    "tools.search.enabled",
+    "tools.search.default_head_limit",
+    "tools.search.max_head_limit",
+    "tools.search.max_file_size_bytes",
+    "tools.search.max_result_bytes",
+    "tools.search.max_walk_files",
+    "tools.search.respect_gitignore_default",
     "tools.background",
     "sandbox.mode",
     "tracing.filter",
@@ -60,18 +75,18 @@ const ELSEWHERE: &[&str] = &[
     "tracing.otlp",
     "tracing.langfuse",
     "mcp",
+    "hooks",
     "http.total_timeout_ms",
-    "transport_retries",
+    "http.transport_retries",
     "initial_backoff_ms",
     "http.user_agent",
     "http.proxy.mode",
     "http_proxy",
     "https_proxy",
     "no_proxy",
-    "hooks",
     "turn.system_prompt",
     "sampling",
-    "request_limit",
+    "turn.request_limit",
     "request_limit_mode",
     "turn.compact_*",
     "microcompact_*",
@@ -81,12 +96,14 @@ const ELSEWHERE: &[&str] = &[
     "subagent_max_depth",
     "--provider",
     "DEFECT_PROVIDER",
+    "--model",
     "DEFECT_MODEL",
     "--sandbox",
     "--yolo",
     "--profile",
+    "DEFECT_PROFILE",
     "--log-format",
-    "--config K=V",
+    "--config",
     "--resume",
     "--local",
     "--repl",
@@ -94,43 +111,58 @@ const ELSEWHERE: &[&str] = &[
     "--format",
     "--goal",
     "--max-turns",
-    "RUST_LOG",
+    "init --yes",
+    "--force",
+    "--default-provider",
+    "--default-model",
     ".env",
+    "RUST_LOG",
     "XDG_STATE_HOME",
+    "meta.json",
     "journal.jsonl",
+    "snapshot.json",
 ];
 
-/// The rows of the table for those who change over.
-fn rows() -> Vec<(&'static str, &'static str)> {
-    let table = PAGE.split("## For those who come from").nth(1).unwrap();
-    let cells = |line: &'static str| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | ");
-    table.lines().filter_map(cells).collect()
-}
-
 #[test]
-fn whatever_somebody_used_elsewhere_has_a_row() {
-    for name in ELSEWHERE {
-        assert!(rows().iter().any(|(there, _)| there.contains(name)), "{name} has no row");
+fn what_the_first_implementation_takes_is_a_key_here_or_the_page_says_what_replaces_it() {
+    let (_, table) = PAGE.split_once("## For those who come from defect").unwrap();
+    let rows: String = table
+        .lines()
+        .filter_map(|row| row.strip_prefix("| ")?.split(" | ").next())
+        .map(|cell| format!("{cell}\n"))
+        .collect();
+    for name in THERE {
+        let is_key =
+            KEYS.iter().any(|key| key.path == *name || key.path.starts_with(&format!("{name}.")));
+        let named = |name: &str| {
+            rows.match_indices(name).any(|(at, _)| {
+                let inside = |c: char| c.is_alphanumeric() || c == '_';
+                !rows[at + name.len()..].starts_with(inside) && !rows[..at].ends_with(inside)
+            })
+        };
+        let short = name.rsplit('.').next().unwrap();
+        assert!(
+            is_key || named(name) || named(&format!("`{short}")),
+            "{name} is nowhere on the page"
+        );
     }
 }
 
 #[test]
-fn what_is_named_as_a_replacement_exists() {
-    let help = ["run", "chat", "init", "doctor"]
-        .map(|command| Home::new().run(&[command, "--help"]).out)
-        .concat();
-    let (mut keys, mut flags) = (0, 0);
-    for (_, here) in rows() {
-        for word in here.split('`').skip(1).step_by(2) {
-            let name = word.split([' ', '=']).next().unwrap();
-            if name.starts_with("--") {
-                assert!(help.contains(name), "{name} is no flag");
-                flags += 1;
-            } else if name.contains('.') && !name.contains('/') {
-                assert!(KEYS.iter().any(|key| key.path.starts_with(name)), "{name} is no key");
-                keys += 1;
-            }
-        }
+fn every_flag_that_the_page_names_for_us_is_one() {
+    use clap::CommandFactory;
+    let mut flags = std::collections::BTreeSet::new();
+    let mut open = vec![oarlock::args::Cli::command()];
+    while let Some(command) = open.pop() {
+        flags
+            .extend(command.get_arguments().filter_map(|a| a.get_long().map(|l| format!("--{l}"))));
+        open.extend(command.get_subcommands().cloned());
     }
-    assert!(keys > 5 && flags > 5, "the table was read: {keys} {flags}");
+    let (_, table) = PAGE.split_once("## For those who come from defect").unwrap();
+    let (before, _) = PAGE.split_once("## For those who come from defect").unwrap();
+    let here = table.lines().filter_map(|row| row.strip_prefix("| ")?.split(" | ").nth(1));
+    let text = format!("{before}\n{}", here.collect::<Vec<_>>().join("\n"));
+    for word in text.split(|c: char| !(c.is_ascii_lowercase() || c == '-')) {
+        assert!(!word.starts_with("--") || word.len() < 4 || flags.contains(word), "{word}");
+    }
 }

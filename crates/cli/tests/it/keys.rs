@@ -108,7 +108,6 @@ fn example(key: &Key) -> String {
     match key.kind {
         Kind::Bool => (key.default == "false").to_string(),
         Kind::Int { min, .. } => min.to_string(),
-        Kind::Text if key.path == "log.filter" => "\"info\"".into(),
         Kind::Text => "\"http://x\"".into(),
         Kind::Choice(words) => format!("\"{}\"", words[words.len() - 1]),
         Kind::RuleList => "[\"x\"]".into(),

@@ -177,6 +177,8 @@ impl Store {
     ) -> Result<Fence, JournalError> {
         let give_up = self.clock.now().after(self.limits.append_retry_ms);
         let (mut wait_ms, mut was_ambiguous, mut ask) = (10, false, false);
+        // Why the store took nothing when it was last tried: what a person can do something about.
+        let mut reason = "the store does not take appends".to_owned();
         loop {
             let result = match ask {
                 false => self.in_time(fence, self.send(write, fence, frame)).await,
@@ -186,7 +188,7 @@ impl Store {
                         ask = false;
                         continue;
                     }
-                    Ok(Resolved::Absent) => Err(unavailable("the store does not take appends")),
+                    Ok(Resolved::Absent) => return Err(unavailable(&reason)),
                     Err(error) => Err(error),
                 },
             };
@@ -195,7 +197,10 @@ impl Store {
                 Err(error) => error,
             };
             match &error {
-                JournalError::Ambiguous { .. } => (ask, was_ambiguous) = (true, true),
+                JournalError::Ambiguous { why, .. } => {
+                    (ask, was_ambiguous) = (true, true);
+                    reason.clone_from(why);
+                }
                 // The lost append may have arrived after all.
                 JournalError::Conflict { .. } if was_ambiguous && !ask => ask = true,
                 JournalError::Unavailable { .. } => {}

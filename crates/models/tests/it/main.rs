@@ -11,3 +11,4 @@ mod chat_corpus;
 mod framing;
 mod openai_chat;
 mod recorded;
+mod script;

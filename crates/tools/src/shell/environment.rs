@@ -5,24 +5,33 @@ use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-/// Names of variables that never reach a command, whatever their case.
-const SECRETS: [&str; 16] = [
-    "*API_KEY*",
-    "*APIKEY*",
-    "*_KEY",
-    "*TOKEN",
-    "*_TOKEN_*",
-    "*SECRET*",
-    "*PASSWORD*",
-    "*PASSWD*",
-    "*PASSPHRASE*",
-    "*CREDENTIAL*",
-    "*_PAT",
-    "*_AUTH",
-    "AWS_*",
-    "*PRIVATE_KEY*",
-    "*_DSN",
-    "DATABASE_URL",
+/// Where a word stands in a name.
+#[derive(Clone, Copy)]
+enum Word {
+    Anywhere(&'static str),
+    First(&'static str),
+    Last(&'static str),
+    Whole(&'static str),
+}
+
+/// Names of variables that never reach a command, whatever their case. Plain words, since every start of the program looks for them.
+const SECRETS: [Word; 16] = [
+    Word::Anywhere("API_KEY"),
+    Word::Anywhere("APIKEY"),
+    Word::Last("_KEY"),
+    Word::Last("TOKEN"),
+    Word::Anywhere("_TOKEN_"),
+    Word::Anywhere("SECRET"),
+    Word::Anywhere("PASSWORD"),
+    Word::Anywhere("PASSWD"),
+    Word::Anywhere("PASSPHRASE"),
+    Word::Anywhere("CREDENTIAL"),
+    Word::Last("_PAT"),
+    Word::Last("_AUTH"),
+    Word::First("AWS_"),
+    Word::Anywhere("PRIVATE_KEY"),
+    Word::Last("_DSN"),
+    Word::Whole("DATABASE_URL"),
 ];
 
 /// What commands inherit. Cheap to clone.
@@ -55,17 +64,16 @@ impl Environment {
         variables: impl IntoIterator<Item = (OsString, OsString)>,
         hidden: &[String],
     ) -> Result<Self, InvalidPattern> {
-        let mut secrets = GlobSetBuilder::new();
-        for pattern in SECRETS.into_iter().chain(hidden.iter().map(String::as_str)) {
-            let glob = GlobBuilder::new(pattern).case_insensitive(true).build();
-            secrets.add(
-                glob.map_err(|source| InvalidPattern { pattern: pattern.to_owned(), source })?,
-            );
-        }
-        let secrets = secrets
-            .build()
-            .map_err(|source| InvalidPattern { pattern: hidden.join(", "), source })?;
-        Ok(Self(variables.into_iter().filter(|(name, _)| !is_secret(&secrets, name)).collect()))
+        let (patterns, names): (Vec<&String>, Vec<&String>) =
+            hidden.iter().partition(|hidden| hidden.contains(['*', '?', '[', '{', '\\']));
+        let patterns = globs(&patterns)?;
+        let is_hidden = |name: &OsStr| {
+            let text = name.to_string_lossy().to_ascii_uppercase();
+            SECRETS.iter().any(|word| word.is_in(&text))
+                || names.iter().any(|hidden| hidden.eq_ignore_ascii_case(&text))
+                || patterns.is_match(name)
+        };
+        Ok(Self(variables.into_iter().filter(|(name, _)| !is_hidden(name)).collect()))
     }
 
     pub(super) fn variables(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
@@ -73,8 +81,25 @@ impl Environment {
     }
 }
 
-fn is_secret(secrets: &GlobSet, name: &OsStr) -> bool {
-    secrets.is_match(name)
+fn globs(patterns: &[&String]) -> Result<GlobSet, InvalidPattern> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        let glob = GlobBuilder::new(pattern).case_insensitive(true).build();
+        set.add(glob.map_err(|source| InvalidPattern { pattern: (*pattern).clone(), source })?);
+    }
+    let all = || patterns.iter().map(|pattern| pattern.as_str()).collect::<Vec<_>>().join(", ");
+    set.build().map_err(|source| InvalidPattern { pattern: all(), source })
+}
+
+impl Word {
+    fn is_in(self, name: &str) -> bool {
+        match self {
+            Self::Anywhere(word) => name.contains(word),
+            Self::First(word) => name.starts_with(word),
+            Self::Last(word) => name.ends_with(word),
+            Self::Whole(word) => name == word,
+        }
+    }
 }
 
 #[cfg(test)]
