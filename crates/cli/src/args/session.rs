@@ -6,6 +6,9 @@ use clap::{Args, Subcommand};
 
 /// Arguments of `session`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  oarlock session list --all\n  oarlock session show ID\n  oarlock session export ID -o session.jsonl\n  oarlock session import session.jsonl\n\nGo on with one: `oarlock run --resume ID \"…\"`."
+)]
 pub struct SessionArgs {
     /// What to do with sessions.
     #[command(subcommand)]

@@ -74,7 +74,12 @@ async fn act(
                 false => writeln!(out, "{id}")?,
             }
         }
-        SessionCommand::Delete { ids, yes } => delete(assembled, ids, yes).await?,
+        SessionCommand::Delete { ids, yes } => {
+            let deleted = delete(assembled, ids, yes).await?;
+            if args.json {
+                writeln!(out, "{}", serde_json::json!({ "deleted": deleted }))?;
+            }
+        }
     }
     Ok(Exit::Done)
 }
@@ -136,7 +141,7 @@ fn line(row: &Listed, summary: &Summary) -> String {
     let updated = summary.updated.to_string();
     let when = updated.get(..16).unwrap_or(&updated).replace('T', " ");
     format!(
-        "{}  {when}  {doing:<8}  {:>3} {}  {}  {}",
+        "{}  {when}Z  {doing:<8}  {:>3} {}  {}  {}",
         row.id,
         summary.turns,
         if summary.turns == 1 { "turn " } else { "turns" },
@@ -209,15 +214,19 @@ async fn import(assembled: &Assembled, path: &Path) -> anyhow::Result<SessionId>
     imported.with_context(|| format!("{}: nothing was imported", path.display()))
 }
 
-async fn delete(assembled: &Assembled, ids: Vec<String>, yes: bool) -> anyhow::Result<()> {
+async fn delete(
+    assembled: &Assembled,
+    ids: Vec<String>,
+    yes: bool,
+) -> anyhow::Result<Vec<SessionId>> {
     let ids: Vec<SessionId> = ids.into_iter().map(SessionId::parse).collect::<Result<_, _>>()?;
     if !yes && !confirmed(ids.len())? {
         bail!("nothing was deleted; `--yes` deletes without asking");
     }
-    for id in ids {
-        assembled.core.ports().catalog.purge(&id, &assembled.node).await?;
+    for id in &ids {
+        assembled.core.ports().catalog.purge(id, &assembled.node).await?;
     }
-    Ok(())
+    Ok(ids)
 }
 
 fn confirmed(count: usize) -> anyhow::Result<bool> {

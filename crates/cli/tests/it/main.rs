@@ -23,7 +23,6 @@ mod secrets;
 mod selection;
 mod sessions;
 mod setup;
-mod shelf;
 mod sittings;
 mod starved;
 mod talks;

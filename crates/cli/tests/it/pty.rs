@@ -12,9 +12,10 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::home::Home;
+use crate::voyage::now;
 
-/// A machine under load may be silent for so long.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A machine under load may be this slow.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A terminal with the program on all three of its ends.
 pub(crate) struct Terminal {
@@ -59,12 +60,14 @@ impl Terminal {
 
     /// Waits until this is shown after what was expected before.
     pub(crate) fn expect(&mut self, words: &str) {
+        let until = now() + PATIENCE;
         loop {
             if let Some(found) = self.shown[self.at..].find(words) {
                 self.at += found + words.len();
                 return;
             }
-            let Ok(bytes) = self.screen.recv_timeout(PATIENCE) else {
+            let left = until.saturating_duration_since(now());
+            let Ok(bytes) = self.screen.recv_timeout(left) else {
                 panic!("`{words}` was not shown: {}", &self.shown);
             };
             self.shown += &String::from_utf8_lossy(&bytes);
@@ -76,7 +79,7 @@ impl Terminal {
     }
 
     /// Waits for the end: the code, and everything that was shown, with the line ends of a file.
-    pub(crate) fn end(&mut self) -> (Option<i32>, String) {
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
         loop {
             match self.screen.recv_timeout(PATIENCE) {
                 Ok(bytes) => self.shown += &String::from_utf8_lossy(&bytes),
@@ -91,7 +94,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // Nothing is left to end when the program ended by itself.
+        // A test that failed leaves no program that waits for an answer; one that ended by itself is not ended twice.
         drop(self.child.kill());
         drop(self.child.wait());
     }

@@ -1,8 +1,10 @@
 //! `run` from the outside: what is printed where, which code it ends with, and when it refuses to begin.
 
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
-use crate::home::Home;
+use crate::home::{Home, ran};
 
 const DEMO_NOTICE: &str = "using the built-in demonstration, which is no language model";
 
@@ -125,5 +127,22 @@ fn a_turn_ends_with_the_code_of_its_end() {
         let ran = home.run(&arguments);
         assert_eq!(ran.code, Some(code), "{steps}: {} {}", ran.out, ran.err);
         assert_eq!(ran.result()["exit_code"], code);
+    }
+}
+
+#[test]
+fn a_reader_that_has_had_enough_ends_the_run_quietly() {
+    for flags in [&[][..], &["--json"], &["--quiet"]] {
+        let home = home();
+        let mut command = home.command();
+        let child = command.args(["run", "--model", "demo", "boats"]).args(flags);
+        let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let ran = ran(&child.wait_with_output().unwrap());
+        assert_eq!(ran.code, Some(0), "{flags:?}: {}", ran.err);
+        assert!(!ran.err.to_lowercase().contains("pipe"), "{}", ran.err);
+        // The session is whole: it can be gone on with.
+        let next = home.run(&["run", "--quiet", "--resume", "and oars?"]);
+        assert_eq!(next.code, Some(0), "{}", next.err);
     }
 }

@@ -151,3 +151,13 @@ fn show_as_json_prints_entries_as_a_run_does() {
     assert_eq!(entries.len(), shown.out.lines().count());
     assert_eq!(entries[0]["event"]["type"], "session_created");
 }
+
+#[test]
+fn a_session_is_removed_only_when_somebody_says_so_and_programs_are_told() {
+    let (home, id) = kept();
+    assert!(home.run(&["session", "delete", &id]).refused(1).contains("--yes"));
+    assert_eq!(home.sessions().len(), 1);
+    let ran = home.run(&["session", "delete", &id, "--yes", "--json"]);
+    assert_eq!((ran.code, ran.lines()), (Some(0), vec![json!({ "deleted": [id] })]));
+    assert!(home.sessions().is_empty());
+}

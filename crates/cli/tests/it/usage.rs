@@ -22,7 +22,7 @@ fn help_and_version_need_neither_home_nor_configuration() {
 
 #[test]
 fn help_teaches_by_example() {
-    for command in ["models", "init", "doctor", "trust"] {
+    for command in ["run", "chat", "session", "models", "init", "doctor", "trust"] {
         let help = Home::new().run(&[command, "--help"]).out;
         assert!(
             help.contains("Examples:") && help.contains(&format!("oarlock {command}")),

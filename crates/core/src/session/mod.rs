@@ -316,7 +316,7 @@ impl SessionTask {
         };
         self.unlisted = error.is_some();
         let Some(error) = error else { return };
-        tracing::warn!(session = %summary.id, %error, "the session list is out of date");
+        tracing::debug!(session = %summary.id, %error, "the session list is out of date");
         let bytes: usize = texts.iter().map(|text| text.text.len()).sum();
         if bytes <= self.around.limits.summary_bytes {
             self.texts = texts;
