@@ -7,7 +7,7 @@ use crate::voyage::{Running, assert_sound, entries, journal, of_type, parsed, se
 /// A turn whose command waits until the test lets it go on.
 pub(crate) const WAITING: &str = r#"{"steps":[
  {"text":"first","calls":[{"id":"wait","name":"bash","arguments":
-  {"command":"echo $$ > waiting; while [ ! -e go ]; do sleep 0.02; done; echo x >> effect"}}]},
+  {"command":"echo $$ > waiting; while [ -e waiting ] && [ ! -e go ]; do sleep 0.02; done; [ -e go ] && echo x >> effect"}}]},
  {"text":"done"},{"text":"again"},{"text":"more"}]}"#;
 
 pub(crate) const RUN: [&str; 7] =

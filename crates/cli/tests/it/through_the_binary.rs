@@ -134,7 +134,7 @@ fn steps_that_were_spent_before_a_kill_count_after_it() {
     let home = Home::new();
     let script = r#"{"steps":[
      {"calls":[{"name":"read_file","arguments":{"path":"s.json"}}]},
-     {"calls":[{"name":"bash","arguments":{"command":"touch waiting; while [ ! -e go ]; do sleep 0.02; done"}}]},
+     {"calls":[{"name":"bash","arguments":{"command":"touch waiting; while [ -e waiting ] && [ ! -e go ]; do sleep 0.02; done"}}]},
      {"calls":[{"name":"read_file","arguments":{"path":"s.json"}}]},
      {"text":"too far"}]}"#;
     home.write("project/s.json", script);
@@ -145,7 +145,7 @@ fn steps_that_were_spent_before_a_kill_count_after_it() {
     let id = running.session();
     running.until(|line| {
         line["entry"]["event"]["data"]["title"]
-            == "bash: touch waiting; while [ ! -e go ]; do sleep 0.02; done"
+            == "bash: touch waiting; while [ -e waiting ] && [ ! -e go ]; do sleep 0.02; done"
     });
     running.until_event("tool_started");
     running.child.kill().unwrap();
