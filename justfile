@@ -29,4 +29,4 @@ real-llm endpoint model="qwen":
 
 # 10 GB of output through the bash tool, in flat memory
 flood:
-    cargo test --release -p oarlock-tools --test it -- --ignored --nocapture
+    cargo test --release -p oarlock --test it -- --ignored --nocapture flood

@@ -4,6 +4,7 @@
 
 mod deaths;
 mod docs;
+mod flood;
 mod home;
 mod interrupts;
 mod keys;

@@ -88,7 +88,7 @@ impl Running {
     }
 
     /// Reads until a line of JSON fits.
-    pub(crate) fn until(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn until(&mut self, mut fits: impl FnMut(&Value) -> bool) -> Value {
         let mut line = String::new();
         while self.lines.read_line(&mut line).unwrap() > 0 {
             let value: Value = serde_json::from_str(&line).unwrap();
