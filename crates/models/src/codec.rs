@@ -1,6 +1,6 @@
 //! What every wire does: a request becomes bytes, and the events of an answer become blocks. Pure.
 
-use oarlock_core::ports::model::{ModelErrorKind, ModelEvent, ModelRequest, Reply};
+use oarlock_core::ports::model::{ModelError, ModelErrorKind, ModelEvent, ModelRequest, Reply};
 
 /// A wire format.
 pub(crate) trait Codec: Send + Sync + std::fmt::Debug {
@@ -65,4 +65,23 @@ pub(crate) struct Fault {
     pub(crate) message: String,
     /// How long the provider asked us to wait.
     pub(crate) retry_after_ms: Option<u64>,
+}
+
+impl Fault {
+    /// An answer that is not of the protocol.
+    pub(crate) fn protocol(message: String) -> Self {
+        Self { kind: ModelErrorKind::Transport, message, retry_after_ms: None }
+    }
+
+    /// An answer that ended before it was whole.
+    pub(crate) fn truncated(message: &str) -> Self {
+        Self { kind: ModelErrorKind::Truncated, message: message.to_owned(), retry_after_ms: None }
+    }
+}
+
+impl From<Fault> for ModelError {
+    fn from(fault: Fault) -> Self {
+        let Fault { kind, message, retry_after_ms } = fault;
+        Self { kind, message, retry_after_ms }
+    }
 }

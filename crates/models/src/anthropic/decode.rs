@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use oarlock_core::event::DeltaItem;
 use oarlock_core::ids::CallId;
 use oarlock_core::message::{Block, Content, Native, ReplyStop, Usage};
-use oarlock_core::ports::model::{ModelErrorKind, ModelEvent, Reply};
+use oarlock_core::ports::model::{ModelEvent, Reply};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -85,7 +85,7 @@ impl AnthropicDecoder {
     fn count(&mut self, bytes: usize) -> Result<(), Fault> {
         self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes > ANSWER_BYTES_MAX || self.blocks.len() > BLOCKS_MAX {
-            return Err(protocol(format!(
+            return Err(Fault::protocol(format!(
                 "the answer is larger than {ANSWER_BYTES_MAX} bytes or {BLOCKS_MAX} blocks"
             )));
         }
@@ -179,7 +179,9 @@ impl Decoder for AnthropicDecoder {
                 return Ok(());
             }
             Err(error) => {
-                return Err(protocol(format!("an event of the answer is malformed: {error}")));
+                return Err(Fault::protocol(format!(
+                    "an event of the answer is malformed: {error}"
+                )));
             }
         };
         if let Some(error) = &event.error {
@@ -216,12 +218,12 @@ impl Decoder for AnthropicDecoder {
     fn whole(&mut self, body: &[u8], out: &mut Vec<ModelEvent>) -> Result<(), Fault> {
         self.count(body.len())?;
         let message: Message = serde_json::from_slice(body)
-            .map_err(|error| protocol(format!("the answer is not a message: {error}")))?;
+            .map_err(|error| Fault::protocol(format!("the answer is not a message: {error}")))?;
         if let Some(error) = &message.error {
             return Err(fault(error));
         }
         if message.content.is_none() {
-            return Err(protocol("the answer is a JSON object without content".to_owned()));
+            return Err(Fault::protocol("the answer is a JSON object without content".to_owned()));
         }
         self.start(message, out)?;
         self.done = true;
@@ -234,11 +236,7 @@ impl Decoder for AnthropicDecoder {
 
     fn finish(self: Box<Self>) -> Result<Reply, Fault> {
         if !self.done {
-            return Err(Fault {
-                kind: ModelErrorKind::Truncated,
-                message: "the answer ended before its message_stop event".to_owned(),
-                retry_after_ms: None,
-            });
+            return Err(Fault::truncated("the answer ended before its message_stop event"));
         }
         let (endpoint, family) = (self.endpoint, self.family);
         let native = |item: Item| Native {
@@ -373,8 +371,4 @@ fn stop_of(stop: Option<&str>, calls: bool) -> ReplyStop {
         Some("pause_turn") => ReplyStop::Pause,
         Some(other) => ReplyStop::Other(other.to_owned()),
     }
-}
-
-fn protocol(message: String) -> Fault {
-    Fault { kind: ModelErrorKind::Transport, message, retry_after_ms: None }
 }

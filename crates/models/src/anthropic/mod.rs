@@ -78,12 +78,12 @@ pub fn decode_anthropic(
     let mut decoder = AnthropicMessages.decoder(&plain_target(endpoint, model));
     let mut out = Vec::new();
     for (name, data) in events {
-        decoder.event(name.as_deref(), &data, &mut out).map_err(error_of)?;
+        decoder.event(name.as_deref(), &data, &mut out)?;
         if decoder.is_done() {
             break;
         }
     }
-    Ok((out, decoder.finish().map_err(error_of)?))
+    Ok((out, decoder.finish()?))
 }
 
 /// Decodes an answer that came as one body, from endpoint and model `test`.
@@ -94,8 +94,8 @@ pub fn decode_anthropic(
 pub fn decode_anthropic_whole(body: &[u8]) -> Result<(Vec<ModelEvent>, Reply), ModelError> {
     let mut decoder = AnthropicMessages.decoder(&plain_target("test", "test"));
     let mut out = Vec::new();
-    decoder.whole(body, &mut out).map_err(error_of)?;
-    Ok((out, decoder.finish().map_err(error_of)?))
+    decoder.whole(body, &mut out)?;
+    Ok((out, decoder.finish()?))
 }
 
 /// The body of a request to a plain endpoint whose answers may have 32,000 tokens.
@@ -113,8 +113,4 @@ fn plain_target(endpoint: &str, model: &str) -> Target {
         output_max: Some(32_000),
         quirks: Quirks::PLAIN,
     }
-}
-
-fn error_of(fault: Fault) -> ModelError {
-    ModelError { kind: fault.kind, message: fault.message, retry_after_ms: fault.retry_after_ms }
 }

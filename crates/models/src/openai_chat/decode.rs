@@ -131,7 +131,7 @@ impl ChatDecoder {
             Some(_) => self.stop = choice.finish_reason,
         }
         if self.blocks.len() > BLOCKS_MAX {
-            return Err(protocol(format!("the answer has more than {BLOCKS_MAX} blocks")));
+            return Err(Fault::protocol(format!("the answer has more than {BLOCKS_MAX} blocks")));
         }
         Ok(())
     }
@@ -283,7 +283,9 @@ impl ChatDecoder {
     fn count(&mut self, bytes: usize) -> Result<(), Fault> {
         self.bytes = self.bytes.saturating_add(bytes);
         match self.bytes > ANSWER_BYTES_MAX {
-            true => Err(protocol(format!("the answer is larger than {ANSWER_BYTES_MAX} bytes"))),
+            true => {
+                Err(Fault::protocol(format!("the answer is larger than {ANSWER_BYTES_MAX} bytes")))
+            }
             false => Ok(()),
         }
     }
@@ -311,18 +313,19 @@ impl Decoder for ChatDecoder {
             let error = serde_json::from_str(data).unwrap_or_else(|_| Value::from(data));
             return Err(classify::inside(error.get("error").unwrap_or(&error)));
         }
-        let chunk = serde_json::from_str(data)
-            .map_err(|error| protocol(format!("an event of the answer is malformed: {error}")))?;
+        let chunk = serde_json::from_str(data).map_err(|error| {
+            Fault::protocol(format!("an event of the answer is malformed: {error}"))
+        })?;
         self.chunk(chunk, out)
     }
 
     fn whole(&mut self, body: &[u8], out: &mut Vec<ModelEvent>) -> Result<(), Fault> {
         self.count(body.len())?;
         let chunk: Chunk = serde_json::from_slice(body)
-            .map_err(|error| protocol(format!("the answer is not a completion: {error}")))?;
+            .map_err(|error| Fault::protocol(format!("the answer is not a completion: {error}")))?;
         self.chunk(chunk, out)?;
         if !self.answered {
-            return Err(protocol("the answer is a JSON object without choices".to_owned()));
+            return Err(Fault::protocol("the answer is a JSON object without choices".to_owned()));
         }
         self.done = true;
         Ok(())
@@ -335,11 +338,7 @@ impl Decoder for ChatDecoder {
     /// Many servers leave out `[DONE]`, and some the reason why they stopped; an answer has one of both.
     fn finish(self: Box<Self>) -> Result<Reply, Fault> {
         if self.stop.is_none() && !(self.done && self.answered) {
-            return Err(Fault {
-                kind: ModelErrorKind::Truncated,
-                message: "the answer ended without a finish reason".to_owned(),
-                retry_after_ms: None,
-            });
+            return Err(Fault::truncated("the answer ended without a finish reason"));
         }
         let (endpoint, family) = (self.endpoint, self.family);
         let native = |item: Item| Native {
@@ -429,8 +428,4 @@ fn absorb_usage(usage: &mut Usage, counts: &Value) {
         cache_write: written,
         reasoning: thought,
     };
-}
-
-fn protocol(message: String) -> Fault {
-    Fault { kind: ModelErrorKind::Transport, message, retry_after_ms: None }
 }

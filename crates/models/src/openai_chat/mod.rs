@@ -7,7 +7,7 @@ mod thought;
 
 use oarlock_core::ports::model::{ModelError, ModelEvent, ModelRequest, Reply};
 
-use crate::codec::{Codec, Decoder, Fault, Target};
+use crate::codec::{Codec, Decoder, Target};
 use crate::quirks::Quirks;
 use decode::ChatDecoder;
 
@@ -41,12 +41,12 @@ pub fn decode_chat(
     let mut decoder = OpenAiChat.decoder(&target(endpoint, model, Quirks::PLAIN));
     let mut out = Vec::new();
     for (name, data) in events {
-        decoder.event(name.as_deref(), &data, &mut out).map_err(error_of)?;
+        decoder.event(name.as_deref(), &data, &mut out)?;
         if decoder.is_done() {
             break;
         }
     }
-    Ok((out, decoder.finish().map_err(error_of)?))
+    Ok((out, decoder.finish()?))
 }
 
 /// Decodes an answer that came as one body, from endpoint and model `test`.
@@ -57,8 +57,8 @@ pub fn decode_chat(
 pub fn decode_chat_whole(body: &[u8]) -> Result<(Vec<ModelEvent>, Reply), ModelError> {
     let mut decoder = OpenAiChat.decoder(&target("test", "test", Quirks::PLAIN));
     let mut out = Vec::new();
-    decoder.whole(body, &mut out).map_err(error_of)?;
-    Ok((out, decoder.finish().map_err(error_of)?))
+    decoder.whole(body, &mut out)?;
+    Ok((out, decoder.finish()?))
 }
 
 /// The body of a request to an endpoint with these quirks.
@@ -80,8 +80,4 @@ fn target(endpoint: &str, model: &str, quirks: Quirks) -> Target {
         output_max: None,
         quirks,
     }
-}
-
-fn error_of(fault: Fault) -> ModelError {
-    ModelError { kind: fault.kind, message: fault.message, retry_after_ms: fault.retry_after_ms }
 }
