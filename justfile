@@ -20,6 +20,7 @@ corpus folder:
 # The budgets, measured beside their bounds
 bench:
     cargo bench -p oarlock-store
+    cargo bench -p oarlock --bench pure
     cargo bench -p oarlock --bench figures
 
 # One session over both wires with a real model, for example `just real-llm http://127.0.0.1:8080`

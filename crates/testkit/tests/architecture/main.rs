@@ -22,7 +22,7 @@ const HOUSE: [(&str, &[&str], usize); 6] = [
 const SILENCED: usize = 45;
 
 /// Most packages in Cargo.lock, ours included.
-const PACKAGES: usize = 390;
+const PACKAGES: usize = 400;
 
 fn file(path: &str, text: &str) -> Source {
     Source { path: path.to_owned(), text: text.to_owned() }
