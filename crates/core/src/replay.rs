@@ -145,7 +145,7 @@ async fn run(opened: Opened, recording: Recording) -> Result<ReplayReport, Repla
     let log = Log::new(log_store, fence, state);
     let task =
         SessionTask::new(around, log, Source::Recording(recording.signals), None, assessments)
-            .with_schemas(opened.schemas);
+            .with_schemas(&opened.schemas);
     Box::new(task).live(opened.at, opened.recovery).await?;
     let frames = journal.frames.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
     compare(&session, began, &recording.committed, &frames)

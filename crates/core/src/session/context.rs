@@ -14,13 +14,31 @@ use crate::session::state::State;
 /// Tokens that an image is taken for, until a provider has counted it.
 const IMAGE_TOKENS: u64 = 2_000;
 
+/// What requests need to know of a session's tools: their schemas do not change while it lives, so this is worked out once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolsDigest {
+    /// Hash of the schemas in order.
+    hash: String,
+    /// Their size as JSON.
+    bytes: usize,
+}
+
+impl ToolsDigest {
+    /// The digest of these tools.
+    #[must_use]
+    pub fn of(tools: &[ToolSchema]) -> Self {
+        let texts: Vec<Vec<u8>> = tools.iter().map(tool_bytes).collect();
+        Self { hash: short_hash(&texts), bytes: texts.iter().map(Vec::len).sum() }
+    }
+}
+
 /// What the request for the next step is made of, the steering inputs that the step takes included.
 #[must_use]
 pub fn fingerprint(
     state: &State,
     steering: &[Seq],
     model: &ModelInfo,
-    tools: &[ToolSchema],
+    tools: &ToolsDigest,
 ) -> Fingerprint {
     let (before, hashed) = match &state.last_request {
         Some((request, messages)) => (request.messages.as_str(), *messages),
@@ -29,7 +47,7 @@ pub fn fingerprint(
     Fingerprint {
         model: model.selection.to_string(),
         system: short_hash(&[state.spec.system.as_bytes()]),
-        tools: short_hash(&tools.iter().map(tool_bytes).collect::<Vec<_>>()),
+        tools: tools.hash.clone(),
         messages: state.messages[hashed.min(state.messages.len())..]
             .iter()
             .chain(&state.message_of(steering))
@@ -56,11 +74,9 @@ pub fn prefix_break(state: &State, request: &Fingerprint) -> Option<PrefixBreak>
 
 /// Tokens of the next request: what the provider counted last, and an estimate of what came since.
 #[must_use]
-pub fn prompt_tokens(state: &State, tools: &[ToolSchema]) -> u64 {
-    let (counted, covered) = state.counted.unwrap_or_else(|| {
-        let tools: usize = tools.iter().map(|tool| tool_bytes(tool).len()).sum();
-        (text_tokens(state.spec.system.len() + tools), 0)
-    });
+pub fn prompt_tokens(state: &State, tools: &ToolsDigest) -> u64 {
+    let (counted, covered) =
+        state.counted.unwrap_or_else(|| (text_tokens(state.spec.system.len() + tools.bytes), 0));
     let rest = &state.messages[covered.min(state.messages.len())..];
     counted.saturating_add(rest.iter().map(message_tokens).sum())
 }

@@ -31,6 +31,7 @@ use crate::ports::clock::Clock;
 use crate::ports::journal::{Catalog, IndexedText, JournalError};
 use crate::ports::model::{Model, ModelError, ModelErrorKind, ModelInfo, Models};
 use crate::ports::tool::ToolSchema;
+use crate::session::context::ToolsDigest;
 use crate::session::feed::Growing;
 use crate::session::inbox::{Arrived, Inbox, Signal};
 use crate::session::log::Log;
@@ -82,7 +83,7 @@ pub(crate) struct SessionTask {
     /// Absent in a replay: then nothing is acted out.
     effects: Option<Effects>,
     assessments: Assessments,
-    schemas: Arc<Vec<ToolSchema>>,
+    tools: ToolsDigest,
     resolved: Option<Resolved>,
     growing: Growing,
     /// Number of the model call under way; what an older one still says is not heard.
@@ -111,8 +112,9 @@ impl SessionTask {
         assessments: Assessments,
     ) -> Self {
         let now = log.state().updated;
-        let schemas =
-            effects.as_ref().map_or_else(Arc::default, |effects| Arc::clone(effects.schemas()));
+        let tools = effects
+            .as_ref()
+            .map_or_else(|| ToolsDigest::of(&[]), |effects| effects.tools().clone());
         Self {
             around,
             log,
@@ -120,7 +122,7 @@ impl SessionTask {
             source,
             effects,
             assessments,
-            schemas,
+            tools,
             resolved: None,
             growing: Growing::default(),
             run: 0,
@@ -133,8 +135,8 @@ impl SessionTask {
     }
 
     /// Gives a replayed task what the recorded one knew of its tools.
-    pub(crate) fn with_schemas(mut self, schemas: Vec<ToolSchema>) -> Self {
-        self.schemas = Arc::new(schemas);
+    pub(crate) fn with_schemas(mut self, schemas: &[ToolSchema]) -> Self {
+        self.tools = ToolsDigest::of(schemas);
         self
     }
 
@@ -236,7 +238,7 @@ impl SessionTask {
         let facts = Facts {
             limits: &self.around.limits,
             model,
-            schemas: &self.schemas,
+            tools: &self.tools,
             assessor: &self.assessments,
             now: self.now,
         };

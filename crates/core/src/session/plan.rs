@@ -8,7 +8,7 @@ use crate::ids::{CallId, Seq, Timestamp};
 use crate::limits::RuntimeLimits;
 use crate::message::{ReplyStop, Usage};
 use crate::ports::model::{ModelError, ModelErrorKind, ModelInfo};
-use crate::ports::tool::ToolSchema;
+use crate::session::context::ToolsDigest;
 use crate::session::state::{OpenStep, OpenTurn, State, Used};
 use crate::session::{calls, context};
 use crate::spec::{Bounds, LimitKind};
@@ -84,8 +84,8 @@ pub struct Facts<'a> {
     pub limits: &'a RuntimeLimits,
     /// The model of the open turn.
     pub model: Result<&'a ModelInfo, &'a ModelError>,
-    /// What the model is told about tools.
-    pub schemas: &'a [ToolSchema],
+    /// What requests need to know of the session's tools.
+    pub tools: &'a ToolsDigest,
     /// Says what calls would do.
     pub assessor: &'a dyn Assessor,
     /// The present moment.
@@ -212,7 +212,7 @@ fn next_step(view: &View<'_>) -> Step {
         Ok(model) => model,
         Err(error) => return failed(turn, error.kind, &error.message),
     };
-    if let Err(stop) = allowance(state, turn, model, facts.schemas) {
+    if let Err(stop) = allowance(state, turn, model, facts.tools) {
         return match stop {
             Exhausted::Limit(kind) => {
                 end_turn(turn, StopReason::Limit(kind), Some(limit_message(kind)))
@@ -223,7 +223,7 @@ fn next_step(view: &View<'_>) -> Step {
         };
     }
     let inputs = steering(state);
-    let request = context::fingerprint(state, &inputs, model, facts.schemas);
+    let request = context::fingerprint(state, &inputs, model, facts.tools);
     let prefix_break = context::prefix_break(state, &request);
     let step = turn.step.as_ref().map_or(0, |step| step.no) + 1;
     Step::Record(vec![Event::StepStarted(StepStarted { step, inputs, request, prefix_break })])
@@ -251,9 +251,9 @@ fn allowance(
     state: &State,
     turn: &OpenTurn,
     model: &ModelInfo,
-    schemas: &[ToolSchema],
+    tools: &ToolsDigest,
 ) -> Result<Option<u64>, Exhausted> {
-    let prompt = context::prompt_tokens(state, schemas);
+    let prompt = context::prompt_tokens(state, tools);
     let limits = &turn.settings.limits;
     let mut output_max = model.output_max;
     for (bounds, used) in [(&limits.turn, &turn.used), (&limits.session, &state.used)] {
@@ -307,7 +307,7 @@ fn plan_model(view: &View<'_>, step: &OpenStep) -> Step {
         (Some(_), Some(at)) if at > facts.now => Step::Wait(at),
         (Some(_) | None, _) => match facts.model {
             Err(error) => failed(turn, error.kind, &error.message),
-            Ok(model) => match allowance(state, turn, model, facts.schemas) {
+            Ok(model) => match allowance(state, turn, model, facts.tools) {
                 Ok(output_max) => {
                     Step::CallModel { attempt: step.attempt(turn.crashes), output_max }
                 }

@@ -17,7 +17,7 @@ use crate::ports::clock::{Cancel, Clock};
 use crate::ports::journal::Blobs;
 use crate::ports::model::{Model, ModelRequest};
 use crate::ports::tool::{Progress, Tool, ToolContext, ToolSchema};
-use crate::session::context;
+use crate::session::context::{self, ToolsDigest};
 use crate::session::inbox::{Outbox, Signal};
 use crate::session::state::{Call, State};
 use crate::turn::registry::Toolbox;
@@ -58,7 +58,11 @@ impl Effects {
         }
     }
 
-    pub(crate) fn schemas(&self) -> &Arc<Vec<ToolSchema>> {
+    pub(crate) fn tools(&self) -> &ToolsDigest {
+        self.toolbox.registry.digest()
+    }
+
+    fn schemas(&self) -> &Arc<Vec<ToolSchema>> {
         self.toolbox.registry.schemas()
     }
 

@@ -8,12 +8,14 @@ use serde_json::Value;
 use crate::ports::files::Files;
 use crate::ports::shell::Shell;
 use crate::ports::tool::{Assessment, Place, Runs, Tool, ToolSchema};
+use crate::session::context::ToolsDigest;
 
 /// The tools of a session, in a stable order, so that provider caches hit. Cheap to clone: sessions with the same tools share one.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ToolRegistry {
     tools: Arc<Tools>,
     schemas: Arc<Vec<ToolSchema>>,
+    digest: ToolsDigest,
 }
 
 #[derive(Debug, Default)]
@@ -37,14 +39,21 @@ impl ToolRegistry {
                 }
             }
         }
-        let schemas = kept.in_order.iter().map(|tool| tool.schema().clone()).collect();
-        Self { tools: Arc::new(kept), schemas: Arc::new(schemas) }
+        let schemas: Vec<ToolSchema> =
+            kept.in_order.iter().map(|tool| tool.schema().clone()).collect();
+        let digest = ToolsDigest::of(&schemas);
+        Self { tools: Arc::new(kept), schemas: Arc::new(schemas), digest }
     }
 
     /// What models are told.
     #[must_use]
     pub fn schemas(&self) -> &Arc<Vec<ToolSchema>> {
         &self.schemas
+    }
+
+    /// What requests need to know of the schemas.
+    pub(crate) fn digest(&self) -> &ToolsDigest {
+        &self.digest
     }
 
     /// The tool of that name.
