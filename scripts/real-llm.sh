@@ -37,6 +37,7 @@ run() {
   shift
   "$oarlock" run --json --model "real/$model" --max-steps 3 --timeout 5m --allow write_file --allow edit_file \
     --config "providers.real.wire=$wire" --config "providers.real.base_url=$endpoint" \
+    --config "providers.real.models=[{ id = \"$model\", max_output_tokens = 512 }]" \
     ${REAL_LLM_KEY:+--config "providers.real.api_key_env=$REAL_LLM_KEY"} "$@" >"$lines" 2>"$lines.err" || code=$?
   python3 "$check" run "$lines" "$code" || { cat "$lines.err" >&2; return 1; }
 }
