@@ -9,7 +9,7 @@ use oarlock_core::ids::{CallId, NodeId, Seq, SessionId, Timestamp};
 use oarlock_core::message::{Block, Content, Message, Part, ToolResult};
 use oarlock_core::ports::model::ModelRequest;
 use oarlock_core::session::state::State;
-use oarlock_core::spec::{Answers, Limits, Mode, ModelSelection, Rules, SessionSpec, Settings};
+use oarlock_core::spec::{Answers, Mode, ModelSelection, SessionSpec, Settings};
 use oarlock_models::{Quirks, decode_anthropic, decode_chat, encode_anthropic, encode_chat};
 use oarlock_tools::{ToolsConfig, default_tools};
 
@@ -81,24 +81,12 @@ fn entry(seq: Seq, event: Event) -> Entry {
 }
 
 fn fold(c: &mut Criterion) {
-    let settings = Settings {
-        model: ModelSelection { provider: "p".to_owned(), model: "m".to_owned() },
-        mode: Mode::Open,
-        rules: Rules::default(),
-        effort: None,
-        limits: Limits::default(),
-        answers: Answers::Nobody,
-        title: None,
-        labels: std::collections::BTreeMap::new(),
-    };
-    let spec = SessionSpec {
-        cwd: "/".into(),
-        roots: Vec::new(),
-        surface: "bench".to_owned(),
-        system: String::new(),
-        settings,
-        parent: None,
-    };
+    let settings = Settings::new(
+        ModelSelection { provider: "p".to_owned(), model: "m".to_owned() },
+        Mode::Open,
+        Answers::Nobody,
+    );
+    let spec = SessionSpec::new("/".into(), "bench", settings);
     let id = SessionId::parse("s").expect("a letter is an id");
     let node = NodeId::parse("n").expect("a letter is an id");
     let created = SessionCreated { id, schema: 1, node, spec };

@@ -74,6 +74,10 @@ impl Exit {
                 | Event::PermissionAnswered(_)
                 | Event::ToolStarted(_)
                 | Event::InputRequested(_)
+                | Event::ContextCleared(_)
+                | Event::ContextCompacted(_)
+                | Event::SummaryFailed(_)
+                | Event::HistoryEdited(_)
                 | Event::Spilled(_) => {}
             }
         }

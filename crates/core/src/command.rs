@@ -3,10 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Delivery, Delta, InputSource, Outcome, PermissionKind};
-use crate::ids::{CallId, Seq};
-use crate::message::Part;
-use crate::spec::SettingsChange;
+use crate::event::{Delivery, Delta, InputSource, Outcome, PermissionAsked, PermissionKind};
+use crate::ids::{CallId, Seq, TurnNo};
+use crate::message::{Message, Part, Usage};
+use crate::spec::{Settings, SettingsChange};
 
 /// Something a live session is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -42,12 +42,29 @@ pub enum Command {
         /// What changes.
         change: Box<SettingsChange>,
     },
+    /// Replace the beginning of what the model sees by a summary. Refused while a turn runs; its end is an entry.
+    Compact {
+        /// What the summary should pay attention to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instructions: Option<String>,
+    },
+    /// Change what the model sees: the messages from `from` to before `to` are replaced. Refused while a turn runs.
+    Edit {
+        /// Index of the first message that goes.
+        from: u32,
+        /// Index of the first message that stays.
+        to: u32,
+        /// What stands in their place; the conversation must keep the rules of [`Message`].
+        messages: Vec<Message>,
+    },
     /// Refuse turns from now on.
     Archive,
     /// Take turns again.
     Restore,
     /// Tell where the session stands and what is being written this moment.
     Attach,
+    /// Tell how the session is doing.
+    Look,
     /// Cancel the running turn if there is one, let go of the session and end its task.
     Close,
 }
@@ -76,6 +93,8 @@ pub enum Reply {
     Done,
     /// Where the session stands.
     Attached(Attached),
+    /// How the session is doing.
+    Status(Box<Status>),
     /// It was refused; nothing changed.
     Rejected(Rejection),
 }
@@ -87,6 +106,61 @@ pub struct Attached {
     pub tip: Seq,
     /// What is being written, each item from its beginning (tool output: its last part), in order of appearance.
     pub growing: Vec<Delta>,
+}
+
+/// How a session is doing: what there is to know without reading its journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The last entry.
+    pub tip: Seq,
+    /// Its settings as they stand; a running turn uses those it began with.
+    pub settings: Settings,
+    /// Whether it refuses turns.
+    pub archived: bool,
+    /// The running turn.
+    pub turn: Option<TurnNo>,
+    /// Turns that ended.
+    pub turns: TurnNo,
+    /// Inputs that no turn has taken, in order.
+    pub waiting: Vec<Waiting>,
+    /// Questions that are open.
+    pub questions: Vec<PermissionAsked>,
+    /// Tokens of all its turns.
+    pub usage: Usage,
+    /// Money of all its turns in millionths of a US dollar; absent when a price was unknown.
+    pub cost_micros: Option<u64>,
+    /// How full the model's window is.
+    pub context: ContextStatus,
+}
+
+/// An input that waits for a turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Names it, for [`Command::Withdraw`].
+    pub input: Seq,
+    /// When it is to be taken.
+    pub delivery: Delivery,
+    /// Its first line, cut to 80 characters.
+    pub words: String,
+}
+
+/// How full the model's window is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ContextStatus {
+    /// Tokens of the next request: what the provider counted last, and an estimate of what came since.
+    pub used_tokens: u64,
+    /// Tokens that request and answer may have together, where known.
+    pub context_window: Option<u64>,
+}
+
+impl ContextStatus {
+    /// The share of the window that is used, from 0 to 1 and beyond; absent where the window is not known.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a share for people needs no more than 52 bits")]
+    pub fn ratio(&self) -> Option<f64> {
+        let window = self.context_window.filter(|window| *window > 0)?;
+        Some(self.used_tokens as f64 / window as f64)
+    }
 }
 
 /// Why a command was refused.

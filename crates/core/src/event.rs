@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{BlobId, CallId, Epoch, NodeId, Seq, SessionId, StepNo, Timestamp, TurnNo};
-use crate::message::{Block, Part, ReplyStop, Usage};
+use crate::message::{Block, Message, Part, ReplyStop, Usage};
 use crate::ports::model::ModelErrorKind;
 use crate::spec::{LimitKind, SessionSpec, Settings, SettingsChange};
 
@@ -83,6 +83,14 @@ pub enum Event {
     ToolSettled(ToolSettled),
     /// The client is asked to answer a call itself.
     InputRequested(InputRequested),
+    /// Old results of tools were taken out of what the model sees.
+    ContextCleared(ContextCleared),
+    /// The beginning of what the model sees was replaced by a summary.
+    ContextCompacted(ContextCompacted),
+    /// A summary was tried and could not be used; what the model sees stays as it is.
+    SummaryFailed(SummaryFailed),
+    /// Somebody changed what the model sees.
+    HistoryEdited(HistoryEdited),
     /// An event too large for a frame: the blob holds its JSON. Readers of the runtime never see it, they get the event itself.
     Spilled(BlobRef),
 }
@@ -439,6 +447,80 @@ pub struct InputRequested {
     pub call: CallId,
     /// When the call is settled as failed.
     pub deadline: Timestamp,
+}
+
+/// Body of [`Event::ContextCleared`]. The results stay in the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ContextCleared {
+    /// The calls whose results the model does not see any more.
+    pub calls: Vec<CallId>,
+    /// Tokens of the next request before, estimated.
+    pub tokens_before: u64,
+    /// And after.
+    pub tokens_after: u64,
+}
+
+/// Why a summary was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CompactionCause {
+    /// The window was filling: it was made in the background.
+    Soft,
+    /// The window was nearly full: the turn waited for it.
+    Hard,
+    /// The provider said that the request is too long.
+    Overflow,
+    /// Somebody asked for it.
+    Manual,
+}
+
+/// Body of [`Event::ContextCompacted`]. The messages stay in the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ContextCompacted {
+    /// Why.
+    pub cause: CompactionCause,
+    /// How many messages from the beginning are replaced.
+    pub dropped: u32,
+    /// What stands in their place, as one message of the user.
+    pub content: Vec<Part>,
+    /// How many parts of `content`, from the first, were kept word for word; the rest is the summary.
+    pub pinned: u32,
+    /// Tokens of the next request before, estimated.
+    pub tokens_before: u64,
+    /// And after.
+    pub tokens_after: u64,
+    /// Tokens of the model call that made the summary.
+    #[serde(default)]
+    pub usage: Usage,
+    /// Its price in millionths of a US dollar, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_micros: Option<u64>,
+}
+
+/// Body of [`Event::SummaryFailed`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SummaryFailed {
+    /// Why it was tried.
+    pub cause: CompactionCause,
+    /// Why it could not be used, in words for a person.
+    pub why: String,
+    /// Tokens of the model call.
+    #[serde(default)]
+    pub usage: Usage,
+    /// Its price in millionths of a US dollar, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_micros: Option<u64>,
+}
+
+/// Body of [`Event::HistoryEdited`]: the messages from `from` to before `to` are replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HistoryEdited {
+    /// Index of the first message that goes.
+    pub from: u32,
+    /// Index of the first message that stays.
+    pub to: u32,
+    /// What stands in their place.
+    pub messages: Vec<Message>,
 }
 
 /// How a call ended.

@@ -489,7 +489,7 @@ impl DefaultSession {
             Admit { key: None, source: InputSource::User, delivery: Delivery::Now, content };
         match self.tell(Command::Admit(admit)).await? {
             Reply::Admitted(seq) => Ok(seq),
-            Reply::Done | Reply::Attached(_) | Reply::Rejected(_) => {
+            Reply::Done | Reply::Attached(_) | Reply::Status(_) | Reply::Rejected(_) => {
                 Err(BusError::Lost { session: self.id.clone() }.into())
             }
         }

@@ -12,7 +12,7 @@ use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::Part;
 use oarlock_core::ports::journal::{Blobs, Catalog, Journal};
 use oarlock_core::session::trace::TraceSink;
-use oarlock_core::spec::{Answers, Limits, Mode, Rules, SessionSpec, Settings};
+use oarlock_core::spec::{Answers, Mode, SessionSpec, Settings};
 use oarlock_core::{DefaultAgentCore, DefaultSession, LocalBus, Origin, Ports, SessionError};
 use tokio::time::timeout;
 
@@ -114,28 +114,15 @@ pub fn node(name: &str) -> NodeId {
 /// Settings in mode `open` where nobody answers.
 #[must_use]
 pub fn settings() -> Settings {
-    Settings {
-        model: selection(),
-        mode: Mode::Open,
-        rules: Rules::default(),
-        effort: None,
-        limits: Limits::default(),
-        answers: Answers::Nobody,
-        title: None,
-        labels: std::collections::BTreeMap::new(),
-    }
+    Settings::new(selection(), Mode::Open, Answers::Nobody)
 }
 
 /// A session in `/work`, made by a test.
 #[must_use]
 pub fn spec(settings: Settings) -> SessionSpec {
     SessionSpec {
-        cwd: PathBuf::from("/"),
-        roots: Vec::new(),
-        surface: "test".to_owned(),
         system: "be brief".to_owned(),
-        settings,
-        parent: None,
+        ..SessionSpec::new(PathBuf::from("/"), "test", settings)
     }
 }
 

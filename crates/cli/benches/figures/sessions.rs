@@ -12,7 +12,7 @@ use oarlock_core::ports::journal::{Fence, Frame, Journal};
 use oarlock_core::ports::model::{Model, ModelError, Models};
 use oarlock_core::ports::tool::{Place, SessionToolFactory, SessionTools};
 use oarlock_core::session::recover::Recovery;
-use oarlock_core::spec::{Answers, Limits, Mode, ModelSelection, Rules, SessionSpec, Settings};
+use oarlock_core::spec::{Answers, Mode, ModelSelection, SessionSpec, Settings};
 use oarlock_core::{DefaultAgentCore, DefaultSession, LocalBus, Origin, Ports, ToolRegistry};
 use oarlock_models::ScriptModel;
 use oarlock_store::SqliteStore;
@@ -158,23 +158,14 @@ impl Bench {
     }
 
     async fn session(&self, core: &DefaultAgentCore) -> DefaultSession {
-        let settings = Settings {
-            model: selection(),
-            mode: Mode::ReadOnly,
-            rules: Rules::default(),
-            effort: None,
-            limits: Limits::default(),
-            answers: Answers::Nobody,
-            title: None,
-            labels: std::collections::BTreeMap::new(),
-        };
+        let settings = Settings::new(selection(), Mode::ReadOnly, Answers::Nobody);
         let spec = SessionSpec {
-            cwd: self.work.path().canonicalize().expect("it exists"),
-            roots: Vec::new(),
-            surface: "bench".to_owned(),
             system: "You are measured.".to_owned(),
-            settings,
-            parent: None,
+            ..SessionSpec::new(
+                self.work.path().canonicalize().expect("it exists"),
+                "bench",
+                settings,
+            )
         };
         core.open(Origin::New(Box::new(spec))).await.expect("the store is well")
     }

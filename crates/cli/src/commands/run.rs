@@ -205,14 +205,10 @@ impl Opening<'_> {
         let model = self.selected()?;
         let config = &self.loaded.config;
         let settings = Settings {
-            model: model.clone(),
-            mode: config.mode,
             rules: config.rules.clone(),
             effort: config.effort,
             limits: (&config.limits).into(),
-            answers: self.answers,
-            title: None,
-            labels: std::collections::BTreeMap::new(),
+            ..Settings::new(model.clone(), config.mode, self.answers)
         };
         let cwd = self
             .frame
@@ -226,8 +222,7 @@ impl Opening<'_> {
             self.loaded.environment.text("SHELL"),
             config.prompt.append.as_deref(),
         );
-        let spec =
-            SessionSpec { cwd, roots, surface: "cli".to_owned(), system, settings, parent: None };
+        let spec = SessionSpec { roots, system, ..SessionSpec::new(cwd, "cli", settings) };
         let session = assembled.core.open(Origin::New(Box::new(spec))).await?;
         Ok(Opened { session, model, after: 0, open_turn: None })
     }
@@ -325,7 +320,7 @@ pub(super) async fn admit(
     let admit = Admit { key: None, source: InputSource::User, delivery, content };
     match session.tell(Command::Admit(admit)).await? {
         Reply::Admitted(seq) => Ok(seq),
-        Reply::Done | Reply::Attached(_) | Reply::Rejected(_) => {
+        Reply::Done | Reply::Attached(_) | Reply::Status(_) | Reply::Rejected(_) => {
             bail!("the session did not say where it put the prompt")
         }
     }

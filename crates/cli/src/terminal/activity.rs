@@ -70,6 +70,18 @@ impl Activity {
             | Event::PermissionAnswered(_)
             | Event::InputRequested(_)
             | Event::Spilled(_) => None,
+            Event::ContextCleared(cleared) => Some(format!(
+                "cleared {} old results: {} to {} tokens",
+                cleared.calls.len(),
+                cleared.tokens_before,
+                cleared.tokens_after
+            )),
+            Event::ContextCompacted(compacted) => Some(format!(
+                "summarised {} messages: {} to {} tokens",
+                compacted.dropped, compacted.tokens_before, compacted.tokens_after
+            )),
+            Event::SummaryFailed(failed) => Some(format!("no summary: {}", failed.why)),
+            Event::HistoryEdited(_) => Some("the history was edited".to_owned()),
         };
         let indent = "  ".repeat(entry.scope.len());
         let longest = match &entry.event {

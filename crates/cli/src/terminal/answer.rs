@@ -95,6 +95,10 @@ impl Answer {
             | Event::ToolStarted(_)
             | Event::ToolSettled(_)
             | Event::InputRequested(_)
+            | Event::ContextCleared(_)
+            | Event::ContextCompacted(_)
+            | Event::SummaryFailed(_)
+            | Event::HistoryEdited(_)
             | Event::Spilled(_) => Ok(()),
         }
     }

@@ -81,7 +81,9 @@ fn collect(planned: impl Iterator<Item = Next>, facts: &Facts<'_>) -> Option<Ste
 
 /// `tool_called` for each call of the answer that has none.
 fn announce(view: &View<'_>, step: &OpenStep) -> Vec<Event> {
-    let Some(Message::Assistant { blocks }) = view.state.messages.last() else { return Vec::new() };
+    let Some(Message::Assistant { blocks }) = view.state.conversation.messages.last() else {
+        return Vec::new();
+    };
     let calls = blocks.iter().filter_map(|block| match &block.content {
         Content::ToolCall { id, name, arguments } => Some((id, name, arguments)),
         Content::Text { .. } | Content::Thinking { .. } | Content::Opaque { .. } => None,

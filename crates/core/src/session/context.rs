@@ -9,7 +9,9 @@ use crate::ids::{BlobId, Seq};
 use crate::message::{Content, Message, Part};
 use crate::ports::model::ModelInfo;
 use crate::ports::tool::ToolSchema;
-use crate::session::state::State;
+use crate::session::conversation::Counted;
+use crate::session::state::{LastRequest, State};
+use crate::spec::Settings;
 
 /// Tokens that an image is taken for, until a provider has counted it.
 const IMAGE_TOKENS: u64 = 2_000;
@@ -40,45 +42,60 @@ pub fn fingerprint(
     model: &ModelInfo,
     tools: &ToolsDigest,
 ) -> Fingerprint {
+    let shown = &state.conversation.messages;
     let (before, hashed) = match &state.last_request {
-        Some((request, messages)) => (request.messages.as_str(), *messages),
-        None => ("", 0),
+        Some(last) if last.edits == state.conversation.edits => {
+            (last.fingerprint.messages.as_str(), last.messages)
+        }
+        Some(_) | None => ("", 0),
     };
     Fingerprint {
         model: model.selection.to_string(),
         system: short_hash(&[state.spec.system.as_bytes()]),
         tools: tools.hash.clone(),
-        messages: state.messages[hashed.min(state.messages.len())..]
-            .iter()
-            .chain(&state.message_of(steering))
-            .fold(before.to_owned(), |chain, message| {
+        messages: shown[hashed.min(shown.len())..].iter().chain(&state.message_of(steering)).fold(
+            before.to_owned(),
+            |chain, message| {
                 let json = serde_json::to_vec(message)
                     .expect("messages have string keys and no failing serialisers");
                 short_hash(&[chain.as_bytes(), &json])
-            }),
+            },
+        ),
     }
 }
 
 /// What makes this request's beginning differ from the last one's.
 #[must_use]
 pub fn prefix_break(state: &State, request: &Fingerprint) -> Option<PrefixBreak> {
-    let (last, _) = state.last_request.as_ref()?;
+    let LastRequest { fingerprint: last, edits, .. } = state.last_request.as_ref()?;
     if last.model != request.model {
         return Some(PrefixBreak::Model);
     }
     if last.system != request.system {
         return Some(PrefixBreak::System);
     }
-    (last.tools != request.tools).then_some(PrefixBreak::Tools)
+    if last.tools != request.tools {
+        return Some(PrefixBreak::Tools);
+    }
+    (*edits != state.conversation.edits).then_some(PrefixBreak::History)
 }
 
 /// Tokens of the next request: what the provider counted last, and an estimate of what came since.
 #[must_use]
 pub fn prompt_tokens(state: &State, tools: &ToolsDigest) -> u64 {
-    let (counted, covered) =
-        state.counted.unwrap_or_else(|| (text_tokens(state.spec.system.len() + tools.bytes), 0));
-    let rest = &state.messages[covered.min(state.messages.len())..];
+    let shown = &state.conversation.messages;
+    let (counted, covered) = match state.conversation.counted {
+        Some(Counted { tokens, messages }) => (tokens, messages),
+        None => (text_tokens(state.spec.system.len() + tools.bytes), 0),
+    };
+    let rest = &shown[covered.min(shown.len())..];
     counted.saturating_add(rest.iter().map(message_tokens).sum())
+}
+
+/// Tokens that request and answer may have together: as the session is told, else as is known of the model.
+#[must_use]
+pub fn window(settings: &Settings, model: Option<&ModelInfo>) -> Option<u64> {
+    settings.turn.context.window.or_else(|| model?.context_window)
 }
 
 /// The images that a conversation names.
@@ -99,7 +116,7 @@ pub fn images(messages: &[Message]) -> impl Iterator<Item = &BlobId> {
 /// The conversation for a request. It holds the rules of [`Message`] whenever no call of the last answer is open.
 #[must_use]
 pub fn render(state: &State) -> Arc<Vec<Message>> {
-    Arc::clone(&state.messages)
+    Arc::clone(&state.conversation.messages)
 }
 
 fn tool_bytes(tool: &ToolSchema) -> Vec<u8> {

@@ -2,12 +2,12 @@
 
 use crate::command::{Admit, Command, Rejection};
 use crate::event::{
-    AnsweredBy, Delivery, Event, InputAdmitted, InputRef, Outcome, PermissionAnswered,
-    PermissionKind, ToolSettled,
+    AnsweredBy, Delivery, Event, HistoryEdited, InputAdmitted, InputRef, Outcome,
+    PermissionAnswered, PermissionKind, ToolSettled,
 };
 use crate::ids::{CallId, Seq};
 use crate::limits::RuntimeLimits;
-use crate::message::Part;
+use crate::message::{Message, Part};
 use crate::session::state::{Call, CallPhase, State};
 use crate::turn::permission::check_rules;
 
@@ -26,6 +26,13 @@ pub enum Decision {
     Cancel,
     /// The sender wants to know where the session stands.
     Attach,
+    /// The sender wants to know how the session is doing.
+    Look,
+    /// A summary is to be made.
+    Compact {
+        /// What it should pay attention to.
+        instructions: Option<String>,
+    },
     /// The session is to be let go.
     Close,
 }
@@ -65,12 +72,21 @@ pub fn decide(
             bounded(json.len(), limits, "the change of settings")?;
             record(Event::SessionConfigured(change))
         }
+        Command::Compact { .. } | Command::Edit { .. } if state.turn.is_some() => {
+            Err(Rejection::Busy)
+        }
+        Command::Compact { instructions } => {
+            bounded(instructions.as_deref().map_or(0, str::len), limits, "the instructions")?;
+            Ok(Decision::Compact { instructions })
+        }
+        Command::Edit { from, to, messages } => decide_edit(state, limits, (from, to), messages),
         Command::Archive if state.turn.is_some() => Err(Rejection::Busy),
         Command::Archive if state.archived => Ok(Decision::Record(Vec::new())),
         Command::Archive => record(Event::SessionArchived),
         Command::Restore if state.archived => record(Event::SessionRestored),
         Command::Restore => Ok(Decision::Record(Vec::new())),
         Command::Attach => Ok(Decision::Attach),
+        Command::Look => Ok(Decision::Look),
         Command::Close => Ok(Decision::Close),
     }
 }
@@ -110,6 +126,21 @@ fn decide_admit(
     }
     let Admit { key, source, delivery, content } = admit;
     Ok(Decision::Admit(Event::InputAdmitted(InputAdmitted { key, source, delivery, content })))
+}
+
+fn decide_edit(
+    state: &State,
+    limits: &RuntimeLimits,
+    (from, to): (u32, u32),
+    messages: Vec<Message>,
+) -> Result<Decision, Rejection> {
+    let json = serde_json::to_vec(&messages).expect("messages have string keys");
+    bounded(json.len(), limits, "the change of history")?;
+    let mut after = state.conversation.clone();
+    after
+        .splice(from as usize, to as usize, messages.clone())
+        .map_err(|why| Rejection::Invalid { what: why.to_owned() })?;
+    Ok(Decision::Record(vec![Event::HistoryEdited(HistoryEdited { from, to, messages })]))
 }
 
 fn bounded(bytes: usize, limits: &RuntimeLimits, what: &str) -> Result<(), Rejection> {

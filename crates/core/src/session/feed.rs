@@ -413,7 +413,10 @@ async fn attach(
     let deadline = store.clock.sleep_until(store.clock.now().after(ATTACH_MS));
     match select(ask, deadline).await {
         Either::Left((Ok(Reply::Attached(attached)), _)) => Ok(attached),
-        Either::Left((Ok(Reply::Admitted(_) | Reply::Done | Reply::Rejected(_)) | Err(_), _))
+        Either::Left((
+            Ok(Reply::Admitted(_) | Reply::Done | Reply::Status(_) | Reply::Rejected(_)) | Err(_),
+            _,
+        ))
         | Either::Right(_) => {
             let tail = store.journal.tail(session).await?;
             Ok(Attached { tip: tail.next - 1, growing: Vec::new() })

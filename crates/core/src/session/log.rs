@@ -99,6 +99,10 @@ impl Log {
             | Event::ToolStarted(_)
             | Event::ToolSettled(_)
             | Event::InputRequested(_)
+            | Event::ContextCleared(_)
+            | Event::ContextCompacted(_)
+            | Event::SummaryFailed(_)
+            | Event::HistoryEdited(_)
             | Event::Spilled(_) => self.state.turn.as_ref().map(|turn| turn.no),
         };
         // Entries of a session never go back in time, whatever clock its writers had.

@@ -5,6 +5,7 @@
 
 pub mod calls;
 pub mod context;
+pub mod conversation;
 pub mod decide;
 pub mod feed;
 pub(crate) mod inbox;
@@ -13,6 +14,7 @@ pub mod plan;
 pub mod recover;
 mod signals;
 pub mod state;
+pub mod status;
 pub mod summary;
 pub mod trace;
 

@@ -88,7 +88,9 @@ fn unannounced(state: &State, now: Timestamp) -> Vec<Event> {
     else {
         return Vec::new();
     };
-    let Some(Message::Assistant { blocks }) = state.messages.last() else { return Vec::new() };
+    let Some(Message::Assistant { blocks }) = state.conversation.messages.last() else {
+        return Vec::new();
+    };
     let calls = blocks.iter().filter_map(|block| match &block.content {
         Content::ToolCall { id, name, arguments } => Some((id, name, arguments)),
         Content::Text { .. } | Content::Thinking { .. } | Content::Opaque { .. } => None,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::command::{Attached, Command, Rejection, Reply};
+use crate::command::{Attached, Command, Rejection, Reply, Status};
 use crate::event::{Delta, DeltaItem, Event, Outcome, StopReason, ToolSettled};
 use crate::ids::CallId;
 use crate::ports::bus::{BusError, Live};
@@ -10,7 +10,8 @@ use crate::ports::model::{ModelError, ModelErrorKind, ModelEvent};
 use crate::session::decide::{Decision, decide};
 use crate::session::inbox::Signal;
 use crate::session::state::State;
-use crate::session::{Answer, SessionTask, find_call, plan};
+use crate::session::status::status;
+use crate::session::{Answer, SessionTask, Source, find_call, plan};
 use crate::turn;
 use crate::turn::tools::CallEnd;
 
@@ -58,6 +59,10 @@ impl SessionTask {
         let reply = match decide(self.log.state(), &self.around.limits, command) {
             Err(rejection) => Some(Reply::Rejected(rejection)),
             Ok(Decision::Attach) => Some(Reply::Attached(self.attached())),
+            Ok(Decision::Look) => Some(Reply::Status(Box::new(self.status()))),
+            Ok(Decision::Compact { .. }) => Some(Reply::Rejected(Rejection::Invalid {
+                what: "there is nothing to compact".to_owned(),
+            })),
             Ok(Decision::Known(seq)) => Some(Reply::Admitted(seq)),
             Ok(Decision::Record(events)) => {
                 for event in events {
@@ -93,6 +98,16 @@ impl SessionTask {
 
     fn attached(&self) -> Attached {
         Attached { tip: self.log.state().tip, growing: self.growing.snapshot() }
+    }
+
+    /// The model that the next turn would use is looked up for it; a recording needs none, its answers go nowhere.
+    fn status(&self) -> Status {
+        let state = self.log.state();
+        let info = match &self.source {
+            Source::Live(_) => self.around.models.resolve(&state.spec.settings.model).ok(),
+            Source::Recording(_) => None,
+        };
+        status(state, &self.tools, info.as_ref().map(|model| model.info()))
     }
 
     /// Number of turn, step and attempt of the model call under way.

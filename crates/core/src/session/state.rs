@@ -1,15 +1,16 @@
 //! What a session is: the fold of its entries. Pure; the only place where an entry changes anything.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use crate::event::{
-    AssistantMessage, Entry, Event, Fingerprint, InputAdmitted, Outcome, PermissionAnswered,
-    PermissionAsked, StepStarted, StopReason, ToolCalled, ToolSettled, TurnEnded, TurnStarted,
+    AssistantMessage, ContextCompacted, Entry, Event, Fingerprint, HistoryEdited, InputAdmitted,
+    Outcome, PermissionAnswered, PermissionAsked, StepStarted, StopReason, SummaryFailed,
+    ToolCalled, ToolSettled, TurnEnded, TurnStarted,
 };
 use crate::ids::{CallId, Epoch, NodeId, Seq, SessionId, StepNo, Timestamp, TurnNo};
 use crate::message::{Block, Content, Message, Part, ReplyStop, ToolResult, Usage};
 use crate::ports::model::ModelErrorKind;
+use crate::session::conversation::{Conversation, Counted};
 use crate::spec::{Rules, SessionSpec, Settings};
 
 /// A session, folded.
@@ -40,7 +41,7 @@ pub struct State {
     /// Which input an idempotency key names.
     pub keys: HashMap<String, Seq>,
     /// What the model sees.
-    pub messages: Arc<Vec<Message>>,
+    pub conversation: Conversation,
     /// The open turn.
     pub turn: Option<OpenTurn>,
     /// Turns that ended.
@@ -49,10 +50,10 @@ pub struct State {
     pub last_stop: Option<StopReason>,
     /// What all turns used, the open one included.
     pub used: Used,
-    /// What the last request was made of, and how many messages it had.
-    pub last_request: Option<(Fingerprint, usize)>,
-    /// Size of the last request and its answer as the provider counted it, and how many messages that covers.
-    pub counted: Option<(u64, usize)>,
+    /// What the last request was made of.
+    pub last_request: Option<LastRequest>,
+    /// The last summary that was tried and could not be used, until something was forgotten otherwise.
+    pub summary_failed: Option<SummaryFailure>,
     /// Every call id that was ever used.
     pub call_ids: HashSet<CallId>,
     /// The beginning of the first input, for lists.
@@ -85,6 +86,26 @@ pub struct Used {
     pub tool_calls: u32,
 }
 
+/// What the last request was made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastRequest {
+    /// Its hashes.
+    pub fingerprint: Fingerprint,
+    /// How many messages it had.
+    pub messages: usize,
+    /// [`Conversation::edits`] when it was made.
+    pub edits: u32,
+}
+
+/// A summary that could not be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SummaryFailure {
+    /// [`Conversation::edits`] then.
+    pub edits: u32,
+    /// How many messages the conversation had.
+    pub messages: usize,
+}
+
 /// A turn without its end.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpenTurn {
@@ -100,6 +121,8 @@ pub struct OpenTurn {
     pub used: Used,
     /// Its last step.
     pub step: Option<OpenStep>,
+    /// Whether something was forgotten since the last answer.
+    pub shrunk: bool,
 }
 
 /// The last step of an open turn.
@@ -214,13 +237,13 @@ impl State {
             granted: Rules::default(),
             pending: Vec::new(),
             keys: HashMap::new(),
-            messages: Arc::default(),
+            conversation: Conversation::default(),
             turn: None,
             turns: 0,
             last_stop: None,
             used: Used::default(),
             last_request: None,
-            counted: None,
+            summary_failed: None,
             call_ids: HashSet::new(),
             first_words: String::new(),
         })
@@ -281,6 +304,13 @@ impl State {
             Event::InputRequested(asked) => {
                 self.move_call(&asked.call, CallPhase::Requested(asked.deadline)).map_err(wrong)?;
             }
+            Event::ContextCleared(cleared) => {
+                self.conversation.clear(&cleared.calls).map_err(wrong)?;
+                self.forgot();
+            }
+            Event::ContextCompacted(compacted) => self.compact(compacted).map_err(wrong)?,
+            Event::SummaryFailed(failed) => self.fail_summary(failed),
+            Event::HistoryEdited(edited) => self.edit(edited).map_err(wrong)?,
         }
         self.tip = entry.seq;
         self.updated = entry.at;
@@ -328,7 +358,7 @@ impl State {
     }
 
     fn push(&mut self, message: Message) {
-        Arc::make_mut(&mut self.messages).push(message);
+        self.conversation.push(message);
     }
 
     fn start_turn(&mut self, entry: &Entry, started: &TurnStarted) -> Result<(), &'static str> {
@@ -348,6 +378,7 @@ impl State {
             crashes: 0,
             used: Used::default(),
             step: None,
+            shrunk: false,
         });
         Ok(())
     }
@@ -371,7 +402,7 @@ impl State {
 
     fn end_turn(&mut self, at: Timestamp, ended: &TurnEnded) -> Result<(), &'static str> {
         let turn = self.turn.take().ok_or("no turn is open")?;
-        if self.has_open_calls() {
+        if self.conversation.has_open_calls() {
             return Err("a call of the turn is not settled");
         }
         self.turns = turn.no;
@@ -384,20 +415,12 @@ impl State {
         self.turn.as_mut().and_then(|turn| turn.step.as_mut()).ok_or("no step is open")
     }
 
-    /// Whether the last answer asked for calls that have no results: no model can be shown such a conversation.
-    fn has_open_calls(&self) -> bool {
-        self.messages.last().is_some_and(|last| match last {
-            Message::Assistant { blocks } => blocks.iter().any(Block::is_call),
-            Message::User { .. } | Message::Tool { .. } => false,
-        })
-    }
-
     fn start_step(&mut self, at: Timestamp, started: &StepStarted) -> Result<(), &'static str> {
-        if self.has_open_calls() {
+        if self.conversation.has_open_calls() {
             return Err("a call of the step before is not settled");
         }
         self.take_inputs(&started.inputs)?;
-        let messages = self.messages.len();
+        let (messages, edits) = (self.conversation.messages.len(), self.conversation.edits);
         let turn = self.turn.as_mut().ok_or("no turn is open")?;
         let before = turn.step.as_ref().map_or(0, |step| step.no);
         if started.step != before + 1 {
@@ -413,7 +436,8 @@ impl State {
             partial: false,
             calls: Vec::new(),
         });
-        self.last_request = Some((started.request.clone(), messages));
+        self.last_request =
+            Some(LastRequest { fingerprint: started.request.clone(), messages, edits });
         Ok(())
     }
 
@@ -431,6 +455,7 @@ impl State {
             used.cost_micros = used.cost_micros.saturating_add(message.cost_micros.unwrap_or(0));
             used.cost_unknown |= message.cost_micros.is_none();
         }
+        turn.shrunk = false;
         // An answer without a word is no message: no wire takes an empty one.
         if message.blocks.iter().any(Block::can_be_replayed) {
             self.push(Message::Assistant { blocks: message.blocks.clone() });
@@ -441,9 +466,56 @@ impl State {
         });
         self.call_ids.extend(calls);
         if message.usage.total() > 0 {
-            self.counted = Some((message.usage.total(), self.messages.len()));
+            self.conversation.counted = Some(Counted {
+                tokens: message.usage.total(),
+                messages: self.conversation.messages.len(),
+            });
         }
         Ok(())
+    }
+
+    fn compact(&mut self, compacted: &ContextCompacted) -> Result<(), &'static str> {
+        if self.conversation.has_open_calls() {
+            return Err("a call of the last answer is not settled");
+        }
+        self.spend(compacted.usage, compacted.cost_micros);
+        let content = compacted.content.clone();
+        self.conversation.compact(compacted.dropped as usize, content, compacted.pinned)?;
+        self.forgot();
+        Ok(())
+    }
+
+    fn fail_summary(&mut self, failed: &SummaryFailed) {
+        self.spend(failed.usage, failed.cost_micros);
+        let (edits, messages) = (self.conversation.edits, self.conversation.messages.len());
+        self.summary_failed = Some(SummaryFailure { edits, messages });
+    }
+
+    fn edit(&mut self, edited: &HistoryEdited) -> Result<(), &'static str> {
+        if self.turn.is_some() {
+            return Err("a turn is open");
+        }
+        let (from, to) = (edited.from as usize, edited.to as usize);
+        self.conversation.splice(from, to, edited.messages.clone())?;
+        self.forgot();
+        Ok(())
+    }
+
+    fn forgot(&mut self) {
+        self.summary_failed = None;
+        if let Some(turn) = &mut self.turn {
+            turn.shrunk = true;
+        }
+    }
+
+    /// Counts a model call that was no step.
+    fn spend(&mut self, usage: Usage, cost_micros: Option<u64>) {
+        let turn = self.turn.as_mut().map(|turn| &mut turn.used);
+        for used in turn.into_iter().chain([&mut self.used]) {
+            used.usage += usage;
+            used.cost_micros = used.cost_micros.saturating_add(cost_micros.unwrap_or(0));
+            used.cost_unknown |= cost_micros.is_none();
+        }
     }
 
     fn call(&mut self, called: &ToolCalled) -> Result<(), &'static str> {
@@ -510,7 +582,7 @@ impl State {
 
     /// Puts the results into the conversation, in call order, once every call that the answer made is settled.
     fn finish_step_results(&mut self) {
-        let Some(Message::Assistant { blocks }) = self.messages.last() else { return };
+        let Some(Message::Assistant { blocks }) = self.conversation.messages.last() else { return };
         let asked = blocks.iter().filter(|block| block.is_call()).count();
         let Some(step) = self.turn.as_ref().and_then(|turn| turn.step.as_ref()) else { return };
         let results = step.calls.iter().map_while(|call| match &call.phase {
@@ -530,7 +602,7 @@ impl State {
 }
 
 /// The first line of the first text, cut to 80 characters.
-fn first_words(content: &[Part]) -> String {
+pub(crate) fn first_words(content: &[Part]) -> String {
     let text = content.iter().find_map(|part| match part {
         Part::Text { text } => Some(text.trim()),
         Part::Image { .. } => None,

@@ -416,7 +416,7 @@ async fn an_event_larger_than_a_frame_survives() {
     session.run_turn(prompt("go")).await.unwrap();
     session.close().await.unwrap();
     let state = kit.core.state(session.id()).await.unwrap();
-    let Message::Assistant { blocks } = &state.messages[1] else { panic!() };
+    let Message::Assistant { blocks } = &state.conversation.messages[1] else { panic!() };
     assert_eq!(blocks[0].content, Content::Text { text: answer.to_owned() });
 }
 
@@ -462,7 +462,7 @@ async fn an_idle_session_sleeps_and_the_next_command_wakes_it() {
     wait_for(&session, 0, |event| matches!(event, Event::WriterReleased)).await;
     session.run_turn(prompt("hi again")).await.unwrap();
     let state = kit.core.state(session.id()).await.unwrap();
-    assert_eq!((state.epoch, state.turns, state.messages.len()), (2, 2, 4));
+    assert_eq!((state.epoch, state.turns, state.conversation.messages.len()), (2, 2, 4));
 }
 
 #[tokio::test(start_paused = true)]

@@ -55,7 +55,7 @@ fn one_truth(told: &Told) {
     for entry in &entries[1..] {
         state.apply(entry).expect("law 1: every entry can follow what came before it");
         if matches!(entry.event, Event::StepStarted(_)) {
-            steps.push(std::sync::Arc::clone(&state.messages));
+            steps.push(std::sync::Arc::clone(&state.conversation.messages));
         }
     }
     let mut steps = steps.into_iter().peekable();
@@ -292,7 +292,7 @@ fn fingerprints_differ(told: &Told, steps: &[&StepStarted]) {
     for entry in &told.entries[1..] {
         state.apply(entry).expect("law 1: every entry can follow what came before it");
         if matches!(entry.event, Event::StepStarted(_)) {
-            folded.push(std::sync::Arc::clone(&state.messages));
+            folded.push(std::sync::Arc::clone(&state.conversation.messages));
         }
     }
     for (pair, steps) in folded.windows(2).zip(steps.windows(2)) {

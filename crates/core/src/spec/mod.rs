@@ -1,5 +1,7 @@
 //! What a session is told to be: data, journaled when it is made and whenever it changes.
 
+mod turn;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -7,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::SessionId;
+pub use crate::spec::turn::{ContextPolicy, Decimal, Sampling, TurnConfig, TurnRequestLimit};
 
 /// Everything a session is made from. It is the body of a session's first entry, so nothing of it can be forgotten on resume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +49,9 @@ pub struct Settings {
     pub limits: Limits,
     /// Whether somebody can answer a question while a turn runs.
     pub answers: Answers,
+    /// How turns are run.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub turn: TurnConfig,
     /// A short name for lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
@@ -76,6 +82,9 @@ pub struct SettingsChange {
     /// Whether somebody can answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answers: Option<Answers>,
+    /// Another way to run turns, replacing all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turn: Option<TurnConfig>,
     /// Another title.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
@@ -84,7 +93,38 @@ pub struct SettingsChange {
     pub labels: Option<BTreeMap<String, String>>,
 }
 
+impl SessionSpec {
+    /// A session of `surface` in the absolute folder `cwd`, without a system prompt, further folders or a parent.
+    #[must_use]
+    pub fn new(cwd: PathBuf, surface: &str, settings: Settings) -> Self {
+        Self {
+            cwd,
+            roots: Vec::new(),
+            surface: surface.to_owned(),
+            system: String::new(),
+            settings,
+            parent: None,
+        }
+    }
+}
+
 impl Settings {
+    /// Settings without rules, limits, effort, title and labels, and with turns run as by default.
+    #[must_use]
+    pub fn new(model: ModelSelection, mode: Mode, answers: Answers) -> Self {
+        Self {
+            model,
+            mode,
+            answers,
+            rules: Rules::default(),
+            effort: None,
+            limits: Limits::default(),
+            turn: TurnConfig::default(),
+            title: None,
+            labels: BTreeMap::new(),
+        }
+    }
+
     /// Takes over what `change` names.
     pub fn apply(&mut self, change: &SettingsChange) {
         fn set<T: Clone>(slot: &mut T, new: Option<&T>) {
@@ -97,6 +137,7 @@ impl Settings {
         set(&mut self.rules, change.rules.as_ref());
         set(&mut self.limits, change.limits.as_ref());
         set(&mut self.answers, change.answers.as_ref());
+        set(&mut self.turn, change.turn.as_ref());
         set(&mut self.labels, change.labels.as_ref());
         if change.effort.is_some() {
             self.effort = change.effort;
@@ -264,4 +305,8 @@ impl LimitKind {
             Self::ToolCalls => "tool calls",
         }
     }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

@@ -1,0 +1,146 @@
+//! How the turns of a session are run.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::spec::is_default;
+
+/// How turns are run. A turn uses what stood here when it began.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct TurnConfig {
+    /// How the model draws its words.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sampling: Sampling,
+    /// How many answered steps a turn may have, besides [`Bounds::steps`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub request_limit: TurnRequestLimit,
+    /// When a session forgets.
+    #[serde(skip_serializing_if = "is_default")]
+    pub context: ContextPolicy,
+    /// Further attempts at a step after a failure that may pass; the runtime's own number when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_llm_retries: Option<u32>,
+    /// Tools of one answer that run at the same time, up to the runtime's own number, which holds when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_concurrent_tools: Option<u32>,
+}
+
+/// How a model draws its words. What is absent is left to the provider; what a wire cannot say is an error there.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Sampling {
+    /// Tokens that an answer may have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u64>,
+    /// From 0 for always the likeliest word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<Decimal>,
+    /// Only the likeliest words that have this share of all probability together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<Decimal>,
+    /// Only so many of the likeliest words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<u32>,
+    /// Texts that end the answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stop_sequences: Vec<String>,
+}
+
+/// How many answered steps a turn may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "mode", rename_all = "snake_case")]
+pub enum TurnRequestLimit {
+    /// As many as its other limits let it.
+    #[default]
+    Unbounded,
+    /// So many.
+    Fixed {
+        /// How many.
+        steps: u32,
+    },
+    /// So many, and one more for each step in which a call completed that the turn had not made before, up to four times as many.
+    Adaptive {
+        /// How many without progress.
+        initial: u32,
+    },
+}
+
+/// When a session forgets: shares of the model's window that the next request may fill before something is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ContextPolicy {
+    /// Tokens of the window; what is known of the model when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<u64>,
+    /// Tokens at which a turn waits for a summary, in place of `compact_ratio`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compact_threshold_tokens: Option<u64>,
+    /// Here old results of tools are cleared; 0 for never.
+    pub clear_ratio: Decimal,
+    /// Here a summary is made in the background; 0 for never.
+    pub soft_ratio: Decimal,
+    /// Here the turn waits for a summary.
+    pub compact_ratio: Decimal,
+}
+
+impl Default for ContextPolicy {
+    fn default() -> Self {
+        Self {
+            window: None,
+            compact_threshold_tokens: None,
+            clear_ratio: Decimal(600),
+            soft_ratio: Decimal(700),
+            compact_ratio: Decimal(850),
+        }
+    }
+}
+
+/// A number with three decimal places, in thousandths; written as a JSON number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Decimal(pub u32);
+
+impl Decimal {
+    /// This share of `whole`, rounded down.
+    #[must_use]
+    pub fn of(self, whole: u64) -> u64 {
+        u64::try_from(u128::from(whole) * u128::from(self.0) / 1000).unwrap_or(u64::MAX)
+    }
+}
+
+impl std::fmt::Display for Decimal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", f64::from(self.0) / 1000.0)
+    }
+}
+
+impl Serialize for Decimal {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_f64(f64::from(self.0) / 1000.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Decimal {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range is checked first"
+    )]
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let number = f64::deserialize(d)?;
+        let thousandths = (number * 1000.0).round();
+        if !(0.0..=1_000_000.0).contains(&thousandths) {
+            return Err(serde::de::Error::custom(format!("{number} is not between 0 and 1000")));
+        }
+        Ok(Self(thousandths as u32))
+    }
+}
+
+impl JsonSchema for Decimal {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Decimal".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "number", "minimum": 0, "maximum": 1000})
+    }
+}
