@@ -3,6 +3,7 @@
 //! Core does no I/O and knows no HTTP, SQL, protocol, file system or environment. Start with [`Event`] (what can happen), [`Command`]
 //! (what a session can be told) and `session/mod.rs` (the loop that turns one into the other).
 
+pub mod agent;
 pub mod command;
 pub mod event;
 pub mod ids;
@@ -16,6 +17,7 @@ pub mod session;
 pub mod spec;
 pub mod turn;
 
+pub use agent::context::{Frontend, RunningContext};
 pub use command::{Admit, Attached, Command, Rejection, Reply};
 pub use event::{AgentEvent, Delta, Entry, Event};
 pub use ids::{BlobId, CallId, FrameId, NodeId, Seq, SessionId, Timestamp};
