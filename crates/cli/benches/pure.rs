@@ -83,7 +83,7 @@ fn entry(seq: Seq, event: Event) -> Entry {
 fn fold(c: &mut Criterion) {
     let settings = Settings::new(
         ModelSelection { provider: "p".to_owned(), model: "m".to_owned() },
-        Mode::Open,
+        Mode::OPEN,
         Answers::Nobody,
     );
     let spec = SessionSpec::new("/".into(), "bench", settings);

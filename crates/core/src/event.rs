@@ -385,6 +385,8 @@ pub enum PermissionKind {
     AllowOnce,
     /// Run this call, and those like it, in this session.
     AllowAlways,
+    /// Run this call, and those like it, in this session and in later ones of its folder.
+    AllowSaved,
     /// Refuse this call.
     RejectOnce,
     /// Refuse this call, and those like it, in this session.
@@ -395,7 +397,7 @@ impl PermissionKind {
     /// Whether the call may run.
     #[must_use]
     pub fn allows(self) -> bool {
-        matches!(self, Self::AllowOnce | Self::AllowAlways)
+        matches!(self, Self::AllowOnce | Self::AllowAlways | Self::AllowSaved)
     }
 }
 
@@ -435,7 +437,7 @@ pub struct PermissionAnswered {
     pub choice: PermissionKind,
     /// By whom.
     pub by: AnsweredBy,
-    /// Rules this adds to the session: `allow` for an allowing choice, `deny` for a rejecting one.
+    /// Rules this adds to the session: `grants` for an allowing choice, `deny` for a rejecting one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<String>,
 }

@@ -30,8 +30,8 @@ use crate::session::trace::{
 };
 use crate::session::{SessionTask, Source, Surroundings, told};
 use crate::spec::SessionSpec;
+use crate::spec::rule::check_rules;
 use crate::turn::Effects;
-use crate::turn::permission::check_rules;
 use crate::turn::registry::Toolbox;
 
 /// How often a command is sent again when its session was going to sleep that moment.
@@ -265,6 +265,8 @@ impl DefaultAgentCore {
         {
             return Err(invalid(format!("{} is not an absolute path", relative.display())));
         }
+        let mode = spec.modes.policy(&spec.settings.mode);
+        mode.map_err(|error| OpenError::Invalid(error.to_string()))?;
         check_rules(&spec.settings.rules).map_err(|error| OpenError::Invalid(error.to_string()))?;
         let place = Place { cwd: spec.cwd.clone(), roots: spec.roots.clone() };
         let tools = self.shared.ports.tools.build(&place).map_err(invalid)?;

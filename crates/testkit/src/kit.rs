@@ -114,7 +114,7 @@ pub fn node(name: &str) -> NodeId {
 /// Settings in mode `open` where nobody answers.
 #[must_use]
 pub fn settings() -> Settings {
-    Settings::new(selection(), Mode::Open, Answers::Nobody)
+    Settings::new(selection(), Mode::OPEN, Answers::Nobody)
 }
 
 /// A session in `/work`, made by a test.

@@ -158,7 +158,7 @@ impl Bench {
     }
 
     async fn session(&self, core: &DefaultAgentCore) -> DefaultSession {
-        let settings = Settings::new(selection(), Mode::ReadOnly, Answers::Nobody);
+        let settings = Settings::new(selection(), Mode::READ_ONLY, Answers::Nobody);
         let spec = SessionSpec {
             system: "You are measured.".to_owned(),
             ..SessionSpec::new(

@@ -208,7 +208,7 @@ impl Opening<'_> {
             rules: config.rules.clone(),
             effort: config.effort,
             limits: (&config.limits).into(),
-            ..Settings::new(model.clone(), config.mode, self.answers)
+            ..Settings::new(model.clone(), config.mode.clone(), self.answers)
         };
         let cwd = self
             .frame
@@ -270,10 +270,11 @@ impl Opening<'_> {
             flags.max_cost.is_some(),
             flags.timeout.is_some(),
         ];
-        let rules = Rules { allow: config.rules.allow.clone(), deny: config.rules.deny.clone() };
+        let grants = before.rules.grants.clone();
+        let rules = Rules { grants, ..config.rules.clone() };
         Ok(SettingsChange {
             model: flags.model.is_some().then(|| self.selected()).transpose()?,
-            mode: flags.mode.map(|_| config.mode),
+            mode: flags.mode.as_ref().map(|_| config.mode.clone()),
             rules: (!flags.allow.is_empty() || !flags.deny.is_empty()).then_some(rules),
             limits: limits.contains(&true).then(|| (&config.limits).into()),
             answers: (before.answers != self.answers).then_some(self.answers),

@@ -1,6 +1,6 @@
 //! What a configuration value can be, and how a text becomes one.
 
-use oarlock_core::turn::permission::Rule;
+use oarlock_core::spec::rule::Rule;
 use toml::Value;
 
 use crate::values::{Bytes, Dollars, Millis};

@@ -14,6 +14,7 @@ fn key(kind: PermissionKind) -> char {
     match kind {
         PermissionKind::AllowOnce => 'y',
         PermissionKind::AllowAlways => 'a',
+        PermissionKind::AllowSaved => 's',
         PermissionKind::RejectOnce => 'n',
         PermissionKind::RejectAlways => 'd',
     }

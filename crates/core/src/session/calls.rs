@@ -12,7 +12,7 @@ use crate::ports::tool::{Assessment, Runs};
 use crate::session::plan::{Facts, Step, View, call_ref};
 use crate::session::state::{Call, CallPhase, OpenStep};
 use crate::spec::{Answers, Mode};
-use crate::turn::permission::{Verdict, judge, options};
+use crate::turn::permission::{Saves, Verdict, options};
 
 /// Words that mark a call that a limit stopped.
 const LIMIT_WORDS: &str = "not run: the limit of tool calls was reached";
@@ -156,26 +156,27 @@ fn judge_call(view: &View<'_>, step: &OpenStep, call: &Call) -> Next {
         Err(words) => return settle(Outcome::Failed, words),
     };
     let settings = &view.turn.settings;
-    match judge(
-        settings.mode,
-        &[&settings.rules, &view.state.granted],
-        &call.called.name,
-        &assessment,
-    ) {
+    let policy = match view.state.spec.modes.policy(&settings.mode) {
+        Ok(policy) => policy,
+        Err(unknown) => return settle(Outcome::Denied, format!("denied: {unknown}")),
+    };
+    let rules = [&settings.rules, &view.state.granted];
+    match policy.classify(&call.called.name, &assessment, &rules) {
         Verdict::Allow => begin(view, step, call, (&assessment, runs)),
-        Verdict::Deny(why) => settle(Outcome::Denied, format!("denied: {why}")),
+        Verdict::Deny(why) => {
+            settle(Outcome::Denied, format!("denied: in mode {} {why}", settings.mode))
+        }
         Verdict::Ask if settings.answers == Answers::Nobody => {
-            settle(Outcome::Denied, nobody_words(settings.mode, call))
+            settle(Outcome::Denied, nobody_words(&settings.mode, call))
         }
         Verdict::Ask => ask(view, call, &assessment),
     }
 }
 
-fn nobody_words(mode: Mode, call: &Call) -> String {
+fn nobody_words(mode: &Mode, call: &Call) -> String {
     format!(
         "denied: in mode {} this call needs permission, and nobody is here to give it. It can be allowed beforehand with a rule for `{}` or another mode.",
-        mode.name(),
-        call.called.name
+        mode, call.called.name
     )
 }
 
@@ -190,7 +191,7 @@ fn ask(view: &View<'_>, call: &Call, assessment: &Assessment) -> Next {
     Next::Record(Event::PermissionAsked(PermissionAsked {
         call: id.clone(),
         detail: if detail.is_empty() { assessment.title.clone() } else { detail },
-        options: options(&call.called.name, &assessment.subject),
+        options: options(&call.called.name, &assessment.subject, Saves::Nowhere),
         deadline: facts.now.after(facts.limits.permission_ms),
         default: PermissionKind::RejectOnce,
     }))

@@ -9,7 +9,7 @@ use crate::ids::{CallId, Seq};
 use crate::limits::RuntimeLimits;
 use crate::message::{Message, Part};
 use crate::session::state::{Call, CallPhase, State};
-use crate::turn::permission::check_rules;
+use crate::spec::rule::check_rules;
 
 /// What follows from a command.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +66,9 @@ pub fn decide(
         }
         Command::Configure { change } if change.is_empty() => Ok(Decision::Record(Vec::new())),
         Command::Configure { change } => {
+            let mode =
+                change.mode.as_ref().map_or(Ok(()), |m| state.spec.modes.policy(m).map(drop));
+            mode.map_err(|error| Rejection::Invalid { what: error.to_string() })?;
             let rules = change.rules.as_ref().map_or(Ok(()), check_rules);
             rules.map_err(|error| Rejection::Invalid { what: error.to_string() })?;
             let json = serde_json::to_vec(&change).expect("settings have string keys");

@@ -550,8 +550,12 @@ impl State {
         }
         let allows = answered.choice.allows();
         call.phase = if allows { CallPhase::Allowed } else { CallPhase::Refused(answered.clone()) };
-        let rules = if allows { &mut self.granted.allow } else { &mut self.granted.deny };
-        rules.extend(answered.grants.iter().cloned());
+        let rules = if allows { &mut self.granted.grants } else { &mut self.granted.deny };
+        for rule in &answered.grants {
+            if !rules.contains(rule) {
+                rules.push(rule.clone());
+            }
+        }
         Ok(())
     }
 

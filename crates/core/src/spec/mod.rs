@@ -1,5 +1,7 @@
 //! What a session is told to be: data, journaled when it is made and whenever it changes.
 
+mod mode;
+pub mod rule;
 mod turn;
 
 use std::collections::BTreeMap;
@@ -9,6 +11,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::SessionId;
+pub use crate::spec::mode::{
+    AskWritesPolicy, InvalidMode, Mode, ModeCatalog, ModeDescriptor, PolicyBase, SandboxPolicy,
+    SessionMode, UnknownMode,
+};
 pub use crate::spec::turn::{ContextPolicy, Decimal, Sampling, TurnConfig, TurnRequestLimit};
 
 /// Everything a session is made from. It is the body of a session's first entry, so nothing of it can be forgotten on resume.
@@ -26,6 +32,9 @@ pub struct SessionSpec {
     pub system: String,
     /// What can change later.
     pub settings: Settings,
+    /// The modes it can be in.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub modes: ModeCatalog,
     /// The session this one was forked from or is a child of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<SessionId>,
@@ -103,6 +112,7 @@ impl SessionSpec {
             surface: surface.to_owned(),
             system: String::new(),
             settings,
+            modes: ModeCatalog::default(),
             parent: None,
         }
     }
@@ -171,42 +181,8 @@ impl std::fmt::Display for ModelSelection {
     }
 }
 
-/// What tools may do without asking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mode {
-    /// Tools that only read are run, the others are refused.
-    ReadOnly,
-    /// Tools that only read are run, the others ask.
-    AskWrites,
-    /// Every tool is run.
-    Open,
-    /// No tool is run.
-    DenyAll,
-}
-
-impl Mode {
-    /// All modes with their names on every surface.
-    pub const ALL: [(&'static str, Self); 4] = [
-        ("read-only", Self::ReadOnly),
-        ("ask-writes", Self::AskWrites),
-        ("open", Self::Open),
-        ("deny-all", Self::DenyAll),
-    ];
-
-    /// The name on every surface.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ReadOnly => "read-only",
-            Self::AskWrites => "ask-writes",
-            Self::Open => "open",
-            Self::DenyAll => "deny-all",
-        }
-    }
-}
-
-/// Rules of the form `tool` or `tool(pattern)`. A matching `deny` wins over everything, then a matching `allow`, then the mode.
+/// Rules of the form `tool` or `tool(pattern)`. A matching `deny` wins over everything, then a matching `allow`, then the mode; where the mode
+/// would ask, a matching grant answers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Rules {
@@ -216,6 +192,17 @@ pub struct Rules {
     /// Calls that are refused.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deny: Vec<String>,
+    /// Calls that somebody has granted: they are run where the mode would ask, and never where it refuses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<String>,
+}
+
+impl Rules {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Whether a question can be answered while a turn runs.

@@ -7,14 +7,17 @@ use oarlock_core::command::{Rejection, Reply};
 use oarlock_core::event::{AnsweredBy, Effect, Event, Outcome, PermissionKind, StopReason};
 use oarlock_core::ids::CallId;
 use oarlock_core::message::Part;
-use oarlock_core::spec::{Answers, Mode, Rules, Settings};
-use oarlock_core::{DefaultSession, SessionError};
-use oarlock_testkit::kit::{Kit, journal, settings, wait_for};
+use oarlock_core::spec::{
+    Answers, Mode, ModeCatalog, PolicyBase, Rules, SandboxPolicy, SessionMode, SessionSpec,
+    Settings, SettingsChange,
+};
+use oarlock_core::{DefaultSession, OpenError, Origin, SessionError};
+use oarlock_testkit::kit::{Kit, journal, settings, spec, wait_for};
 use oarlock_testkit::model::{Say, calls, text};
 use oarlock_testkit::tool::{Act, TestTool};
 
 fn asking() -> Settings {
-    Settings { mode: Mode::AskWrites, answers: Answers::Somebody, ..settings() }
+    Settings { mode: Mode::ASK_WRITES, answers: Answers::Somebody, ..settings() }
 }
 
 fn write_tool() -> Arc<TestTool> {
@@ -84,10 +87,10 @@ async fn always_covers_what_was_shown_in_this_session_only() {
     wait_for(&session, asked.seq, |event| matches!(event, Event::TurnEnded(_))).await;
     assert_eq!(tool.runs(), 2);
     let other = kit.open_with(asking()).await;
-    assert!(kit.core.state(other.id()).await.unwrap().granted.allow.is_empty());
+    assert!(kit.core.state(other.id()).await.unwrap().granted.is_empty());
     let state = kit.core.state(session.id()).await.unwrap();
     assert_eq!(
-        (state.granted.allow, state.granted.deny),
+        (state.granted.grants, state.granted.deny),
         (vec!["write(x)".to_owned()], vec!["write(y)".to_owned()])
     );
 }
@@ -143,11 +146,15 @@ async fn where_nobody_answers_the_model_is_told_no_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn modes_and_rules_are_told_to_the_model_when_they_refuse() {
-    let deny = Rules { allow: vec!["write".to_owned()], deny: vec!["write(x)".to_owned()] };
+    let deny = Rules {
+        allow: vec!["write".to_owned()],
+        deny: vec!["write(x)".to_owned()],
+        ..Rules::default()
+    };
     for (mode, rules, wanted) in [
-        (Mode::ReadOnly, Rules::default(), "read-only"),
-        (Mode::DenyAll, Rules::default(), "deny-all"),
-        (Mode::Open, deny, "write(x)"),
+        (Mode::READ_ONLY, Rules::default(), "read-only"),
+        (Mode::DENY_ALL, Rules::default(), "deny-all"),
+        (Mode::OPEN, deny, "write(x)"),
     ] {
         let tool = write_tool();
         let kit = Kit::new(vec![ask("a", "x")], vec![tool.clone()]);
@@ -217,14 +224,70 @@ async fn a_change_of_mode_takes_effect_with_the_next_turn() {
         ],
         vec![tool.clone(), slow],
     );
-    let session = kit.open_with(Settings { mode: Mode::ReadOnly, ..settings() }).await;
+    let session = kit.open_with(Settings { mode: Mode::READ_ONLY, ..settings() }).await;
     session.prompt(vec![Part::text("go")]).await.unwrap();
     wait_for(&session, 0, |event| matches!(event, Event::ToolStarted(_))).await;
-    let change =
-        oarlock_core::spec::SettingsChange { mode: Some(Mode::Open), ..Default::default() };
+    let change = SettingsChange { mode: Some(Mode::OPEN), ..Default::default() };
     session.tell(Command::Configure { change: Box::new(change) }).await.unwrap();
     assert_eq!(outcome_of(&session, "a").await.0, Outcome::Denied);
     wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
     session.run_turn(vec![Part::text("again")]).await.unwrap();
     assert_eq!((outcome_of(&session, "b").await.0, tool.runs()), (Outcome::Completed, 1));
+}
+
+fn plan() -> SessionMode {
+    let rules = Rules { allow: vec!["write(notes*)".to_owned()], ..Rules::default() };
+    let policy = SandboxPolicy { base: PolicyBase::ReadOnly, rules };
+    SessionMode::new(Mode::parse("plan").unwrap(), "look, think, take notes", policy)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mode_of_the_sessions_own_decides_alike_before_and_after_a_resume() {
+    let tool = write_tool();
+    let answers = vec![
+        ask("a", "notes.md"),
+        ask("b", "x"),
+        vec![Say::Reply(text("ok"))],
+        ask("c", "notes.md"),
+        ask("d", "x"),
+        vec![Say::Reply(text("ok"))],
+    ];
+    let kit = Kit::new(answers, vec![tool.clone()]);
+    let mode = plan().descriptor.id;
+    let planned = SessionSpec {
+        modes: ModeCatalog::extended([plan()]).unwrap(),
+        ..spec(Settings { mode, ..asking() })
+    };
+    let session = kit.core.open(Origin::New(Box::new(planned))).await.unwrap();
+    session.run_turn(vec![Part::text("go")]).await.unwrap();
+    session.close().await.unwrap();
+    session.run_turn(vec![Part::text("again")]).await.unwrap();
+    for (call, wanted) in [
+        ("a", Outcome::Completed),
+        ("b", Outcome::Denied),
+        ("c", Outcome::Completed),
+        ("d", Outcome::Denied),
+    ] {
+        let (outcome, words) = outcome_of(&session, call).await;
+        assert_eq!(outcome, wanted, "{call}: {words}");
+        assert!(outcome == Outcome::Completed || words.contains("mode plan"), "{words}");
+    }
+    assert_eq!(tool.runs(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_mode_is_refused_with_the_nearest_name_at_open_and_at_a_change() {
+    let kit = Kit::new(Vec::new(), vec![write_tool()]);
+    let mode = Mode::parse("readonly").unwrap();
+    let planned = spec(Settings { mode: mode.clone(), ..asking() });
+    let refused = kit.core.open(Origin::New(Box::new(planned))).await.unwrap_err();
+    assert!(
+        matches!(&refused, OpenError::Invalid(why) if why.contains("`read-only`")),
+        "{refused}"
+    );
+    let session = kit.open_with(asking()).await;
+    let change = SettingsChange { mode: Some(mode), ..SettingsChange::default() };
+    let refused = session.tell(Command::Configure { change: Box::new(change) }).await.unwrap_err();
+    assert!(refused.to_string().contains("did you mean `read-only`?"), "{refused}");
+    assert_eq!(kit.core.state(session.id()).await.unwrap().spec.settings.mode, Mode::ASK_WRITES);
 }

@@ -51,7 +51,7 @@ async fn a_turn_with_retries_tools_questions_and_steering_replays_hash_for_hash(
         vec![Say::Delta("end"), Say::Reply(text("end"))],
     ]);
     let session = kit
-        .open_with(Settings { mode: Mode::AskWrites, answers: Answers::Somebody, ..settings() })
+        .open_with(Settings { mode: Mode::ASK_WRITES, answers: Answers::Somebody, ..settings() })
         .await;
     session.prompt(vec![Part::text("go")]).await.unwrap();
     let asked = wait_for(&session, 0, |event| matches!(event, Event::PermissionAsked(_))).await;

@@ -52,11 +52,11 @@ async fn every_changed_setting_is_in_force_with_the_next_turn() {
     let unknown = StopReason::Failed(FailureClass::Model(ModelErrorKind::ModelNotFound));
     assert_eq!(stop, unknown, "a model that is not there is no reason to take another");
 
-    for mode in [Mode::ReadOnly, Mode::AskWrites, Mode::DenyAll] {
-        let outcomes = ran(SettingsChange { mode: Some(mode), ..same() }).await.outcomes;
+    for mode in [Mode::READ_ONLY, Mode::ASK_WRITES, Mode::DENY_ALL] {
+        let outcomes = ran(SettingsChange { mode: Some(mode.clone()), ..same() }).await.outcomes;
         assert_eq!(outcomes, [Outcome::Denied], "{mode:?}");
     }
-    let rules = Rules { allow: Vec::new(), deny: vec!["write".to_owned()] };
+    let rules = Rules { deny: vec!["write".to_owned()], ..Rules::default() };
     let outcomes = ran(SettingsChange { rules: Some(rules), ..same() }).await.outcomes;
     assert_eq!(outcomes, [Outcome::Denied]);
 
@@ -73,7 +73,7 @@ async fn every_changed_setting_is_in_force_with_the_next_turn() {
 #[tokio::test(start_paused = true)]
 async fn whether_somebody_answers_decides_whether_a_question_is_asked() {
     for (answers, asks) in [(Answers::Somebody, true), (Answers::Nobody, false)] {
-        let mode = Some(Mode::AskWrites);
+        let mode = Some(Mode::ASK_WRITES);
         let change = SettingsChange { mode, answers: Some(answers), ..SettingsChange::default() };
         let ran = ran(change).await;
         assert_eq!((ran.outcomes, ran.asked), (vec![Outcome::Denied], asks));

@@ -42,14 +42,14 @@ fn tools() -> Vec<Arc<TestTool>> {
 fn every_wait() -> Vec<(&'static str, Vec<Say>, Mode)> {
     let call = |tool| vec![Say::Reply(calls(&[("c", tool, "{}")]))];
     vec![
-        ("a silent model", vec![Say::Silence], Mode::Open),
-        ("a model that stops in its words", vec![Say::Delta("so"), Say::Silence], Mode::Open),
-        ("the next attempt", vec![Say::Fail(ModelErrorKind::Overloaded, Some(60_000))], Mode::Open),
-        ("a tool", call("hang"), Mode::Open),
-        ("a tool that writes", call("stuck"), Mode::Open),
-        ("what to show of a call", call("mute"), Mode::AskWrites),
-        ("a person's permission", call("stuck"), Mode::AskWrites),
-        ("the client's answer", call("ask"), Mode::Open),
+        ("a silent model", vec![Say::Silence], Mode::OPEN),
+        ("a model that stops in its words", vec![Say::Delta("so"), Say::Silence], Mode::OPEN),
+        ("the next attempt", vec![Say::Fail(ModelErrorKind::Overloaded, Some(60_000))], Mode::OPEN),
+        ("a tool", call("hang"), Mode::OPEN),
+        ("a tool that writes", call("stuck"), Mode::OPEN),
+        ("what to show of a call", call("mute"), Mode::ASK_WRITES),
+        ("a person's permission", call("stuck"), Mode::ASK_WRITES),
+        ("the client's answer", call("ask"), Mode::OPEN),
     ]
 }
 

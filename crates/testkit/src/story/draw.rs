@@ -80,7 +80,7 @@ fn waits() -> impl Strategy<Value = u64> {
 }
 
 fn modes() -> impl Strategy<Value = Mode> {
-    prop_oneof![4 => Just(Mode::Open), 4 => Just(Mode::AskWrites), 1 => Just(Mode::ReadOnly), 1 => Just(Mode::DenyAll)]
+    prop_oneof![4 => Just(Mode::OPEN), 4 => Just(Mode::ASK_WRITES), 1 => Just(Mode::READ_ONLY), 1 => Just(Mode::DENY_ALL)]
 }
 
 fn answers() -> impl Strategy<Value = Answers> {
@@ -92,6 +92,7 @@ fn rules() -> impl Strategy<Value = Rules> {
     (vec(rule.clone(), 0..2), vec(rule, 0..2)).prop_map(|(allow, deny)| Rules {
         allow: allow.into_iter().map(str::to_owned).collect(),
         deny: deny.into_iter().map(str::to_owned).collect(),
+        ..Rules::default()
     })
 }
 
