@@ -11,6 +11,7 @@ pub mod limits;
 pub mod memory;
 pub mod message;
 pub mod ports;
+pub mod prompt;
 pub mod replay;
 pub mod runtime;
 pub mod session;

@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Of one file that becomes part of a system prompt, its first bytes; what was left out is said there. 64 KB.
+pub const PROMPT_FILE_BYTES: usize = 64 * 1024;
+/// Of a project's files together; the folder's own is taken first, and what was left out is said. 256 KB.
+pub const PROMPT_PROJECT_BYTES: usize = 256 * 1024;
+
 /// Bounds of one process, the same for all its sessions. Bounds that a user sets for a session are [`crate::spec::Limits`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeLimits {

@@ -51,7 +51,7 @@ pub fn fingerprint(
     };
     Fingerprint {
         model: model.selection.to_string(),
-        system: short_hash(&[state.spec.system.as_bytes()]),
+        system: short_hash(&[state.spec.system_for(&model.selection).as_bytes()]),
         tools: tools.hash.clone(),
         messages: shown[hashed.min(shown.len())..].iter().chain(&state.message_of(steering)).fold(
             before.to_owned(),
@@ -86,7 +86,10 @@ pub fn prompt_tokens(state: &State, tools: &ToolsDigest) -> u64 {
     let shown = &state.conversation.messages;
     let (counted, covered) = match state.conversation.counted {
         Some(Counted { tokens, messages }) => (tokens, messages),
-        None => (text_tokens(state.spec.system.len() + tools.bytes), 0),
+        None => {
+            let system = state.spec.system_for(&state.spec.settings.model);
+            (text_tokens(system.len() + tools.bytes), 0)
+        }
     };
     let rest = &shown[covered.min(shown.len())..];
     counted.saturating_add(rest.iter().map(message_tokens).sum())

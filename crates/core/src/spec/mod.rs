@@ -15,6 +15,7 @@ pub use crate::spec::mode::{
     AskWritesPolicy, InvalidMode, Mode, ModeCatalog, ModeDescriptor, PolicyBase, SandboxPolicy,
     SessionMode, UnknownMode,
 };
+use crate::prompt::Overlays;
 pub use crate::spec::turn::{ContextPolicy, Decimal, Sampling, TurnConfig, TurnRequestLimit};
 
 /// Everything a session is made from. It is the body of a session's first entry, so nothing of it can be forgotten on resume.
@@ -27,9 +28,12 @@ pub struct SessionSpec {
     pub roots: Vec<PathBuf>,
     /// Who opened it: `cli`, `acp`, `rest`, `library`…
     pub surface: String,
-    /// The system prompt, whole. It stays what it was, so that provider caches hit.
+    /// The system prompt, but for `overlays`. It stays what it was, so that provider caches hit.
     #[serde(default)]
     pub system: String,
+    /// What of the system prompt depends on the model, and what follows it.
+    #[serde(default, skip_serializing_if = "Overlays::is_empty")]
+    pub overlays: Overlays,
     /// What can change later.
     pub settings: Settings,
     /// The modes it can be in.
@@ -111,10 +115,17 @@ impl SessionSpec {
             roots: Vec::new(),
             surface: surface.to_owned(),
             system: String::new(),
+            overlays: Overlays::default(),
             settings,
             modes: ModeCatalog::default(),
             parent: None,
         }
+    }
+
+    /// The whole system prompt for a model: the same bytes whenever it is that model.
+    #[must_use]
+    pub fn system_for(&self, model: &ModelSelection) -> String {
+        self.overlays.complete(&self.system, model)
     }
 }
 

@@ -76,7 +76,7 @@ impl Effects {
     ) {
         self.reap();
         let request = ModelRequest {
-            system: state.spec.system.clone(),
+            system: state.spec.system_for(&model.info().selection),
             messages: context::render(state),
             tools: Arc::clone(self.schemas()),
             images: std::collections::BTreeMap::new(),
