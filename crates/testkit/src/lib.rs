@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod conformance;
 pub mod faulty;
+pub mod files;
 pub mod kit;
 pub mod model;
 pub mod mortal;

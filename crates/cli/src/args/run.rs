@@ -86,7 +86,10 @@ pub struct ModelArgs {
     /// Stop the turn after this time, for example 30s or 5m
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<Millis>,
-    /// Add text to the system prompt
+    /// Leave the project's own words (AGENTS.md) out of the system prompt
+    #[arg(long)]
+    pub no_project_prompt: bool,
+    /// Add instructions for this session to the end of the system prompt
     #[arg(long, value_name = "TEXT")]
     pub append_system_prompt: Option<String>,
     /// Keys set for this call.
@@ -169,9 +172,7 @@ impl ModelArgs {
                 .map(|n| flag("--max-tokens-total", "limits.turn.tokens", whole(n))),
             self.max_cost.map(|sum| flag("--max-cost", "limits.turn.cost", sum.to_string())),
             self.timeout.map(|time| flag("--timeout", "limits.turn.time", time.to_string())),
-            self.append_system_prompt
-                .as_ref()
-                .map(|text| flag("--append-system-prompt", "prompt.append", text.as_str())),
+            self.no_project_prompt.then(|| flag("--no-project-prompt", "prompt.project", false)),
         ];
         let list = |name, key, rules: &[String]| {
             (!rules.is_empty()).then(|| flag(name, key, rules.to_vec()))

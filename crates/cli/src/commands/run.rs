@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use oarlock_core::agent::context::Frontend;
 use oarlock_core::command::{Admit, Command, Reply};
 use oarlock_core::event::{Delivery, InputSource};
 use oarlock_core::ids::{Seq, SessionId};
 use oarlock_core::message::Part;
 use oarlock_core::ports::journal::Filter;
+use oarlock_core::prompt::SystemPrompt;
 use oarlock_core::session::recover::Recovery;
 use oarlock_core::session::trace::TraceSink;
 use oarlock_core::spec::{Answers, ModelSelection, Rules, SessionSpec, Settings, SettingsChange};
@@ -217,14 +219,20 @@ impl Opening<'_> {
             .with_context(|| format!("cannot work in {}", self.frame.cwd.display()))?;
         let roots: Vec<PathBuf> =
             self.roots.iter().map(|root| self.folder(root)).collect::<anyhow::Result<_>>()?;
-        let system = system_prompt(
-            &cwd,
-            self.loaded.environment.text("SHELL"),
-            config.prompt.append.as_deref(),
-        );
-        let spec = SessionSpec { roots, system, ..SessionSpec::new(cwd, "cli", settings) };
+        let session = self.model.append_system_prompt.as_deref();
+        let SystemPrompt { system, overlays } =
+            system_prompt(self.loaded, (&cwd, self.frontend()), session).await?;
+        let spec =
+            SessionSpec { roots, system, overlays, ..SessionSpec::new(cwd, "cli", settings) };
         let session = assembled.core.open(Origin::New(Box::new(spec))).await?;
         Ok(Opened { session, model, after: 0, open_turn: None })
+    }
+
+    fn frontend(&self) -> Frontend {
+        match self.answers {
+            Answers::Somebody => Frontend::Cli,
+            Answers::Nobody => Frontend::Headless,
+        }
     }
 
     fn folder(&self, root: &Path) -> anyhow::Result<PathBuf> {
@@ -259,6 +267,11 @@ impl Opening<'_> {
         if flags.append_system_prompt.is_some() {
             bail!(
                 "--append-system-prompt: the system prompt of a session stays what it was; say it in the prompt, or begin a new session"
+            );
+        }
+        if flags.no_project_prompt {
+            bail!(
+                "--no-project-prompt: the system prompt of a session stays what it was; begin a new session"
             );
         }
         if !self.roots.is_empty() {

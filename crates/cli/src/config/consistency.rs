@@ -1,5 +1,7 @@
 //! What one value alone cannot show: values that contradict each other, providers that lack something.
 
+use std::path::{Component, Path};
+
 use super::error::ConfigError;
 use super::source::Source;
 use super::stack::Stack;
@@ -13,6 +15,7 @@ use oarlock_models::catalog;
 /// [`ConfigError::Unusable`] with the place of the value to change.
 pub fn check(config: &Config, stack: &Stack) -> Result<(), ConfigError> {
     bounds(config, stack)?;
+    project_file(config, stack)?;
     if let Err(error) = logging::filter(&config.log.filter) {
         return Err(unusable(
             format!("`log.filter` is no filter ({error})"),
@@ -43,6 +46,22 @@ pub fn check(config: &Config, stack: &Stack) -> Result<(), ConfigError> {
                 "write for example \"https://host/v1\", and the key into `api_key_env` or `api_key_file`".into(),
             ));
         }
+    }
+    Ok(())
+}
+
+/// A folder may name a file of its repository, and no other.
+fn project_file(config: &Config, stack: &Stack) -> Result<(), ConfigError> {
+    let source = place(stack, &["prompt", "file"]);
+    let below = Path::new(&config.prompt.file)
+        .components()
+        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    if source.layer().is_project() && (!below || config.prompt.file.starts_with("~/")) {
+        return Err(unusable(
+            format!("`prompt.file` = \"{}\" does not stay below the folder", config.prompt.file),
+            source,
+            "name a file of the project, or set it in your own configuration".into(),
+        ));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Where a configuration value comes from.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A layer of the configuration, lowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +64,17 @@ impl Source {
             Self::Variable(_) => Layer::Environment,
             Self::Override(_) => Layer::Override,
             Self::Flag(_) => Layer::Flag,
+        }
+    }
+}
+
+impl Source {
+    /// The file that it was written in.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File { path, .. } => Some(path),
+            Self::BuiltIn | Self::Variable(_) | Self::Override(_) | Self::Flag(_) => None,
         }
     }
 }

@@ -26,8 +26,7 @@ pub struct Config {
     /// Bounds of turns and sessions.
     #[serde(default)]
     pub limits: LimitsConfig,
-    /// What is added to the system prompt.
-    #[serde(default)]
+    /// What the system prompt is made of.
     pub prompt: PromptConfig,
     /// Providers by their name.
     #[serde(default)]
@@ -88,11 +87,23 @@ impl From<&LimitsConfig> for Limits {
 }
 
 /// Section `prompt`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PromptConfig {
+    /// Whether the project's own words are part of the system prompt.
+    pub project: bool,
+    /// The project's file.
+    pub file: String,
     /// Added to the system prompt.
     pub append: Option<String>,
+    /// Replaces the built-in beginning.
+    pub base_file: Option<String>,
+    /// Words for the models of a provider.
+    #[serde(default)]
+    pub providers: BTreeMap<String, String>,
+    /// Words for a model, by its id.
+    #[serde(default)]
+    pub models: BTreeMap<String, String>,
 }
 
 /// Section `providers.<name>`; what is absent is taken from the well-known provider of that name.

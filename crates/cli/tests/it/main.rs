@@ -6,6 +6,7 @@ mod deaths;
 mod docs;
 mod flood;
 mod home;
+mod instructions;
 mod interrupts;
 mod keys;
 mod layers;

@@ -93,8 +93,7 @@ fn flags_are_the_highest_layer_and_rules_add_to_those_below() {
         "$0.25",
         "--timeout",
         "90s",
-        "--append-system-prompt",
-        "be brief",
+        "--no-project-prompt",
     ]);
     let environment = Environment::of(&[
         ("HOME", "/nonexistent"),
@@ -121,7 +120,7 @@ fn flags_are_the_highest_layer_and_rules_add_to_those_below() {
             "limits.turn.tokens = 1000 # --max-tokens-total",
             "mode = \"open\" # --mode",
             "model = \"openai/m\" # --model",
-            "prompt.append = \"be brief\" # --append-system-prompt",
+            "prompt.project = false # --no-project-prompt",
             "rules.allow = [\"search\", \"bash(ls *)\", \"fetch\"] # --allow",
             "rules.deny = [\"write_file\"] # --deny",
         ]

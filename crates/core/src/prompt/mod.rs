@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::prompt::project::{PROJECT_PROMPT_FILE, load_project_prompt};
 
+use crate::agent::context::RunningContext;
 use crate::limits::PROMPT_FILE_BYTES;
 use crate::ports::files::{FileError, Files};
 use crate::spec::ModelSelection;
@@ -72,10 +73,8 @@ pub struct Overlays {
 /// What a system prompt is made of, besides files.
 #[derive(Debug, Clone, Copy)]
 pub struct PromptInputs<'a> {
-    /// The absolute working folder.
-    pub cwd: &'a Path,
-    /// The words of the environment section.
-    pub environment: &'a str,
+    /// Where the session runs; its folder is where the project's words are looked for.
+    pub context: &'a RunningContext,
     /// How it begins.
     pub base: &'a BasePromptConfig,
     /// What is added.
@@ -97,7 +96,9 @@ pub struct SystemPrompt {
 #[derive(Debug, thiserror::Error)]
 pub enum PromptError {
     /// The base file cannot be used.
-    #[error("the base of the system prompt cannot be used: {source}; correct `prompt.base_file` or take it out")]
+    #[error(
+        "the base of the system prompt cannot be used: {source}; correct `prompt.base_file` or take it out"
+    )]
     Base {
         /// Why, with the file's name.
         source: FileError,
@@ -111,7 +112,9 @@ pub enum PromptError {
         bytes: u64,
     },
     /// A project's file cannot be read.
-    #[error("the project's instructions cannot be read: {source}; make the file readable, or leave them out with --no-project-prompt")]
+    #[error(
+        "the project's instructions cannot be read: {source}; make the file readable, or leave them out with --no-project-prompt"
+    )]
     Project {
         /// Why, with the file's name.
         source: FileError,
@@ -144,9 +147,10 @@ impl SystemPrompt {
     /// # Errors
     /// [`PromptError`]: a file that was named or found cannot be used. What is not there is no error, except for the base file.
     pub async fn compose(inputs: PromptInputs<'_>, files: &dyn Files) -> Result<Self, PromptError> {
-        let PromptInputs { cwd, environment, base, prompt, session } = inputs;
+        let PromptInputs { context, base, prompt, session } = inputs;
+        let (cwd, environment) = (context.cwd.as_path(), context.render());
         let base_file = match &base.file {
-            Some(path) => Some(base_words(path, files).await?),
+            Some(path) => Some(load_base_prompt(path, files).await?),
             None => None,
         };
         let project = match &prompt.file {
@@ -159,7 +163,7 @@ impl SystemPrompt {
         let sections = [
             ("Base", base_file.as_deref()),
             ("Base", base.text.as_deref()),
-            ("Environment", Some(environment)),
+            ("Environment", Some(environment.as_str())),
             ("System instructions", prompt.text.as_deref()),
             ("Project instructions", project.as_deref()),
         ];
@@ -198,7 +202,11 @@ fn joined(sections: impl Iterator<Item = String>) -> String {
     sections.join(RULE)
 }
 
-async fn base_words(path: &Path, files: &dyn Files) -> Result<String, PromptError> {
+/// The words of a file that begins a system prompt.
+///
+/// # Errors
+/// [`PromptError::Base`] or [`PromptError::BaseTooLong`]: it must be there, readable, and no longer than [`PROMPT_FILE_BYTES`].
+pub async fn load_base_prompt(path: &Path, files: &dyn Files) -> Result<String, PromptError> {
     let failed = |source| PromptError::Base { source };
     project::regular(path, files).await.map_err(failed)?;
     let bytes = files.read(path, 0, PROMPT_FILE_BYTES + 1).await.map_err(failed)?;

@@ -7,6 +7,7 @@ mod faithful;
 mod follow;
 mod limits;
 mod permission;
+mod prompt;
 mod proofs;
 mod properties;
 mod recovery;
