@@ -11,11 +11,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::SessionId;
+use crate::prompt::Overlays;
 pub use crate::spec::mode::{
     AskWritesPolicy, InvalidMode, Mode, ModeCatalog, ModeDescriptor, PolicyBase, SandboxPolicy,
     SessionMode, UnknownMode,
 };
-use crate::prompt::Overlays;
 pub use crate::spec::turn::{ContextPolicy, Decimal, Sampling, TurnConfig, TurnRequestLimit};
 
 /// Everything a session is made from. It is the body of a session's first entry, so nothing of it can be forgotten on resume.
