@@ -28,6 +28,11 @@ pub enum Command {
         /// The choice; it must be one that was offered.
         choice: PermissionKind,
     },
+    /// Answer a permission question by cancelling its turn. Refused when the question is not open, so that it never hits a later turn.
+    Dismiss {
+        /// The call in question.
+        call: CallId,
+    },
     /// Answer a call that the client was asked to answer.
     Supply {
         /// The call.

@@ -424,6 +424,8 @@ pub enum AnsweredBy {
     Person,
     /// Nobody in time: the default was taken.
     Deadline,
+    /// The answer to another question, which covered this one, too.
+    Grant,
     /// The turn was cancelled or ended.
     Cancel,
 }

@@ -25,6 +25,7 @@ pub use ids::{BlobId, CallId, FrameId, NodeId, Seq, SessionId, Timestamp};
 pub use message::{Block, Content, Message, Part, Usage};
 pub use runtime::{DefaultAgentCore, DefaultSession, OpenError, Origin, Ports, SessionError};
 pub use session::feed::{EventStream, LocalBus};
+pub use session::gate::{PermissionGate, PermissionResolution};
 pub use session::recover::Recovery;
 pub use spec::{Limits, Mode, ModelSelection, SessionSpec, Settings};
 pub use turn::registry::ToolRegistry;

@@ -21,6 +21,7 @@ use crate::ports::journal::{Blobs, Catalog, Fence, Frame, Journal, JournalError}
 use crate::ports::model::Models;
 use crate::ports::tool::{Place, SessionToolFactory};
 use crate::session::feed::EventStream;
+use crate::session::gate::PermissionGate;
 use crate::session::inbox::Inbox;
 use crate::session::log::{Log, Store};
 use crate::session::recover::{Recovery, recover};
@@ -474,6 +475,23 @@ impl DefaultSession {
                 .await?;
         }
         Err(BusError::NoOwner { session: self.id.clone() }.into())
+    }
+
+    /// The open questions of the session.
+    #[must_use]
+    pub fn permissions(&self) -> PermissionGate {
+        PermissionGate::new(self.clone())
+    }
+
+    /// The runtime that this handle belongs to.
+    #[must_use]
+    pub fn core(&self) -> &DefaultAgentCore {
+        &self.core
+    }
+
+    /// Tells the session something if it is awake.
+    pub(crate) async fn ask(&self, command: Command) -> Result<Reply, BusError> {
+        self.core.shared.ports.bus.request(&self.id, command).await
     }
 
     /// Everything that happened and happens after the entry `after` (0 for all).

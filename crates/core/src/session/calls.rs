@@ -10,8 +10,8 @@ use crate::ids::{CallId, Timestamp};
 use crate::message::{Content, Message, Part, ReplyStop};
 use crate::ports::tool::{Assessment, Runs};
 use crate::session::plan::{Facts, Step, View, call_ref};
-use crate::session::state::{Call, CallPhase, OpenStep};
-use crate::spec::{Answers, Mode};
+use crate::session::state::{Call, CallPhase, OpenStep, State};
+use crate::spec::{Answers, Mode, UnknownMode};
 use crate::turn::permission::{Saves, Verdict, options};
 
 /// Words that mark a call that a limit stopped.
@@ -110,7 +110,10 @@ fn next(view: &View<'_>, step: &OpenStep, call: &Call) -> Next {
         CallPhase::Settled(..) => Next::Nothing,
         CallPhase::Called => judge_call(view, step, call),
         CallPhase::Asked(asked) if asked.deadline <= facts.now => Next::Record(by_deadline(asked)),
-        CallPhase::Asked(asked) => Next::Until(asked.deadline),
+        CallPhase::Asked(asked) => match covered(view, call, asked) {
+            Some(answered) => Next::Record(answered),
+            None => Next::Until(asked.deadline),
+        },
         CallPhase::Refused(answered) => {
             Next::Record(settled(call, Outcome::Denied, refusal_words(answered), facts.now))
         }
@@ -156,12 +159,11 @@ fn judge_call(view: &View<'_>, step: &OpenStep, call: &Call) -> Next {
         Err(words) => return settle(Outcome::Failed, words),
     };
     let settings = &view.turn.settings;
-    let policy = match view.state.spec.modes.policy(&settings.mode) {
-        Ok(policy) => policy,
+    let verdict = match verdict(view, call, &assessment) {
+        Ok(verdict) => verdict,
         Err(unknown) => return settle(Outcome::Denied, format!("denied: {unknown}")),
     };
-    let rules = [&settings.rules, &view.state.granted];
-    match policy.classify(&call.called.name, &assessment, &rules) {
+    match verdict {
         Verdict::Allow => begin(view, step, call, (&assessment, runs)),
         Verdict::Deny(why) => {
             settle(Outcome::Denied, format!("denied: in mode {} {why}", settings.mode))
@@ -171,6 +173,14 @@ fn judge_call(view: &View<'_>, step: &OpenStep, call: &Call) -> Next {
         }
         Verdict::Ask => ask(view, call, &assessment),
     }
+}
+
+/// What is to be done with a call under the settings of its turn and what was granted since.
+fn verdict(view: &View<'_>, call: &Call, assessment: &Assessment) -> Result<Verdict, UnknownMode> {
+    let settings = &view.turn.settings;
+    let policy = view.state.spec.modes.policy(&settings.mode)?;
+    let rules = [&settings.rules, &view.state.granted];
+    Ok(policy.classify(&call.called.name, assessment, &rules))
 }
 
 fn nobody_words(mode: &Mode, call: &Call) -> String {
@@ -315,6 +325,42 @@ pub(crate) fn settled(call: &Call, outcome: Outcome, words: String, now: Timesta
     })
 }
 
+/// Answers of the questions whose deadline has passed.
+pub(crate) fn overdue(state: &State, now: Timestamp) -> Vec<Event> {
+    let calls = state.turn.iter().flat_map(|turn| &turn.step).flat_map(|step| &step.calls);
+    let overdue = calls.filter_map(|call| match &call.phase {
+        CallPhase::Asked(asked) if asked.deadline <= now => Some(by_deadline(asked)),
+        CallPhase::Asked(_)
+        | CallPhase::Called
+        | CallPhase::Allowed
+        | CallPhase::Refused(_)
+        | CallPhase::Requested(_)
+        | CallPhase::Started
+        | CallPhase::Settled(..) => None,
+    });
+    overdue.collect()
+}
+
+/// The answer to an open question that the answer to another one has given as well.
+fn covered(view: &View<'_>, call: &Call, asked: &PermissionAsked) -> Option<Event> {
+    if view.state.granted.is_empty() {
+        return None;
+    }
+    let facts = view.facts;
+    let (assessment, _) = facts.assessor.assess(&call.called.name, &call.called.arguments).ok()?;
+    let choice = match verdict(view, call, &assessment).ok()? {
+        Verdict::Allow => PermissionKind::AllowOnce,
+        Verdict::Deny(_) => PermissionKind::RejectOnce,
+        Verdict::Ask => return None,
+    };
+    Some(Event::PermissionAnswered(PermissionAnswered {
+        call: asked.call.clone(),
+        choice,
+        by: AnsweredBy::Grant,
+        grants: Vec::new(),
+    }))
+}
+
 fn by_deadline(asked: &PermissionAsked) -> Event {
     Event::PermissionAnswered(PermissionAnswered {
         call: asked.call.clone(),
@@ -327,6 +373,7 @@ fn by_deadline(asked: &PermissionAsked) -> Event {
 fn refusal_words(answered: &PermissionAnswered) -> String {
     match answered.by {
         AnsweredBy::Person => "denied: the user refused this call".to_owned(),
+        AnsweredBy::Grant => "denied: the user refused calls like this one".to_owned(),
         AnsweredBy::Deadline => {
             "denied: nobody answered the permission question in time".to_owned()
         }

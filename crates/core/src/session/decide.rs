@@ -3,7 +3,7 @@
 use crate::command::{Admit, Command, Rejection};
 use crate::event::{
     AnsweredBy, Delivery, Event, HistoryEdited, InputAdmitted, InputRef, Outcome,
-    PermissionAnswered, PermissionKind, ToolSettled,
+    PermissionAnswered, PermissionAsked, PermissionKind, ToolSettled,
 };
 use crate::ids::{CallId, Seq};
 use crate::limits::RuntimeLimits;
@@ -60,6 +60,7 @@ pub fn decide(
         Command::Cancel if state.turn.is_some() => Ok(Decision::Cancel),
         Command::Cancel => Err(Rejection::NotRunning),
         Command::Answer { call, choice } => decide_answer(state, call, choice),
+        Command::Dismiss { call } => asked(state, &call).map(|_| Decision::Cancel),
         Command::Supply { call, outcome, content } => {
             bounded(content.iter().map(text_bytes).sum(), limits, "the answer to the call")?;
             decide_supply(state, &call, outcome, content)
@@ -169,16 +170,22 @@ fn open_call<'a>(state: &'a State, id: &CallId) -> Option<&'a Call> {
     state.turn.as_ref()?.step.as_ref()?.calls.iter().find(|call| call.called.call == *id)
 }
 
+/// The open question about a call.
+fn asked<'a>(state: &'a State, call: &CallId) -> Result<&'a PermissionAsked, Rejection> {
+    match open_call(state, call) {
+        Some(Call { phase: CallPhase::Asked(asked), .. }) => Ok(asked),
+        Some(_) | None => Err(stale(format!(
+            "nobody is asked about call {call}: it was answered, its deadline passed, or its turn ended"
+        ))),
+    }
+}
+
 fn decide_answer(
     state: &State,
     call: CallId,
     choice: PermissionKind,
 ) -> Result<Decision, Rejection> {
-    let Some(Call { phase: CallPhase::Asked(asked), .. }) = open_call(state, &call) else {
-        return Err(stale(format!(
-            "nobody is asked about call {call}: it was answered, its deadline passed, or its turn ended"
-        )));
-    };
+    let asked = asked(state, &call)?;
     let Some(option) = asked.options.iter().find(|option| option.kind == choice) else {
         return Err(Rejection::Invalid {
             what: format!("that choice was not offered for call {call}"),

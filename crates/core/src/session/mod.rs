@@ -8,6 +8,7 @@ pub mod context;
 pub mod conversation;
 pub mod decide;
 pub mod feed;
+pub mod gate;
 pub(crate) mod inbox;
 pub(crate) mod log;
 pub mod plan;

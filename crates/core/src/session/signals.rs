@@ -11,7 +11,7 @@ use crate::session::decide::{Decision, decide};
 use crate::session::inbox::Signal;
 use crate::session::state::State;
 use crate::session::status::status;
-use crate::session::{Answer, SessionTask, Source, find_call, plan};
+use crate::session::{Answer, SessionTask, Source, calls, find_call, plan};
 use crate::turn;
 use crate::turn::tools::CallEnd;
 
@@ -56,6 +56,12 @@ impl SessionTask {
     }
 
     fn take_command(&mut self, command: Command, answer: Option<Answer>) {
+        if matches!(command, Command::Answer { .. } | Command::Dismiss { .. }) {
+            // The clock has passed the deadline, although its tick has not been taken: an answer is late all the same.
+            for event in calls::overdue(self.log.state(), self.now) {
+                self.stage(event);
+            }
+        }
         let reply = match decide(self.log.state(), &self.around.limits, command) {
             Err(rejection) => Some(Reply::Rejected(rejection)),
             Ok(Decision::Attach) => Some(Reply::Attached(self.attached())),

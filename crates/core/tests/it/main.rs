@@ -5,6 +5,7 @@
 mod bounds;
 mod faithful;
 mod follow;
+mod gate;
 mod limits;
 mod permission;
 mod prompt;
