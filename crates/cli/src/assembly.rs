@@ -4,16 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use oarlock_core::ids::NodeId;
 use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::ports::clock::{Clock, Ids, SystemClock, SystemIds};
 use oarlock_core::ports::journal::{Blobs, Catalog, Journal};
 use oarlock_core::ports::model::{Model, ModelError, ModelErrorKind, Models};
-use oarlock_core::ports::tool::{Place, SessionToolFactory, SessionTools};
+use oarlock_core::ports::tool::{Place, SessionToolFactory, SessionTools, SessionToolsError};
 use oarlock_core::session::trace::TraceSink;
 use oarlock_core::spec::ModelSelection;
-use oarlock_core::{DefaultAgentCore, LocalBus, Ports, ToolRegistry};
+use oarlock_core::{DefaultAgentCore, LocalBus, Ports, StaticToolRegistry, ToolRegistry};
 use oarlock_models::{DemoModel, HttpTransport, Registry, ScriptModel};
 use oarlock_store::SqliteStore;
 use oarlock_tools::{LocalFiles, LocalShell, default_tools};
@@ -158,7 +160,7 @@ impl Models for KnownModels {
 /// This machine's tools, files and shell for every session.
 #[derive(Debug)]
 struct LocalTools {
-    tools: ToolRegistry,
+    tools: Arc<dyn ToolRegistry>,
     environment: oarlock_tools::Environment,
 }
 
@@ -168,25 +170,43 @@ impl LocalTools {
         let keys = providers::key_variables(&loaded.config);
         let environment =
             oarlock_tools::Environment::without_secrets(loaded.environment.all(), &keys)?;
-        let tools = ToolRegistry::new(default_tools(&loaded.config.tools)?);
+        let tools = Arc::new(StaticToolRegistry::new(default_tools(&loaded.config.tools)?));
         Ok(Self { tools, environment })
     }
 }
 
 impl SessionToolFactory for LocalTools {
-    fn build(&self, place: &Place) -> Result<SessionTools, String> {
-        for folder in std::iter::once(&place.cwd).chain(&place.roots) {
-            match std::fs::metadata(folder) {
-                Ok(found) if found.is_dir() => {}
-                Ok(_) => return Err(format!("{} is not a folder", folder.display())),
-                Err(error) => return Err(format!("{}: {error}", folder.display())),
-            }
+    fn build<'a>(
+        &'a self,
+        place: &'a Place,
+    ) -> BoxFuture<'a, Result<SessionTools, SessionToolsError>> {
+        async {
+            let folders = std::iter::once(&place.cwd).chain(&place.roots).cloned().collect();
+            // A folder may be on a disk that does not answer.
+            let checked = tokio::task::spawn_blocking(move || check_folders(folders)).await;
+            checked.unwrap_or_else(|error| Err(error.to_string())).map_err(place_error)?;
+            let shell = LocalShell::new(place, self.environment.clone());
+            Ok(SessionTools {
+                tools: Arc::clone(&self.tools),
+                files: Arc::new(LocalFiles::new(place)),
+                shell: Arc::new(shell),
+            })
         }
-        let shell = LocalShell::new(place, self.environment.clone());
-        Ok(SessionTools {
-            tools: self.tools.clone(),
-            files: Arc::new(LocalFiles::new(place)),
-            shell: Arc::new(shell),
-        })
+        .boxed()
     }
+}
+
+fn place_error(why: String) -> SessionToolsError {
+    SessionToolsError::Place { why }
+}
+
+fn check_folders(folders: Vec<PathBuf>) -> Result<(), String> {
+    for folder in folders {
+        match std::fs::metadata(&folder) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => return Err(format!("{} is not a folder", folder.display())),
+            Err(error) => return Err(format!("{}: {error}", folder.display())),
+        }
+    }
+    Ok(())
 }

@@ -19,13 +19,22 @@ pub mod spec;
 pub mod turn;
 
 pub use agent::context::{Frontend, RunningContext};
+pub use agent::emitter::EventEmitter;
+pub use agent::error::{AgentError, SessionError, SessionInitError, TurnError};
+pub use agent::handle::DefaultSession;
+pub use agent::observer::{SessionCreateInfo, SessionObserver};
+pub use agent::origin::{Backends, LoadSession, NewSession, Origin};
+pub use agent::registry::{
+    AllowlistMatch, CompositeRegistry, StaticToolRegistry, StaticToolRegistryBuilder, ToolRegistry,
+    filter_registry_by_allowlist, match_tool_allowlist,
+};
 pub use command::{Admit, Attached, Command, Rejection, Reply};
 pub use event::{AgentEvent, Delta, Entry, Event};
 pub use ids::{BlobId, CallId, FrameId, NodeId, Seq, SessionId, Timestamp};
 pub use message::{Block, Content, Message, Part, Usage};
-pub use runtime::{DefaultAgentCore, DefaultSession, OpenError, Origin, Ports, SessionError};
+pub use runtime::{DefaultAgentCore, Ports};
 pub use session::feed::{EventStream, LocalBus};
 pub use session::gate::{PermissionGate, PermissionResolution};
 pub use session::recover::Recovery;
 pub use spec::{Limits, Mode, ModelSelection, SessionSpec, Settings};
-pub use turn::registry::ToolRegistry;
+pub use turn::TurnRunner;

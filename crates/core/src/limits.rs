@@ -52,6 +52,8 @@ pub struct RuntimeLimits {
     pub summary_bytes: usize,
     /// Any one other exchange with the store on opening a session; then opening it fails. 30 seconds.
     pub open_ms: u64,
+    /// Making the tools of a session, the start of servers that have them included; then opening it fails. 1 minute.
+    pub tools_ms: u64,
     /// Inputs that wait for a turn; one more is refused. 256.
     pub inputs_waiting: usize,
     /// An input's key; a longer one is refused. 256 bytes.
@@ -90,6 +92,7 @@ impl RuntimeLimits {
         summary_last_ms: 2_000,
         summary_bytes: 1024 * 1024,
         open_ms: 30_000,
+        tools_ms: 60_000,
         inputs_waiting: 256,
         key_bytes: 256,
         answer_bytes: 16 * 1024 * 1024,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use futures::future::BoxFuture;
 
+use crate::agent::emitter::EventEmitter;
 use crate::event::Entry;
 use crate::ids::{FrameId, Hash, Seq, SessionId, Timestamp};
 use crate::memory::MemoryStore;
@@ -125,7 +126,7 @@ async fn run(opened: Opened, recording: Recording) -> Result<ReplayReport, Repla
     });
     let clock = Arc::new(StoppedClock);
     let around = Surroundings {
-        bus: Arc::new(LocalBus::default()),
+        feed: EventEmitter::new(Arc::new(LocalBus::default()), session.clone()),
         catalog: Arc::new(store.clone()),
         clock: clock.clone(),
         ids: ids.clone(),

@@ -1,27 +1,28 @@
 //! The runtime: it opens sessions, keeps the live ones, and hands out the two ways to each: commands and events.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::{Either, select};
 use tokio::sync::watch;
 
-use crate::command::{Admit, Command, Rejection, Reply};
-use crate::event::{
-    AgentEvent, Delivery, Entry, Event, InputSource, SCHEMA_VERSION, SessionCreated, TurnEnded,
-};
+use crate::agent::emitter::EventEmitter;
+use crate::agent::error::AgentError;
+use crate::agent::handle::DefaultSession;
+use crate::agent::observer::{SessionCreateInfo, SessionObserver};
+use crate::agent::origin::{Backends, Brought, Origin};
+use crate::command::Command;
+use crate::event::{Entry, Event, SCHEMA_VERSION, SessionCreated};
 use crate::ids::{NodeId, Seq, SessionId};
 use crate::limits::RuntimeLimits;
-use crate::message::Part;
-use crate::ports::bus::{Bus, BusError};
+use crate::ports::bus::Bus;
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::journal::{Blobs, Catalog, Fence, Frame, Journal, JournalError};
 use crate::ports::model::Models;
-use crate::ports::tool::{Place, SessionToolFactory};
+use crate::ports::tool::{Place, SessionToolFactory, SessionToolsError};
 use crate::session::feed::EventStream;
-use crate::session::gate::PermissionGate;
 use crate::session::inbox::Inbox;
 use crate::session::log::{Log, Store};
 use crate::session::recover::{Recovery, recover};
@@ -32,11 +33,9 @@ use crate::session::trace::{
 use crate::session::{SessionTask, Source, Surroundings, told};
 use crate::spec::SessionSpec;
 use crate::spec::rule::check_rules;
-use crate::turn::Effects;
+use crate::turn::TurnRunner;
 use crate::turn::registry::Toolbox;
 
-/// How often a command is sent again when its session was going to sleep that moment.
-const WAKES_MAX: u32 = 5;
 /// Sessions that one process keeps awake; opening one more is refused.
 pub const SESSIONS_MAX: usize = 20_000;
 
@@ -63,62 +62,6 @@ pub struct Ports {
     pub trace: Option<Arc<dyn TraceSink>>,
 }
 
-/// Where a session comes from.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Origin {
-    /// Nowhere: a new one.
-    New(Box<SessionSpec>),
-    /// The store.
-    Resume {
-        /// Which.
-        id: SessionId,
-        /// What to do with a turn that a crash left open. A session that is live in this process is not touched.
-        recovery: Recovery,
-    },
-}
-
-/// Why a session could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// What it is told to be cannot be.
-    #[error("{0}")]
-    Invalid(String),
-    /// Its folder cannot be worked in.
-    #[error("cannot work in {}: {why}", cwd.display())]
-    InvalidCwd {
-        /// The folder.
-        cwd: PathBuf,
-        /// Why not.
-        why: String,
-    },
-    /// This process keeps as many sessions as it may.
-    #[error("{max} sessions are open in this process; close some first")]
-    OverCapacity {
-        /// How many it may.
-        max: usize,
-    },
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] JournalError),
-}
-
-/// Why a session did not do what it was told.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionError {
-    /// It was refused; nothing happened.
-    #[error(transparent)]
-    Rejected(#[from] Rejection),
-    /// The session could not be woken.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The way to it.
-    #[error(transparent)]
-    Bus(#[from] BusError),
-    /// Its store failed, or another writer took it over.
-    #[error(transparent)]
-    Store(#[from] JournalError),
-}
-
 /// The runtime of one process. Cheap to clone; all clones are the same runtime.
 #[derive(Debug, Clone)]
 pub struct DefaultAgentCore {
@@ -130,69 +73,136 @@ struct Shared {
     ports: Ports,
     limits: RuntimeLimits,
     node: NodeId,
+    embedding: Embedding,
     live: Mutex<HashMap<SessionId, Slot>>,
 }
 
 /// A place for a session: whoever holds the lock opens it.
-type Slot = Arc<tokio::sync::Mutex<Option<watch::Receiver<Ended>>>>;
+type Slot = Arc<tokio::sync::Mutex<Option<Opening>>>;
+
+/// A session that this process has opened; its task may have ended since.
+#[derive(Debug)]
+struct Opening {
+    ended: watch::Receiver<Ended>,
+    brought: Brought,
+}
+
+impl Opening {
+    fn lives(&self) -> bool {
+        self.ended.borrow().is_none()
+    }
+}
 
 /// Whether somebody opens the slot's session this moment, or its task lives.
 fn is_in_use(slot: &Slot) -> bool {
-    let lives = |ended: &watch::Receiver<Ended>| ended.borrow().is_none();
     // Whoever is about to lock it holds it, too.
     Arc::strong_count(slot) > 1
-        || slot.try_lock().map_or(true, |slot| slot.as_ref().is_some_and(lives))
+        || slot.try_lock().map_or(true, |slot| slot.as_ref().is_some_and(Opening::lives))
 }
 
 /// How a session's task ended; absent while it lives.
 type Ended = Option<Result<(), JournalError>>;
+/// The end of a session's task, and what observers are told of the session.
+type Started = (watch::Receiver<Ended>, SessionCreateInfo);
 
-/// A handle of a session: it may be awake or asleep. Cheap to clone; dropping it does nothing to the session.
-#[derive(Debug, Clone)]
-pub struct DefaultSession {
-    core: DefaultAgentCore,
-    id: SessionId,
+/// How a session is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entrance {
+    /// By whoever wants a handle: observers are told.
+    Door,
+    /// By a handle whose session sleeps: they know it.
+    Wake,
+}
+
+/// What a program that embeds the core adds to it.
+#[derive(Debug, Default)]
+pub(crate) struct Embedding {
+    /// Told of each session that is opened, in order.
+    pub(crate) observers: Vec<Arc<dyn SessionObserver>>,
 }
 
 impl DefaultAgentCore {
     /// A runtime on these ports, named `node` towards the store.
     #[must_use]
     pub fn new(ports: Ports, limits: RuntimeLimits, node: NodeId) -> Self {
-        Self { shared: Arc::new(Shared { ports, limits, node, live: Mutex::default() }) }
+        Self::embedded(ports, limits, node, Embedding::default())
     }
 
-    /// Opens a session: the one way in. Must be called within a tokio runtime.
+    pub(crate) fn embedded(
+        ports: Ports,
+        limits: RuntimeLimits,
+        node: NodeId,
+        embedding: Embedding,
+    ) -> Self {
+        let live = Mutex::default();
+        Self { shared: Arc::new(Shared { ports, limits, node, embedding, live }) }
+    }
+
+    /// Opens a session: the one way in. Observers are told of it before anybody has it. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`OpenError`]; a session that could not be opened is as it was.
-    pub async fn open(&self, origin: Origin) -> Result<DefaultSession, OpenError> {
+    /// [`AgentError`]; a session that could not be opened is as it was, one that an observer refused is asleep.
+    pub async fn open(&self, origin: Origin) -> Result<DefaultSession, AgentError> {
+        self.enter(origin, Entrance::Door).await
+    }
+
+    /// The body of opening and of waking. Whoever holds the session's slot is alone with it.
+    pub(crate) async fn enter(
+        &self,
+        origin: Origin,
+        entrance: Entrance,
+    ) -> Result<DefaultSession, AgentError> {
         let id = match &origin {
-            Origin::New(_) => self.shared.ports.ids.session(),
-            Origin::Resume { id, .. } => id.clone(),
+            Origin::New(new) => new.id.clone().unwrap_or_else(|| self.shared.ports.ids.session()),
+            Origin::Resume(load) => load.id.clone(),
         };
         let slot = self.slot(&id)?;
         let mut slot = slot.lock().await;
-        if let Some(ended) = slot.as_mut() {
-            if ended.borrow().is_none() && self.is_owned(&id) {
-                return Ok(DefaultSession { core: self.clone(), id });
+        if let Some(opening) = slot.as_mut() {
+            if opening.lives() && self.is_owned(&id) {
+                return self.join(id, origin, opening);
             }
             // The task that is going to sleep has closed its queue; it lets go before the next one claims.
-            if ended.wait_for(Option::is_some).await.is_err() {
+            if opening.ended.wait_for(Option::is_some).await.is_err() {
                 tracing::warn!(session = %id, "the task of the session died");
             }
         }
-        let ended = match origin {
-            Origin::New(spec) => self.create(&id, *spec).await?,
-            Origin::Resume { recovery, .. } => self.resume(&id, recovery).await?,
+        let (backends, (ended, info)) = match origin {
+            Origin::New(new) => {
+                (new.backends.clone(), self.create(&id, new.spec, &new.backends).await?)
+            }
+            Origin::Resume(load) => {
+                (load.backends.clone(), self.resume(&id, load.recovery, &load.backends).await?)
+            }
         };
-        *slot = Some(ended);
-        Ok(DefaultSession { core: self.clone(), id })
+        *slot = Some(Opening { ended, brought: backends.brought() });
+        let session = DefaultSession::new(self.clone(), id, backends);
+        if entrance == Entrance::Door {
+            self.announce(&session, &info, &mut slot).await?;
+        }
+        Ok(session)
+    }
+
+    /// A handle of a session that lives.
+    fn join(
+        &self,
+        id: SessionId,
+        origin: Origin,
+        opening: &Opening,
+    ) -> Result<DefaultSession, AgentError> {
+        match origin {
+            Origin::New(_) => Err(AgentError::DuplicateSessionId { session: id }),
+            Origin::Resume(load) if opening.brought.suits(&load.backends) => {
+                Ok(DefaultSession::new(self.clone(), id, load.backends))
+            }
+            Origin::Resume(_) => Err(AgentError::LiveElsewhere { session: id }),
+        }
     }
 
     /// A handle of a session that exists, asleep or not.
     #[must_use]
-    pub fn session(&self, id: SessionId) -> DefaultSession {
-        DefaultSession { core: self.clone(), id }
+    pub fn handle(&self, id: SessionId) -> DefaultSession {
+        DefaultSession::new(self.clone(), id, Backends::default())
     }
 
     /// What the runtime reaches the world by.
@@ -244,12 +254,12 @@ impl DefaultAgentCore {
     }
 
     /// The slot of a session. Slots of sessions that sleep are swept when the room runs out.
-    fn slot(&self, id: &SessionId) -> Result<Slot, OpenError> {
+    fn slot(&self, id: &SessionId) -> Result<Slot, AgentError> {
         let mut live = self.shared.live.lock().unwrap_or_else(PoisonError::into_inner);
         if live.len() >= SESSIONS_MAX && !live.contains_key(id) {
             live.retain(|_, slot| is_in_use(slot));
             if live.len() >= SESSIONS_MAX {
-                return Err(OpenError::OverCapacity { max: SESSIONS_MAX });
+                return Err(AgentError::OverCapacity { max: SESSIONS_MAX });
             }
         }
         Ok(Arc::clone(live.entry(id.clone()).or_default()))
@@ -259,22 +269,56 @@ impl DefaultAgentCore {
         self.shared.ports.bus.has_owner(id)
     }
 
-    fn toolbox(&self, spec: &SessionSpec) -> Result<Arc<Toolbox>, OpenError> {
-        let invalid = |why: String| OpenError::InvalidCwd { cwd: spec.cwd.clone(), why };
+    /// Tells the observers of a session that is live and that nobody has. When one refuses it, it is let go.
+    async fn announce(
+        &self,
+        session: &DefaultSession,
+        info: &SessionCreateInfo,
+        slot: &mut Option<Opening>,
+    ) -> Result<(), AgentError> {
+        let refused = self.shared.embedding.observers.iter().find_map(|observer| {
+            let told = AssertUnwindSafe(|| observer.on_session_created(session, info));
+            catch_unwind(told).unwrap_or_else(|_| Err("it panicked".into())).err()
+        });
+        let Some(source) = refused else { return Ok(()) };
+        // An owner that has gone meanwhile has let go already.
+        drop(self.shared.ports.bus.request(session.id(), Command::Close).await);
+        if let Some(mut opening) = slot.take() {
+            // A task that died has let go, too.
+            drop(opening.ended.wait_for(Option::is_some).await);
+        }
+        Err(AgentError::Observer { session: session.id().clone(), source })
+    }
+
+    /// What a session works with. The check is the same for a new session and for one from the store.
+    async fn toolbox(
+        &self,
+        spec: &SessionSpec,
+        backends: &Backends,
+    ) -> Result<Arc<Toolbox>, AgentError> {
+        let invalid = |why: String| AgentError::InvalidCwd { cwd: spec.cwd.clone(), why };
         if let Some(relative) =
             std::iter::once(&spec.cwd).chain(&spec.roots).find(|path| !path.is_absolute())
         {
             return Err(invalid(format!("{} is not an absolute path", relative.display())));
         }
-        let mode = spec.modes.policy(&spec.settings.mode);
-        mode.map_err(|error| OpenError::Invalid(error.to_string()))?;
-        check_rules(&spec.settings.rules).map_err(|error| OpenError::Invalid(error.to_string()))?;
+        spec.modes.policy(&spec.settings.mode)?;
+        check_rules(&spec.settings.rules)
+            .map_err(|error| AgentError::Invalid(error.to_string()))?;
         let place = Place { cwd: spec.cwd.clone(), roots: spec.roots.clone() };
-        let tools = self.shared.ports.tools.build(&place).map_err(invalid)?;
+        let (clock, within_ms) = (&self.shared.ports.clock, self.shared.limits.tools_ms);
+        let deadline = clock.sleep_until(clock.now().after(within_ms));
+        let built = match select(self.shared.ports.tools.build(&place), deadline).await {
+            Either::Left((built, _)) => built.map_err(|error| match error {
+                SessionToolsError::Place { why } => invalid(why),
+                SessionToolsError::Server { server, why } => AgentError::McpStartup { server, why },
+            })?,
+            Either::Right(((), _)) => return Err(AgentError::ToolsTimeout { within_ms }),
+        };
         Ok(Arc::new(Toolbox {
-            registry: tools.tools,
-            files: tools.files,
-            shell: tools.shell,
+            registry: built.tools,
+            files: backends.files.clone().unwrap_or(built.files),
+            shell: backends.shell.clone().unwrap_or(built.shell),
             place,
         }))
     }
@@ -283,8 +327,9 @@ impl DefaultAgentCore {
         &self,
         id: &SessionId,
         spec: SessionSpec,
-    ) -> Result<watch::Receiver<Ended>, OpenError> {
-        let toolbox = self.toolbox(&spec)?;
+        backends: &Backends,
+    ) -> Result<Started, AgentError> {
+        let toolbox = self.toolbox(&spec, backends).await?;
         let (node, at) = (self.shared.node.clone(), self.shared.ports.clock.now());
         let created =
             SessionCreated { id: id.clone(), schema: SCHEMA_VERSION, node: node.clone(), spec };
@@ -292,52 +337,86 @@ impl DefaultAgentCore {
         let first = Entry { seq: 1, at, turn: None, scope: Vec::new(), event };
         // The recording begins after the first entry: it is part of what the replayed task is given.
         let store = self.store(Trace::default());
-        let (log, entry) = Log::create(store, Fence::new_session(id.clone(), node), first).await?;
-        self.shared.ports.bus.publish(id, told((*entry).clone()));
+        let fence = Fence::new_session(id.clone(), node);
+        let (log, entry) = Log::create(store, fence, first).await.map_err(|error| match error {
+            // Somebody has written under this id before.
+            JournalError::Conflict { .. } | JournalError::Fenced { .. } => {
+                AgentError::DuplicateSessionId { session: id.clone() }
+            }
+            error => AgentError::Store(error),
+        })?;
+        self.emitter(id).publish(told((*entry).clone()));
         let (fence, state) = log.into_parts();
-        Ok(self.start(fence, state, (toolbox, Vec::new())).await?)
+        let info = SessionCreateInfo { is_new: true, ..SessionCreateInfo::of(&state) };
+        Ok((self.start(fence, state, (toolbox, Vec::new())).await?, info))
     }
 
     async fn resume(
         &self,
         id: &SessionId,
         recovery: Recovery,
-    ) -> Result<watch::Receiver<Ended>, OpenError> {
+        backends: &Backends,
+    ) -> Result<Started, AgentError> {
+        let restore = |source| match source {
+            JournalError::NotFound { session } => AgentError::SessionNotFound { session },
+            source => AgentError::Restore { session: id.clone(), source },
+        };
+        // Folding before claiming: a session that cannot be read or worked in is left alone.
+        let found = self.in_time(id, self.look_up(id)).await.map_err(restore)?;
+        let toolbox = self.toolbox(&found.1.spec, backends).await?;
+        let taken = self.in_time(id, self.take_over(found, recovery)).await.map_err(restore)?;
+        let (fence, state, events) = taken;
+        let info = SessionCreateInfo::of(&state);
+        Ok((self.start(fence, state, (toolbox, events)).await.map_err(restore)?, info))
+    }
+
+    /// The store's answer, or that it took too long.
+    async fn in_time<T>(
+        &self,
+        id: &SessionId,
+        answer: impl Future<Output = Result<T, JournalError>>,
+    ) -> Result<T, JournalError> {
         let clock = &self.shared.ports.clock;
         let deadline = clock.sleep_until(clock.now().after(self.shared.limits.open_ms));
-        let taken = match select(pin!(self.take_over(id, recovery)), deadline).await {
-            Either::Left((taken, _)) => taken?,
+        match select(pin!(answer), deadline).await {
+            Either::Left((answer, _)) => answer,
             Either::Right(((), _)) => {
                 let why = format!("the store gave session {id} not in time; try again");
-                return Err(JournalError::Unavailable { why }.into());
+                Err(JournalError::Unavailable { why })
             }
-        };
-        let (fence, state, work) = taken;
-        Ok(self.start(fence, state, work).await?)
+        }
+    }
+
+    /// Where the session's journal ends, and what it folds into.
+    async fn look_up(&self, id: &SessionId) -> Result<(Fence, State), JournalError> {
+        let store = self.store(Trace::default());
+        let observed = store.journal.tail(id).await?;
+        Ok((observed, store.fold(id).await?))
     }
 
     /// Makes this process the session's writer: its fence, its state, and what its task begins with.
     async fn take_over(
         &self,
-        id: &SessionId,
+        (observed, mut state): (Fence, State),
         recovery: Recovery,
-    ) -> Result<(Fence, State, (Arc<Toolbox>, Vec<Event>)), OpenError> {
+    ) -> Result<(Fence, State, Vec<Event>), JournalError> {
         let store = self.store(Trace::default());
-        let observed = store.journal.tail(id).await?;
-        // Folding before claiming: a session that cannot be read or worked in is left alone.
-        let mut state = store.fold(id).await?;
-        let toolbox = self.toolbox(&state.spec)?;
+        let id = state.id.clone();
         let at = store.clock.now().max(state.updated);
         let events = recover(&state, recovery, &self.shared.limits, at);
         let claim = Frame::claim(store.ids.frame(), &observed, self.shared.node.clone(), at);
         let fence = store.journal.claim(&observed, &claim).await?;
-        for entry in claim.entries(id)? {
+        for entry in claim.entries(&id)? {
             let corrupt =
                 |why: String| JournalError::Corrupt { session: id.clone(), seq: entry.seq, why };
             state.apply(&entry).map_err(|error| corrupt(error.to_string()))?;
-            self.shared.ports.bus.publish(id, told(entry));
+            self.emitter(&id).publish(told(entry));
         }
-        Ok((fence, state, (toolbox, events)))
+        Ok((fence, state, events))
+    }
+
+    fn emitter(&self, id: &SessionId) -> EventEmitter {
+        EventEmitter::new(Arc::clone(&self.shared.ports.bus), id.clone())
     }
 
     /// Spawns the task of a session that this process writes.
@@ -356,7 +435,7 @@ impl DefaultAgentCore {
         }
         let store = self.store(trace.clone());
         let around = Surroundings {
-            bus: Arc::clone(&ports.bus),
+            feed: self.emitter(&id),
             catalog: Arc::clone(&ports.catalog),
             clock: Arc::clone(&ports.clock),
             ids: Arc::clone(&store.ids),
@@ -370,7 +449,7 @@ impl DefaultAgentCore {
             HashMap::new(),
             trace,
         );
-        let effects = Effects::new(
+        let effects = TurnRunner::new(
             id,
             toolbox,
             Arc::clone(&ports.blobs),
@@ -429,135 +508,17 @@ impl DefaultAgentCore {
     }
 
     /// How the session's task ended, once it has; pending while it lives; at once when there is none.
-    async fn ended(&self, id: &SessionId) -> Result<(), JournalError> {
+    pub(crate) async fn ended(&self, id: &SessionId) -> Result<(), JournalError> {
         let slot =
             { self.shared.live.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned() };
         let Some(slot) = slot else { return Ok(()) };
-        let ended = slot.lock().await.clone();
+        let ended = slot.lock().await.as_ref().map(|opening| opening.ended.clone());
         let Some(mut ended) = ended else { return Ok(()) };
         match ended.wait_for(Option::is_some).await {
             Ok(result) => result.clone().unwrap_or(Ok(())),
             Err(_) => Err(JournalError::Unavailable {
                 why: "the task of the session died; this is a defect of Oarlock".to_owned(),
             }),
-        }
-    }
-}
-
-impl DefaultSession {
-    /// The session's id.
-    #[must_use]
-    pub fn id(&self) -> &SessionId {
-        &self.id
-    }
-
-    /// Tells the session something; wakes it if it sleeps. A turn that a crash had left open is ended as `interrupted` then.
-    ///
-    /// # Errors
-    /// [`SessionError`]; `Bus(Lost)` alone leaves it open whether the command was done.
-    pub async fn tell(&self, command: Command) -> Result<Reply, SessionError> {
-        let core = &self.core;
-        for _ in 0..WAKES_MAX {
-            match core.shared.ports.bus.request(&self.id, command.clone()).await {
-                Ok(Reply::Rejected(rejection)) => return Err(rejection.into()),
-                Ok(reply) => return Ok(reply),
-                Err(BusError::NoOwner { .. }) if command == Command::Close => {
-                    return Ok(Reply::Done);
-                }
-                Err(BusError::NoOwner { .. }) => {}
-                Err(BusError::Lost { session }) => {
-                    core.ended(&self.id).await?;
-                    return Err(BusError::Lost { session }.into());
-                }
-                Err(error @ BusError::Overloaded { .. }) => return Err(error.into()),
-            }
-            core.open(Origin::Resume { id: self.id.clone(), recovery: Recovery::Interrupt })
-                .await?;
-        }
-        Err(BusError::NoOwner { session: self.id.clone() }.into())
-    }
-
-    /// The open questions of the session.
-    #[must_use]
-    pub fn permissions(&self) -> PermissionGate {
-        PermissionGate::new(self.clone())
-    }
-
-    /// The runtime that this handle belongs to.
-    #[must_use]
-    pub fn core(&self) -> &DefaultAgentCore {
-        &self.core
-    }
-
-    /// Tells the session something if it is awake.
-    pub(crate) async fn ask(&self, command: Command) -> Result<Reply, BusError> {
-        self.core.shared.ports.bus.request(&self.id, command).await
-    }
-
-    /// Everything that happened and happens after the entry `after` (0 for all).
-    #[must_use]
-    pub fn events(&self, after: Seq) -> EventStream {
-        self.core.events(&self.id, after)
-    }
-
-    /// Admits an input for a turn that starts at once.
-    ///
-    /// # Errors
-    /// `Rejected(Busy)` when a turn is running, and the other [`SessionError`]s.
-    pub async fn prompt(&self, content: Vec<Part>) -> Result<Seq, SessionError> {
-        let admit =
-            Admit { key: None, source: InputSource::User, delivery: Delivery::Now, content };
-        match self.tell(Command::Admit(admit)).await? {
-            Reply::Admitted(seq) => Ok(seq),
-            Reply::Done | Reply::Attached(_) | Reply::Status(_) | Reply::Rejected(_) => {
-                Err(BusError::Lost { session: self.id.clone() }.into())
-            }
-        }
-    }
-
-    /// Runs one turn to its end. Dropping the future does not stop the turn: [`Command::Cancel`] does.
-    ///
-    /// # Errors
-    /// Those of [`DefaultSession::prompt`], and the session's own when it ends before the turn does.
-    pub async fn run_turn(&self, content: Vec<Part>) -> Result<TurnEnded, SessionError> {
-        let input = self.prompt(content).await?;
-        let mut events = self.events(input);
-        let mut ours = None;
-        loop {
-            let AgentEvent::Entry(entry) = self.next_event(&mut events).await? else { continue };
-            match &entry.event {
-                Event::TurnStarted(started) if started.inputs.contains(&input) => ours = entry.turn,
-                Event::TurnEnded(ended) if ours.is_some() && entry.turn == ours => {
-                    return Ok(ended.clone());
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// The next event, or the session's error when its task ends with one.
-    ///
-    /// # Errors
-    /// When the journal cannot be read or the session's task has ended: there will be no further event until somebody wakes it.
-    pub async fn next_event(&self, events: &mut EventStream) -> Result<AgentEvent, SessionError> {
-        let ended = std::pin::pin!(self.core.ended(&self.id));
-        let next = std::pin::pin!(events.next());
-        match select(next, ended).await {
-            Either::Left((event, _)) => Ok(event?),
-            Either::Right((Err(error), _)) => Err(error.into()),
-            // What it committed before it ended is still to be read.
-            Either::Right((Ok(()), next)) => Ok(next.await?),
-        }
-    }
-
-    /// Cancels the running turn if there is one, lets go of the session and ends its task.
-    ///
-    /// # Errors
-    /// When the store cannot be written.
-    pub async fn close(&self) -> Result<(), SessionError> {
-        match self.tell(Command::Close).await {
-            Ok(_) => Ok(self.core.ended(&self.id).await?),
-            Err(error) => Err(error),
         }
     }
 }

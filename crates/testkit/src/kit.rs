@@ -13,7 +13,7 @@ use oarlock_core::message::Part;
 use oarlock_core::ports::journal::{Blobs, Catalog, Journal};
 use oarlock_core::session::trace::TraceSink;
 use oarlock_core::spec::{Answers, Mode, SessionSpec, Settings};
-use oarlock_core::{DefaultAgentCore, DefaultSession, LocalBus, Origin, Ports, SessionError};
+use oarlock_core::{DefaultAgentCore, DefaultSession, LocalBus, Ports, SessionError};
 use tokio::time::timeout;
 
 use crate::clock::{CountedIds, VirtualClock};
@@ -98,7 +98,7 @@ impl Kit {
     /// # Panics
     /// When it cannot be opened.
     pub async fn open_with(&self, settings: Settings) -> DefaultSession {
-        self.core.open(Origin::New(Box::new(spec(settings)))).await.expect("the session opens")
+        self.core.open(spec(settings).into()).await.expect("the session opens")
     }
 }
 

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use oarlock_core::ToolRegistry;
+use oarlock_core::StaticToolRegistry;
 use oarlock_core::event::Effect;
 use oarlock_core::ids::CallId;
 use oarlock_core::message::Part;
 use oarlock_core::ports::files::{DirEntry, Expect, FileError, FileStat, Files};
 use oarlock_core::ports::shell::{Process, Shell, ShellCommand, ShellError};
 use oarlock_core::ports::tool::{
-    Assessment, Place, Runs, SessionToolFactory, SessionTools, Subject, Tool, ToolContext,
-    ToolError, ToolOutput, ToolSchema,
+    Assessment, Place, Runs, SessionToolFactory, SessionTools, SessionToolsError, Subject, Tool,
+    ToolContext, ToolError, ToolOutput, ToolSchema,
 };
 use serde_json::{Value, json};
 
@@ -174,10 +174,11 @@ impl Tool for TestTool {
 pub struct SameTools(pub Vec<Arc<TestTool>>);
 
 impl SessionToolFactory for SameTools {
-    fn build(&self, _: &Place) -> Result<SessionTools, String> {
+    fn build<'a>(&'a self, _: &'a Place) -> BoxFuture<'a, Result<SessionTools, SessionToolsError>> {
         let tools = self.0.iter().map(|tool| Arc::clone(tool) as Arc<dyn Tool>);
-        let tools = ToolRegistry::new(tools);
-        Ok(SessionTools { tools, files: Arc::new(Nowhere), shell: Arc::new(Nowhere) })
+        let tools = Arc::new(StaticToolRegistry::new(tools));
+        let built = SessionTools { tools, files: Arc::new(Nowhere), shell: Arc::new(Nowhere) };
+        async { Ok(built) }.boxed()
     }
 }
 

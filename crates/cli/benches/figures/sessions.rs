@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use oarlock_core::event::{Entry, Event};
 use oarlock_core::ids::{CallId, NodeId, Seq, SessionId};
 use oarlock_core::limits::RuntimeLimits;
@@ -10,10 +12,13 @@ use oarlock_core::message::{Content, Part};
 use oarlock_core::ports::clock::{Ids, SystemClock, SystemIds};
 use oarlock_core::ports::journal::{Fence, Frame, Journal};
 use oarlock_core::ports::model::{Model, ModelError, Models};
-use oarlock_core::ports::tool::{Place, SessionToolFactory, SessionTools};
+use oarlock_core::ports::tool::{Place, SessionToolFactory, SessionTools, SessionToolsError};
 use oarlock_core::session::recover::Recovery;
 use oarlock_core::spec::{Answers, Mode, ModelSelection, SessionSpec, Settings};
-use oarlock_core::{DefaultAgentCore, DefaultSession, LocalBus, Origin, Ports, ToolRegistry};
+use oarlock_core::{
+    DefaultAgentCore, DefaultSession, LoadSession, LocalBus, Origin, Ports, StaticToolRegistry,
+    ToolRegistry,
+};
 use oarlock_models::ScriptModel;
 use oarlock_store::SqliteStore;
 use oarlock_tools::{Environment, LocalFiles, LocalShell, ToolsConfig, default_tools};
@@ -89,7 +94,7 @@ pub(crate) async fn long(entries: usize, bound: f64) {
         folded.push(ms(begun.elapsed()));
         assert!(state.tip as usize >= entries, "the session has {} entries", state.tip);
         let begun = start();
-        let resume = Origin::Resume { id: id.clone(), recovery: Recovery::Interrupt };
+        let resume = Origin::Resume(LoadSession::new(id.clone(), Recovery::Interrupt));
         let session = core.open(resume).await.expect("nobody holds it");
         opened.push(ms(begun.elapsed()));
         session.close().await.expect("the store is well");
@@ -139,7 +144,7 @@ impl Bench {
         let clock = Arc::new(SystemClock::new());
         let script = ScriptModel::load(&self.script, Arc::clone(&clock) as _);
         let tools = default_tools(&ToolsConfig::default()).expect("the defaults are in order");
-        let tools = ToolRegistry::new(tools);
+        let tools = Arc::new(StaticToolRegistry::new(tools));
         let ports = Ports {
             journal: Arc::new(store.clone()),
             catalog: Arc::new(store.clone()),
@@ -167,7 +172,7 @@ impl Bench {
                 settings,
             )
         };
-        core.open(Origin::New(Box::new(spec))).await.expect("the store is well")
+        core.open(spec.into()).await.expect("the store is well")
     }
 
     /// A session whose one turn is repeated until it has so many entries.
@@ -246,17 +251,21 @@ impl Models for OneScript {
 
 #[derive(Debug)]
 struct Tools {
-    tools: ToolRegistry,
+    tools: Arc<dyn ToolRegistry>,
     environment: Environment,
 }
 
 impl SessionToolFactory for Tools {
-    fn build(&self, place: &Place) -> Result<SessionTools, String> {
-        Ok(SessionTools {
-            tools: self.tools.clone(),
+    fn build<'a>(
+        &'a self,
+        place: &'a Place,
+    ) -> BoxFuture<'a, Result<SessionTools, SessionToolsError>> {
+        let built = SessionTools {
+            tools: Arc::clone(&self.tools),
             files: Arc::new(LocalFiles::new(place)),
             shell: Arc::new(LocalShell::new(place, self.environment.clone())),
-        })
+        };
+        async { Ok(built) }.boxed()
     }
 }
 

@@ -15,7 +15,7 @@ use oarlock_core::prompt::SystemPrompt;
 use oarlock_core::session::recover::Recovery;
 use oarlock_core::session::trace::TraceSink;
 use oarlock_core::spec::{Answers, ModelSelection, Rules, SessionSpec, Settings, SettingsChange};
-use oarlock_core::{DefaultSession, Origin};
+use oarlock_core::{DefaultSession, LoadSession, Origin};
 
 use super::{Frame, complain};
 use crate::args::{ModelArgs, Resumed, RunArgs};
@@ -195,7 +195,7 @@ impl Opening<'_> {
         let before = assembled.core.state(&id).await?;
         let change = self.change(&before.spec.settings)?;
         let model = change.model.clone().unwrap_or_else(|| before.spec.settings.model.clone());
-        let session = assembled.core.open(Origin::Resume { id, recovery }).await?;
+        let session = assembled.core.open(Origin::Resume(LoadSession::new(id, recovery))).await?;
         if !change.is_empty() {
             session.tell(Command::Configure { change: Box::new(change) }).await?;
         }
@@ -224,7 +224,7 @@ impl Opening<'_> {
             system_prompt(self.loaded, (&cwd, self.frontend()), session).await?;
         let spec =
             SessionSpec { roots, system, overlays, ..SessionSpec::new(cwd, "cli", settings) };
-        let session = assembled.core.open(Origin::New(Box::new(spec))).await?;
+        let session = assembled.core.open(spec.into()).await?;
         Ok(Opened { session, model, after: 0, open_turn: None })
     }
 

@@ -1,3 +1,9 @@
 //! The published interface of the agent core: what a program that embeds it names. Each name is the part that does the job, or a door to it.
 
 pub mod context;
+pub mod emitter;
+pub mod error;
+pub mod handle;
+pub mod observer;
+pub mod origin;
+pub mod registry;

@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::agent::registry::ToolRegistry;
 use crate::event::{BlobRef, Effect};
 use crate::ids::{CallId, SessionId};
 use crate::message::Part;
@@ -15,7 +16,6 @@ use crate::ports::clock::{Cancel, Clock};
 use crate::ports::files::Files;
 use crate::ports::journal::Blobs;
 use crate::ports::shell::Shell;
-use crate::turn::registry::ToolRegistry;
 
 /// Something a model can ask to be run.
 pub trait Tool: Send + Sync + fmt::Debug {
@@ -119,18 +119,41 @@ pub struct ToolContext {
 
 /// Makes the tools of a session, and its way to files and commands.
 pub trait SessionToolFactory: Send + Sync + fmt::Debug {
-    /// What a session at `place` works with.
+    /// What a session at `place` works with. Whatever it starts for that must end when the result is dropped. The runtime waits until
+    /// [`crate::limits::RuntimeLimits::tools_ms`]; then it drops the future, and the session is not opened.
     ///
     /// # Errors
-    /// In words for a person, when the place cannot be worked in: it does not exist, is not a folder…
-    fn build(&self, place: &Place) -> Result<SessionTools, String>;
+    /// [`SessionToolsError`]; the session is not opened then.
+    fn build<'a>(
+        &'a self,
+        place: &'a Place,
+    ) -> BoxFuture<'a, Result<SessionTools, SessionToolsError>>;
+}
+
+/// Why a session has no tools.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SessionToolsError {
+    /// The place cannot be worked in: it does not exist, is not a folder…
+    #[error("{why}")]
+    Place {
+        /// Why not, in words for a person.
+        why: String,
+    },
+    /// A server that has tools did not start.
+    #[error("the tools of `{server}` did not start: {why}")]
+    Server {
+        /// Its configured name.
+        server: String,
+        /// Why not, in words for a person.
+        why: String,
+    },
 }
 
 /// What a session works with.
 #[derive(Debug, Clone)]
 pub struct SessionTools {
     /// Its tools.
-    pub tools: ToolRegistry,
+    pub tools: Arc<dyn ToolRegistry>,
     /// Files within its folders.
     pub files: Arc<dyn Files>,
     /// Commands.

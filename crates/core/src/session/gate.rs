@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use futures::future::{Either, select};
 
+use crate::agent::error::SessionError;
+use crate::agent::handle::DefaultSession;
 use crate::command::{Command, Rejection, Reply, Status};
 use crate::event::{AgentEvent, AnsweredBy, Event, PermissionAsked, PermissionKind};
 use crate::ids::{CallId, Seq};
 use crate::ports::bus::BusError;
-use crate::runtime::{DefaultSession, SessionError};
 
 /// What the end of a question that passed its deadline may take to be told, in milliseconds.
 const GRACE_MS: u64 = 10_000;

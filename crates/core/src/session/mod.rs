@@ -25,11 +25,12 @@ use std::sync::Arc;
 use futures::future::{Either, select};
 use tokio::sync::oneshot;
 
+use crate::agent::emitter::EventEmitter;
 use crate::command::Reply;
 use crate::event::{Entry, Event};
 use crate::ids::{CallId, Seq, Timestamp};
 use crate::limits::RuntimeLimits;
-use crate::ports::bus::{Bus, BusError, Live};
+use crate::ports::bus::{BusError, Live};
 use crate::ports::clock::Clock;
 use crate::ports::journal::{Catalog, IndexedText, JournalError};
 use crate::ports::model::{Model, ModelError, ModelErrorKind, ModelInfo, Models};
@@ -42,7 +43,7 @@ use crate::session::plan::{Facts, ModelWork, Step, ToolWork, Work, plan};
 use crate::session::state::{Call, State};
 use crate::session::trace::{Assessments, Line, Trace};
 use crate::spec::ModelSelection;
-use crate::turn::Effects;
+use crate::turn::TurnRunner;
 use crate::turn::registry::Assessor;
 
 /// Decisions that one signal may lead to before something is wrong with planning.
@@ -53,7 +54,7 @@ type Answer = oneshot::Sender<Result<Reply, BusError>>;
 /// What a task needs besides its log.
 #[derive(Debug, Clone)]
 pub(crate) struct Surroundings {
-    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) feed: EventEmitter,
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn crate::ports::clock::Ids>,
@@ -84,7 +85,7 @@ pub(crate) struct SessionTask {
     work: Work,
     source: Source,
     /// Absent in a replay: then nothing is acted out.
-    effects: Option<Effects>,
+    effects: Option<TurnRunner>,
     assessments: Assessments,
     tools: ToolsDigest,
     resolved: Option<Resolved>,
@@ -111,13 +112,11 @@ impl SessionTask {
         around: Surroundings,
         log: Log,
         source: Source,
-        effects: Option<Effects>,
+        effects: Option<TurnRunner>,
         assessments: Assessments,
     ) -> Self {
         let now = log.state().updated;
-        let tools = effects
-            .as_ref()
-            .map_or_else(|| ToolsDigest::of(&[]), |effects| effects.tools().clone());
+        let tools = effects.as_ref().map_or_else(|| ToolsDigest::of(&[]), TurnRunner::tools);
         Self {
             around,
             log,
@@ -289,10 +288,9 @@ impl SessionTask {
     /// Makes everything decided durable, then tells it and answers for it.
     async fn commit(&mut self) -> Result<(), JournalError> {
         let entries = self.log.commit().await?;
-        let state = self.log.state();
         for entry in &entries {
             self.texts.extend(summary::indexed_text(entry));
-            self.around.bus.publish(&state.id, Live::Entry(Arc::clone(entry)));
+            self.around.feed.publish(Live::Entry(Arc::clone(entry)));
         }
         for (answer, reply) in self.answers.drain(..) {
             // A sender that went away needs no answer.
@@ -339,7 +337,7 @@ impl SessionTask {
             self.put_summary(self.around.limits.summary_last_ms).await;
         }
         let entry = self.log.release(self.now).await?;
-        self.around.bus.publish(&self.log.state().id, Live::Entry(entry));
+        self.around.feed.publish(Live::Entry(entry));
         for closer in self.closers.drain(..) {
             // A sender that went away needs no answer.
             drop(closer.send(Ok(Reply::Done)));

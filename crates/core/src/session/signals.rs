@@ -201,7 +201,7 @@ impl SessionTask {
 
     fn tell(&mut self, delta: Delta) {
         self.growing.add(&delta, self.around.limits.live_output_bytes);
-        self.around.bus.publish(&self.log.state().id, Live::Delta(Arc::new(delta)));
+        self.around.feed.publish(Live::Delta(Arc::new(delta)));
     }
 
     fn take_output(&mut self, call: CallId, offset: u64, text: String) {

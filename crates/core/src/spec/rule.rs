@@ -102,7 +102,7 @@ enum Glob {
 }
 
 /// Whether the pattern matches the whole text. Linear in the product of both lengths.
-fn glob(pattern: &str, text: &str) -> bool {
+pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     let mut chars = pattern.chars();
     let mut tokens = Vec::new();
     while let Some(c) = chars.next() {

@@ -22,9 +22,10 @@ use crate::session::inbox::{Outbox, Signal};
 use crate::session::state::{Call, State};
 use crate::turn::registry::Toolbox;
 
-/// The effects of one session. Dropping it drops every task.
+/// What acts for one session: it calls models and runs tools as planning says, one task each. Only the session's task has one, and dropping
+/// it drops every task.
 #[derive(Debug)]
-pub(crate) struct Effects {
+pub struct TurnRunner {
     session: SessionId,
     toolbox: Arc<Toolbox>,
     blobs: Arc<dyn Blobs>,
@@ -36,7 +37,7 @@ pub(crate) struct Effects {
     calls: HashMap<CallId, (Cancel, AbortHandle)>,
 }
 
-impl Effects {
+impl TurnRunner {
     pub(crate) fn new(
         session: SessionId,
         toolbox: Arc<Toolbox>,
@@ -58,7 +59,7 @@ impl Effects {
         }
     }
 
-    pub(crate) fn tools(&self) -> &ToolsDigest {
+    pub(crate) fn tools(&self) -> ToolsDigest {
         self.toolbox.registry.digest()
     }
 

@@ -1,67 +1,13 @@
-//! The tools of a session, in a stable order.
+//! What a session works with, and what its calls would do.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::agent::registry::ToolRegistry;
 use crate::ports::files::Files;
 use crate::ports::shell::Shell;
-use crate::ports::tool::{Assessment, Place, Runs, Tool, ToolSchema};
-use crate::session::context::ToolsDigest;
-
-/// The tools of a session, in a stable order, so that provider caches hit. Cheap to clone: sessions with the same tools share one.
-#[derive(Debug, Clone)]
-pub struct ToolRegistry {
-    tools: Arc<Tools>,
-    schemas: Arc<Vec<ToolSchema>>,
-    digest: ToolsDigest,
-}
-
-#[derive(Debug, Default)]
-struct Tools {
-    in_order: Vec<Arc<dyn Tool>>,
-    by_name: HashMap<String, usize>,
-}
-
-impl ToolRegistry {
-    /// A registry of these tools. Of two with the same name the later one takes the earlier one's place.
-    #[must_use]
-    pub fn new(tools: impl IntoIterator<Item = Arc<dyn Tool>>) -> Self {
-        let mut kept = Tools::default();
-        for tool in tools {
-            let name = tool.schema().name.clone();
-            match kept.by_name.get(&name) {
-                Some(at) => kept.in_order[*at] = tool,
-                None => {
-                    kept.by_name.insert(name, kept.in_order.len());
-                    kept.in_order.push(tool);
-                }
-            }
-        }
-        let schemas: Vec<ToolSchema> =
-            kept.in_order.iter().map(|tool| tool.schema().clone()).collect();
-        let digest = ToolsDigest::of(&schemas);
-        Self { tools: Arc::new(kept), schemas: Arc::new(schemas), digest }
-    }
-
-    /// What models are told.
-    #[must_use]
-    pub fn schemas(&self) -> &Arc<Vec<ToolSchema>> {
-        &self.schemas
-    }
-
-    /// What requests need to know of the schemas.
-    pub(crate) fn digest(&self) -> &ToolsDigest {
-        &self.digest
-    }
-
-    /// The tool of that name.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Arc<dyn Tool>> {
-        self.tools.by_name.get(name).map(|at| &self.tools.in_order[*at])
-    }
-}
+use crate::ports::tool::{Assessment, Place, Runs};
 
 /// Says what a call would do. Pure.
 pub trait Assessor: std::fmt::Debug {
@@ -76,7 +22,7 @@ pub trait Assessor: std::fmt::Debug {
 #[derive(Debug, Clone)]
 pub struct Toolbox {
     /// The tools.
-    pub registry: ToolRegistry,
+    pub registry: Arc<dyn ToolRegistry>,
     /// Files within the session's folders.
     pub files: Arc<dyn Files>,
     /// Commands.
@@ -89,7 +35,7 @@ impl Assessor for Toolbox {
     fn assess(&self, name: &str, arguments: &str) -> Result<(Assessment, Runs), String> {
         let tool = self.registry.get(name).ok_or_else(|| {
             let names: Vec<&str> =
-                self.registry.schemas.iter().map(|schema| schema.name.as_str()).collect();
+                self.registry.schemas().iter().map(|schema| schema.name.as_str()).collect();
             format!("there is no tool `{name}`; the tools are: {}", names.join(", "))
         })?;
         let arguments = parse_arguments(arguments)?;

@@ -160,7 +160,7 @@ async fn foreign_and_unoffered_answers_change_nothing() {
     assert_eq!(resolve(&gate, "b", PermissionKind::AllowSaved).await, "invalid");
     assert_eq!(gate.questions().await.unwrap().len(), 1);
     assert_eq!(one.permissions().questions().await.unwrap().len(), 1);
-    let asleep = kit.core.session(oarlock_core::SessionId::parse("nobody").unwrap());
+    let asleep = kit.core.handle(oarlock_core::SessionId::parse("nobody").unwrap());
     assert_eq!(asleep.permissions().questions().await.unwrap(), []);
     assert_eq!(resolve(&asleep.permissions(), "a", AllowOnce).await, "stale");
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its own tools")]
 
 mod bounds;
+mod embedding;
 mod faithful;
 mod follow;
 mod gate;
@@ -12,6 +13,7 @@ mod prompt;
 mod proofs;
 mod properties;
 mod recovery;
+mod registry;
 mod replay;
 mod settings;
 mod turn;

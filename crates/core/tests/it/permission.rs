@@ -11,7 +11,7 @@ use oarlock_core::spec::{
     Answers, Mode, ModeCatalog, PolicyBase, Rules, SandboxPolicy, SessionMode, SessionSpec,
     Settings, SettingsChange,
 };
-use oarlock_core::{DefaultSession, OpenError, Origin, SessionError};
+use oarlock_core::{AgentError, DefaultSession, SessionError};
 use oarlock_testkit::kit::{Kit, journal, settings, spec, wait_for};
 use oarlock_testkit::model::{Say, calls, text};
 use oarlock_testkit::tool::{Act, TestTool};
@@ -258,7 +258,7 @@ async fn a_mode_of_the_sessions_own_decides_alike_before_and_after_a_resume() {
         modes: ModeCatalog::extended([plan()]).unwrap(),
         ..spec(Settings { mode, ..asking() })
     };
-    let session = kit.core.open(Origin::New(Box::new(planned))).await.unwrap();
+    let session = kit.core.open(planned.into()).await.unwrap();
     session.run_turn(vec![Part::text("go")]).await.unwrap();
     session.close().await.unwrap();
     session.run_turn(vec![Part::text("again")]).await.unwrap();
@@ -280,9 +280,9 @@ async fn an_unknown_mode_is_refused_with_the_nearest_name_at_open_and_at_a_chang
     let kit = Kit::new(Vec::new(), vec![write_tool()]);
     let mode = Mode::parse("readonly").unwrap();
     let planned = spec(Settings { mode: mode.clone(), ..asking() });
-    let refused = kit.core.open(Origin::New(Box::new(planned))).await.unwrap_err();
+    let refused = kit.core.open(planned.into()).await.unwrap_err();
     assert!(
-        matches!(&refused, OpenError::Invalid(why) if why.contains("`read-only`")),
+        matches!(&refused, AgentError::ModeNotFound(why) if why.nearest.as_deref() == Some("read-only")),
         "{refused}"
     );
     let session = kit.open_with(asking()).await;

@@ -9,7 +9,7 @@ use oarlock_core::ids::{Seq, SessionId};
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::{Content, Message, Part};
 use oarlock_core::ports::journal::{Fence, Frame, Journal, JournalError, Resolved};
-use oarlock_core::{DefaultSession, Origin, Recovery};
+use oarlock_core::{DefaultSession, LoadSession, Origin, Recovery};
 use oarlock_testkit::kit::{Kit, Parts, journal, node};
 use oarlock_testkit::model::{Say, calls, text};
 use oarlock_testkit::tool::{Act, TestTool};
@@ -122,8 +122,11 @@ async fn resume(wreck: &Wreck, recovery: Recovery) -> (Kit, DefaultSession) {
     let rest = script().split_off(answered.min(2));
     let kit =
         Kit::of(Parts { name: "b", ..Parts::on(wreck.data.clone(), rest, wreck.tools.clone()) });
-    let session =
-        kit.core.open(Origin::Resume { id: wreck.session.clone(), recovery }).await.unwrap();
+    let session = kit
+        .core
+        .open(Origin::Resume(LoadSession::new(wreck.session.clone(), recovery)))
+        .await
+        .unwrap();
     (kit, session)
 }
 
@@ -232,7 +235,7 @@ async fn a_turn_that_crashes_its_process_three_times_is_ended() {
         let script = vec![vec![Say::Silence]];
         let parts = Parts { name, journal: dies, ..Parts::on(store, script, tools()) };
         let kit = Kit::of(parts);
-        let origin = Origin::Resume { id: wreck.session.clone(), recovery: Recovery::Continue };
+        let origin = Origin::Resume(LoadSession::new(wreck.session.clone(), Recovery::Continue));
         let session = kit.core.open(origin).await.unwrap();
         // The next append after recovery kills it.
         drop(session.tell(oarlock_core::Command::Cancel).await);

@@ -17,7 +17,9 @@ use oarlock_core::ports::journal::{
 };
 use oarlock_core::ports::model::ModelErrorKind;
 use oarlock_core::spec::{Answers, Mode, Settings};
-use oarlock_core::{DefaultAgentCore, DefaultSession, Origin, Ports, Recovery, SessionError};
+use oarlock_core::{
+    DefaultAgentCore, DefaultSession, LoadSession, Origin, Ports, Recovery, SessionError,
+};
 use oarlock_testkit::kit::{Kit, Parts, journal, node, settings, spec, wait_for};
 use oarlock_testkit::model::{Say, calls, text};
 use oarlock_testkit::tool::{Act, TestTool};
@@ -150,7 +152,7 @@ async fn a_catalogue_that_hangs_costs_a_session_its_place_in_lists_and_nothing_e
     let kit = Kit::new(vec![vec![Say::Silence]], vec![]);
     let ports = Ports { catalog: Arc::new(HungCatalog), ..kit.core.ports().clone() };
     let core = DefaultAgentCore::new(ports, RuntimeLimits::DEFAULT, node("a"));
-    let session = core.open(Origin::New(Box::new(spec(settings())))).await.unwrap();
+    let session = core.open(spec(settings()).into()).await.unwrap();
     session.prompt(go()).await.unwrap();
     let clock = &core.ports().clock;
     clock.sleep_until(clock.now().after(1_000)).await;
@@ -246,7 +248,7 @@ async fn opening_ends_although_the_store_hangs() {
     let kit = hung(9, false);
     let session = kit.open().await;
     session.close().await.unwrap();
-    let origin = Origin::Resume { id: session.id().clone(), recovery: Recovery::Continue };
+    let origin = Origin::Resume(LoadSession::new(session.id().clone(), Recovery::Continue));
     let opened = timeout(DAY, kit.core.open(origin)).await.expect("it ends");
     assert!(opened.is_err());
 }

@@ -4,7 +4,7 @@ use oarlock_core::event::{Delivery, Effect, Event, Outcome};
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::Part;
 use oarlock_core::ports::journal::JournalError;
-use oarlock_core::{Origin, Recovery, SessionError};
+use oarlock_core::{LoadSession, Origin, Recovery, SessionError};
 use oarlock_testkit::kit::{Kit, Parts, journal, node, send, wait_for};
 use oarlock_testkit::model::{Say, calls};
 use oarlock_testkit::tool::{Act, TestTool};
@@ -25,7 +25,7 @@ async fn a_writer_that_was_overtaken_is_refused_and_its_effects_are_not_history(
         oarlock_core::limits::RuntimeLimits::DEFAULT,
         node("a"),
     );
-    let origin = Origin::Resume { id: overtaken.id().clone(), recovery: Recovery::Continue };
+    let origin = Origin::Resume(LoadSession::new(overtaken.id().clone(), Recovery::Continue));
     let session = new.open(origin).await.unwrap();
     wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
     let before = new.ports().clock.now();

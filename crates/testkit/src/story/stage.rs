@@ -19,7 +19,8 @@ use oarlock_core::session::state::{CallPhase, State};
 use oarlock_core::session::trace::{TraceLine, TraceSink};
 use oarlock_core::spec::ModelSelection;
 use oarlock_core::{
-    DefaultAgentCore, DefaultSession, EventStream, LocalBus, Origin, Ports, Recovery, Reply,
+    DefaultAgentCore, DefaultSession, EventStream, LoadSession, LocalBus, Origin, Ports, Recovery,
+    Reply,
 };
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -126,7 +127,7 @@ impl Stage {
         let model = ScriptedModel::new(story.replies.clone());
         let (tools, clock) = (tools(), Arc::new(VirtualClock::new()));
         let process = Process::start(&store, (&model, &tools, &clock), (0, story.faults));
-        let origin = Origin::New(Box::new(spec(story.settings.clone())));
+        let origin = Origin::from(spec(story.settings.clone()));
         let session = process.core.open(origin).await.expect("a new session opens");
         let id = session.id().clone();
         let heard = Heard::default();
@@ -151,7 +152,7 @@ impl Stage {
     }
 
     fn session(&self) -> DefaultSession {
-        self.process.core.session(self.id.clone())
+        self.process.core.handle(self.id.clone())
     }
 
     async fn state(&self) -> State {
@@ -185,7 +186,7 @@ impl Stage {
             let around = (&self.model, &self.tools, &self.clock);
             self.process = Process::start(&self.store, around, (self.processes, self.faults));
             self.processes += 1;
-            let origin = Origin::Resume { id: self.id.clone(), recovery: self.recovery };
+            let origin = Origin::Resume(LoadSession::new(self.id.clone(), self.recovery));
             match self.process.core.open(origin).await {
                 Ok(_) => {
                     self.listen();

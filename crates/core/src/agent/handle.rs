@@ -1,0 +1,156 @@
+//! The handle of a session: the way to its task while it is awake, and what wakes it.
+
+use futures::future::{Either, select};
+
+use crate::agent::error::{AgentError, SessionError};
+use crate::agent::origin::{Backends, LoadSession, Origin};
+use crate::command::{Admit, Command, Reply};
+use crate::event::{AgentEvent, Delivery, Event, InputSource, TurnEnded};
+use crate::ids::{Seq, SessionId};
+use crate::message::Part;
+use crate::ports::bus::BusError;
+use crate::runtime::{DefaultAgentCore, Entrance};
+use crate::session::feed::EventStream;
+use crate::session::gate::PermissionGate;
+use crate::session::recover::Recovery;
+
+/// How often a command is sent again when its session was going to sleep that moment.
+const WAKES_MAX: u32 = 5;
+
+/// A handle of a session: it may be awake or asleep. Cheap to clone; dropping it does nothing to the session.
+#[derive(Debug, Clone)]
+pub struct DefaultSession {
+    core: DefaultAgentCore,
+    id: SessionId,
+    /// What the session works with whenever this handle wakes it.
+    backends: Backends,
+}
+
+impl DefaultSession {
+    pub(crate) fn new(core: DefaultAgentCore, id: SessionId, backends: Backends) -> Self {
+        Self { core, id, backends }
+    }
+
+    /// The session's id.
+    #[must_use]
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    /// Tells the session something; wakes it if it sleeps. A turn that a crash had left open is ended as `interrupted` then.
+    ///
+    /// # Errors
+    /// [`SessionError`]; `Bus(Lost)` alone leaves it open whether the command was done.
+    pub async fn tell(&self, command: Command) -> Result<Reply, SessionError> {
+        let core = &self.core;
+        for _ in 0..WAKES_MAX {
+            match self.ask(command.clone()).await {
+                Ok(Reply::Rejected(rejection)) => return Err(rejection.into()),
+                Ok(reply) => return Ok(reply),
+                Err(BusError::NoOwner { .. }) if command == Command::Close => {
+                    return Ok(Reply::Done);
+                }
+                Err(BusError::NoOwner { .. }) => {}
+                Err(BusError::Lost { session }) => {
+                    core.ended(&self.id).await?;
+                    return Err(BusError::Lost { session }.into());
+                }
+                Err(error @ BusError::Overloaded { .. }) => return Err(error.into()),
+            }
+            let load = LoadSession {
+                backends: self.backends.clone(),
+                ..LoadSession::new(self.id.clone(), Recovery::Interrupt)
+            };
+            match core.enter(Origin::Resume(load), Entrance::Wake).await {
+                // Somebody else was faster, and the session lives with what they brought.
+                Ok(_) | Err(AgentError::LiveElsewhere { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(BusError::NoOwner { session: self.id.clone() }.into())
+    }
+
+    /// The open questions of the session.
+    #[must_use]
+    pub fn permissions(&self) -> PermissionGate {
+        PermissionGate::new(self.clone())
+    }
+
+    /// The runtime that this handle belongs to.
+    #[must_use]
+    pub fn core(&self) -> &DefaultAgentCore {
+        &self.core
+    }
+
+    /// Tells the session something if it is awake.
+    pub(crate) async fn ask(&self, command: Command) -> Result<Reply, BusError> {
+        self.core.ports().bus.request(&self.id, command).await
+    }
+
+    /// Everything that happened and happens after the entry `after` (0 for all).
+    #[must_use]
+    pub fn events(&self, after: Seq) -> EventStream {
+        self.core.events(&self.id, after)
+    }
+
+    /// Admits an input for a turn that starts at once.
+    ///
+    /// # Errors
+    /// `Rejected(Busy)` when a turn is running, and the other [`SessionError`]s.
+    pub async fn prompt(&self, content: Vec<Part>) -> Result<Seq, SessionError> {
+        let admit =
+            Admit { key: None, source: InputSource::User, delivery: Delivery::Now, content };
+        match self.tell(Command::Admit(admit)).await? {
+            Reply::Admitted(seq) => Ok(seq),
+            Reply::Done | Reply::Attached(_) | Reply::Status(_) | Reply::Rejected(_) => {
+                Err(BusError::Lost { session: self.id.clone() }.into())
+            }
+        }
+    }
+
+    /// Runs one turn to its end. Dropping the future does not stop the turn: [`Command::Cancel`] does.
+    ///
+    /// # Errors
+    /// Those of [`DefaultSession::prompt`], and the session's own when it ends before the turn does.
+    pub async fn run_turn(&self, content: Vec<Part>) -> Result<TurnEnded, SessionError> {
+        let input = self.prompt(content).await?;
+        let mut events = self.events(input);
+        let mut ours = None;
+        loop {
+            let AgentEvent::Entry(entry) = self.next_event(&mut events).await? else { continue };
+            match &entry.event {
+                Event::TurnStarted(started) if started.inputs.contains(&input) => ours = entry.turn,
+                Event::TurnEnded(ended) if ours.is_some() && entry.turn == ours => {
+                    return Ok(ended.clone());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The next event, or the session's error when its task ends with one.
+    ///
+    /// # Errors
+    /// When the journal cannot be read or the session's task has ended: there will be no further event until somebody wakes it.
+    pub async fn next_event(&self, events: &mut EventStream) -> Result<AgentEvent, SessionError> {
+        let ended = std::pin::pin!(self.core.ended(&self.id));
+        let next = std::pin::pin!(events.next());
+        match select(next, ended).await {
+            Either::Left((event, _)) => Ok(event?),
+            Either::Right((Err(error), _)) => Err(error.into()),
+            // What it committed before it ended is still to be read.
+            Either::Right((Ok(()), next)) => Ok(next.await?),
+        }
+    }
+
+    /// Cancels the running turn if there is one, lets go of the session and ends its task.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn close(&self) -> Result<(), SessionError> {
+        match self.tell(Command::Close).await {
+            Ok(_) => Ok(self.core.ended(&self.id).await?),
+            Err(error) => Err(error),
+        }
+    }
+}

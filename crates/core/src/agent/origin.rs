@@ -1,0 +1,102 @@
+//! Where a session comes from, and what whoever opens it brings along.
+
+use std::sync::{Arc, Weak};
+
+use crate::ids::SessionId;
+use crate::ports::files::Files;
+use crate::ports::shell::Shell;
+use crate::session::recover::Recovery;
+use crate::spec::SessionSpec;
+
+/// Where a session comes from.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// Nowhere: a new one.
+    New(Box<NewSession>),
+    /// The store.
+    Resume(LoadSession),
+}
+
+/// A session that is to be made.
+#[derive(Debug, Clone)]
+pub struct NewSession {
+    /// Its id; a fresh one when absent.
+    pub id: Option<SessionId>,
+    /// What it is to be.
+    pub spec: SessionSpec,
+    /// What its tools are to reach the world by.
+    pub backends: Backends,
+}
+
+/// A session that is to be taken from the store, or from where it is live in this process.
+#[derive(Debug, Clone)]
+pub struct LoadSession {
+    /// Which.
+    pub id: SessionId,
+    /// What to do with a turn that a crash left open. A session that is live in this process is not touched.
+    pub recovery: Recovery,
+    /// What its tools are to reach the world by. A session that is live with others is not handed out.
+    pub backends: Backends,
+}
+
+impl From<SessionSpec> for NewSession {
+    fn from(spec: SessionSpec) -> Self {
+        Self { id: None, spec, backends: Backends::default() }
+    }
+}
+
+impl From<SessionSpec> for Origin {
+    fn from(spec: SessionSpec) -> Self {
+        Self::New(Box::new(spec.into()))
+    }
+}
+
+impl LoadSession {
+    /// The session of this id, with the files and commands that the runtime gives its sessions.
+    #[must_use]
+    pub fn new(id: SessionId, recovery: Recovery) -> Self {
+        Self { id, recovery, backends: Backends::default() }
+    }
+}
+
+/// Files and commands of whoever opens a session, an editor's for example. What is absent comes from the runtime's
+/// [`crate::ports::tool::SessionToolFactory`]. They belong to the handle that brought them: whenever it wakes its session, the session works with
+/// them; they are gone when the session sleeps and the handle is dropped.
+#[derive(Debug, Clone, Default)]
+pub struct Backends {
+    /// Files.
+    pub files: Option<Arc<dyn Files>>,
+    /// Commands.
+    pub shell: Option<Arc<dyn Shell>>,
+}
+
+/// What a live session was opened with, without keeping it alive.
+#[derive(Debug, Default)]
+pub(crate) struct Brought {
+    files: Option<Weak<dyn Files>>,
+    shell: Option<Weak<dyn Shell>>,
+}
+
+impl Backends {
+    pub(crate) fn brought(&self) -> Brought {
+        Brought {
+            files: self.files.as_ref().map(Arc::downgrade),
+            shell: self.shell.as_ref().map(Arc::downgrade),
+        }
+    }
+}
+
+impl Brought {
+    /// Whether a session that was opened with this works as whoever brings `wanted` expects it to: nothing else was brought.
+    pub(crate) fn suits(&self, wanted: &Backends) -> bool {
+        fn same<T: ?Sized>(brought: Option<&Weak<T>>, wanted: Option<&Arc<T>>) -> bool {
+            match (brought, wanted) {
+                (_, None) => true,
+                (None, Some(_)) => false,
+                (Some(brought), Some(wanted)) => brought.ptr_eq(&Arc::downgrade(wanted)),
+            }
+        }
+        same(self.files.as_ref(), wanted.files.as_ref())
+            && same(self.shell.as_ref(), wanted.shell.as_ref())
+    }
+}
