@@ -18,6 +18,7 @@ use oarlock_core::{
     AgentError, Backends, DefaultAgentCore, LoadSession, NewSession, Origin, Ports,
 };
 use oarlock_testkit::kit::{Kit, journal, node, settings, spec, tags};
+use tokio::task::JoinSet;
 
 fn id(text: &str) -> SessionId {
     SessionId::parse(text).unwrap()
@@ -64,13 +65,14 @@ async fn w14_parallel_creates_must_not_make_two_sessions_of_one_id() {
     let kit = Kit::new(vec![], vec![]);
     let ports = Ports { clock: Arc::new(SystemClock::new()), ..kit.core.ports().clone() };
     let core = DefaultAgentCore::new(ports, RuntimeLimits::DEFAULT, node("a"));
-    let creates = (0..100).map(|_| {
+    let mut creates = JoinSet::new();
+    for _ in 0..100 {
         let core = core.clone();
-        tokio::spawn(async move { core.open(named("mine")).await })
-    });
+        creates.spawn(async move { core.open(named("mine")).await });
+    }
     let mut made = 0;
-    for create in creates.collect::<Vec<_>>() {
-        match create.await.unwrap() {
+    while let Some(created) = creates.join_next().await {
+        match created.unwrap() {
             Ok(_) => made += 1,
             Err(AgentError::DuplicateSessionId { session }) => assert_eq!(session, id("mine")),
             Err(error) => panic!("{error}"),
@@ -96,12 +98,13 @@ async fn w14_parallel_loads_must_not_make_two_writers() {
     let ports = Ports { clock: Arc::new(SystemClock::new()), ..kit.core.ports().clone() };
     let core = DefaultAgentCore::new(ports, RuntimeLimits::DEFAULT, node("a"));
     core.open(named("mine")).await.unwrap().close().await.unwrap();
-    let loads = (0..100).map(|_| {
+    let mut loads = JoinSet::new();
+    for _ in 0..100 {
         let core = core.clone();
-        tokio::spawn(async move { core.open(Origin::Resume(load("mine"))).await.unwrap() })
-    });
-    for load in loads.collect::<Vec<_>>() {
-        load.await.unwrap();
+        loads.spawn(async move { core.open(Origin::Resume(load("mine"))).await });
+    }
+    while let Some(loaded) = loads.join_next().await {
+        loaded.unwrap().unwrap();
     }
     let claims = journal(&core, &core.handle(id("mine"))).await;
     let claims = claims.iter().filter(|entry| matches!(entry.event, Event::WriterChanged(_)));
