@@ -76,6 +76,7 @@ impl Exit {
                 | Event::InputRequested(_)
                 | Event::ContextCleared(_)
                 | Event::ContextCompacted(_)
+                | Event::SummaryStarted(_)
                 | Event::SummaryFailed(_)
                 | Event::HistoryEdited(_)
                 | Event::Spilled(_) => {}

@@ -87,6 +87,8 @@ pub enum Event {
     ContextCleared(ContextCleared),
     /// The beginning of what the model sees was replaced by a summary.
     ContextCompacted(ContextCompacted),
+    /// A summary of what the model has seen is about to be made.
+    SummaryStarted(SummaryStarted),
     /// A summary was tried and could not be used; what the model sees stays as it is.
     SummaryFailed(SummaryFailed),
     /// Somebody changed what the model sees.
@@ -501,6 +503,18 @@ pub struct ContextCompacted {
     pub cost_micros: Option<u64>,
 }
 
+/// Body of [`Event::SummaryStarted`]. It ends with `context_compacted` or `summary_failed`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SummaryStarted {
+    /// Why.
+    pub cause: CompactionCause,
+    /// How many messages from the beginning it will replace.
+    pub dropped: u32,
+    /// What somebody asked it to pay attention to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<String>,
+}
+
 /// Body of [`Event::SummaryFailed`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SummaryFailed {
@@ -508,6 +522,9 @@ pub struct SummaryFailed {
     pub cause: CompactionCause,
     /// Why it could not be used, in words for a person.
     pub why: String,
+    /// Another may be tried after so many milliseconds; absent when the failure would repeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_in_ms: Option<u64>,
     /// Tokens of the model call.
     #[serde(default)]
     pub usage: Usage,

@@ -50,6 +50,12 @@ pub struct RuntimeLimits {
     pub summary_last_ms: u64,
     /// Texts for searches that wait for a catalogue that does not take them; then they are dropped. 1 MB.
     pub summary_bytes: usize,
+    /// A summary as a whole; then it counts as failed. 2 minutes.
+    pub summary_total_ms: u64,
+    /// Summaries of one conversation that fail in a way that may pass, before no other is tried until more was said. 3.
+    pub summary_attempts: u32,
+    /// Tokens that a model's window is taken for when nobody knows it. 128,000.
+    pub window_unknown_tokens: u64,
     /// Any one other exchange with the store on opening a session; then opening it fails. 30 seconds.
     pub open_ms: u64,
     /// Making the tools of a session, the start of servers that have them included; then opening it fails. 1 minute.
@@ -91,6 +97,9 @@ impl RuntimeLimits {
         summary_ms: 40,
         summary_last_ms: 2_000,
         summary_bytes: 1024 * 1024,
+        summary_total_ms: 120_000,
+        summary_attempts: 3,
+        window_unknown_tokens: 128_000,
         open_ms: 30_000,
         tools_ms: 60_000,
         inputs_waiting: 256,

@@ -17,7 +17,7 @@ use oarlock_core::{DefaultAgentCore, DefaultSession, LocalBus, Ports, SessionErr
 use tokio::time::timeout;
 
 use crate::clock::{CountedIds, VirtualClock};
-use crate::model::{OneModel, Say, ScriptedModel, selection};
+use crate::model::{Count, OneModel, Say, ScriptedModel, selection};
 use crate::tool::{SameTools, TestTool};
 
 /// A runtime with its parts within reach.
@@ -34,6 +34,10 @@ pub struct Kit {
 pub struct Parts {
     /// What the model says.
     pub script: Vec<Vec<Say>>,
+    /// What it says when it is asked for a summary.
+    pub summaries: Vec<Vec<Say>>,
+    /// What it says of its tokens.
+    pub usage: Count,
     /// The tools.
     pub tools: Vec<Arc<TestTool>>,
     /// The journal; the catalogue and blobs are always `store`.
@@ -56,7 +60,16 @@ impl Parts {
     /// A given store.
     #[must_use]
     pub fn on(store: MemoryStore, script: Vec<Vec<Say>>, tools: Vec<Arc<TestTool>>) -> Self {
-        Self { script, tools, journal: Arc::new(store.clone()), store, name: "a", trace: None }
+        Self {
+            script,
+            summaries: Vec::new(),
+            usage: Count::AsScripted,
+            tools,
+            journal: Arc::new(store.clone()),
+            store,
+            name: "a",
+            trace: None,
+        }
     }
 }
 
@@ -70,7 +83,7 @@ impl Kit {
     /// A runtime of these parts.
     #[must_use]
     pub fn of(parts: Parts) -> Self {
-        let model = ScriptedModel::new(parts.script);
+        let model = ScriptedModel::summarising(parts.script, parts.summaries, parts.usage);
         let ports = Ports {
             journal: parts.journal,
             catalog: Arc::new(parts.store.clone()) as Arc<dyn Catalog>,

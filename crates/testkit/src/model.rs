@@ -32,18 +32,39 @@ pub enum Say {
     Panic,
 }
 
-/// A model that plays one list of [`Say`] for each call. When it has none left it answers `done`.
+/// A model that plays one list of [`Say`] for each call. When it has none left it answers `done`. Summaries have a script of their own.
 #[derive(Debug)]
 pub struct ScriptedModel {
     info: ModelInfo,
     script: Mutex<VecDeque<Vec<Say>>>,
+    summaries: Mutex<VecDeque<Vec<Say>>>,
+    usage: Count,
     requests: Mutex<Vec<ModelRequest>>,
+}
+
+/// What a scripted model says of its tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Count {
+    /// What stands in its replies.
+    AsScripted,
+    /// A token for each four bytes of the request and of the answer.
+    ByBytes,
 }
 
 impl ScriptedModel {
     /// A model with this script.
     #[must_use]
     pub fn new(script: impl IntoIterator<Item = Vec<Say>>) -> Arc<Self> {
+        Self::summarising(script, [], Count::AsScripted)
+    }
+
+    /// A model with this script, and another one for the summaries it is asked for.
+    #[must_use]
+    pub fn summarising(
+        script: impl IntoIterator<Item = Vec<Say>>,
+        summaries: impl IntoIterator<Item = Vec<Say>>,
+        usage: Count,
+    ) -> Arc<Self> {
         let info = ModelInfo {
             selection: selection(),
             family: "scripted".to_owned(),
@@ -59,6 +80,8 @@ impl ScriptedModel {
         Arc::new(Self {
             info,
             script: Mutex::new(script.into_iter().collect()),
+            summaries: Mutex::new(summaries.into_iter().collect()),
+            usage,
             requests: Mutex::default(),
         })
     }
@@ -96,11 +119,32 @@ impl Model for ScriptedModel {
     }
 
     fn call(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
+        let script = if is_summary(&request) { &self.summaries } else { &self.script };
+        let said = script.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let mut said = said.unwrap_or_else(|| vec![Say::Reply(text("done"))]);
+        if self.usage == Count::ByBytes {
+            let input = bytes(&request) / 4;
+            for say in &mut said {
+                if let Say::Reply(reply) = say {
+                    let output = serde_json::to_vec(&reply.blocks).map_or(0, |json| json.len());
+                    reply.usage = Usage { input, output: output as u64 / 4, ..Usage::default() };
+                }
+            }
+        }
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-        let said = self.script.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        let said = said.unwrap_or_else(|| vec![Say::Reply(text("done"))]);
         stream::iter(said).filter_map(say).boxed()
     }
+}
+
+/// Whether a model is asked for a summary.
+#[must_use]
+pub fn is_summary(request: &ModelRequest) -> bool {
+    request.cache_key.ends_with("-summary")
+}
+
+fn bytes(request: &ModelRequest) -> u64 {
+    let messages = serde_json::to_vec(&request.messages).map_or(0, |json| json.len());
+    (request.system.len() + messages) as u64
 }
 
 #[expect(

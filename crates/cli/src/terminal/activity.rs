@@ -80,6 +80,9 @@ impl Activity {
                 "summarised {} messages: {} to {} tokens",
                 compacted.dropped, compacted.tokens_before, compacted.tokens_after
             )),
+            Event::SummaryStarted(started) => {
+                Some(format!("summarising the first {} messages", started.dropped))
+            }
             Event::SummaryFailed(failed) => Some(format!("no summary: {}", failed.why)),
             Event::HistoryEdited(_) => Some("the history was edited".to_owned()),
         };

@@ -97,6 +97,7 @@ impl Answer {
             | Event::InputRequested(_)
             | Event::ContextCleared(_)
             | Event::ContextCompacted(_)
+            | Event::SummaryStarted(_)
             | Event::SummaryFailed(_)
             | Event::HistoryEdited(_)
             | Event::Spilled(_) => Ok(()),

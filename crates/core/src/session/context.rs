@@ -80,6 +80,12 @@ pub fn prefix_break(state: &State, request: &Fingerprint) -> Option<PrefixBreak>
     (*edits != state.conversation.edits).then_some(PrefixBreak::History)
 }
 
+/// Tokens of the next request by an estimate of all of it.
+pub(crate) fn estimate(state: &State, tools: &ToolsDigest) -> u64 {
+    let fixed = text_tokens(state.spec.system.len() + tools.bytes);
+    fixed.saturating_add(state.conversation.messages.iter().map(message_tokens).sum())
+}
+
 /// Tokens of the next request: what the provider counted last, and an estimate of what came since.
 #[must_use]
 pub fn prompt_tokens(state: &State, tools: &ToolsDigest) -> u64 {
@@ -136,18 +142,18 @@ fn short_hash<T: AsRef<[u8]>>(parts: &[T]) -> String {
 }
 
 /// Three bytes a token is on the safe side for code and for most languages.
-fn text_tokens(bytes: usize) -> u64 {
+pub(crate) fn text_tokens(bytes: usize) -> u64 {
     (bytes as u64).div_ceil(3)
 }
 
-fn part_tokens(part: &Part) -> u64 {
+pub(crate) fn part_tokens(part: &Part) -> u64 {
     match part {
         Part::Text { text } => text_tokens(text.len()),
         Part::Image { .. } => IMAGE_TOKENS,
     }
 }
 
-fn message_tokens(message: &Message) -> u64 {
+pub(crate) fn message_tokens(message: &Message) -> u64 {
     let content = match message {
         Message::User { parts } => parts.iter().map(part_tokens).sum(),
         Message::Assistant { blocks } => {

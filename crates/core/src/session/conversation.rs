@@ -17,7 +17,11 @@ pub struct Conversation {
     pub messages: Arc<Vec<Message>>,
     /// How often messages that a model may have seen were changed.
     pub edits: u32,
-    /// How many parts of the first message are pins that a compaction kept; 0 when it was not compacted.
+    /// How often messages were taken away or put between others, so that their numbers changed.
+    pub shape: u32,
+    /// Whether the first message stands for older ones.
+    pub compacted: bool,
+    /// How many parts of the first message are pins that a compaction kept.
     pub pinned: u32,
     /// Size of the last request and its answer as the provider counted it.
     pub counted: Option<Counted>,
@@ -73,6 +77,7 @@ impl Conversation {
             return Err("it drops messages that are not there");
         }
         self.splice(0, dropped, vec![Message::User { parts: content }])?;
+        self.compacted = true;
         self.pinned = pinned;
         Ok(())
     }
@@ -91,11 +96,18 @@ impl Conversation {
         messages.splice(from..to, new);
         check(&messages)?;
         self.messages = Arc::new(messages);
-        if from == 0 {
+        if from == 0 && to > 0 {
+            self.compacted = false;
             self.pinned = 0;
         }
+        self.shape += 1;
         self.edited();
         Ok(())
+    }
+
+    /// Takes over what an edit left of the provider's count.
+    pub(crate) fn count(&mut self, tokens: u64) {
+        self.counted = Some(Counted { tokens, messages: self.messages.len() });
     }
 
     fn edited(&mut self) {

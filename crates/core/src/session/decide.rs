@@ -8,6 +8,7 @@ use crate::event::{
 use crate::ids::{CallId, Seq};
 use crate::limits::RuntimeLimits;
 use crate::message::{Message, Part};
+use crate::session::forget;
 use crate::session::state::{Call, CallPhase, State};
 use crate::spec::rule::check_rules;
 
@@ -28,11 +29,6 @@ pub enum Decision {
     Attach,
     /// The sender wants to know how the session is doing.
     Look,
-    /// A summary is to be made.
-    Compact {
-        /// What it should pay attention to.
-        instructions: Option<String>,
-    },
     /// The session is to be let go.
     Close,
 }
@@ -79,9 +75,11 @@ pub fn decide(
         Command::Compact { .. } | Command::Edit { .. } if state.turn.is_some() => {
             Err(Rejection::Busy)
         }
+        Command::Compact { .. } if state.archived => Err(Rejection::Archived),
         Command::Compact { instructions } => {
             bounded(instructions.as_deref().map_or(0, str::len), limits, "the instructions")?;
-            Ok(Decision::Compact { instructions })
+            let begun = forget::by_hand(state, instructions);
+            record(begun.map_err(|what| Rejection::Invalid { what: what.to_owned() })?)
         }
         Command::Edit { from, to, messages } => decide_edit(state, limits, (from, to), messages),
         Command::Archive if state.turn.is_some() => Err(Rejection::Busy),

@@ -7,7 +7,7 @@ use crate::command::{Command, Reply};
 use crate::ids::{CallId, Timestamp};
 use crate::ports::bus::{BusError, Requests};
 use crate::ports::clock::Clock;
-use crate::ports::model::{ModelError, ModelEvent};
+use crate::ports::model::{self, ModelError, ModelEvent};
 use crate::turn::tools::CallEnd;
 
 /// Signals of effects that wait to be taken; the effects wait when it is full.
@@ -25,6 +25,13 @@ pub(crate) enum Signal {
         run: u64,
         /// What.
         event: Result<ModelEvent, ModelError>,
+    },
+    /// A summary was made, or was not.
+    Summarised {
+        /// Which model call of this process.
+        run: u64,
+        /// What the model gave.
+        reply: Result<model::Reply, ModelError>,
     },
     /// A call said something.
     ToolOutput {

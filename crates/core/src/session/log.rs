@@ -101,6 +101,7 @@ impl Log {
             | Event::InputRequested(_)
             | Event::ContextCleared(_)
             | Event::ContextCompacted(_)
+            | Event::SummaryStarted(_)
             | Event::SummaryFailed(_)
             | Event::HistoryEdited(_)
             | Event::Spilled(_) => self.state.turn.as_ref().map(|turn| turn.no),

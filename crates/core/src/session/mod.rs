@@ -9,6 +9,7 @@ pub mod conversation;
 pub mod decide;
 pub mod feed;
 pub mod gate;
+pub mod forget;
 pub(crate) mod inbox;
 pub(crate) mod log;
 pub mod plan;
@@ -37,6 +38,7 @@ use crate::ports::model::{Model, ModelError, ModelErrorKind, ModelInfo, Models};
 use crate::ports::tool::ToolSchema;
 use crate::session::context::ToolsDigest;
 use crate::session::feed::Growing;
+use crate::session::forget::{CompactionSlot, Flight, Scene};
 use crate::session::inbox::{Arrived, Inbox, Signal};
 use crate::session::log::Log;
 use crate::session::plan::{Facts, ModelWork, Step, ToolWork, Work, plan};
@@ -92,6 +94,8 @@ pub(crate) struct SessionTask {
     growing: Growing,
     /// Number of the model call under way; what an older one still says is not heard.
     run: u64,
+    /// Number of the last summary that was asked for.
+    summaries: u64,
     answers: Vec<(Answer, Result<Reply, BusError>)>,
     closers: Vec<Answer>,
     /// Texts that the catalogue has not taken.
@@ -128,6 +132,7 @@ impl SessionTask {
             resolved: None,
             growing: Growing::default(),
             run: 0,
+            summaries: 0,
             answers: Vec::new(),
             closers: Vec::new(),
             texts: Vec::new(),
@@ -195,7 +200,7 @@ impl SessionTask {
     async fn advance(&mut self) -> Result<Next, JournalError> {
         for _ in 0..DECISIONS_MAX {
             self.resolve_model();
-            let step = self.plan();
+            let step = plan(self.log.state(), &self.work, &self.facts());
             match step {
                 Step::Record(events) => {
                     for event in events {
@@ -216,6 +221,7 @@ impl SessionTask {
                 }
                 Step::StopModel => self.stop_model(),
                 Step::CallModel { .. }
+                | Step::Summarise
                 | Step::Run(_)
                 | Step::Describe(_)
                 | Step::StopTools(_)
@@ -229,28 +235,30 @@ impl SessionTask {
         Err(JournalError::Unavailable { why })
     }
 
-    fn plan(&self) -> Step {
-        let unresolved = ModelError {
+    fn facts(&self) -> Facts<'_> {
+        static UNRESOLVED: ModelError = ModelError {
             kind: ModelErrorKind::ModelNotFound,
             message: String::new(),
             retry_after_ms: None,
         };
-        let model =
-            self.resolved.as_ref().map_or(Err(&unresolved), |resolved| resolved.info.as_ref());
-        let facts = Facts {
+        let resolved = self.resolved.as_ref();
+        Facts {
             limits: &self.around.limits,
-            model,
+            model: resolved.map_or(Err(&UNRESOLVED), |resolved| resolved.info.as_ref()),
             tools: &self.tools,
             assessor: &self.assessments,
             now: self.now,
-        };
-        plan(self.log.state(), &self.work, &facts)
+        }
     }
 
-    /// Looks up the open turn's model, once for each selection.
+    /// Looks up the model of the open turn, or of a summary without a turn, once for each selection.
     fn resolve_model(&mut self) {
-        let Some(turn) = &self.log.state().turn else { return };
-        let selection = &turn.settings.model;
+        let state = self.log.state();
+        let selection = match (&state.turn, &state.summary) {
+            (Some(turn), _) => &turn.settings.model,
+            (None, Some(_)) => &state.spec.settings.model,
+            (None, None) => return,
+        };
         if self.resolved.as_ref().is_some_and(|resolved| resolved.selection == *selection) {
             return;
         }
@@ -265,10 +273,12 @@ impl SessionTask {
     fn stage(&mut self, event: Event) -> Seq {
         match &event {
             Event::TurnEnded(_) => {
-                self.work = Work { closing: self.work.closing, ..Work::default() }
+                let summary = std::mem::take(&mut self.work.summary);
+                self.work = Work { closing: self.work.closing, summary, ..Work::default() }
             }
             Event::StepStarted(_) => self.assessments.forget(),
             Event::AssistantMessage(_) | Event::ModelFailed(_) => self.growing.forget_answer(),
+            Event::ContextCompacted(_) | Event::SummaryFailed(_) => self.end_summary(),
             Event::ToolSettled(settled) => {
                 self.work.tools.remove(&settled.call);
                 self.growing.forget_call(&settled.call);
@@ -283,6 +293,31 @@ impl SessionTask {
             self.resolved = None;
         }
         self.log.stage(self.now, event)
+    }
+
+    fn end_summary(&mut self) {
+        self.work.summary = CompactionSlot::Free;
+        if let Some(effects) = &mut self.effects {
+            effects.end_summary();
+        }
+    }
+
+    /// Asks the model for the open summary.
+    fn summarise(&mut self) {
+        self.summaries += 1;
+        let Some(model) = self.resolved.as_ref().and_then(|resolved| resolved.model.clone()) else {
+            return;
+        };
+        let (state, facts) = (self.log.state(), self.facts());
+        let settings = state.turn.as_ref().map_or(&state.spec.settings, |turn| &turn.settings);
+        let info = model.info();
+        let scene = Scene { state, work: &self.work, facts: &facts, settings, model: info };
+        let request = state.summary.as_ref().map(|open| forget::request(&scene, open));
+        let until = self.now.after(self.around.limits.summary_total_ms);
+        self.work.summary = CompactionSlot::Busy(Flight { until, price: info.price });
+        if let (Some(effects), Some(request)) = (&mut self.effects, request) {
+            effects.summarise(model, request, self.summaries);
+        }
     }
 
     /// Makes everything decided durable, then tells it and answers for it.
@@ -357,6 +392,7 @@ impl SessionTask {
                     effects.call_model(self.log.state(), model, output_max, self.run);
                 }
             }
+            Step::Summarise => self.summarise(),
             Step::Run(calls) => {
                 for id in calls {
                     let Some(call) = find_call(self.log.state(), &id) else { continue };

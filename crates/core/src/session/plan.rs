@@ -9,9 +9,10 @@ use crate::limits::RuntimeLimits;
 use crate::message::{ReplyStop, Usage};
 use crate::ports::model::{ModelError, ModelErrorKind, ModelInfo};
 use crate::session::context::ToolsDigest;
+use crate::session::forget::{CompactionSlot, Scene};
 use crate::session::state::{OpenStep, OpenTurn, State, Used};
-use crate::session::{calls, context};
-use crate::spec::{Bounds, LimitKind};
+use crate::session::{calls, context, forget};
+use crate::spec::{Bounds, LimitKind, Settings};
 use crate::turn::registry::Assessor;
 
 /// What is to be done next.
@@ -32,6 +33,8 @@ pub enum Step {
     },
     /// The model call under way is to be dropped.
     StopModel,
+    /// The model is to be asked for the summary that was begun.
+    Summarise,
     /// These calls are to be run.
     Run(Vec<CallId>),
     /// Somebody will be asked about this call: find out what to show.
@@ -53,6 +56,8 @@ pub struct Work {
     pub describing: BTreeMap<CallId, Timestamp>,
     /// What to show about calls.
     pub described: BTreeMap<CallId, String>,
+    /// The summary.
+    pub summary: CompactionSlot,
     /// Why the turn is to stop, if it is.
     pub stop: Option<StopReason>,
     /// The session is to be let go.
@@ -103,7 +108,7 @@ pub(crate) struct View<'a> {
 /// Names the next step.
 #[must_use]
 pub fn plan(state: &State, work: &Work, facts: &Facts<'_>) -> Step {
-    let Some(turn) = &state.turn else { return plan_idle(state, work) };
+    let Some(turn) = &state.turn else { return plan_idle(state, work, facts) };
     let view = View { state, turn, work, facts };
     let stop = work.stop.or_else(|| time_is_up(state, turn, facts.now));
     if let Some(stop) = stop {
@@ -124,10 +129,18 @@ pub fn plan(state: &State, work: &Work, facts: &Facts<'_>) -> Step {
     }
 }
 
-fn plan_idle(state: &State, work: &Work) -> Step {
+fn plan_idle(state: &State, work: &Work, facts: &Facts<'_>) -> Step {
+    if state.summary.is_some()
+        && let Some(step) = forget::at_rest(state, work, facts)
+    {
+        return step;
+    }
     let inputs = inputs_of_turn(state);
     if inputs.is_empty() || work.closing || state.archived {
-        return Step::Rest;
+        return match &work.summary {
+            CompactionSlot::Busy(flight) if !work.closing => Step::Wait(flight.until),
+            CompactionSlot::Busy(_) | CompactionSlot::Free | CompactionSlot::Ready(_) => Step::Rest,
+        };
     }
     Step::Record(vec![Event::TurnStarted(Box::new(TurnStarted {
         inputs,
@@ -212,7 +225,11 @@ fn next_step(view: &View<'_>) -> Step {
         Ok(model) => model,
         Err(error) => return failed(turn, error.kind, &error.message),
     };
-    if let Err(stop) = allowance(state, turn, model, facts.tools) {
+    let scene = Scene { state, work: view.work, facts, settings: &turn.settings, model };
+    if let Some(step) = forget::before_step(&scene) {
+        return step;
+    }
+    if let Err(stop) = next_allowance(view, model) {
         return match stop {
             Exhausted::Limit(kind) => {
                 end_turn(turn, StopReason::Limit(kind), Some(limit_message(kind)))
@@ -241,22 +258,30 @@ fn price_message(model: &ModelInfo) -> String {
 }
 
 /// Why no further model call is allowed.
-enum Exhausted {
+pub(crate) enum Exhausted {
     Limit(LimitKind),
     PriceUnknown,
 }
 
-/// Tokens that the next answer may have under all limits. The worst case is reserved: the whole request, and that answer.
-fn allowance(
-    state: &State,
-    turn: &OpenTurn,
+fn next_allowance(view: &View<'_>, model: &ModelInfo) -> Result<Option<u64>, Exhausted> {
+    let prompt = context::prompt_tokens(view.state, view.facts.tools);
+    allowance(&budgets(view.state, &view.turn.settings), model, prompt)
+}
+
+/// The bounds of turn and session with what was used of them.
+pub(crate) fn budgets<'a>(state: &State, settings: &'a Settings) -> [(&'a Bounds, Used); 2] {
+    let turn = state.turn.as_ref().map_or_else(Used::default, |turn| turn.used);
+    [(&settings.limits.turn, turn), (&settings.limits.session, state.used)]
+}
+
+/// Tokens that an answer to so long a request may have under all limits. The worst case is reserved: the whole request, and that answer.
+pub(crate) fn allowance(
+    budgets: &[(&Bounds, Used); 2],
     model: &ModelInfo,
-    tools: &ToolsDigest,
+    prompt: u64,
 ) -> Result<Option<u64>, Exhausted> {
-    let prompt = context::prompt_tokens(state, tools);
-    let limits = &turn.settings.limits;
     let mut output_max = model.output_max;
-    for (bounds, used) in [(&limits.turn, &turn.used), (&limits.session, &state.used)] {
+    for (bounds, used) in budgets {
         if bounds.steps.is_some_and(|steps| used.steps >= steps) {
             return Err(Exhausted::Limit(LimitKind::Steps));
         }
@@ -297,17 +322,18 @@ fn tighten(
 }
 
 fn plan_model(view: &View<'_>, step: &OpenStep) -> Step {
-    let (state, turn, work, facts) = (view.state, view.turn, view.work, view.facts);
+    let (turn, work, facts) = (view.turn, view.work, view.facts);
     if let Some(call) = work.model {
         let silent = call.heard.after(facts.limits.model_idle_ms);
         return Step::Wait(silent.min(call.since.after(facts.limits.model_total_ms)));
     }
     match (&step.failure, step.retry_at) {
+        (Some((ModelErrorKind::ContextOverflow, message)), None) => overflowed(view, message),
         (Some((kind, message)), None) => failed(turn, *kind, message),
         (Some(_), Some(at)) if at > facts.now => Step::Wait(at),
         (Some(_) | None, _) => match facts.model {
             Err(error) => failed(turn, error.kind, &error.message),
-            Ok(model) => match allowance(state, turn, model, facts.tools) {
+            Ok(model) => match next_allowance(view, model) {
                 Ok(output_max) => {
                     Step::CallModel { attempt: step.attempt(turn.crashes), output_max }
                 }
@@ -320,6 +346,21 @@ fn plan_model(view: &View<'_>, step: &OpenStep) -> Step {
             },
         },
     }
+}
+
+/// The provider said that the request is too long: room is made once, and another step begun.
+fn overflowed(view: &View<'_>, message: &str) -> Step {
+    let (state, turn, facts) = (view.state, view.turn, view.facts);
+    let kind = ModelErrorKind::ContextOverflow;
+    let model = match facts.model {
+        Ok(model) if turn.overflows < 2 => model,
+        Ok(_) | Err(_) => return failed(turn, kind, message),
+    };
+    if turn.shrunk {
+        return next_step(view);
+    }
+    let scene = Scene { state, work: view.work, facts, settings: &turn.settings, model };
+    forget::after_overflow(&scene).unwrap_or_else(|| failed(turn, kind, message))
 }
 
 /// Whether a model call under way has been silent, or has run, for too long.

@@ -7,6 +7,7 @@ use crate::ids::Timestamp;
 use crate::limits::RuntimeLimits;
 use crate::message::{Content, Message};
 use crate::session::calls::{cut, settled};
+use crate::session::forget;
 use crate::session::plan::turn_ended;
 use crate::session::state::{Call, CallPhase, State};
 
@@ -30,10 +31,11 @@ pub fn recover(
     limits: &RuntimeLimits,
     now: Timestamp,
 ) -> Vec<Event> {
-    let Some(turn) = &state.turn else { return Vec::new() };
+    let summary = forget::abandoned(state, "the process ended before it was made");
+    let Some(turn) = &state.turn else { return Vec::from_iter(summary) };
     let crashed = !state.released;
     let attempt = turn.crashes + u32::from(crashed);
-    let mut events = Vec::new();
+    let mut events = Vec::from_iter(summary);
     if crashed {
         events.push(Event::TurnRecovered(TurnRecovered { attempt }));
     }

@@ -6,8 +6,9 @@ use crate::command::{Attached, Command, Rejection, Reply, Status};
 use crate::event::{Delta, DeltaItem, Event, Outcome, StopReason, ToolSettled};
 use crate::ids::CallId;
 use crate::ports::bus::{BusError, Live};
-use crate::ports::model::{ModelError, ModelErrorKind, ModelEvent};
+use crate::ports::model::{ModelError, ModelErrorKind, ModelEvent, Reply as ModelReply};
 use crate::session::decide::{Decision, decide};
+use crate::session::forget::{CompactionSlot, Flight, SummaryEnd};
 use crate::session::inbox::Signal;
 use crate::session::state::State;
 use crate::session::status::status;
@@ -35,7 +36,12 @@ impl SessionTask {
                     self.work.described.insert(call, detail);
                 }
             }
+            Signal::Summarised { run, reply } if run == self.summaries => {
+                self.take_summary(reply);
+            }
+            Signal::Summarised { .. } => {}
             Signal::Tick => {
+                self.end_late_summary();
                 if let Some(timeout) = self.model_timeout() {
                     self.take_model(Err(timeout));
                 }
@@ -46,6 +52,28 @@ impl SessionTask {
     fn model_timeout(&self) -> Option<ModelError> {
         let why = plan::model_timeout(&self.work, &self.around.limits, self.now)?;
         Some(self.model_error(ModelErrorKind::Timeout, &why))
+    }
+
+    fn take_summary(&mut self, reply: Result<ModelReply, ModelError>) {
+        let CompactionSlot::Busy(Flight { price, .. }) = self.work.summary else { return };
+        let cost_micros = match (&reply, price) {
+            (Ok(reply), Some(price)) => Some(price.of(&reply.usage)),
+            (Ok(_), None) => None,
+            (Err(_), _) => Some(0),
+        };
+        self.work.summary = CompactionSlot::Ready(SummaryEnd { reply, cost_micros });
+    }
+
+    fn end_late_summary(&mut self) {
+        let CompactionSlot::Busy(Flight { until, .. }) = self.work.summary else { return };
+        if until <= self.now {
+            if let Some(effects) = &mut self.effects {
+                effects.end_summary();
+            }
+            let why =
+                format!("no summary came within {} s", self.around.limits.summary_total_ms / 1000);
+            self.take_summary(Err(self.model_error(ModelErrorKind::Timeout, &why)));
+        }
     }
 
     /// A failure of the model call that the runtime has found.
@@ -66,9 +94,6 @@ impl SessionTask {
             Err(rejection) => Some(Reply::Rejected(rejection)),
             Ok(Decision::Attach) => Some(Reply::Attached(self.attached())),
             Ok(Decision::Look) => Some(Reply::Status(Box::new(self.status()))),
-            Ok(Decision::Compact { .. }) => Some(Reply::Rejected(Rejection::Invalid {
-                what: "there is nothing to compact".to_owned(),
-            })),
             Ok(Decision::Known(seq)) => Some(Reply::Admitted(seq)),
             Ok(Decision::Record(events)) => {
                 for event in events {

@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::event::{
-    AssistantMessage, ContextCompacted, Entry, Event, Fingerprint, HistoryEdited, InputAdmitted,
-    Outcome, PermissionAnswered, PermissionAsked, StepStarted, StopReason, SummaryFailed,
-    ToolCalled, ToolSettled, TurnEnded, TurnStarted,
+    AssistantMessage, CompactionCause, ContextCompacted, Entry, Event, Fingerprint, HistoryEdited,
+    InputAdmitted, ModelFailed, Outcome, PermissionAnswered, PermissionAsked, StepStarted,
+    StopReason, SummaryFailed, SummaryStarted, ToolCalled, ToolSettled, TurnEnded, TurnStarted,
 };
 use crate::ids::{CallId, Epoch, NodeId, Seq, SessionId, StepNo, Timestamp, TurnNo};
 use crate::message::{Block, Content, Message, Part, ReplyStop, ToolResult, Usage};
@@ -52,6 +52,8 @@ pub struct State {
     pub used: Used,
     /// What the last request was made of.
     pub last_request: Option<LastRequest>,
+    /// The summary that was begun and has not ended.
+    pub summary: Option<OpenSummary>,
     /// The last summary that was tried and could not be used, until something was forgotten otherwise.
     pub summary_failed: Option<SummaryFailure>,
     /// Every call id that was ever used.
@@ -100,10 +102,27 @@ pub struct LastRequest {
 /// A summary that could not be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SummaryFailure {
-    /// [`Conversation::edits`] then.
-    pub edits: u32,
+    /// [`Conversation::shape`] then.
+    pub shape: u32,
     /// How many messages the conversation had.
     pub messages: usize,
+    /// How many summaries in a row could not be used.
+    pub tries: u32,
+    /// When another may be tried; absent when the failure would repeat.
+    pub retry_at: Option<Timestamp>,
+}
+
+/// A summary that was begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenSummary {
+    /// Why.
+    pub cause: CompactionCause,
+    /// How many messages it replaces.
+    pub dropped: usize,
+    /// [`Conversation::shape`] when it was begun.
+    pub shape: u32,
+    /// What it should pay attention to.
+    pub instructions: Option<String>,
 }
 
 /// A turn without its end.
@@ -121,7 +140,9 @@ pub struct OpenTurn {
     pub used: Used,
     /// Its last step.
     pub step: Option<OpenStep>,
-    /// Whether something was forgotten since the last answer.
+    /// How often the provider said since the last answer that the request is too long.
+    pub overflows: u32,
+    /// Whether something was forgotten since it said so, or since the last answer.
     pub shrunk: bool,
 }
 
@@ -243,6 +264,7 @@ impl State {
             last_stop: None,
             used: Used::default(),
             last_request: None,
+            summary: None,
             summary_failed: None,
             call_ids: HashSet::new(),
             first_words: String::new(),
@@ -287,12 +309,7 @@ impl State {
             }
             Event::TurnEnded(ended) => self.end_turn(entry.at, ended).map_err(wrong)?,
             Event::StepStarted(started) => self.start_step(entry.at, started).map_err(wrong)?,
-            Event::ModelFailed(failed) => {
-                let step = self.step_mut().map_err(wrong)?;
-                step.failures += 1;
-                step.retry_at = failed.retry_in_ms.map(|ms| entry.at.after(ms));
-                step.failure = Some((failed.class, failed.message.clone()));
-            }
+            Event::ModelFailed(failed) => self.fail_model(entry.at, failed).map_err(wrong)?,
             Event::AssistantMessage(message) => self.answer(message).map_err(wrong)?,
             Event::ToolCalled(called) => self.call(called).map_err(wrong)?,
             Event::PermissionAsked(asked) => {
@@ -306,10 +323,12 @@ impl State {
             }
             Event::ContextCleared(cleared) => {
                 self.conversation.clear(&cleared.calls).map_err(wrong)?;
+                self.conversation.count(cleared.tokens_after);
                 self.forgot();
             }
             Event::ContextCompacted(compacted) => self.compact(compacted).map_err(wrong)?,
-            Event::SummaryFailed(failed) => self.fail_summary(failed),
+            Event::SummaryStarted(started) => self.start_summary(started).map_err(wrong)?,
+            Event::SummaryFailed(failed) => self.fail_summary(entry.at, failed),
             Event::HistoryEdited(edited) => self.edit(edited).map_err(wrong)?,
         }
         self.tip = entry.seq;
@@ -378,6 +397,7 @@ impl State {
             crashes: 0,
             used: Used::default(),
             step: None,
+            overflows: 0,
             shrunk: false,
         });
         Ok(())
@@ -455,7 +475,7 @@ impl State {
             used.cost_micros = used.cost_micros.saturating_add(message.cost_micros.unwrap_or(0));
             used.cost_unknown |= message.cost_micros.is_none();
         }
-        turn.shrunk = false;
+        (turn.overflows, turn.shrunk) = (0, false);
         // An answer without a word is no message: no wire takes an empty one.
         if message.blocks.iter().any(Block::can_be_replayed) {
             self.push(Message::Assistant { blocks: message.blocks.clone() });
@@ -481,14 +501,53 @@ impl State {
         self.spend(compacted.usage, compacted.cost_micros);
         let content = compacted.content.clone();
         self.conversation.compact(compacted.dropped as usize, content, compacted.pinned)?;
+        self.conversation.count(compacted.tokens_after);
+        self.summary = None;
         self.forgot();
         Ok(())
     }
 
-    fn fail_summary(&mut self, failed: &SummaryFailed) {
+    fn start_summary(&mut self, started: &SummaryStarted) -> Result<(), &'static str> {
+        let dropped = started.dropped as usize;
+        if self.summary.is_some() {
+            return Err("a summary is being made");
+        }
+        if dropped > self.conversation.messages.len() {
+            return Err("it is about messages that are not there");
+        }
+        self.summary = Some(OpenSummary {
+            cause: started.cause,
+            dropped,
+            shape: self.conversation.shape,
+            instructions: started.instructions.clone(),
+        });
+        Ok(())
+    }
+
+    fn fail_summary(&mut self, at: Timestamp, failed: &SummaryFailed) {
         self.spend(failed.usage, failed.cost_micros);
-        let (edits, messages) = (self.conversation.edits, self.conversation.messages.len());
-        self.summary_failed = Some(SummaryFailure { edits, messages });
+        self.summary = None;
+        let shape = self.conversation.shape;
+        let before = self.summary_failed.filter(|before| before.shape == shape);
+        self.summary_failed = Some(SummaryFailure {
+            shape,
+            messages: self.conversation.messages.len(),
+            tries: before.map_or(0, |before| before.tries) + 1,
+            retry_at: failed.retry_in_ms.map(|ms| at.after(ms)),
+        });
+    }
+
+    fn fail_model(&mut self, at: Timestamp, failed: &ModelFailed) -> Result<(), &'static str> {
+        let step = self.step_mut()?;
+        step.failures += 1;
+        step.retry_at = failed.retry_in_ms.map(|ms| at.after(ms));
+        step.failure = Some((failed.class, failed.message.clone()));
+        if failed.class == ModelErrorKind::ContextOverflow {
+            let turn = self.turn.as_mut().expect("a step has a turn");
+            turn.overflows += 1;
+            turn.shrunk = false;
+        }
+        Ok(())
     }
 
     fn edit(&mut self, edited: &HistoryEdited) -> Result<(), &'static str> {

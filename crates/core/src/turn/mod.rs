@@ -1,5 +1,6 @@
 //! The effects of a turn: model calls and tools, each a task that this module owns and ends.
 
+pub(crate) mod compact;
 pub(crate) mod model;
 pub mod permission;
 pub mod registry;
@@ -34,6 +35,7 @@ pub struct TurnRunner {
     outbox: Outbox,
     tasks: JoinSet<()>,
     model: Option<AbortHandle>,
+    summary: Option<AbortHandle>,
     calls: HashMap<CallId, (Cancel, AbortHandle)>,
 }
 
@@ -55,6 +57,7 @@ impl TurnRunner {
             outbox,
             tasks: JoinSet::new(),
             model: None,
+            summary: None,
             calls: HashMap::new(),
         }
     }
@@ -93,6 +96,20 @@ impl TurnRunner {
     pub(crate) fn end_model(&mut self) {
         if let Some(model) = self.model.take() {
             model.abort();
+        }
+    }
+
+    /// Asks for a summary.
+    pub(crate) fn summarise(&mut self, model: Arc<dyn Model>, request: ModelRequest, run: u64) {
+        self.reap();
+        let summary = compact::summarise(model, request, (run, self.outbox.clone()));
+        self.summary = Some(self.tasks.spawn(summary));
+    }
+
+    /// Drops the summary; it is over, or nobody wants its end.
+    pub(crate) fn end_summary(&mut self) {
+        if let Some(summary) = self.summary.take() {
+            summary.abort();
         }
     }
 

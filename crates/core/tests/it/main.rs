@@ -7,6 +7,7 @@ mod embedding;
 mod faithful;
 mod follow;
 mod gate;
+mod forget;
 mod limits;
 mod permission;
 mod prompt;

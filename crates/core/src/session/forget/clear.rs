@@ -1,0 +1,83 @@
+//! Which results of tools are cleared, and what is left out by force when no summary can be had.
+
+use crate::event::{CompactionCause, ContextCleared, ContextCompacted, Event};
+use crate::ids::CallId;
+use crate::message::{Message, Part, Usage};
+use crate::session::context::{self, message_tokens, part_tokens};
+use crate::session::conversation::CLEARED;
+use crate::session::forget::{Scene, pins, summary};
+
+/// A result that is no longer than so many tokens stays.
+const RESULT_TOKENS_MIN: u64 = 512;
+
+/// Clears results outside the newest fifth of the window, when that frees a twentieth of it: less is not worth a cached prefix.
+pub(super) fn worthwhile(scene: &Scene<'_>, window: u64) -> Option<Event> {
+    cleared(scene, window / 5, window / 20)
+}
+
+/// Makes room without a summary: the oldest messages go and only what the user said is kept; where none can go, results are cleared.
+pub(super) fn by_force(scene: &Scene<'_>) -> Option<Event> {
+    let Some(dropped) = summary::cut(scene) else {
+        return cleared(scene, 0, 1);
+    };
+    let mut content = pins::of(scene, dropped);
+    let pinned = u32::try_from(content.len()).unwrap_or(u32::MAX);
+    content.push(Part::text(pins::without_summary(dropped)));
+    let (before, after) = (scene.tokens(), sizes(scene, dropped, &content));
+    Some(Event::ContextCompacted(ContextCompacted {
+        cause: CompactionCause::Hard,
+        dropped: u32::try_from(dropped).unwrap_or(u32::MAX),
+        content,
+        pinned,
+        tokens_before: before,
+        tokens_after: after,
+        usage: Usage::default(),
+        cost_micros: Some(0),
+    }))
+    .filter(|_| after < before)
+    .or_else(|| cleared(scene, 0, 1))
+}
+
+/// Tokens of the next request when `content` stands in the place of the first `dropped` messages.
+pub(super) fn sizes(scene: &Scene<'_>, dropped: usize, content: &[Part]) -> u64 {
+    let gone: u64 = scene.messages()[..dropped].iter().map(message_tokens).sum();
+    let new: u64 = content.iter().map(part_tokens).sum();
+    scaled(scene, gone, new)
+}
+
+/// The size of the next request after so much of it goes and so much comes: both are estimates, and the provider's count of the whole is
+/// scaled by them.
+fn scaled(scene: &Scene<'_>, gone: u64, new: u64) -> u64 {
+    let estimate = context::estimate(scene.state, scene.facts.tools).max(1);
+    let left = estimate.saturating_sub(gone).saturating_add(new);
+    let tokens = u128::from(scene.tokens()) * u128::from(left) / u128::from(estimate);
+    u64::try_from(tokens).unwrap_or(u64::MAX)
+}
+
+/// Clears the long results before the newest `kept` tokens, when that frees `gain_min` tokens.
+fn cleared(scene: &Scene<'_>, kept: u64, gain_min: u64) -> Option<Event> {
+    let mut newest = 0;
+    let mut calls: Vec<CallId> = Vec::new();
+    let mut gone = 0;
+    for message in scene.messages().iter().rev() {
+        newest += message_tokens(message);
+        let Message::Tool { results } = message else { continue };
+        if newest <= kept {
+            continue;
+        }
+        for result in results {
+            let tokens: u64 = result.parts.iter().map(part_tokens).sum();
+            if tokens > RESULT_TOKENS_MIN {
+                gone += tokens;
+                calls.push(result.call.clone());
+            }
+        }
+    }
+    calls.reverse();
+    let new = calls.len() as u64 * part_tokens(&Part::text(CLEARED));
+    if calls.is_empty() || gone.saturating_sub(new) < gain_min.max(1) {
+        return None;
+    }
+    let (tokens_before, tokens_after) = (scene.tokens(), scaled(scene, gone, new));
+    Some(Event::ContextCleared(ContextCleared { calls, tokens_before, tokens_after }))
+}
