@@ -11,6 +11,7 @@ use crate::message::{Message, Part};
 use crate::session::forget;
 use crate::session::state::{Call, CallPhase, State};
 use crate::spec::rule::check_rules;
+use crate::spec::TurnConfig;
 
 /// What follows from a command.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +69,8 @@ pub fn decide(
             mode.map_err(|error| Rejection::Invalid { what: error.to_string() })?;
             let rules = change.rules.as_ref().map_or(Ok(()), check_rules);
             rules.map_err(|error| Rejection::Invalid { what: error.to_string() })?;
+            let turn = change.turn.as_ref().map_or(Ok(()), TurnConfig::check);
+            turn.map_err(|what| Rejection::Invalid { what })?;
             let json = serde_json::to_vec(&change).expect("settings have string keys");
             bounded(json.len(), limits, "the change of settings")?;
             record(Event::SessionConfigured(change))

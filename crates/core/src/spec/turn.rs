@@ -26,6 +26,34 @@ pub struct TurnConfig {
     pub max_concurrent_tools: Option<u32>,
 }
 
+impl TurnConfig {
+    /// Checks what the types do not hold.
+    ///
+    /// # Errors
+    /// Words for a person: which value cannot be, and what could.
+    pub fn check(&self) -> Result<(), String> {
+        let ContextPolicy { window, clear_ratio, soft_ratio, compact_ratio, .. } = self.context;
+        if window == Some(0) || self.context.compact_threshold_tokens == Some(0) {
+            return Err("a window or threshold of 0 tokens leaves no room for a request".to_owned());
+        }
+        if compact_ratio == Decimal(0) || compact_ratio > Decimal(1000) {
+            return Err(format!("compact_ratio is {compact_ratio}; it lies above 0 and up to 1"));
+        }
+        for (name, ratio) in [("clear_ratio", clear_ratio), ("soft_ratio", soft_ratio)] {
+            let below = self.context.compact_threshold_tokens.is_some() || ratio < compact_ratio;
+            if ratio > Decimal(1000) || !below {
+                return Err(format!(
+                    "{name} is {ratio}; it lies below compact_ratio, which is {compact_ratio}; 0 switches it off"
+                ));
+            }
+        }
+        if self.context.clear_ratio > self.context.soft_ratio && soft_ratio > Decimal(0) {
+            return Err(format!("clear_ratio is {clear_ratio}; it is at most soft_ratio, {soft_ratio}"));
+        }
+        Ok(())
+    }
+}
+
 /// How a model draws its words. What is absent is left to the provider; what a wire cannot say is an error there.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -142,5 +170,48 @@ impl JsonSchema for Decimal {
     }
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({"type": "number", "minimum": 0, "maximum": 1000})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds_that_contradict_each_other_are_refused() {
+        let of = |clear, soft, compact, threshold| {
+            let context = ContextPolicy {
+                clear_ratio: Decimal(clear),
+                soft_ratio: Decimal(soft),
+                compact_ratio: Decimal(compact),
+                compact_threshold_tokens: threshold,
+                ..ContextPolicy::default()
+            };
+            TurnConfig { context, ..TurnConfig::default() }.check().is_ok()
+        };
+        assert!(TurnConfig::default().check().is_ok());
+        for (clear, soft, compact, threshold, fits) in [
+            (0, 0, 850, None, true),
+            (600, 0, 850, None, true),
+            (700, 700, 1000, None, true),
+            (600, 850, 850, None, false),
+            (900, 0, 850, None, false),
+            (710, 700, 850, None, false),
+            (600, 700, 0, None, false),
+            (600, 700, 1001, None, false),
+            (600, 900, 850, Some(9_000), true),
+            (600, 700, 850, Some(0), false),
+        ] {
+            assert_eq!(of(clear, soft, compact, threshold), fits, "{clear} {soft} {compact}");
+        }
+    }
+
+    #[test]
+    fn a_decimal_is_written_as_a_number_and_bounded() {
+        assert_eq!(serde_json::to_string(&Decimal(700)).unwrap(), "0.7");
+        assert_eq!(serde_json::from_str::<Decimal>("0.85").unwrap(), Decimal(850));
+        assert!(serde_json::from_str::<Decimal>("-1").is_err());
+        assert!(serde_json::from_str::<Decimal>("1001").is_err());
+        assert_eq!(Decimal(850).of(8_000), 6_800);
     }
 }

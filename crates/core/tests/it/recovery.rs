@@ -304,6 +304,7 @@ fn an_answer_in_several_frames_survives_a_death_between_them() {
     for (writes, recovery) in stories {
         let story = Story {
             settings: settings(),
+            summaries: Vec::new(),
             replies: vec![vec![Say::Reply(calls(&asked))]],
             beats: vec![
                 (0, Beat::Doom(writes, LastWrite::Lost, recovery)),

@@ -6,7 +6,8 @@ use oarlock_core::ids::CallId;
 use oarlock_core::message::{Block, Content, ReplyStop, Usage};
 use oarlock_core::ports::model::{ModelErrorKind, Reply};
 use oarlock_core::spec::{
-    Answers, Bounds, Limits, Mode, ModelSelection, Rules, Settings, SettingsChange,
+    Answers, Bounds, ContextPolicy, Limits, Mode, ModelSelection, Rules, Settings, SettingsChange,
+    TurnConfig,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -48,8 +49,15 @@ pub fn config(cases: u32) -> ProptestConfig {
 pub fn stories(scenes_max: usize) -> impl Strategy<Value = Story> {
     let faults = prop_oneof![3 => Just(0_u64), 1 => Just(80)];
     let beats = vec(scenes(), 1..scenes_max).prop_map(|scenes| scenes.concat());
-    (sessions(), vec(replies(), 0..8), beats, faults)
-        .prop_map(|(settings, replies, beats, faults)| Story { settings, replies, beats, faults })
+    (sessions(), vec(replies(), 0..8), vec(replies(), 0..4), beats, faults).prop_map(
+        |(settings, replies, summaries, beats, faults)| Story {
+            settings,
+            replies,
+            summaries,
+            beats,
+            faults,
+        },
+    )
 }
 
 /// One beat, or a turn that kills process after process.
@@ -124,12 +132,24 @@ fn models() -> impl Strategy<Value = ModelSelection> {
 }
 
 fn sessions() -> impl Strategy<Value = Settings> {
-    (modes(), answers(), rules(), limits()).prop_map(|(mode, answers, rules, limits)| Settings {
-        mode,
-        answers,
-        rules,
-        limits,
-        ..settings()
+    (modes(), answers(), rules(), limits(), windows()).prop_map(
+        |(mode, answers, rules, limits, turn)| Settings {
+            mode,
+            answers,
+            rules,
+            limits,
+            turn,
+            ..settings()
+        },
+    )
+}
+
+/// Most windows are so wide that nothing is forgotten.
+fn windows() -> impl Strategy<Value = TurnConfig> {
+    let window = prop_oneof![2 => Just(None), 1 => select(vec![40_u64, 100, 400]).prop_map(Some)];
+    window.prop_map(|window| {
+        let context = ContextPolicy { window, ..ContextPolicy::default() };
+        TurnConfig { context, ..TurnConfig::default() }
     })
 }
 
@@ -178,6 +198,8 @@ fn beats() -> impl Strategy<Value = Beat> {
         4 => choice.prop_map(Beat::Answer),
         2 => outcome.prop_map(Beat::Supply),
         2 => changes().prop_map(Beat::Configure),
+        1 => Just(Beat::Compact),
+        1 => Just(Beat::Edit),
         1 => Just(Beat::Archive),
         1 => Just(Beat::Restore),
         1 => Just(Beat::Close),

@@ -27,6 +27,7 @@ pub fn hold(story: &Story, told: &Told) {
     effects_are_announced(told);
     inputs_are_taken_once(&told.entries);
     limits_hold(story, &told.entries);
+    summaries_end(&told.entries);
     for request in &told.requests {
         conversation(&request.messages);
     }
@@ -266,23 +267,58 @@ fn says(part: &Part) -> bool {
 
 /// Law 9: each request goes on where the one before ended, unless its step declares what broke the prefix, and why.
 fn prefixes_are_kept(told: &Told) {
+    let edits = told.entries.iter().filter(|entry| forgets(&entry.event)).count();
+    let mut changed = 0;
     for pair in told.requests.windows(2) {
         let (before, after) = (&pair[0], &pair[1]);
-        assert!(after.messages.starts_with(&before.messages), "law 9: history was changed");
+        changed += usize::from(!after.messages.starts_with(&before.messages));
         assert_eq!(before.system, after.system, "law 9: the system prompt was changed");
         assert_eq!(before.tools, after.tools, "law 9: the tools were changed");
     }
-    let steps = told.entries.iter().filter_map(|entry| match &entry.event {
-        Event::StepStarted(started) => Some(started),
-        _ => None,
-    });
-    let steps: Vec<&StepStarted> = steps.collect();
-    for pair in steps.windows(2) {
-        let changed = pair[0].request.model != pair[1].request.model;
-        let wanted = changed.then_some(PrefixBreak::Model);
-        assert_eq!(pair[1].prefix_break, wanted, "law 9: a break is declared where one is");
+    assert!(changed <= edits, "law 9: history was changed and no entry says so");
+    let (mut steps, mut edited): (Vec<&StepStarted>, bool) = (Vec::new(), false);
+    for entry in &told.entries {
+        edited |= forgets(&entry.event);
+        let Event::StepStarted(started) = &entry.event else { continue };
+        let wanted = steps.last().and_then(|before| {
+            let other = before.request.model != started.request.model;
+            other.then_some(PrefixBreak::Model).or(edited.then_some(PrefixBreak::History))
+        });
+        assert_eq!(started.prefix_break, wanted, "law 9: a break is declared where one is");
+        steps.push(started);
+        edited = false;
     }
     fingerprints_differ(told, &steps);
+}
+
+fn forgets(event: &Event) -> bool {
+    matches!(event, Event::ContextCleared(_) | Event::ContextCompacted(_) | Event::HistoryEdited(_))
+}
+
+/// Laws 3 and 6, for summaries: each is announced before it is asked for, and ends once; what is forgotten makes the request smaller.
+fn summaries_end(entries: &[Entry]) {
+    let mut open = false;
+    for entry in entries {
+        match &entry.event {
+            Event::SummaryStarted(_) => {
+                assert!(!open, "law 3: one summary at a time");
+                open = true;
+            }
+            Event::SummaryFailed(_) => {
+                assert!(open, "law 3: a summary failed that was not begun");
+                open = false;
+            }
+            Event::ContextCompacted(compacted) => {
+                open = false;
+                assert!(compacted.tokens_after < compacted.tokens_before, "{compacted:?}");
+            }
+            Event::ContextCleared(cleared) => {
+                assert!(cleared.tokens_after < cleared.tokens_before, "{cleared:?}");
+            }
+            _ => {}
+        }
+    }
+    assert!(!open, "law 6: a summary never ends");
 }
 
 /// Two requests with different messages have different fingerprints.

@@ -29,6 +29,8 @@ pub struct Story {
     pub settings: Settings,
     /// What the model says, call by call.
     pub replies: Vec<Vec<Say>>,
+    /// What it says when it is asked for summaries.
+    pub summaries: Vec<Vec<Say>>,
     /// What is done, each so many milliseconds after the one before.
     pub beats: Vec<(u64, Beat)>,
     /// How many of 1,000 writes fail.
@@ -50,6 +52,10 @@ pub enum Beat {
     Supply(Outcome),
     /// Settings change.
     Configure(Box<SettingsChange>),
+    /// A summary is asked for.
+    Compact,
+    /// What the model sees is replaced by one message.
+    Edit,
     /// It is archived.
     Archive,
     /// It is restored.
@@ -67,7 +73,7 @@ pub enum Beat {
 pub struct Told {
     /// Its journal.
     pub entries: Vec<Entry>,
-    /// What the model was asked, in order.
+    /// What the model was asked, in order, without summaries.
     pub requests: Vec<ModelRequest>,
     /// Calls that were run, each as often as it was run.
     pub ran: Vec<(CallId, Effect)>,

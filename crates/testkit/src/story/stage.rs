@@ -9,7 +9,7 @@ use oarlock_core::event::{AgentEvent, Entry, InputSource};
 use oarlock_core::ids::{CallId, SessionId, Timestamp, TurnNo};
 use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::memory::MemoryStore;
-use oarlock_core::message::Part;
+use oarlock_core::message::{Message, Part};
 use oarlock_core::ports::clock::Clock;
 use oarlock_core::ports::journal::{Catalog, Filter, Journal};
 use oarlock_core::ports::model::{
@@ -27,7 +27,7 @@ use tokio::time::timeout;
 
 use crate::clock::{CountedIds, VirtualClock};
 use crate::kit::{node, spec};
-use crate::model::{ScriptedModel, selection};
+use crate::model::{Count, ScriptedModel, is_summary, selection};
 use crate::mortal::MortalJournal;
 use crate::story::{Beat, Story, Told, tools};
 use crate::tool::{SameTools, TestTool};
@@ -124,7 +124,8 @@ impl Drop for Process {
 impl Stage {
     async fn open(story: &Story) -> Self {
         let store = MemoryStore::new(node("store"));
-        let model = ScriptedModel::new(story.replies.clone());
+        let (script, summaries) = (story.replies.clone(), story.summaries.clone());
+        let model = ScriptedModel::summarising(script, summaries, Count::AsScripted);
         let (tools, clock) = (tools(), Arc::new(VirtualClock::new()));
         let process = Process::start(&store, (&model, &tools, &clock), (0, story.faults));
         let origin = Origin::from(spec(story.settings.clone()));
@@ -241,6 +242,13 @@ impl Stage {
             Beat::Configure(change) => {
                 self.tell(Command::Configure { change: change.clone() }).await;
             }
+            Beat::Compact => drop(self.tell(Command::Compact { instructions: None }).await),
+            Beat::Edit => {
+                let to = self.state().await.conversation.messages.len();
+                let to = u32::try_from(to).expect("a test has few messages");
+                let messages = vec![Message::User { parts: vec![Part::text("edited")] }];
+                self.tell(Command::Edit { from: 0, to, messages }).await;
+            }
             Beat::Archive => drop(self.tell(Command::Archive).await),
             Beat::Restore => drop(self.tell(Command::Restore).await),
             Beat::Close => drop(self.tell(Command::Close).await),
@@ -267,7 +275,12 @@ impl Stage {
     async fn finish(mut self) -> Told {
         self.process.journal.spare();
         self.revive().await;
-        self.tell(Command::Restore).await;
+        // A claim whose answer was lost is in the journal, and nobody was told of it before somebody writes again.
+        for _ in 0..50 {
+            if self.tell(Command::Restore).await.is_some() {
+                break;
+            }
+        }
         let rested = timeout(REST_MAX, self.rest()).await.is_ok();
         self.tell(Command::Close).await;
         // The listener hears the last entries.
@@ -283,7 +296,7 @@ impl Stage {
         });
         Told {
             entries,
-            requests: self.model.requests(),
+            requests: self.model.requests().into_iter().filter(|r| !is_summary(r)).collect(),
             ran: ran.collect(),
             heard: self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             cancelled: self.cancelled.clone(),
