@@ -10,8 +10,8 @@ use crate::limits::RuntimeLimits;
 use crate::message::{Message, Part};
 use crate::session::forget;
 use crate::session::state::{Call, CallPhase, State};
-use crate::spec::rule::check_rules;
 use crate::spec::TurnConfig;
+use crate::spec::rule::check_rules;
 
 /// What follows from a command.
 #[derive(Debug, Clone, PartialEq)]

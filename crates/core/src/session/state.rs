@@ -3,14 +3,15 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::event::{
-    AssistantMessage, CompactionCause, ContextCompacted, Entry, Event, Fingerprint, HistoryEdited,
-    InputAdmitted, ModelFailed, Outcome, PermissionAnswered, PermissionAsked, StepStarted,
-    StopReason, SummaryFailed, SummaryStarted, ToolCalled, ToolSettled, TurnEnded, TurnStarted,
+    AssistantMessage, Entry, Event, Fingerprint, InputAdmitted, ModelFailed, Outcome,
+    PermissionAnswered, PermissionAsked, StepStarted, StopReason, ToolCalled, ToolSettled,
+    TurnEnded, TurnStarted,
 };
 use crate::ids::{CallId, Epoch, NodeId, Seq, SessionId, StepNo, Timestamp, TurnNo};
 use crate::message::{Block, Content, Message, Part, ReplyStop, ToolResult, Usage};
 use crate::ports::model::ModelErrorKind;
 use crate::session::conversation::{Conversation, Counted};
+pub use crate::session::forget::{OpenSummary, SummaryFailure};
 use crate::spec::{Rules, SessionSpec, Settings};
 
 /// A session, folded.
@@ -97,32 +98,6 @@ pub struct LastRequest {
     pub messages: usize,
     /// [`Conversation::edits`] when it was made.
     pub edits: u32,
-}
-
-/// A summary that could not be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SummaryFailure {
-    /// [`Conversation::shape`] then.
-    pub shape: u32,
-    /// How many messages the conversation had.
-    pub messages: usize,
-    /// How many summaries in a row could not be used.
-    pub tries: u32,
-    /// When another may be tried; absent when the failure would repeat.
-    pub retry_at: Option<Timestamp>,
-}
-
-/// A summary that was begun.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenSummary {
-    /// Why.
-    pub cause: CompactionCause,
-    /// How many messages it replaces.
-    pub dropped: usize,
-    /// [`Conversation::shape`] when it was begun.
-    pub shape: u32,
-    /// What it should pay attention to.
-    pub instructions: Option<String>,
 }
 
 /// A turn without its end.
@@ -321,11 +296,7 @@ impl State {
             Event::InputRequested(asked) => {
                 self.move_call(&asked.call, CallPhase::Requested(asked.deadline)).map_err(wrong)?;
             }
-            Event::ContextCleared(cleared) => {
-                self.conversation.clear(&cleared.calls).map_err(wrong)?;
-                self.conversation.count(cleared.tokens_after);
-                self.forgot();
-            }
+            Event::ContextCleared(cleared) => self.clear(cleared).map_err(wrong)?,
             Event::ContextCompacted(compacted) => self.compact(compacted).map_err(wrong)?,
             Event::SummaryStarted(started) => self.start_summary(started).map_err(wrong)?,
             Event::SummaryFailed(failed) => self.fail_summary(entry.at, failed),
@@ -494,49 +465,6 @@ impl State {
         Ok(())
     }
 
-    fn compact(&mut self, compacted: &ContextCompacted) -> Result<(), &'static str> {
-        if self.conversation.has_open_calls() {
-            return Err("a call of the last answer is not settled");
-        }
-        self.spend(compacted.usage, compacted.cost_micros);
-        let content = compacted.content.clone();
-        self.conversation.compact(compacted.dropped as usize, content, compacted.pinned)?;
-        self.conversation.count(compacted.tokens_after);
-        self.summary = None;
-        self.forgot();
-        Ok(())
-    }
-
-    fn start_summary(&mut self, started: &SummaryStarted) -> Result<(), &'static str> {
-        let dropped = started.dropped as usize;
-        if self.summary.is_some() {
-            return Err("a summary is being made");
-        }
-        if dropped > self.conversation.messages.len() {
-            return Err("it is about messages that are not there");
-        }
-        self.summary = Some(OpenSummary {
-            cause: started.cause,
-            dropped,
-            shape: self.conversation.shape,
-            instructions: started.instructions.clone(),
-        });
-        Ok(())
-    }
-
-    fn fail_summary(&mut self, at: Timestamp, failed: &SummaryFailed) {
-        self.spend(failed.usage, failed.cost_micros);
-        self.summary = None;
-        let shape = self.conversation.shape;
-        let before = self.summary_failed.filter(|before| before.shape == shape);
-        self.summary_failed = Some(SummaryFailure {
-            shape,
-            messages: self.conversation.messages.len(),
-            tries: before.map_or(0, |before| before.tries) + 1,
-            retry_at: failed.retry_in_ms.map(|ms| at.after(ms)),
-        });
-    }
-
     fn fail_model(&mut self, at: Timestamp, failed: &ModelFailed) -> Result<(), &'static str> {
         let step = self.step_mut()?;
         step.failures += 1;
@@ -548,33 +476,6 @@ impl State {
             turn.shrunk = false;
         }
         Ok(())
-    }
-
-    fn edit(&mut self, edited: &HistoryEdited) -> Result<(), &'static str> {
-        if self.turn.is_some() {
-            return Err("a turn is open");
-        }
-        let (from, to) = (edited.from as usize, edited.to as usize);
-        self.conversation.splice(from, to, edited.messages.clone())?;
-        self.forgot();
-        Ok(())
-    }
-
-    fn forgot(&mut self) {
-        self.summary_failed = None;
-        if let Some(turn) = &mut self.turn {
-            turn.shrunk = true;
-        }
-    }
-
-    /// Counts a model call that was no step.
-    fn spend(&mut self, usage: Usage, cost_micros: Option<u64>) {
-        let turn = self.turn.as_mut().map(|turn| &mut turn.used);
-        for used in turn.into_iter().chain([&mut self.used]) {
-            used.usage += usage;
-            used.cost_micros = used.cost_micros.saturating_add(cost_micros.unwrap_or(0));
-            used.cost_unknown |= cost_micros.is_none();
-        }
     }
 
     fn call(&mut self, called: &ToolCalled) -> Result<(), &'static str> {

@@ -48,7 +48,9 @@ impl TurnConfig {
             }
         }
         if self.context.clear_ratio > self.context.soft_ratio && soft_ratio > Decimal(0) {
-            return Err(format!("clear_ratio is {clear_ratio}; it is at most soft_ratio, {soft_ratio}"));
+            return Err(format!(
+                "clear_ratio is {clear_ratio}; it is at most soft_ratio, {soft_ratio}"
+            ));
         }
         Ok(())
     }

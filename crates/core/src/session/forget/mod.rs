@@ -5,9 +5,11 @@
 //! a session whose summaries fail goes on without them.
 
 mod clear;
+mod fold;
 mod pins;
 mod summary;
 
+pub use fold::{OpenSummary, SummaryFailure};
 pub use summary::SummaryEnd;
 pub(crate) use summary::request;
 

@@ -1,0 +1,122 @@
+//! What forgetting does to a session's state: the part of the fold that clears, compacts and edits. Pure.
+
+use crate::event::{
+    CompactionCause, ContextCleared, ContextCompacted, HistoryEdited, SummaryFailed, SummaryStarted,
+};
+use crate::ids::Timestamp;
+use crate::message::Usage;
+use crate::session::state::State;
+
+/// A summary that could not be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SummaryFailure {
+    /// [`Conversation::shape`] then.
+    pub shape: u32,
+    /// How many messages the conversation had.
+    pub messages: usize,
+    /// How many summaries in a row could not be used.
+    pub tries: u32,
+    /// When another may be tried; absent when the failure would repeat.
+    pub retry_at: Option<Timestamp>,
+}
+
+/// A summary that was begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenSummary {
+    /// Why.
+    pub cause: CompactionCause,
+    /// How many messages it replaces.
+    pub dropped: usize,
+    /// [`Conversation::shape`] when it was begun.
+    pub shape: u32,
+    /// What it should pay attention to.
+    pub instructions: Option<String>,
+}
+
+impl State {
+    pub(in crate::session) fn clear(
+        &mut self,
+        cleared: &ContextCleared,
+    ) -> Result<(), &'static str> {
+        self.conversation.clear(&cleared.calls)?;
+        self.conversation.count(cleared.tokens_after);
+        self.forgot();
+        Ok(())
+    }
+
+    pub(in crate::session) fn compact(
+        &mut self,
+        compacted: &ContextCompacted,
+    ) -> Result<(), &'static str> {
+        if self.conversation.has_open_calls() {
+            return Err("a call of the last answer is not settled");
+        }
+        self.spend(compacted.usage, compacted.cost_micros);
+        let content = compacted.content.clone();
+        self.conversation.compact(compacted.dropped as usize, content, compacted.pinned)?;
+        self.conversation.count(compacted.tokens_after);
+        self.summary = None;
+        self.forgot();
+        Ok(())
+    }
+
+    pub(in crate::session) fn start_summary(
+        &mut self,
+        started: &SummaryStarted,
+    ) -> Result<(), &'static str> {
+        let dropped = started.dropped as usize;
+        if self.summary.is_some() {
+            return Err("a summary is being made");
+        }
+        if dropped > self.conversation.messages.len() {
+            return Err("it is about messages that are not there");
+        }
+        self.summary = Some(OpenSummary {
+            cause: started.cause,
+            dropped,
+            shape: self.conversation.shape,
+            instructions: started.instructions.clone(),
+        });
+        Ok(())
+    }
+
+    pub(in crate::session) fn fail_summary(&mut self, at: Timestamp, failed: &SummaryFailed) {
+        self.spend(failed.usage, failed.cost_micros);
+        self.summary = None;
+        let shape = self.conversation.shape;
+        let before = self.summary_failed.filter(|before| before.shape == shape);
+        self.summary_failed = Some(SummaryFailure {
+            shape,
+            messages: self.conversation.messages.len(),
+            tries: before.map_or(0, |before| before.tries) + 1,
+            retry_at: failed.retry_in_ms.map(|ms| at.after(ms)),
+        });
+    }
+
+    pub(in crate::session) fn edit(&mut self, edited: &HistoryEdited) -> Result<(), &'static str> {
+        if self.turn.is_some() {
+            return Err("a turn is open");
+        }
+        let (from, to) = (edited.from as usize, edited.to as usize);
+        self.conversation.splice(from, to, edited.messages.clone())?;
+        self.forgot();
+        Ok(())
+    }
+
+    fn forgot(&mut self) {
+        self.summary_failed = None;
+        if let Some(turn) = &mut self.turn {
+            turn.shrunk = true;
+        }
+    }
+
+    /// Counts a model call that was no step.
+    fn spend(&mut self, usage: Usage, cost_micros: Option<u64>) {
+        let turn = self.turn.as_mut().map(|turn| &mut turn.used);
+        for used in turn.into_iter().chain([&mut self.used]) {
+            used.usage += usage;
+            used.cost_micros = used.cost_micros.saturating_add(cost_micros.unwrap_or(0));
+            used.cost_unknown |= cost_micros.is_none();
+        }
+    }
+}
