@@ -6,6 +6,7 @@ mod bounds;
 mod cancels;
 mod embedding;
 mod faithful;
+mod faults;
 mod follow;
 mod forget;
 mod gate;
