@@ -11,11 +11,14 @@ use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::ports::clock::{Clock, Ids, SystemClock, SystemIds};
 use oarlock_core::ports::journal::{Blobs, Catalog, Journal};
-use oarlock_core::ports::model::{Model, ModelError, ModelErrorKind, Models};
+use oarlock_core::ports::model::{Model, ModelCandidate, ModelError, ModelErrorKind, Models};
 use oarlock_core::ports::tool::{Place, SessionToolFactory, SessionTools, SessionToolsError};
+use oarlock_core::registry::ModelSource;
 use oarlock_core::session::trace::TraceSink;
 use oarlock_core::spec::ModelSelection;
-use oarlock_core::{DefaultAgentCore, LocalBus, Ports, StaticToolRegistry, ToolRegistry};
+use oarlock_core::{
+    DefaultAgentCore, LocalBus, Ports, ProviderRegistry, StaticToolRegistry, ToolRegistry,
+};
 use oarlock_models::{DemoModel, HttpTransport, Registry, ScriptModel};
 use oarlock_store::SqliteStore;
 use oarlock_tools::{LocalFiles, LocalShell, default_tools};
@@ -127,33 +130,43 @@ impl Stores {
     }
 }
 
-fn models(loaded: &Loaded, clock: Arc<dyn Clock>) -> anyhow::Result<KnownModels> {
+/// Every model that can be named here, as far as the configuration lets it be chosen.
+///
+/// # Errors
+/// When a provider cannot be used as it is configured, or no model is left to choose.
+pub fn models(loaded: &Loaded, clock: Arc<dyn Clock>) -> anyhow::Result<ProviderRegistry> {
     let transport = Arc::new(HttpTransport::new(providers::http_settings(loaded)?));
     let registry =
         Registry::new(providers::configured(loaded)?, transport).with(Arc::new(DemoModel::new()));
-    Ok(KnownModels { registry, clock })
+    let sources =
+        vec![ModelSource::Many(Arc::new(Scripts { clock })), ModelSource::Many(Arc::new(registry))];
+    let allowed = loaded.config.allowed_models.clone();
+    ProviderRegistry::new(sources, None, allowed).context("`allowed_models` and `providers`")
 }
 
-/// The registry, and scripts by their path.
+/// Scripts by their path.
 #[derive(Debug)]
-struct KnownModels {
-    registry: Registry,
+struct Scripts {
     clock: Arc<dyn Clock>,
 }
 
-impl Models for KnownModels {
+impl Models for Scripts {
     fn resolve(&self, selection: &ModelSelection) -> Result<Arc<dyn Model>, ModelError> {
+        let failed = |kind, message| ModelError { kind, message, retry_after_ms: None };
         if selection.provider != SCRIPT {
-            return self.registry.resolve(selection);
+            let words = format!("{selection} is no script; write {SCRIPT}/PATH");
+            return Err(failed(ModelErrorKind::ModelNotFound, words));
         }
-        match ScriptModel::load(Path::new(&selection.model), Arc::clone(&self.clock)) {
-            Ok(script) => Ok(Arc::new(script)),
-            Err(error) => Err(ModelError {
-                kind: ModelErrorKind::InvalidRequest,
-                message: format!("{:#}", anyhow::Error::from(error)),
-                retry_after_ms: None,
-            }),
-        }
+        let loaded = ScriptModel::load(Path::new(&selection.model), Arc::clone(&self.clock));
+        let script = loaded.map_err(|error| {
+            failed(ModelErrorKind::InvalidRequest, format!("{:#}", anyhow::Error::from(error)))
+        })?;
+        Ok(Arc::new(script))
+    }
+
+    /// None: a script is any file.
+    fn candidates(&self) -> Vec<ModelCandidate> {
+        Vec::new()
     }
 }
 

@@ -50,6 +50,7 @@ pub fn provider(loaded: &Loaded, name: &str) -> Result<ProviderConfig, ProviderE
     let base_url = section.base_url.clone().or_else(|| known.map(|k| k.base_url.to_owned()));
     Ok(ProviderConfig {
         name: name.to_owned(),
+        display_name: known.map_or(name, |known| known.display_name).to_owned(),
         wire,
         base_url: base_url.ok_or_else(incomplete)?,
         key,

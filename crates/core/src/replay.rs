@@ -12,7 +12,7 @@ use crate::memory::MemoryStore;
 use crate::ports::clock::Clock;
 use crate::ports::journal::{Fence, Frame, Journal, JournalError};
 use crate::ports::model::{
-    Model, ModelError, ModelErrorKind, ModelEvent, ModelInfo, ModelRequest, Models,
+    Model, ModelCandidate, ModelError, ModelErrorKind, ModelEvent, ModelInfo, ModelRequest, Models,
 };
 use crate::session::feed::LocalBus;
 use crate::session::log::{Log, Store};
@@ -64,7 +64,7 @@ pub enum ReplayError {
 #[derive(Default)]
 struct Recording {
     signals: VecDeque<(Timestamp, crate::session::inbox::Signal)>,
-    models: HashMap<ModelSelection, Result<ModelInfo, ModelError>>,
+    models: Lookups,
     assessed: HashMap<(String, String), crate::session::trace::Assessed>,
     frames: VecDeque<FrameId>,
     chances: VecDeque<u64>,
@@ -85,7 +85,9 @@ pub async fn replay(lines: Vec<TraceLine>) -> Result<ReplayReport, ReplayError> 
             }
             Line::Opened(first) => opened = Some(*first),
             Line::Took { at, signal } => recording.signals.push_back((at, signal)),
-            Line::Resolved { selection, found } => drop(recording.models.insert(selection, found)),
+            Line::Resolved { selection, found } => {
+                recording.models.entry(selection).or_default().push_back(found);
+            }
             Line::Assessed { name, arguments, found } => {
                 drop(recording.assessed.insert((name, arguments), found));
             }
@@ -130,7 +132,7 @@ async fn run(opened: Opened, recording: Recording) -> Result<ReplayReport, Repla
         catalog: Arc::new(store.clone()),
         clock: clock.clone(),
         ids: ids.clone(),
-        models: Arc::new(RecordedModels(recording.models)),
+        models: Arc::new(RecordedModels(Mutex::new(recording.models))),
         limits: opened.limits,
         trace: Trace::default(),
     };
@@ -273,17 +275,23 @@ impl Clock for StoppedClock {
     }
 }
 
+/// What looking models up gave, in order.
+type Lookups = HashMap<ModelSelection, VecDeque<Result<ModelInfo, ModelError>>>;
+
 /// Models as they were looked up; none is ever called.
 #[derive(Debug)]
-struct RecordedModels(HashMap<ModelSelection, Result<ModelInfo, ModelError>>);
+struct RecordedModels(Mutex<Lookups>);
 
 impl Models for RecordedModels {
     fn resolve(&self, selection: &ModelSelection) -> Result<Arc<dyn Model>, ModelError> {
-        match self.0.get(selection) {
-            Some(Ok(info)) => Ok(Arc::new(RecordedModel(info.clone()))),
-            Some(Err(error)) => Err(error.clone()),
-            None => Err(unrecorded(selection)),
-        }
+        let mut lookups = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let found = lookups.get_mut(selection).and_then(VecDeque::pop_front);
+        let info = found.unwrap_or_else(|| Err(unrecorded(selection)))?;
+        Ok(Arc::new(RecordedModel(info)))
+    }
+
+    fn candidates(&self) -> Vec<ModelCandidate> {
+        Vec::new()
     }
 }
 

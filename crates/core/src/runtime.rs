@@ -30,7 +30,7 @@ use crate::session::state::State;
 use crate::session::trace::{
     AssessmentSource, Assessments, Line, Opened, RecordedIds, Trace, TraceSink,
 };
-use crate::session::{SessionTask, Source, Surroundings, told};
+use crate::session::{SessionTask, Source, Surroundings, told, usable};
 use crate::spec::SessionSpec;
 use crate::spec::rule::check_rules;
 use crate::turn::TurnRunner;
@@ -331,6 +331,8 @@ impl DefaultAgentCore {
         backends: &Backends,
     ) -> Result<Started, AgentError> {
         let toolbox = self.toolbox(&spec, backends).await?;
+        let found = self.shared.ports.models.resolve(&spec.settings.model);
+        usable::check(&spec.settings, found.as_ref().map(|model| model.info()))?;
         let (node, at) = (self.shared.node.clone(), self.shared.ports.clock.now());
         let created =
             SessionCreated { id: id.clone(), schema: SCHEMA_VERSION, node: node.clone(), spec };

@@ -10,6 +10,8 @@ use crate::quirks::{CallIds, OutputField, Quirks, ThoughtEcho};
 pub struct WellKnown {
     /// Its name in the configuration.
     pub name: &'static str,
+    /// Its name for people.
+    pub display_name: &'static str,
     /// Its protocol.
     pub wire: Wire,
     /// Its endpoint.
@@ -41,6 +43,7 @@ pub struct KnownModel {
 pub const WELL_KNOWN: &[WellKnown] = &[
     WellKnown {
         name: "anthropic",
+        display_name: "Anthropic",
         wire: Wire::AnthropicMessages,
         base_url: "https://api.anthropic.com",
         key_variable: Some("ANTHROPIC_API_KEY"),
@@ -57,36 +60,40 @@ pub const WELL_KNOWN: &[WellKnown] = &[
             ..Quirks::PLAIN
         },
         models: OPENAI,
-        ..chat("openai", "https://api.openai.com/v1", Some("OPENAI_API_KEY"))
+        ..chat(("openai", "OpenAI"), "https://api.openai.com/v1", Some("OPENAI_API_KEY"))
     },
     WellKnown {
         default_model: Some("deepseek-chat"),
         quirks: Quirks { thought_echo: ThoughtEcho::CurrentTurn, ..Quirks::PLAIN },
         models: DEEPSEEK,
-        ..chat("deepseek", "https://api.deepseek.com", Some("DEEPSEEK_API_KEY"))
+        ..chat(("deepseek", "DeepSeek"), "https://api.deepseek.com", Some("DEEPSEEK_API_KEY"))
     },
     WellKnown {
         default_model: Some("openrouter/auto"),
         quirks: Quirks { thought_echo: ThoughtEcho::Always, ..Quirks::PLAIN },
-        ..chat("openrouter", "https://openrouter.ai/api/v1", Some("OPENROUTER_API_KEY"))
+        ..chat(
+            ("openrouter", "OpenRouter"),
+            "https://openrouter.ai/api/v1",
+            Some("OPENROUTER_API_KEY"),
+        )
     },
     WellKnown {
         quirks: Quirks { output_field: OutputField::MaxCompletionTokens, ..Quirks::PLAIN },
-        ..chat("groq", "https://api.groq.com/openai/v1", Some("GROQ_API_KEY"))
+        ..chat(("groq", "Groq"), "https://api.groq.com/openai/v1", Some("GROQ_API_KEY"))
     },
     WellKnown {
         default_model: Some("mistral-large-latest"),
         // It refuses fields it does not know, and sends usage unasked.
         quirks: Quirks { stream_usage: false, call_ids: CallIds::NineLetters, ..Quirks::PLAIN },
-        ..chat("mistral", "https://api.mistral.ai/v1", Some("MISTRAL_API_KEY"))
+        ..chat(("mistral", "Mistral"), "https://api.mistral.ai/v1", Some("MISTRAL_API_KEY"))
     },
-    chat("xai", "https://api.x.ai/v1", Some("XAI_API_KEY")),
-    chat("together", "https://api.together.xyz/v1", Some("TOGETHER_API_KEY")),
-    chat("litellm", "http://localhost:4000/v1", Some("LITELLM_API_KEY")),
-    chat("ollama", "http://localhost:11434/v1", None),
-    chat("llamacpp", "http://localhost:8080/v1", None),
-    chat("lmstudio", "http://localhost:1234/v1", None),
-    chat("vllm", "http://localhost:8000/v1", None),
+    chat(("xai", "xAI"), "https://api.x.ai/v1", Some("XAI_API_KEY")),
+    chat(("together", "Together"), "https://api.together.xyz/v1", Some("TOGETHER_API_KEY")),
+    chat(("litellm", "LiteLLM"), "http://localhost:4000/v1", Some("LITELLM_API_KEY")),
+    chat(("ollama", "Ollama"), "http://localhost:11434/v1", None),
+    chat(("llamacpp", "llama.cpp"), "http://localhost:8080/v1", None),
+    chat(("lmstudio", "LM Studio"), "http://localhost:1234/v1", None),
+    chat(("vllm", "vLLM"), "http://localhost:8000/v1", None),
 ];
 
 /// The well-known provider of that name.
@@ -103,12 +110,13 @@ pub fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 const fn chat(
-    name: &'static str,
+    (name, display_name): (&'static str, &'static str),
     base_url: &'static str,
     key_variable: Option<&'static str>,
 ) -> WellKnown {
     WellKnown {
         name,
+        display_name,
         wire: Wire::OpenAiChat,
         base_url,
         key_variable,

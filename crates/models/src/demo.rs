@@ -9,7 +9,7 @@ use oarlock_core::event::DeltaItem;
 use oarlock_core::ids::CallId;
 use oarlock_core::message::{Block, Content, Message, Part, ReplyStop, ToolResult, Usage};
 use oarlock_core::ports::model::{
-    Model, ModelError, ModelEvent, ModelInfo, ModelRequest, Price, Reply,
+    HostedCapabilities, Model, ModelError, ModelEvent, ModelInfo, ModelRequest, Price, Reply,
 };
 use oarlock_core::spec::ModelSelection;
 use serde_json::{Value, json};
@@ -38,6 +38,7 @@ impl DemoModel {
             context_window: None,
             output_max: Some(4_096),
             price: Some(Price::default()),
+            hosted: HostedCapabilities::default(),
         };
         Self { info }
     }

@@ -190,6 +190,7 @@ mod tests {
             headers.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let config = ProviderConfig {
             name: "p".into(),
+            display_name: "Test".to_owned(),
             wire,
             base_url: base_url.into(),
             key: Some(SecretString::from("canary-key-0123456789")),

@@ -1,10 +1,12 @@
 //! A provider as it is configured: plain data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 
-use oarlock_core::ports::model::{ModelInfo, Price};
+use oarlock_core::ports::model::{
+    HostedCapabilities, ModelCandidate, ModelInfo, Price, ProviderInfo,
+};
 use oarlock_core::spec::ModelSelection;
 use secrecy::SecretString;
 
@@ -62,6 +64,8 @@ impl FromStr for Wire {
 pub struct ProviderConfig {
     /// Its name, unique in a registry.
     pub name: String,
+    /// Its name for people.
+    pub display_name: String,
     /// Its protocol.
     pub wire: Wire,
     /// Its endpoint, for example `https://host/v1`; a query is kept at the end of every address made from it.
@@ -85,6 +89,7 @@ impl ProviderConfig {
     pub fn well_known(known: &WellKnown, key: Option<SecretString>) -> Self {
         Self {
             name: known.name.to_owned(),
+            display_name: known.display_name.to_owned(),
             wire: known.wire,
             base_url: known.base_url.to_owned(),
             key,
@@ -107,7 +112,19 @@ impl ProviderConfig {
             context_window: known.and_then(|known| known.context_window),
             output_max: known.and_then(|known| known.output_max),
             price: known.and_then(|known| known.price),
+            hosted: HostedCapabilities::default(),
         }
+    }
+
+    /// The models about which something is known, each once.
+    #[must_use]
+    pub fn candidates(&self) -> Vec<ModelCandidate> {
+        let provider =
+            ProviderInfo { name: self.name.clone(), display_name: self.display_name.clone() };
+        let mut seen = HashSet::new();
+        let ids = self.models.iter().map(|model| model.id.as_str());
+        let once = ids.filter(|id| seen.insert(*id));
+        once.map(|id| ModelCandidate { provider: provider.clone(), model: self.info(id) }).collect()
     }
 }
 

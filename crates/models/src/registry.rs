@@ -1,8 +1,9 @@
 //! Finds models by provider and name.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use oarlock_core::ports::model::{Model, ModelError, ModelErrorKind, Models};
+use oarlock_core::ports::model::{Model, ModelCandidate, ModelError, ModelErrorKind, Models};
 use oarlock_core::spec::ModelSelection;
 
 use crate::anthropic::AnthropicMessages;
@@ -110,6 +111,20 @@ impl Models for Registry {
         let codec = (self.codecs)(endpoint.config.wire);
         let transport = Arc::clone(&self.transport);
         Ok(Arc::new(HttpModel::new(Arc::clone(endpoint), &selection.model, codec, transport)))
+    }
+
+    /// The models about which something is known, of providers that lack no key, then the built-in ones.
+    fn candidates(&self) -> Vec<ModelCandidate> {
+        let is_hidden = |config: &ProviderConfig| {
+            self.built_in.iter().any(|model| model.info().selection.provider == config.name)
+        };
+        let mut seen = HashSet::new();
+        let configs = self.endpoints.iter().map(|endpoint| &endpoint.config);
+        let usable = configs
+            .filter(|config| seen.insert(&config.name))
+            .filter(|config| !is_hidden(config) && missing_key(config).is_none());
+        let built_in = self.built_in.iter().map(|model| model.info().clone().into());
+        usable.flat_map(ProviderConfig::candidates).chain(built_in).collect()
     }
 }
 

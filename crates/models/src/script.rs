@@ -11,7 +11,8 @@ use oarlock_core::ids::CallId;
 use oarlock_core::message::{Block, Content, Message, ReplyStop, Usage};
 use oarlock_core::ports::clock::Clock;
 use oarlock_core::ports::model::{
-    Model, ModelError, ModelErrorKind, ModelEvent, ModelInfo, ModelRequest, Price, Reply,
+    HostedCapabilities, Model, ModelError, ModelErrorKind, ModelEvent, ModelInfo, ModelRequest,
+    Price, Reply,
 };
 use oarlock_core::spec::ModelSelection;
 use serde::Deserialize;
@@ -135,6 +136,7 @@ impl ScriptModel {
             context_window: None,
             output_max: None,
             price: Some(Price::default()),
+            hosted: HostedCapabilities::default(),
         };
         Ok(Self { info, script, clock, failed: Mutex::default() })
     }

@@ -11,6 +11,7 @@ use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::Part;
 use oarlock_core::ports::journal::{Blobs, Catalog, Journal};
+use oarlock_core::ports::model::Models;
 use oarlock_core::session::trace::TraceSink;
 use oarlock_core::spec::{Answers, Mode, SessionSpec, Settings};
 use oarlock_core::{DefaultAgentCore, DefaultSession, LocalBus, Ports, SessionError};
@@ -48,6 +49,8 @@ pub struct Parts {
     pub name: &'static str,
     /// Takes a recording.
     pub trace: Option<Arc<dyn TraceSink>>,
+    /// The models; the one that plays `script` when absent.
+    pub models: Option<Arc<dyn Models>>,
 }
 
 impl Parts {
@@ -69,6 +72,7 @@ impl Parts {
             store,
             name: "a",
             trace: None,
+            models: None,
         }
     }
 }
@@ -89,7 +93,7 @@ impl Kit {
             catalog: Arc::new(parts.store.clone()) as Arc<dyn Catalog>,
             blobs: Arc::new(parts.store) as Arc<dyn Blobs>,
             bus: Arc::new(LocalBus::default()),
-            models: Arc::new(OneModel(Arc::clone(&model))),
+            models: parts.models.unwrap_or_else(|| Arc::new(OneModel(Arc::clone(&model)))),
             tools: Arc::new(SameTools(parts.tools)),
             clock: Arc::new(VirtualClock::new()),
             ids: Arc::new(CountedIds::new(parts.name)),

@@ -9,7 +9,8 @@ use oarlock_core::event::DeltaItem;
 use oarlock_core::ids::CallId;
 use oarlock_core::message::{Block, Content, ReplyStop, Usage};
 use oarlock_core::ports::model::{
-    Model, ModelError, ModelErrorKind, ModelEvent, ModelInfo, ModelRequest, Models, Price, Reply,
+    HostedCapabilities, Model, ModelCandidate, ModelError, ModelErrorKind, ModelEvent, ModelInfo,
+    ModelRequest, Models, Price, Reply,
 };
 use oarlock_core::spec::ModelSelection;
 
@@ -55,7 +56,13 @@ impl ScriptedModel {
     /// A model with this script.
     #[must_use]
     pub fn new(script: impl IntoIterator<Item = Vec<Say>>) -> Arc<Self> {
-        Self::summarising(script, [], Count::AsScripted)
+        Self::of(info(), script)
+    }
+
+    /// A model of which this is known.
+    #[must_use]
+    pub fn of(info: ModelInfo, script: impl IntoIterator<Item = Vec<Say>>) -> Arc<Self> {
+        Self::playing(info, script, [], Count::AsScripted)
     }
 
     /// A model with this script, and another one for the summaries it is asked for.
@@ -65,18 +72,15 @@ impl ScriptedModel {
         summaries: impl IntoIterator<Item = Vec<Say>>,
         usage: Count,
     ) -> Arc<Self> {
-        let info = ModelInfo {
-            selection: selection(),
-            family: "scripted".to_owned(),
-            context_window: Some(100_000),
-            output_max: Some(4_000),
-            price: Some(Price {
-                input: 1_000_000,
-                output: 2_000_000,
-                cache_read: 0,
-                cache_write: 0,
-            }),
-        };
+        Self::playing(info(), script, summaries, usage)
+    }
+
+    fn playing(
+        info: ModelInfo,
+        script: impl IntoIterator<Item = Vec<Say>>,
+        summaries: impl IntoIterator<Item = Vec<Say>>,
+        usage: Count,
+    ) -> Arc<Self> {
         Arc::new(Self {
             info,
             script: Mutex::new(script.into_iter().collect()),
@@ -104,6 +108,24 @@ impl Models for OneModel {
         }
         let message = format!("there is no model {wanted}");
         Err(ModelError { kind: ModelErrorKind::ModelNotFound, message, retry_after_ms: None })
+    }
+
+    fn candidates(&self) -> Vec<ModelCandidate> {
+        vec![self.0.info().clone().into()]
+    }
+}
+
+/// What is known about the scripted model.
+#[must_use]
+pub fn info() -> ModelInfo {
+    let price = Price { input: 1_000_000, output: 2_000_000, cache_read: 0, cache_write: 0 };
+    ModelInfo {
+        selection: selection(),
+        family: "scripted".to_owned(),
+        context_window: Some(100_000),
+        output_max: Some(4_000),
+        price: Some(price),
+        hosted: HostedCapabilities::default(),
     }
 }
 

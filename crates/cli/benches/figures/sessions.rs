@@ -11,7 +11,7 @@ use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::message::{Content, Part};
 use oarlock_core::ports::clock::{Ids, SystemClock, SystemIds};
 use oarlock_core::ports::journal::{Fence, Frame, Journal};
-use oarlock_core::ports::model::{Model, ModelError, Models};
+use oarlock_core::ports::model::{Model, ModelCandidate, ModelError, Models};
 use oarlock_core::ports::tool::{Place, SessionToolFactory, SessionTools, SessionToolsError};
 use oarlock_core::session::recover::Recovery;
 use oarlock_core::spec::{Answers, Mode, ModelSelection, SessionSpec, Settings};
@@ -246,6 +246,10 @@ struct OneScript(Arc<ScriptModel>);
 impl Models for OneScript {
     fn resolve(&self, _: &ModelSelection) -> Result<Arc<dyn Model>, ModelError> {
         Ok(Arc::clone(&self.0) as Arc<dyn Model>)
+    }
+
+    fn candidates(&self) -> Vec<ModelCandidate> {
+        vec![self.0.info().clone().into()]
     }
 }
 

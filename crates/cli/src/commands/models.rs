@@ -14,6 +14,7 @@ use crate::exit::Exit;
 use crate::providers::ask_for_models;
 use crate::selection::{self, DEMO, Surroundings};
 use oarlock_core::ports::model::ModelInfo;
+use oarlock_core::registry;
 use oarlock_core::spec::ModelSelection;
 use oarlock_models::catalog::{self, WELL_KNOWN};
 
@@ -95,6 +96,15 @@ fn list(loaded: &Loaded) -> Vec<Line> {
         needs: None,
         selected: false,
     });
+    if let Some(allowed) = &loaded.config.allowed_models {
+        for line in &mut lines {
+            let Some(model) = line.model.clone() else { continue };
+            let selection = ModelSelection { provider: line.provider.clone(), model };
+            if !registry::allows(allowed, &selection) {
+                (line.ready, line.needs) = (false, Some("a place in `allowed_models`".into()));
+            }
+        }
+    }
     if let Some(selected) = selected {
         select(&mut lines, selected.model);
     }
@@ -179,8 +189,17 @@ fn provider(loaded: &Loaded, name: &str) -> Vec<Line> {
     };
     let default = section.default_model.clone();
     let default = default.or_else(|| known?.default_model.map(str::to_owned));
-    let mut models: Vec<Option<String>> =
-        section.models.iter().map(|model| Some(model.id.clone())).collect();
+    // Of a provider that cannot be called, only what is written down about it matters.
+    let candidates = match (&needs, crate::providers::provider(loaded, name)) {
+        (None, Ok(config)) => config.candidates(),
+        (Some(_), _) | (_, Err(_)) => Vec::new(),
+    };
+    let declared = section.models.iter().map(|model| model.id.clone());
+    let ids: Vec<String> = match candidates.is_empty() {
+        true => declared.collect(),
+        false => candidates.into_iter().map(|found| found.model.selection.model).collect(),
+    };
+    let mut models: Vec<Option<String>> = ids.into_iter().map(Some).collect();
     if models.is_empty() || (default.is_some() && !models.contains(&default)) {
         models.insert(0, default);
     }

@@ -53,7 +53,7 @@ const fn key(
     Key { path, kind, default, need, doc }
 }
 
-use Kind::{Bool, Choice, Duration, Int, Models, Money, RuleList, Size, Text};
+use Kind::{Bool, Choice, Duration, Int, Models, Money, RuleList, Size, Text, Texts};
 use Need::{Harmless, Tighten, Trust, UserOnly};
 
 const MODES: Kind = Choice(&["deny-all", "read-only", "ask-writes", "open"]);
@@ -78,6 +78,13 @@ pub const KEYS: &[Key] = &[
         "",
         Trust,
         "the provider whose default model answers when `model` names none",
+    ),
+    key(
+        "allowed_models",
+        Texts,
+        "",
+        Trust,
+        "what may be chosen, as `provider/model` in which `*` stands for any text; everything when absent",
     ),
     key("mode", MODES, "\"ask-writes\"", Tighten, "what tools may do without asking"),
     key(

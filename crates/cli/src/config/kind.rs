@@ -21,6 +21,8 @@ pub enum Kind {
     Text,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// A list of texts, none of them empty.
+    Texts,
     /// A list of rules about calls.
     RuleList,
     /// A duration with its unit.
@@ -46,6 +48,7 @@ impl Kind {
                 let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
                 quoted.join(", ")
             }
+            Self::Texts => "a list of texts".into(),
             Self::RuleList => "a list of rules `tool` or `tool(pattern)`".into(),
             Self::Duration => "a duration such as \"30s\" or \"5m\"".into(),
             Self::Money => "US dollars such as \"1.50\"".into(),
@@ -62,6 +65,9 @@ impl Kind {
             (Self::Int { min, max }, Value::Integer(n)) => (min..=max).contains(n),
             (Self::Text, Value::String(text)) => !text.is_empty(),
             (Self::Choice(words), Value::String(text)) => words.contains(&text.as_str()),
+            (Self::Texts, Value::Array(list)) => {
+                list.iter().all(|text| text.as_str().is_some_and(|text| !text.is_empty()))
+            }
             (Self::RuleList, Value::Array(list)) => {
                 list.iter().all(|rule| rule.as_str().is_some_and(|text| Rule::parse(text).is_ok()))
             }
@@ -93,7 +99,7 @@ impl Kind {
             Self::Text | Self::Choice(_) | Self::Duration | Self::Money => {
                 as_toml().filter(Value::is_str).unwrap_or_else(plain)
             }
-            Self::RuleList | Self::Models => {
+            Self::Texts | Self::RuleList | Self::Models => {
                 as_toml().filter(Value::is_array).unwrap_or_else(|| Value::Array(vec![plain()]))
             }
             Self::Bool | Self::Int { .. } | Self::Size => as_toml().unwrap_or_else(plain),

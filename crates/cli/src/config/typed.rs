@@ -17,6 +17,8 @@ pub struct Config {
     pub model: Option<String>,
     /// The provider when `model` names none.
     pub provider: Option<String>,
+    /// Patterns over `provider/model` of what may be chosen.
+    pub allowed_models: Option<Vec<String>>,
     /// What tools may do without asking.
     pub mode: Mode,
     /// How hard the model thinks.

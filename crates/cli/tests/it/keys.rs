@@ -111,7 +111,7 @@ fn example(key: &Key) -> String {
         Kind::Text if key.path == "log.filter" => "\"info\"".into(),
         Kind::Text => "\"http://x\"".into(),
         Kind::Choice(words) => format!("\"{}\"", words[words.len() - 1]),
-        Kind::RuleList => "[\"x\"]".into(),
+        Kind::RuleList | Kind::Texts => "[\"x\"]".into(),
         Kind::Duration => "\"1s\"".into(),
         Kind::Money => "1.5".into(),
         Kind::Size => "\"1KiB\"".into(),

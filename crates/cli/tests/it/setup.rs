@@ -74,6 +74,20 @@ fn models_are_listed_for_people_and_programs() {
     assert_eq!(local, [line("m1", true), line("m2", false)]);
 }
 
+#[test]
+fn models_that_are_not_allowed_are_listed_as_such_and_refused() {
+    let home = Home::new();
+    home.user("allowed_models = [\"local/m*\"]\n[providers.local]\nwire = \"openai-chat\"\nbase_url = \"http://127.0.0.1:1/v1\"\nmodels = [\"m1\", \"n1\"]\n");
+    let lines = home.run(&["models"]).out;
+    let line = |model: &str| lines.lines().find(|line| line.contains(model)).unwrap().to_owned();
+    assert!(line("local/m1").ends_with("ready"), "{lines}");
+    assert!(line("local/n1").ends_with("needs a place in `allowed_models`"), "{lines}");
+    let ran = home.run(&["run", "--model", "demo", "hello"]);
+    assert_eq!(ran.code, Some(1));
+    let words = "the model demo/demo is not among the allowed models; choose local/m1, or add it to `allowed_models`";
+    assert!(ran.err.contains(words), "{}", ran.err);
+}
+
 fn verdict(home: &Home, arguments: &[&str], name: &str) -> (Option<i32>, String) {
     let ran = home.run(&[&["doctor", "--json"], arguments].concat());
     let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();

@@ -19,6 +19,7 @@ fn models() -> Vec<(Wire, Arc<dyn Model>, Arc<CannedTransport>)> {
         let transport = Arc::new(CannedTransport::default());
         let provider = ProviderConfig {
             name: "p".to_owned(),
+            display_name: "Test".to_owned(),
             wire,
             base_url: "http://127.0.0.1/v1".to_owned(),
             key: None,

@@ -111,6 +111,9 @@ pub enum SessionInitError {
         /// What to change, in words for a person.
         remedy: String,
     },
+    /// Its model is not there, may not be chosen, or cannot be used.
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// The session names no model, and the core has none to fall back to.
     #[error("the session names no model and the core has no default; name one")]
     NoModel,

@@ -32,6 +32,50 @@ pub trait Models: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`ModelError`] of kind `model_not_found` or `auth` with the remedy, when it is not there or cannot be used.
     fn resolve(&self, selection: &ModelSelection) -> Result<Arc<dyn Model>, ModelError>;
+
+    /// What can be chosen, without asking anybody, in a stable order. An endpoint may have models beyond these.
+    fn candidates(&self) -> Vec<ModelCandidate>;
+}
+
+/// A provider, as people and programs name it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct ProviderInfo {
+    /// Its name in the configuration and in a [`ModelSelection`].
+    pub name: String,
+    /// Its name for people.
+    pub display_name: String,
+}
+
+impl ProviderInfo {
+    /// A provider that people call what the configuration calls it.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), display_name: name.to_owned() }
+    }
+}
+
+/// A model that can be chosen, and who provides it. The same model may be had from several providers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelCandidate {
+    /// Who provides it.
+    pub provider: ProviderInfo,
+    /// What is known about it.
+    pub model: ModelInfo,
+}
+
+impl From<ModelInfo> for ModelCandidate {
+    /// A candidate whose provider has no other name than the one in the model's selection.
+    fn from(model: ModelInfo) -> Self {
+        Self { provider: ProviderInfo::named(&model.selection.provider), model }
+    }
+}
+
+/// What a provider itself does for a model while it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct HostedCapabilities {
+    /// It searches the web.
+    pub web_search: bool,
 }
 
 /// What is known about a model without asking it.
@@ -50,6 +94,9 @@ pub struct ModelInfo {
     /// What it costs, where known. A model that runs on this machine costs nothing.
     #[serde(default)]
     pub price: Option<Price>,
+    /// What its provider does for it while it answers.
+    #[serde(default)]
+    pub hosted: HostedCapabilities,
 }
 
 /// Price of a million tokens in millionths of a US dollar (so 3 dollars is 3,000,000).

@@ -19,6 +19,7 @@ pub mod state;
 pub mod status;
 pub mod summary;
 pub mod trace;
+pub mod usable;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -262,12 +263,18 @@ impl SessionTask {
         if self.resolved.as_ref().is_some_and(|resolved| resolved.selection == *selection) {
             return;
         }
-        let (selection, found) = (selection.clone(), self.around.models.resolve(selection));
+        let selection = selection.clone();
+        self.resolved = Some(self.look_up(selection));
+    }
+
+    /// Looks up a model, and records what was found.
+    fn look_up(&self, selection: ModelSelection) -> Resolved {
+        let found = self.around.models.resolve(&selection);
         let info = found.as_ref().map(|model| model.info().clone()).map_err(Clone::clone);
         self.around
             .trace
             .write(|| Line::Resolved { selection: selection.clone(), found: info.clone() });
-        self.resolved = Some(Resolved { selection, info, model: found.ok() });
+        Resolved { selection, info, model: found.ok() }
     }
 
     fn stage(&mut self, event: Event) -> Seq {

@@ -12,7 +12,7 @@ use crate::session::forget::{CompactionSlot, Flight, SummaryEnd};
 use crate::session::inbox::Signal;
 use crate::session::state::State;
 use crate::session::status::status;
-use crate::session::{Answer, SessionTask, Source, calls, find_call, plan};
+use crate::session::{Answer, SessionTask, Source, calls, find_call, plan, usable};
 use crate::turn;
 use crate::turn::tools::CallEnd;
 
@@ -90,7 +90,9 @@ impl SessionTask {
                 self.stage(event);
             }
         }
-        let reply = match decide(self.log.state(), &self.around.limits, command) {
+        let usable = self.check_settings(&command);
+        let decided = usable.and_then(|()| decide(self.log.state(), &self.around.limits, command));
+        let reply = match decided {
             Err(rejection) => Some(Reply::Rejected(rejection)),
             Ok(Decision::Attach) => Some(Reply::Attached(self.attached())),
             Ok(Decision::Look) => Some(Reply::Status(Box::new(self.status()))),
@@ -125,6 +127,19 @@ impl SessionTask {
             (None, Some(answer)) => self.closers.push(answer),
             (_, None) => {}
         }
+    }
+
+    /// Settings that the model cannot have are refused at once, not when a turn begins.
+    fn check_settings(&self, command: &Command) -> Result<(), Rejection> {
+        let Command::Configure { change } = command else { return Ok(()) };
+        if !usable::concerns_model(change) {
+            return Ok(());
+        }
+        let mut settings = self.log.state().spec.settings.clone();
+        settings.apply(change);
+        let found = self.look_up(settings.model.clone());
+        usable::check(&settings, found.info.as_ref())
+            .map_err(|error| Rejection::Invalid { what: error.to_string() })
     }
 
     fn attached(&self) -> Attached {

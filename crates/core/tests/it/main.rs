@@ -11,6 +11,7 @@ mod follow;
 mod forget;
 mod gate;
 mod limits;
+mod models;
 mod permission;
 mod prompt;
 mod proofs;

@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 
 use oarlock_core::command::Command;
-use oarlock_core::event::{Effect, Event, FailureClass, Outcome, StopReason, TurnEnded};
+use oarlock_core::event::{Effect, Event, Outcome, StopReason, TurnEnded};
 use oarlock_core::message::Part;
 use oarlock_core::ports::journal::Filter;
-use oarlock_core::ports::model::ModelErrorKind;
 use oarlock_core::spec::{
-    Answers, Bounds, LimitKind, Limits, Mode, ModelSelection, ReasoningEffort, Rules,
-    SettingsChange,
+    Answers, Bounds, LimitKind, Limits, Mode, ReasoningEffort, Rules, SettingsChange,
 };
 use oarlock_testkit::kit::{Kit, journal};
 use oarlock_testkit::model::{Say, calls};
@@ -46,11 +44,6 @@ async fn every_changed_setting_is_in_force_with_the_next_turn() {
     let same = SettingsChange::default;
     let plain = ran(same()).await;
     assert_eq!((plain.ended.stop, plain.outcomes), (StopReason::EndTurn, vec![Outcome::Completed]));
-
-    let other = ModelSelection { provider: "test".to_owned(), model: "other".to_owned() };
-    let stop = ran(SettingsChange { model: Some(other), ..same() }).await.ended.stop;
-    let unknown = StopReason::Failed(FailureClass::Model(ModelErrorKind::ModelNotFound));
-    assert_eq!(stop, unknown, "a model that is not there is no reason to take another");
 
     for mode in [Mode::READ_ONLY, Mode::ASK_WRITES, Mode::DENY_ALL] {
         let outcomes = ran(SettingsChange { mode: Some(mode.clone()), ..same() }).await.outcomes;

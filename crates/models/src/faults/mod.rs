@@ -45,6 +45,7 @@ fn settings() -> HttpSettings {
 fn config(base_url: &str) -> ProviderConfig {
     ProviderConfig {
         name: "here".into(),
+        display_name: "Test".to_owned(),
         wire: Wire::OpenAiChat,
         base_url: base_url.into(),
         key: Some(SecretString::from(KEY)),

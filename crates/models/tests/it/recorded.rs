@@ -74,6 +74,7 @@ pub(crate) fn answer(
     let canned = Arc::new(CannedTransport::new([CannedAnswer { status, headers, chunks }]));
     let provider = ProviderConfig {
         name: "test".to_owned(),
+        display_name: "Test".to_owned(),
         wire,
         base_url: "http://127.0.0.1:9".to_owned(),
         key: None,

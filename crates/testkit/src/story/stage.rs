@@ -13,7 +13,7 @@ use oarlock_core::message::{Message, Part};
 use oarlock_core::ports::clock::Clock;
 use oarlock_core::ports::journal::{Catalog, Filter, Journal};
 use oarlock_core::ports::model::{
-    Model, ModelError, ModelErrorKind, ModelEvent, ModelInfo, ModelRequest, Models,
+    Model, ModelCandidate, ModelError, ModelErrorKind, ModelEvent, ModelInfo, ModelRequest, Models,
 };
 use oarlock_core::session::state::{CallPhase, State};
 use oarlock_core::session::trace::{TraceLine, TraceSink};
@@ -410,6 +410,10 @@ impl Models for Cast {
         }
         let message = format!("there is no model {wanted}");
         Err(ModelError { kind: ModelErrorKind::ModelNotFound, message, retry_after_ms: None })
+    }
+
+    fn candidates(&self) -> Vec<ModelCandidate> {
+        vec![self.actor.info().clone().into()]
     }
 }
 
