@@ -14,7 +14,7 @@ use oarlock_core::DefaultAgentCore;
 use oarlock_core::event::{Entry, Event};
 use oarlock_core::ids::{BlobId, Epoch, FrameId, Hash, NodeId, Seq, SessionId};
 use oarlock_core::message::Part;
-use oarlock_core::ports::journal::{Fence, Frame};
+use oarlock_core::ports::journal::{Fence, Frame, Projection};
 use oarlock_core::session::summary::{indexed_text, summary};
 use serde::{Deserialize, Serialize};
 
@@ -187,7 +187,8 @@ pub async fn import(
         after = last.seq;
         texts.extend(entries.iter().filter_map(indexed_text));
     }
-    core.ports().catalog.put_summary(&summary(&state), &texts).await?;
+    let put = Projection { summary: &summary(&state), texts: &texts, checkpoint: None };
+    core.ports().catalog.put_projection(put).await?;
     Ok(session)
 }
 

@@ -77,7 +77,8 @@ pub enum Command {
 /// An input to be admitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Admit {
-    /// A second input with the same key gets the first one's answer and changes nothing.
+    /// A second input with the same key gets the first one's answer and changes nothing, as long as the session remembers the key: the last
+    /// 4,096 of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// Who sends it.

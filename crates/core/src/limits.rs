@@ -48,6 +48,14 @@ pub struct RuntimeLimits {
     pub summary_ms: u64,
     /// The same when the session is let go and its list is out of date. 2 seconds.
     pub summary_last_ms: u64,
+    /// Entries since the last checkpoint after which the end of a turn writes one. 1,000.
+    pub checkpoint_entries: u64,
+    /// The same when the session is let go. 250.
+    pub checkpoint_last_entries: u64,
+    /// The size of a checkpoint; of a larger state none is written, and opening the session folds its journal. 16 MB.
+    pub checkpoint_bytes: usize,
+    /// Reading a checkpoint; then the journal is folded without it. 2 seconds.
+    pub checkpoint_read_ms: u64,
     /// Texts for searches that wait for a catalogue that does not take them; then they are dropped. 1 MB.
     pub summary_bytes: usize,
     /// A summary as a whole; then it counts as failed. 2 minutes.
@@ -96,6 +104,10 @@ impl RuntimeLimits {
         append_retry_ms: 5_000,
         summary_ms: 40,
         summary_last_ms: 2_000,
+        checkpoint_entries: 1_000,
+        checkpoint_last_entries: 250,
+        checkpoint_bytes: 16 * 1024 * 1024,
+        checkpoint_read_ms: 2_000,
         summary_bytes: 1024 * 1024,
         summary_total_ms: 120_000,
         summary_attempts: 3,

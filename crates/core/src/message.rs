@@ -50,7 +50,16 @@ impl Block {
     /// Whether it asks for a tool to be run.
     #[must_use]
     pub fn is_call(&self) -> bool {
-        matches!(self.content, Content::ToolCall { .. })
+        self.call().is_some()
+    }
+
+    /// The call that it asks for.
+    #[must_use]
+    pub fn call(&self) -> Option<&CallId> {
+        match &self.content {
+            Content::ToolCall { id, .. } => Some(id),
+            Content::Text { .. } | Content::Thinking { .. } | Content::Opaque { .. } => None,
+        }
     }
 
     /// Whether there is anything of it that a model could be given: its native form, words, or a call.
@@ -179,7 +188,7 @@ pub struct ToolResult {
 ///
 /// A rendered history holds these rules on every path: it starts with `User`; an `Assistant` message with calls is directly followed by
 /// one `Tool` message that answers each call once and in call order; a `Tool` message stands nowhere else.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "role", rename_all = "snake_case")]
 pub enum Message {
     /// From the user, or from the runtime on the user's behalf.
@@ -197,6 +206,35 @@ pub enum Message {
         /// One result for each call of the message before, in call order.
         results: Vec<ToolResult>,
     },
+}
+
+/// A message as it is read: serde's own way with a tag cannot give back native forms byte for byte.
+#[derive(Deserialize)]
+struct AnyMessage {
+    role: Role,
+    parts: Option<Vec<Part>>,
+    blocks: Option<Vec<Block>>,
+    results: Option<Vec<ToolResult>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Role {
+    User,
+    Assistant,
+    Tool,
+}
+
+impl<'de> Deserialize<'de> for Message {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let AnyMessage { role, parts, blocks, results } = AnyMessage::deserialize(d)?;
+        let missing = serde::de::Error::missing_field;
+        Ok(match role {
+            Role::User => Self::User { parts: parts.ok_or_else(|| missing("parts"))? },
+            Role::Assistant => Self::Assistant { blocks: blocks.ok_or_else(|| missing("blocks"))? },
+            Role::Tool => Self::Tool { results: results.ok_or_else(|| missing("results"))? },
+        })
+    }
 }
 
 /// Tokens of one or several model calls. Each token is counted in exactly one of the four; `reasoning` is a share of `output`.

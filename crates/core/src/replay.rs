@@ -15,6 +15,7 @@ use crate::ports::model::{
     Model, ModelCandidate, ModelError, ModelErrorKind, ModelEvent, ModelInfo, ModelRequest, Models,
 };
 use crate::session::feed::LocalBus;
+use crate::session::fold::Folded;
 use crate::session::log::{Log, Store};
 use crate::session::state::State;
 use crate::session::trace::{
@@ -138,6 +139,7 @@ async fn run(opened: Opened, recording: Recording) -> Result<ReplayReport, Repla
     };
     let log_store = Store {
         journal: journal.clone(),
+        catalog: Arc::new(store.clone()),
         blobs: Arc::new(store),
         clock,
         ids,
@@ -145,7 +147,7 @@ async fn run(opened: Opened, recording: Recording) -> Result<ReplayReport, Repla
     };
     let assessments =
         Assessments::new(AssessmentSource::Recording, recording.assessed, Trace::default());
-    let log = Log::new(log_store, fence, state);
+    let log = Log::new(log_store, fence, Folded { state, checkpoint: 0 });
     let task =
         SessionTask::new(around, log, Source::Recording(recording.signals), None, assessments)
             .with_schemas(&opened.schemas);

@@ -23,6 +23,7 @@ use crate::ports::journal::{Blobs, Catalog, Fence, Frame, Journal, JournalError}
 use crate::ports::model::Models;
 use crate::ports::tool::{Place, SessionToolFactory, SessionToolsError};
 use crate::session::feed::EventStream;
+use crate::session::fold::Folded;
 use crate::session::inbox::Inbox;
 use crate::session::log::{Log, Store};
 use crate::session::recover::{Recovery, recover};
@@ -235,7 +236,7 @@ impl DefaultAgentCore {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn state(&self, id: &SessionId) -> Result<State, JournalError> {
-        self.store(Trace::default()).fold(id).await
+        Ok(self.store(Trace::default()).fold(id).await?.state)
     }
 
     fn store(&self, trace: Trace) -> Store {
@@ -246,6 +247,7 @@ impl DefaultAgentCore {
         };
         Store {
             journal: Arc::clone(&ports.journal),
+            catalog: Arc::clone(&ports.catalog),
             blobs: Arc::clone(&ports.blobs),
             clock: Arc::clone(&ports.clock),
             ids,
@@ -349,9 +351,9 @@ impl DefaultAgentCore {
             error => AgentError::Store(error),
         })?;
         self.emitter(id).publish(told((*entry).clone()));
-        let (fence, state) = log.into_parts();
-        let info = SessionCreateInfo { is_new: true, ..SessionCreateInfo::of(&state) };
-        Ok((self.start(fence, state, (toolbox, Vec::new())).await?, info))
+        let (fence, folded) = log.into_parts();
+        let info = SessionCreateInfo { is_new: true, ..SessionCreateInfo::of(&folded.state) };
+        Ok((self.start(fence, folded, (toolbox, Vec::new())).await?, info))
     }
 
     async fn resume(
@@ -366,11 +368,11 @@ impl DefaultAgentCore {
         };
         // Folding before claiming: a session that cannot be read or worked in is left alone.
         let found = self.in_time(id, self.look_up(id)).await.map_err(restore)?;
-        let toolbox = self.toolbox(&found.1.spec, backends).await?;
+        let toolbox = self.toolbox(&found.1.state.spec, backends).await?;
         let taken = self.in_time(id, self.take_over(found, recovery)).await.map_err(restore)?;
-        let (fence, state, events) = taken;
-        let info = SessionCreateInfo::of(&state);
-        Ok((self.start(fence, state, (toolbox, events)).await.map_err(restore)?, info))
+        let (fence, folded, events) = taken;
+        let info = SessionCreateInfo::of(&folded.state);
+        Ok((self.start(fence, folded, (toolbox, events)).await.map_err(restore)?, info))
     }
 
     /// The store's answer, or that it took too long.
@@ -391,7 +393,7 @@ impl DefaultAgentCore {
     }
 
     /// Where the session's journal ends, and what it folds into.
-    async fn look_up(&self, id: &SessionId) -> Result<(Fence, State), JournalError> {
+    async fn look_up(&self, id: &SessionId) -> Result<(Fence, Folded), JournalError> {
         let store = self.store(Trace::default());
         let observed = store.journal.tail(id).await?;
         Ok((observed, store.fold(id).await?))
@@ -400,13 +402,14 @@ impl DefaultAgentCore {
     /// Makes this process the session's writer: its fence, its state, and what its task begins with.
     async fn take_over(
         &self,
-        (observed, mut state): (Fence, State),
+        (observed, mut folded): (Fence, Folded),
         recovery: Recovery,
-    ) -> Result<(Fence, State, Vec<Event>), JournalError> {
+    ) -> Result<(Fence, Folded, Vec<Event>), JournalError> {
         let store = self.store(Trace::default());
+        let state = &mut folded.state;
         let id = state.id.clone();
         let at = store.clock.now().max(state.updated);
-        let events = recover(&state, recovery, &self.shared.limits, at);
+        let events = recover(state, recovery, &self.shared.limits, at);
         let claim = Frame::claim(store.ids.frame(), &observed, self.shared.node.clone(), at);
         let fence = store.journal.claim(&observed, &claim).await?;
         for entry in claim.entries(&id)? {
@@ -415,7 +418,7 @@ impl DefaultAgentCore {
             state.apply(&entry).map_err(|error| corrupt(error.to_string()))?;
             self.emitter(&id).publish(told(entry));
         }
-        Ok((fence, state, events))
+        Ok((fence, folded, events))
     }
 
     fn emitter(&self, id: &SessionId) -> EventEmitter {
@@ -426,11 +429,11 @@ impl DefaultAgentCore {
     async fn start(
         &self,
         fence: Fence,
-        state: State,
+        folded: Folded,
         (toolbox, recovery): (Arc<Toolbox>, Vec<Event>),
     ) -> Result<watch::Receiver<Ended>, JournalError> {
         let (ports, limits) = (&self.shared.ports, self.shared.limits);
-        let (id, at) = (state.id.clone(), ports.clock.now().max(state.updated));
+        let (id, at) = (folded.state.id.clone(), ports.clock.now().max(folded.state.updated));
         let trace = Trace(ports.trace.clone());
         if trace.0.is_some() {
             let opened = self.opened(&fence, &toolbox, recovery.clone()).await?;
@@ -461,7 +464,7 @@ impl DefaultAgentCore {
         );
         let task = Box::new(SessionTask::new(
             around,
-            Log::new(store, fence, state),
+            Log::new(store, fence, folded),
             Source::Live(inbox),
             Some(effects),
             assessments,

@@ -2,27 +2,33 @@
 
 use std::cmp::Reverse;
 
+use bytes::Bytes;
+
 use super::{BTreeSet, Data, Stored};
 use crate::ids::SessionId;
-use crate::ports::journal::{Filter, Hit, IndexedText, JournalError, Listed, Summary, UsageRow};
+use crate::ports::journal::{Filter, Hit, JournalError, Listed, Projection, Summary, UsageRow};
 
 impl Data {
-    pub(super) fn put_summary(
+    pub(super) fn put_projection(
         &mut self,
-        summary: &Summary,
-        texts: &[IndexedText],
+        projection: Projection<'_>,
     ) -> Result<(), JournalError> {
+        let Projection { summary, texts, checkpoint } = projection;
         let stored = self.session(&summary.id)?;
         let place = |summary: &Summary| (summary.epoch, summary.upto);
         if stored.summary.as_ref().is_some_and(|stored| place(stored) > place(summary)) {
             return Ok(());
         }
-        self.reserve(texts.iter().map(|text| text.text.len()).sum())?;
+        let texts_bytes: usize = texts.iter().map(|text| text.text.len()).sum();
+        self.reserve(texts_bytes + checkpoint.map_or(0, Bytes::len))?;
         let stored = self.sessions.get_mut(&summary.id).expect("the session was found above");
         stored.summary = Some(summary.clone());
         let mut replaced = 0;
         for text in texts {
             replaced += stored.texts.insert(text.seq, text.text.clone()).map_or(0, |old| old.len());
+        }
+        if let Some(checkpoint) = checkpoint {
+            replaced += stored.checkpoint.replace(checkpoint.clone()).map_or(0, |old| old.len());
         }
         self.bytes = self.bytes.saturating_sub(replaced);
         Ok(())

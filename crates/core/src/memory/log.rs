@@ -1,5 +1,7 @@
 //! The journal half of the store in memory.
 
+use bytes::Bytes;
+
 use super::{BTreeMap, Data, HashSet, Stored};
 use crate::event::Event;
 use crate::ids::{NodeId, Seq, SessionId};
@@ -109,6 +111,7 @@ impl Data {
             ids: HashSet::new(),
             summary: None,
             texts: BTreeMap::new(),
+            checkpoint: None,
         };
         stored.continues(fence, frame)?;
         self.sessions.insert(fence.session.clone(), stored);
@@ -134,7 +137,9 @@ impl Data {
             return Err(JournalError::Held { session: session.clone(), by });
         }
         let frames = stored.frames.iter().map(|frame| frame.body.len() + FRAME_OVERHEAD_BYTES);
-        let freed = frames.sum::<usize>() + stored.texts.values().map(String::len).sum::<usize>();
+        let texts = stored.texts.values().map(String::len);
+        let checkpoint = stored.checkpoint.as_ref().map_or(0, Bytes::len);
+        let freed = frames.sum::<usize>() + texts.sum::<usize>() + checkpoint;
         self.sessions.remove(session);
         self.bytes = self.bytes.saturating_sub(freed);
         Ok(())

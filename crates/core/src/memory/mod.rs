@@ -15,8 +15,8 @@ use futures::future::{BoxFuture, ready};
 
 use crate::ids::{BlobId, Epoch, FrameId, Hash, NodeId, Seq, SessionId};
 use crate::ports::journal::{
-    BlobWriter, Blobs, Catalog, Fence, Filter, Frame, Hit, IndexedText, Journal, JournalError,
-    Listed, Resolved, Summary, UsageRow,
+    BlobWriter, Blobs, Catalog, Fence, Filter, Frame, Hit, Journal, JournalError, Listed,
+    Projection, Resolved, Summary, UsageRow,
 };
 
 /// The most bytes that one body may have in memory; [`MemoryStore`] refuses or cuts larger ones.
@@ -59,6 +59,7 @@ struct Stored {
     ids: HashSet<FrameId>,
     summary: Option<Summary>,
     texts: BTreeMap<Seq, String>,
+    checkpoint: Option<Bytes>,
 }
 
 impl MemoryStore {
@@ -193,12 +194,18 @@ impl Journal for MemoryStore {
 }
 
 impl Catalog for MemoryStore {
-    fn put_summary<'a>(
+    fn put_projection<'a>(
         &'a self,
-        summary: &'a Summary,
-        texts: &'a [IndexedText],
+        projection: Projection<'a>,
     ) -> BoxFuture<'a, Result<(), JournalError>> {
-        Box::pin(async move { self.data().put_summary(summary, texts) })
+        Box::pin(async move { self.data().put_projection(projection) })
+    }
+
+    fn checkpoint<'a>(
+        &'a self,
+        session: &'a SessionId,
+    ) -> BoxFuture<'a, Result<Option<Bytes>, JournalError>> {
+        Box::pin(async move { Ok(self.data().session(session)?.checkpoint.clone()) })
     }
 
     fn list<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<Vec<Listed>, JournalError>> {

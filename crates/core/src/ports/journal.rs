@@ -235,12 +235,17 @@ pub enum Resolved {
 
 /// Derived views over all sessions. Everything here can be rebuilt from the journals.
 pub trait Catalog: Send + Sync + fmt::Debug {
-    /// Stores a session's summary and texts to be searched. An older summary (by epoch, then `upto`) never replaces a newer one.
-    fn put_summary<'a>(
+    /// Stores what was derived from a session. An older one (by the summary's epoch, then its `upto`) never replaces a newer one.
+    fn put_projection<'a>(
         &'a self,
-        summary: &'a Summary,
-        texts: &'a [IndexedText],
+        projection: Projection<'a>,
     ) -> BoxFuture<'a, Result<(), JournalError>>;
+
+    /// The last checkpoint that was stored of a session, as it was stored; nobody has checked it.
+    fn checkpoint<'a>(
+        &'a self,
+        session: &'a SessionId,
+    ) -> BoxFuture<'a, Result<Option<Bytes>, JournalError>>;
 
     /// Sessions, latest `updated` first. One unreadable session hides no other: its row says so.
     fn list<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<Vec<Listed>, JournalError>>;
@@ -255,7 +260,7 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     /// Tokens and money of all sessions that match.
     fn usage<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<UsageRow, JournalError>>;
 
-    /// Removes a session whole, its texts too. Blobs that nothing names any more go with the next collection.
+    /// Removes a session whole, its texts and checkpoint too. Blobs that nothing names any more go with the next collection.
     ///
     /// # Errors
     /// `Held` while a living process other than `node` holds it; `NotFound`.
@@ -264,6 +269,17 @@ pub trait Catalog: Send + Sync + fmt::Debug {
         session: &'a SessionId,
         node: &'a NodeId,
     ) -> BoxFuture<'a, Result<(), JournalError>>;
+}
+
+/// What is derived from a session, to be stored together.
+#[derive(Debug, Clone, Copy)]
+pub struct Projection<'a> {
+    /// What lists show.
+    pub summary: &'a Summary,
+    /// What searches find. A text takes the place of an earlier one of its entry; others stay.
+    pub texts: &'a [IndexedText],
+    /// What opening the session begins with, for [`crate::session::checkpoint`]; the stored one stays where there is none.
+    pub checkpoint: Option<&'a Bytes>,
 }
 
 /// What lists show of a session.

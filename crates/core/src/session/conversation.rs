@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::CallId;
 use crate::message::{Block, Message, Part};
 
@@ -11,7 +13,7 @@ pub const CLEARED: &str =
     "[this result was cleared to make room; call the tool again if it is needed]";
 
 /// What a model sees of a session.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Conversation {
     /// The messages, by the rules of [`Message`] whenever no call of the last answer is open.
     pub messages: Arc<Vec<Message>>,
@@ -28,7 +30,7 @@ pub struct Conversation {
 }
 
 /// What a provider counted last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
     /// Tokens of request and answer.
     pub tokens: u64,
@@ -137,7 +139,7 @@ pub fn check(messages: &[Message]) -> Result<(), &'static str> {
             if !asked.is_empty() {
                 return Err("the results of an answer's calls stand right after it");
             }
-            asked = calls(message);
+            asked = calls_of(message).collect();
             continue;
         };
         if asked.is_empty() || !results.iter().map(|result| &result.call).eq(asked.drain(..)) {
@@ -147,13 +149,13 @@ pub fn check(messages: &[Message]) -> Result<(), &'static str> {
     if asked.is_empty() { Ok(()) } else { Err("the calls of the last answer have no results") }
 }
 
-fn calls(message: &Message) -> Vec<&CallId> {
-    let Message::Assistant { blocks } = message else { return Vec::new() };
-    let call = |block| match block {
-        &Block { content: crate::message::Content::ToolCall { ref id, .. }, .. } => Some(id),
-        Block { .. } => None,
+/// The calls that a message asks for, in order.
+pub(crate) fn calls_of(message: &Message) -> impl Iterator<Item = &CallId> {
+    let blocks = match message {
+        Message::Assistant { blocks } => blocks.as_slice(),
+        Message::User { .. } | Message::Tool { .. } => &[],
     };
-    blocks.iter().filter_map(call).collect()
+    blocks.iter().filter_map(Block::call)
 }
 
 #[cfg(test)]

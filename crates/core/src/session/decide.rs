@@ -105,8 +105,8 @@ fn decide_admit(
     limits: &RuntimeLimits,
     admit: Admit,
 ) -> Result<Decision, Rejection> {
-    if let Some(seq) = admit.key.as_ref().and_then(|key| state.keys.get(key)) {
-        return Ok(Decision::Known(*seq));
+    if let Some(seq) = admit.key.as_ref().and_then(|key| state.keys.input(key)) {
+        return Ok(Decision::Known(seq));
     }
     if state.archived {
         return Err(Rejection::Archived);

@@ -4,7 +4,6 @@
 //! event: no effect starts and no command is answered before `commit`, and when a commit fails the session task ends and its state with it.
 
 use std::sync::Arc;
-use std::task::Poll;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, Either, select};
@@ -14,17 +13,19 @@ use crate::ids::{Hash, Seq, SessionId, Timestamp};
 use crate::limits::RuntimeLimits;
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::journal::{
-    Blobs, FRAME_BYTES_MAX, Fence, Frame, Journal, JournalError, Resolved,
+    Blobs, Catalog, FRAME_BYTES_MAX, Fence, Frame, Journal, JournalError, Resolved,
 };
-use crate::session::state::{FoldError, State};
+use crate::session::fold::Folded;
+use crate::session::state::State;
 
 /// How many bytes of frames are read at a time.
-const READ_BYTES: usize = 1024 * 1024;
+pub(crate) const READ_BYTES: usize = 1024 * 1024;
 
 /// Where a log writes, and by which clock.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) blobs: Arc<dyn Blobs>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
@@ -46,12 +47,15 @@ pub(crate) struct Log {
     fence: Fence,
     state: State,
     staged: Vec<Entry>,
+    /// The last entry of the checkpoint that the state was folded from.
+    checkpoint: Seq,
 }
 
 impl Log {
     /// Takes over a session whose entries have been folded.
-    pub(crate) fn new(store: Store, fence: Fence, state: State) -> Self {
-        Self { store, fence, state, staged: Vec::new() }
+    pub(crate) fn new(store: Store, fence: Fence, folded: Folded) -> Self {
+        let Folded { state, checkpoint } = folded;
+        Self { store, fence, state, staged: Vec::new(), checkpoint }
     }
 
     /// Creates a session: its first entry is committed when this returns.
@@ -61,14 +65,19 @@ impl Log {
         first: Entry,
     ) -> Result<(Self, Arc<Entry>), JournalError> {
         let state = State::created(&first).expect("the runtime makes the first entry");
-        let mut log = Self { store, fence, state, staged: vec![first] };
+        let mut log = Self { store, fence, state, staged: vec![first], checkpoint: 0 };
         let committed = log.commit().await?;
         Ok((log, Arc::clone(&committed[0])))
     }
 
     /// What another log can go on with.
-    pub(crate) fn into_parts(self) -> (Fence, State) {
-        (self.fence, self.state)
+    pub(crate) fn into_parts(self) -> (Fence, Folded) {
+        (self.fence, Folded { state: self.state, checkpoint: self.checkpoint })
+    }
+
+    /// The last entry of the checkpoint that the state was folded from; 0 without one.
+    pub(crate) fn checkpoint(&self) -> Seq {
+        self.checkpoint
     }
 
     /// The fold of everything committed and staged.
@@ -268,7 +277,7 @@ impl Store {
         Ok(entries)
     }
 
-    async fn entries(
+    pub(crate) async fn entries(
         &self,
         session: &SessionId,
         frames: Vec<Frame>,
@@ -296,38 +305,6 @@ impl Store {
         let event = serde_json::from_slice(&json).map_err(|error| corrupt(error.to_string()))?;
         Ok(Entry { event, ..entry })
     }
-
-    /// Reads a session whole and folds it.
-    pub(crate) async fn fold(&self, session: &SessionId) -> Result<State, JournalError> {
-        let mut state = None;
-        let mut frames = self.journal.read(session, 0, READ_BYTES).await?;
-        while let Some(last) = frames.last().map(Frame::last) {
-            // Asked for before this page is folded: the store reads on while this thread works.
-            let mut following = self.journal.read(session, last, READ_BYTES);
-            let early = futures::poll!(following.as_mut());
-            for entry in self.entries(session, frames).await? {
-                apply(&mut state, &entry).map_err(|error| JournalError::Corrupt {
-                    session: session.clone(),
-                    seq: entry.seq,
-                    why: error.to_string(),
-                })?;
-            }
-            frames = match early {
-                Poll::Ready(page) => page?,
-                Poll::Pending => following.await?,
-            };
-        }
-        state.ok_or_else(|| JournalError::NotFound { session: session.clone() })
-    }
-}
-
-/// The first entry makes the state, the others change it.
-fn apply(state: &mut Option<State>, entry: &Entry) -> Result<(), FoldError> {
-    match state {
-        None => *state = Some(State::created(entry)?),
-        Some(state) => state.apply(entry)?,
-    }
-    Ok(())
 }
 
 fn unavailable(why: &str) -> JournalError {

@@ -4,15 +4,19 @@
 //! the store.
 
 pub mod calls;
+pub mod checkpoint;
 pub mod context;
 pub mod conversation;
 pub mod decide;
 pub mod feed;
+pub(crate) mod fold;
 pub mod forget;
 pub mod gate;
 pub(crate) mod inbox;
 pub(crate) mod log;
 pub mod plan;
+mod projection;
+pub mod recent;
 pub mod recover;
 mod signals;
 pub mod state;
@@ -24,7 +28,6 @@ pub mod usable;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use futures::future::{Either, select};
 use tokio::sync::oneshot;
 
 use crate::agent::emitter::EventEmitter;
@@ -103,6 +106,8 @@ pub(crate) struct SessionTask {
     texts: Vec<IndexedText>,
     /// Whether the catalogue has not taken the last summary.
     unlisted: bool,
+    /// The last entry of the last checkpoint that was tried.
+    checkpoint: Seq,
     now: Timestamp,
 }
 
@@ -120,7 +125,7 @@ impl SessionTask {
         effects: Option<TurnRunner>,
         assessments: Assessments,
     ) -> Self {
-        let now = log.state().updated;
+        let (now, checkpoint) = (log.state().updated, log.checkpoint());
         let tools = effects.as_ref().map_or_else(|| ToolsDigest::of(&[]), TurnRunner::tools);
         Self {
             around,
@@ -138,6 +143,7 @@ impl SessionTask {
             closers: Vec::new(),
             texts: Vec::new(),
             unlisted: false,
+            checkpoint,
             now,
         }
     }
@@ -342,30 +348,8 @@ impl SessionTask {
             let (last, hash) = (last.seq, self.log.head());
             self.around.trace.write(|| Line::Committed { last, hash });
         }
-        if entries.iter().any(|entry| summary::changes(&entry.event)) {
-            self.put_summary(self.around.limits.summary_ms).await;
-        }
+        self.project(&entries).await;
         Ok(())
-    }
-
-    /// A list that is out of date is put right by the next summary; it never stops a session.
-    async fn put_summary(&mut self, within_ms: u64) {
-        let texts = std::mem::take(&mut self.texts);
-        let summary = summary::summary(self.log.state());
-        let clock = &self.around.clock;
-        let deadline = clock.sleep_until(clock.now().after(within_ms));
-        let put = self.around.catalog.put_summary(&summary, &texts);
-        let error = match select(put, deadline).await {
-            Either::Left((result, _)) => result.err().map(|error| error.to_string()),
-            Either::Right(((), _)) => Some("the catalogue does not answer".to_owned()),
-        };
-        self.unlisted = error.is_some();
-        let Some(error) = error else { return };
-        tracing::debug!(session = %summary.id, %error, "the session list is out of date");
-        let bytes: usize = texts.iter().map(|text| text.text.len()).sum();
-        if bytes <= self.around.limits.summary_bytes {
-            self.texts = texts;
-        }
     }
 
     async fn let_go(&mut self) -> Result<(), JournalError> {
@@ -375,9 +359,7 @@ impl SessionTask {
         if let Source::Live(inbox) = &mut self.source {
             inbox.close(&self.log.state().id);
         }
-        if self.unlisted {
-            self.put_summary(self.around.limits.summary_last_ms).await;
-        }
+        self.project_last().await;
         let entry = self.log.release(self.now).await?;
         self.around.feed.publish(Live::Entry(entry));
         for closer in self.closers.drain(..) {

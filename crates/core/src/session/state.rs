@@ -1,6 +1,6 @@
 //! What a session is: the fold of its entries. Pure; the only place where an entry changes anything.
 
-use std::collections::{HashMap, HashSet};
+use serde::{Deserialize, Serialize};
 
 use crate::event::{
     AssistantMessage, Entry, Event, Fingerprint, InputAdmitted, ModelFailed, Outcome,
@@ -8,14 +8,15 @@ use crate::event::{
     TurnEnded, TurnStarted,
 };
 use crate::ids::{CallId, Epoch, NodeId, Seq, SessionId, StepNo, Timestamp, TurnNo};
-use crate::message::{Block, Content, Message, Part, ReplyStop, ToolResult, Usage};
+use crate::message::{Block, Message, Part, ReplyStop, ToolResult, Usage};
 use crate::ports::model::ModelErrorKind;
-use crate::session::conversation::{Conversation, Counted};
+use crate::session::conversation::{Conversation, Counted, calls_of};
 pub use crate::session::forget::{OpenSummary, SummaryFailure};
+use crate::session::recent::{RecentCalls, RecentKeys};
 use crate::spec::{Rules, SessionSpec, Settings};
 
 /// A session, folded.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// The session.
     pub id: SessionId,
@@ -39,8 +40,8 @@ pub struct State {
     pub granted: Rules,
     /// Inputs that no turn has taken, in order.
     pub pending: Vec<PendingInput>,
-    /// Which input an idempotency key names.
-    pub keys: HashMap<String, Seq>,
+    /// Which inputs idempotency keys name.
+    pub keys: RecentKeys,
     /// What the model sees.
     pub conversation: Conversation,
     /// The open turn.
@@ -57,14 +58,14 @@ pub struct State {
     pub summary: Option<OpenSummary>,
     /// The last summary that was tried and could not be used, until something was forgotten otherwise.
     pub summary_failed: Option<SummaryFailure>,
-    /// Every call id that was ever used.
-    pub call_ids: HashSet<CallId>,
+    /// Call ids that were used.
+    pub call_ids: RecentCalls,
     /// The beginning of the first input, for lists.
     pub first_words: String,
 }
 
 /// An admitted input.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PendingInput {
     /// Names it.
     pub seq: Seq,
@@ -73,7 +74,7 @@ pub struct PendingInput {
 }
 
 /// What was used up, for limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Used {
     /// Answered steps.
     pub steps: u32,
@@ -90,7 +91,7 @@ pub struct Used {
 }
 
 /// What the last request was made of.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LastRequest {
     /// Its hashes.
     pub fingerprint: Fingerprint,
@@ -101,7 +102,7 @@ pub struct LastRequest {
 }
 
 /// A turn without its end.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OpenTurn {
     /// Its number.
     pub no: TurnNo,
@@ -122,7 +123,7 @@ pub struct OpenTurn {
 }
 
 /// The last step of an open turn.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OpenStep {
     /// Its number.
     pub no: StepNo,
@@ -143,7 +144,7 @@ pub struct OpenStep {
 }
 
 /// A call of the last step.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Call {
     /// What was asked for.
     pub called: ToolCalled,
@@ -154,7 +155,7 @@ pub struct Call {
 }
 
 /// How far a call has come.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum CallPhase {
     /// Nobody has decided whether it may run.
     Called,
@@ -232,7 +233,7 @@ impl State {
             archived: false,
             granted: Rules::default(),
             pending: Vec::new(),
-            keys: HashMap::new(),
+            keys: RecentKeys::default(),
             conversation: Conversation::default(),
             turn: None,
             turns: 0,
@@ -241,7 +242,7 @@ impl State {
             last_request: None,
             summary: None,
             summary_failed: None,
-            call_ids: HashSet::new(),
+            call_ids: RecentCalls::default(),
             first_words: String::new(),
         })
     }
@@ -307,6 +308,14 @@ impl State {
         Ok(())
     }
 
+    /// Whether a call of this id could be taken for another one: a remembered one, or one that a model is shown.
+    #[must_use]
+    pub fn has_call(&self, id: &CallId) -> bool {
+        let shown =
+            || self.conversation.messages.iter().flat_map(calls_of).any(|shown| shown == id);
+        self.call_ids.contains(id) || (self.call_ids.is_full() && shown())
+    }
+
     /// Milliseconds that the open turn has used by `now`.
     #[must_use]
     pub fn turn_wall_ms(&self, now: Timestamp) -> u64 {
@@ -315,7 +324,7 @@ impl State {
 
     fn admit(&mut self, seq: Seq, admitted: &InputAdmitted) {
         if let Some(key) = &admitted.key {
-            self.keys.insert(key.clone(), seq);
+            self.keys.add(key, seq);
         }
         if self.first_words.is_empty() {
             self.first_words = first_words(&admitted.content);
@@ -451,11 +460,7 @@ impl State {
         if message.blocks.iter().any(Block::can_be_replayed) {
             self.push(Message::Assistant { blocks: message.blocks.clone() });
         }
-        let calls = message.blocks.iter().filter_map(|block| match &block.content {
-            Content::ToolCall { id, .. } => Some(id.clone()),
-            Content::Text { .. } | Content::Thinking { .. } | Content::Opaque { .. } => None,
-        });
-        self.call_ids.extend(calls);
+        message.blocks.iter().filter_map(Block::call).for_each(|id| self.call_ids.add(id));
         if message.usage.total() > 0 {
             self.conversation.counted = Some(Counted {
                 tokens: message.usage.total(),

@@ -98,7 +98,7 @@ pub(crate) fn answered(
     let mut seen = HashSet::new();
     for (index, block) in blocks.iter_mut().enumerate() {
         let Content::ToolCall { id, .. } = &mut block.content else { continue };
-        let taken = |id: &CallId| state.call_ids.contains(id) || seen.contains(id);
+        let taken = |id: &CallId| state.has_call(id) || seen.contains(id);
         if id.as_str().is_empty() || taken(id) {
             *id = free_id(&format!("call_{}_{}_{index}", turn.no, step.no), taken);
             block.native = None;

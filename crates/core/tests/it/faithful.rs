@@ -1,9 +1,12 @@
 //! What a model said comes back to it as it said it, and what it is shown says what was done.
 
+use oarlock_core::command::Command;
 use oarlock_core::event::{Delivery, Effect, Entry, Event};
 use oarlock_core::ids::CallId;
 use oarlock_core::memory::MemoryStore;
-use oarlock_core::message::{Block, Content, Message, Native, Part, RawJson, ReplyStop};
+use oarlock_core::message::{
+    Block, Content, Message, Native, Part, RawJson, ReplyStop, ToolResult,
+};
 use oarlock_core::ports::model::Reply;
 use oarlock_core::session::state::{FoldError, State};
 use oarlock_testkit::kit::{Kit, Parts, journal, node, send, wait_for};
@@ -142,4 +145,26 @@ fn fold(entries: &[Entry]) -> Result<State, FoldError> {
     let mut state = State::created(&entries[0])?;
     entries[1..].iter().try_for_each(|entry| state.apply(entry))?;
     Ok(state)
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_in_an_edit_come_back_byte_for_byte_also_after_a_restart() {
+    let kit = Kit::new(vec![], vec![]);
+    let session = kit.open().await;
+    session.run_turn(go()).await.unwrap();
+    let result = ToolResult {
+        call: CallId("toolu_1".into()),
+        name: "t".to_owned(),
+        parts: vec![Part::text("ok")],
+        is_error: false,
+    };
+    let messages =
+        vec![Message::Assistant { blocks: said() }, Message::Tool { results: vec![result] }];
+    let edit = Command::Edit { from: 1, to: 2, messages: messages.clone() };
+    session.tell(edit).await.unwrap();
+    let live = kit.core.state(session.id()).await.unwrap();
+    assert_eq!(live.conversation.messages[1..3], messages);
+    session.close().await.unwrap();
+    session.run_turn(go()).await.unwrap();
+    assert_eq!(kit.model.requests()[1].messages[1..3], messages);
 }

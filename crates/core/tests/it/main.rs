@@ -4,6 +4,7 @@
 
 mod bounds;
 mod cancels;
+mod checkpoint;
 mod embedding;
 mod faithful;
 mod faults;

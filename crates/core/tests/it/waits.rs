@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use oarlock_core::command::Command;
@@ -12,8 +13,8 @@ use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::Part;
 use oarlock_core::ports::journal::{
-    Catalog, Fence, Filter, Frame, Hit, IndexedText, Journal, JournalError, Listed, Resolved,
-    Summary, UsageRow,
+    Catalog, Fence, Filter, Frame, Hit, Journal, JournalError, Listed, Projection, Resolved,
+    UsageRow,
 };
 use oarlock_core::ports::model::ModelErrorKind;
 use oarlock_core::spec::{Answers, Mode, Settings};
@@ -122,11 +123,13 @@ async fn a_tool_that_panics_over_its_arguments_fails_its_call_alone() {
 struct HungCatalog;
 
 impl Catalog for HungCatalog {
-    fn put_summary<'a>(
+    fn put_projection<'a>(&'a self, _: Projection<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
+        std::future::pending().boxed()
+    }
+    fn checkpoint<'a>(
         &'a self,
-        _: &'a Summary,
-        _: &'a [IndexedText],
-    ) -> BoxFuture<'a, Result<(), JournalError>> {
+        _: &'a SessionId,
+    ) -> BoxFuture<'a, Result<Option<Bytes>, JournalError>> {
         std::future::pending().boxed()
     }
     fn list<'a>(&'a self, _: &'a Filter) -> BoxFuture<'a, Result<Vec<Listed>, JournalError>> {
@@ -161,6 +164,10 @@ async fn a_catalogue_that_hangs_costs_a_session_its_place_in_lists_and_nothing_e
     let ended = wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
     assert!(ended.at.ms_since(before) <= 250);
     session.run_turn(go()).await.unwrap();
+    session.close().await.unwrap();
+    let before = clock.now();
+    session.run_turn(go()).await.unwrap();
+    assert!(clock.now().ms_since(before) <= 2_100, "opening does not wait for a checkpoint");
 }
 
 /// A journal that answers nothing after so many appends, or does not say where it ends.

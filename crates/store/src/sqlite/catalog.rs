@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use oarlock_core::ids::{NodeId, SessionId};
 use oarlock_core::ports::journal::{
-    Filter, Hit, IndexedText, JournalError, Listed, Summary, UsageRow,
+    Filter, Hit, JournalError, Listed, Projection, Summary, UsageRow,
 };
 use rusqlite::{OptionalExtension, params};
 
@@ -21,11 +22,11 @@ const QUERY_WORDS_MAX: usize = 32;
 /// Sessions that a filter lets through. One without a summary is in no folder and not archived.
 const MATCHING: &str = "FROM session WHERE (?1 IS NULL OR cwd = ?1) AND (?2 OR archived = 0)";
 
-pub(super) fn put_summary(
+pub(super) fn put_projection(
     desk: &mut Desk<'_>,
-    summary: &Summary,
-    texts: &[IndexedText],
+    projection: Projection<'_>,
 ) -> Result<(), Trouble> {
+    let Projection { summary, texts, checkpoint } = projection;
     let sql = "SELECT no, summary_epoch, summary_upto FROM session WHERE id = ?1";
     let stored: Option<(i64, i64, i64)> = desk
         .connection
@@ -59,7 +60,27 @@ pub(super) fn put_summary(
         let end = text.text.floor_char_boundary(TEXT_BYTES_MAX);
         statement.execute(params![no, int(text.seq), &text.text[..end]])?;
     }
+    if let Some(checkpoint) = checkpoint {
+        desk.connection
+            .prepare_cached("INSERT OR REPLACE INTO checkpoint (session, body) VALUES (?1, ?2)")?
+            .execute(params![no, &checkpoint[..]])?;
+    }
     Ok(())
+}
+
+pub(super) fn checkpoint(
+    reader: &mut Reader<'_>,
+    session: &SessionId,
+) -> Result<Option<Bytes>, Trouble> {
+    let sql = "SELECT checkpoint.body FROM session
+        LEFT JOIN checkpoint ON checkpoint.session = session.no WHERE session.id = ?1";
+    let found = reader
+        .connection
+        .prepare_cached(sql)?
+        .query_row([session.as_str()], |row| row.get::<_, Option<Vec<u8>>>(0))
+        .optional()?;
+    let body = found.ok_or_else(|| JournalError::NotFound { session: session.clone() })?;
+    Ok(body.map(Bytes::from))
 }
 
 pub(super) fn list(reader: &mut Reader<'_>, filter: &Filter) -> Result<Vec<Listed>, Trouble> {

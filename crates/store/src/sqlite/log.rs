@@ -82,6 +82,7 @@ pub(super) fn purge(
     for sql in [
         "DELETE FROM frame WHERE session = ?1",
         "DELETE FROM text WHERE session = ?1",
+        "DELETE FROM checkpoint WHERE session = ?1",
         "DELETE FROM session WHERE no = ?1",
     ] {
         desk.connection.prepare_cached(sql)?.execute([tail.no])?;

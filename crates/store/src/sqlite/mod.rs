@@ -15,8 +15,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use oarlock_core::ids::{BlobId, NodeId, Seq, SessionId};
 use oarlock_core::ports::journal::{
-    BlobWriter, Blobs, Catalog, FRAME_BYTES_MAX, Fence, Filter, Frame, Hit, IndexedText, Journal,
-    JournalError, Listed, Resolved, Summary, UsageRow,
+    BlobWriter, Blobs, Catalog, FRAME_BYTES_MAX, Fence, Filter, Frame, Hit, Journal, JournalError,
+    Listed, Projection, Resolved, UsageRow,
 };
 
 pub(crate) use failure::unavailable_file;
@@ -180,17 +180,29 @@ impl Journal for SqliteStore {
 }
 
 impl Catalog for SqliteStore {
-    fn put_summary<'a>(
+    fn put_projection<'a>(
         &'a self,
-        summary: &'a Summary,
-        texts: &'a [IndexedText],
+        projection: Projection<'a>,
     ) -> BoxFuture<'a, Result<(), JournalError>> {
-        let (summary, texts) = (summary.clone(), texts.to_vec());
+        let (summary, texts) = (projection.summary.clone(), projection.texts.to_vec());
+        let checkpoint = projection.checkpoint.cloned();
         Box::pin(async move {
-            let work =
-                move |desk: &mut writer::Desk<'_>| catalog::put_summary(desk, &summary, &texts);
+            let work = move |desk: &mut writer::Desk<'_>| {
+                let (summary, texts, checkpoint) = (&summary, &texts[..], checkpoint.as_ref());
+                catalog::put_projection(desk, Projection { summary, texts, checkpoint })
+            };
             self.inner.writer.ask(work).await
         })
+    }
+
+    fn checkpoint<'a>(
+        &'a self,
+        session: &'a SessionId,
+    ) -> BoxFuture<'a, Result<Option<Bytes>, JournalError>> {
+        let session = session.clone();
+        Box::pin(self.inner.readers.run(move |reader| {
+            catalog::checkpoint(reader, &session).map_err(|trouble| trouble.at(reader.folder))
+        }))
     }
 
     fn list<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<Vec<Listed>, JournalError>> {

@@ -19,8 +19,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often, 10 ms apart, an opener looks whether another one has finished making the tables.
 const SETUP_TRIES: u32 = 500;
 
-const TABLES: &[M<'static>] = &[M::up(
-    "CREATE TABLE session (
+const TABLES: &[M<'static>] = &[
+    M::up(SESSIONS),
+    M::up("CREATE TABLE checkpoint (session INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;"),
+];
+
+const SESSIONS: &str = "CREATE TABLE session (
         no INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
         owner TEXT NOT NULL,
@@ -65,8 +69,7 @@ const TABLES: &[M<'static>] = &[M::up(
     CREATE TRIGGER text_changed AFTER UPDATE ON text BEGIN
         INSERT INTO text_index (text_index, rowid, text) VALUES ('delete', old.id, old.text);
         INSERT INTO text_index (rowid, text) VALUES (new.id, new.text);
-    END;",
-)];
+    END;";
 
 /// The database file of a data directory.
 pub(super) fn database(folder: &Path) -> PathBuf {

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use oarlock_core::ids::SessionId;
 use oarlock_core::message::Usage;
-use oarlock_core::ports::journal::{Fence, Filter, IndexedText, JournalError, Summary, UsageRow};
+use oarlock_core::ports::journal::{
+    Fence, Filter, IndexedText, JournalError, Projection, Summary, UsageRow,
+};
 
 use super::script::{Script, frame, session, summary};
 use super::{Damage, Damaged, Opened, Site};
@@ -16,6 +19,20 @@ async fn ids(opened: &Opened, filter: &Filter) -> Vec<SessionId> {
 async fn stored(opened: &Opened) -> Summary {
     let rows = opened.catalog.list(&Filter::default()).await.unwrap();
     rows[0].summary.clone().unwrap().unwrap()
+}
+
+pub(super) async fn put(
+    opened: &Opened,
+    summary: &Summary,
+    texts: &[IndexedText],
+) -> Result<(), JournalError> {
+    opened.catalog.put_projection(Projection { summary, texts, checkpoint: None }).await
+}
+
+async fn put_checkpoint(opened: &Opened, summary: &Summary, checkpoint: &'static [u8]) {
+    let checkpoint = Some(&Bytes::from_static(checkpoint));
+    let put = opened.catalog.put_projection(Projection { summary, texts: &[], checkpoint });
+    put.await.unwrap();
 }
 
 fn text(seq: u64, text: &str) -> IndexedText {
@@ -34,10 +51,36 @@ pub(super) async fn a_summary_never_goes_back(site: &dyn Site) {
         (at(1, 99), at(2, 3)),
         (Summary { turns: 8, ..at(2, 3) }, Summary { turns: 8, ..at(2, 3) }),
     ];
-    for (put, expected) in steps {
-        opened.catalog.put_summary(&put, &[]).await.unwrap();
+    for (step, expected) in steps {
+        put(&opened, &step, &[]).await.unwrap();
         assert_eq!(stored(&opened).await, expected);
     }
+}
+
+pub(super) async fn a_checkpoint_comes_back_as_it_was_put(site: &dyn Site) {
+    let opened = site.open().await;
+    let id = Script::create(&opened, "s").await.fence.session;
+    let other = Script::create(&opened, "other").await.fence.session;
+    let at = |epoch, upto| Summary { epoch, ..summary(&id, upto, 5) };
+    assert_eq!(opened.catalog.checkpoint(&id).await.unwrap(), None);
+    let steps: [(Summary, &'static [u8], &'static [u8]); 5] = [
+        (at(1, 4), b"{\0\xff", b"{\0\xff"),
+        (at(1, 9), b"nine", b"nine"),
+        (at(1, 5), b"late", b"nine"),
+        (at(2, 9), b"", b""),
+        (at(2, 10), b"ten", b"ten"),
+    ];
+    for (summary, checkpoint, expected) in steps {
+        put_checkpoint(&opened, &summary, checkpoint).await;
+        assert_eq!(opened.catalog.checkpoint(&id).await.unwrap().unwrap(), expected);
+    }
+    put(&opened, &at(2, 11), &[]).await.unwrap();
+    opened.close().await;
+    let opened = site.open().await;
+    assert_eq!(opened.catalog.checkpoint(&id).await.unwrap().unwrap(), "ten", "it stays");
+    assert_eq!(opened.catalog.checkpoint(&other).await.unwrap(), None);
+    let missing = opened.catalog.checkpoint(&session("missing")).await;
+    assert!(matches!(missing, Err(JournalError::NotFound { .. })), "{missing:?}");
 }
 
 pub(super) async fn lists_filter_and_order(site: &dyn Site) {
@@ -49,8 +92,8 @@ pub(super) async fn lists_filter_and_order(site: &dyn Site) {
         ("d", 10, "/x", false),
     ] {
         let id = Script::create(&opened, name).await.fence.session;
-        let put = Summary { cwd: PathBuf::from(cwd), archived, ..summary(&id, 1, updated) };
-        opened.catalog.put_summary(&put, &[]).await.unwrap();
+        let changed = Summary { cwd: PathBuf::from(cwd), archived, ..summary(&id, 1, updated) };
+        put(&opened, &changed, &[]).await.unwrap();
     }
     let cwd = Some(PathBuf::from("/x"));
     for (filter, expected) in [
@@ -79,7 +122,7 @@ pub(super) async fn a_poisoned_summary_hides_no_other(site: &dyn Site) {
     let opened = site.open().await;
     for (name, updated) in [("a", 3), ("b", 2), ("c", 1)] {
         let id = Script::create(&opened, name).await.fence.session;
-        opened.catalog.put_summary(&summary(&id, 1, updated), &[]).await.unwrap();
+        put(&opened, &summary(&id, 1, updated), &[]).await.unwrap();
     }
     opened.close().await;
     if site.damage(Damage::Summary(session("b"))).await == Damaged::Impossible {
@@ -114,8 +157,8 @@ pub(super) async fn searches_find_words(site: &dyn Site) {
     let one = Script::create(&opened, "one").await.fence.session;
     let two = Script::create(&opened, "two").await.fence.session;
     let texts = [text(3, "The quick brown fox"), text(4, "A lazy dog; über-quick")];
-    opened.catalog.put_summary(&summary(&one, 4, 1), &texts).await.unwrap();
-    opened.catalog.put_summary(&summary(&two, 1, 1), &[text(1, "quicksand")]).await.unwrap();
+    put(&opened, &summary(&one, 4, 1), &texts).await.unwrap();
+    put(&opened, &summary(&two, 1, 1), &[text(1, "quicksand")]).await.unwrap();
     let found = async |query: &str, limit| {
         let hits = opened.catalog.search(query, limit).await.unwrap();
         let mut found: Vec<_> = hits.into_iter().map(|hit| (hit.session, hit.seq)).collect();
@@ -131,7 +174,7 @@ pub(super) async fn searches_find_words(site: &dyn Site) {
     }
     let snippet = opened.catalog.search("brown", 1).await.unwrap().remove(0).snippet;
     assert!(snippet.contains("brown"), "{snippet}");
-    opened.catalog.put_summary(&summary(&one, 5, 1), &[text(3, "changed")]).await.unwrap();
+    put(&opened, &summary(&one, 5, 1), &[text(3, "changed")]).await.unwrap();
     assert_eq!(found("fox", 9).await, [], "a text is replaced by its entry's next one");
     assert_eq!(found("dog", 9).await, [(one.clone(), 4)], "others stay");
 }
@@ -142,8 +185,8 @@ pub(super) async fn usage_adds_up(site: &dyn Site) {
         [("a", false, Some(7)), ("b", false, None), ("c", true, Some(100))]
     {
         let id = Script::create(&opened, name).await.fence.session;
-        let put = Summary { archived, cost_micros, ..summary(&id, 1, 1) };
-        opened.catalog.put_summary(&put, &[]).await.unwrap();
+        let changed = Summary { archived, cost_micros, ..summary(&id, 1, 1) };
+        put(&opened, &changed, &[]).await.unwrap();
     }
     let times = |n: u64| Usage {
         input: 10 * n,
@@ -164,7 +207,8 @@ pub(super) async fn purged_is_gone(site: &dyn Site) {
     let mut script = Script::create(&opened, "s").await;
     Script::create(&opened, "other").await;
     let id = script.fence.session.clone();
-    opened.catalog.put_summary(&summary(&id, 1, 1), &[text(1, "secret word")]).await.unwrap();
+    put(&opened, &summary(&id, 1, 1), &[text(1, "secret word")]).await.unwrap();
+    put_checkpoint(&opened, &summary(&id, 1, 1), b"secret").await;
     assert_eq!(opened.catalog.search("secret", 9).await.unwrap().len(), 1);
     opened.catalog.purge(&id, &opened.node).await.unwrap();
     assert_eq!(opened.catalog.search("secret", 9).await.unwrap(), []);
@@ -176,6 +220,7 @@ pub(super) async fn purged_is_gone(site: &dyn Site) {
     let fence = Fence::new_session(id.clone(), opened.node.clone());
     opened.journal.append(&fence, &frame(&fence, &["born again"])).await.unwrap();
     assert_eq!(opened.journal.read(&id, 0, 1 << 20).await.unwrap().len(), 1);
+    assert_eq!(opened.catalog.checkpoint(&id).await.unwrap(), None);
 }
 
 pub(super) async fn purging_what_another_holds_is_refused(site: &dyn Site) {

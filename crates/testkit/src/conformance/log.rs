@@ -123,7 +123,7 @@ pub(super) async fn what_is_not_there_is_not_found(site: &dyn Site) {
         opened.journal.append(&fence, &lost).await.map(drop),
         opened.journal.release(&fence, &lost).await,
         opened.catalog.purge(&gone, &opened.node).await,
-        opened.catalog.put_summary(&super::summary(&gone, 1, 1), &[]).await,
+        super::catalog::put(&opened, &super::summary(&gone, 1, 1), &[]).await,
         Script::claim(&opened, "nowhere").await.map(drop),
     ] {
         assert!(matches!(found, Err(JournalError::NotFound { .. })), "{found:?}");

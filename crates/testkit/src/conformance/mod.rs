@@ -119,6 +119,7 @@ const CASES: &[(&str, Case)] = cases![
     owners::racing_claims_have_one_winner,
     owners::only_a_claim_claims,
     catalog::a_summary_never_goes_back,
+    catalog::a_checkpoint_comes_back_as_it_was_put,
     catalog::lists_filter_and_order,
     catalog::a_session_without_summary_is_listed,
     catalog::a_poisoned_summary_hides_no_other,

@@ -70,6 +70,7 @@ fn one_truth(told: &Told) {
             request.messages
         );
     }
+    assert_eq!(told.state, state, "law 1: a checkpoint changes nothing");
     if let Some(listed) = &told.summary {
         let upto = usize::try_from(listed.upto).expect("a test has few entries");
         assert_eq!(*listed, summary(&fold(&entries[..upto])), "law 1: lists show the fold");

@@ -11,8 +11,10 @@ use std::sync::Arc;
 use oarlock_core::Recovery;
 use oarlock_core::event::{Delivery, Effect, Entry, Outcome, PermissionKind};
 use oarlock_core::ids::{CallId, Timestamp, TurnNo};
+use oarlock_core::memory::MemoryStore;
 use oarlock_core::ports::journal::Summary;
 use oarlock_core::ports::model::ModelRequest;
+use oarlock_core::session::state::State;
 use oarlock_core::session::trace::TraceLine;
 use oarlock_core::spec::{Settings, SettingsChange};
 
@@ -87,6 +89,10 @@ pub struct Told {
     pub recordings: Vec<Vec<TraceLine>>,
     /// How many of its processes were killed.
     pub deaths: usize,
+    /// The session, as its store gives it to whoever asks in the end.
+    pub state: State,
+    /// Where it is kept.
+    pub store: MemoryStore,
     /// What lists show.
     pub summary: Option<Summary>,
     /// Whether it came to rest by itself in the end, everything admitted taken.

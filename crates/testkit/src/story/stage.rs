@@ -37,6 +37,10 @@ const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// A session that has not come to rest within this time never will.
 const REST_MAX: Duration = Duration::from_secs(48 * 3600);
 
+/// The default ones, but that even a short life meets checkpoints.
+const LIMITS: RuntimeLimits =
+    RuntimeLimits { checkpoint_entries: 8, checkpoint_last_entries: 3, ..RuntimeLimits::DEFAULT };
+
 type Heard = Arc<Mutex<Vec<(Arc<Entry>, u64)>>>;
 
 /// Plays a story to its end. Not to be called within a runtime: it makes its own.
@@ -286,6 +290,8 @@ impl Stage {
         // The listener hears the last entries.
         pass(10).await;
         let entries = self.entries().await;
+        let reader = Process::reader(&self.store, &self.clock);
+        let state = reader.state(&self.id).await.expect("the session can be read");
         let mut recorded = self.process.recorder.take();
         self.recordings.append(&mut recorded);
         let listed = self.store.list(&Filter { archived: true, ..Filter::default() }).await;
@@ -303,6 +309,8 @@ impl Stage {
             admitted: self.admitted.clone(),
             recordings: std::mem::take(&mut self.recordings),
             deaths: usize::try_from(self.processes - 1).expect("a test has few processes"),
+            state,
+            store: self.store.clone(),
             summary,
             rested,
         }
@@ -390,7 +398,7 @@ impl Process {
             ids: Arc::new(CountedIds::new(name)),
             trace,
         };
-        DefaultAgentCore::new(ports, RuntimeLimits::DEFAULT, node)
+        DefaultAgentCore::new(ports, LIMITS, node)
     }
 }
 

@@ -9,8 +9,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use oarlock_core::ids::{BlobId, NodeId, Seq, SessionId};
 use oarlock_core::ports::journal::{
-    BlobWriter, Blobs, Catalog, Fence, Filter, Frame, Hit, IndexedText, Journal, JournalError,
-    Listed, Resolved, Summary, UsageRow,
+    BlobWriter, Blobs, Catalog, Fence, Filter, Frame, Hit, Journal, JournalError, Listed,
+    Projection, Resolved, Summary, UsageRow,
 };
 use oarlock_testkit::conformance::{Damage, Damaged, Opened, Site, failures};
 
@@ -34,6 +34,9 @@ enum Defect {
     KeepsTheEpochOnClaim,
     ForgetsToRelease,
     KeepsTheLatestPutSummary,
+    KeepsTheLatestPutCheckpoint,
+    DropsCheckpointsWithSummaries,
+    KeepsPurgedCheckpoints,
     ForgetsARow,
     ListsBackwards,
     HidesHolders,
@@ -68,6 +71,9 @@ const FOUND_BY: &[(Defect, &str)] = &[
     (Defect::KeepsTheEpochOnClaim, "a_claim_raises_the_epoch_and_fences"),
     (Defect::ForgetsToRelease, "a_released_session_is_free"),
     (Defect::KeepsTheLatestPutSummary, "a_summary_never_goes_back"),
+    (Defect::KeepsTheLatestPutCheckpoint, "a_checkpoint_comes_back_as_it_was_put"),
+    (Defect::DropsCheckpointsWithSummaries, "a_checkpoint_comes_back_as_it_was_put"),
+    (Defect::KeepsPurgedCheckpoints, "purged_is_gone"),
     (Defect::ForgetsARow, "lists_filter_and_order"),
     (Defect::ListsBackwards, "lists_filter_and_order"),
     (Defect::HidesHolders, "a_list_says_who_holds"),
@@ -100,6 +106,7 @@ struct BrokenSite {
 #[derive(Debug, Default)]
 struct Seen {
     summaries: HashMap<SessionId, Summary>,
+    checkpoints: HashMap<SessionId, Option<Bytes>>,
     hits: Vec<Hit>,
 }
 
@@ -245,13 +252,35 @@ impl Journal for Broken {
 }
 
 impl Catalog for Broken {
-    fn put_summary<'a>(
+    fn put_projection<'a>(
         &'a self,
-        summary: &'a Summary,
-        texts: &'a [IndexedText],
+        projection: Projection<'a>,
     ) -> BoxFuture<'a, Result<(), JournalError>> {
-        self.seen.lock().unwrap().summaries.insert(summary.id.clone(), summary.clone());
-        self.catalog.put_summary(summary, texts)
+        let Projection { summary, checkpoint, .. } = projection;
+        let mut seen = self.seen.lock().unwrap();
+        seen.summaries.insert(summary.id.clone(), summary.clone());
+        let kept = seen.checkpoints.insert(summary.id.clone(), checkpoint.cloned());
+        if checkpoint.is_none() && !self.has(Defect::DropsCheckpointsWithSummaries) {
+            seen.checkpoints.insert(summary.id.clone(), kept.flatten());
+        }
+        self.catalog.put_projection(projection)
+    }
+
+    fn checkpoint<'a>(
+        &'a self,
+        session: &'a SessionId,
+    ) -> BoxFuture<'a, Result<Option<Bytes>, JournalError>> {
+        async move {
+            let found = self.catalog.checkpoint(session).await?;
+            let seen = self.seen.lock().unwrap().checkpoints.get(session).cloned().flatten();
+            Ok(match self.defect {
+                Defect::DropsCheckpointsWithSummaries => seen,
+                Defect::KeepsTheLatestPutCheckpoint if found.is_some() => seen,
+                Defect::KeepsPurgedCheckpoints => found.or(seen),
+                _ => found,
+            })
+        }
+        .boxed()
     }
 
     fn list<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<Vec<Listed>, JournalError>> {

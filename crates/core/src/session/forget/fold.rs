@@ -1,14 +1,17 @@
 //! What forgetting does to a session's state: the part of the fold that clears, compacts and edits. Pure.
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::{
     CompactionCause, ContextCleared, ContextCompacted, HistoryEdited, SummaryFailed, SummaryStarted,
 };
 use crate::ids::Timestamp;
 use crate::message::Usage;
+use crate::session::conversation::calls_of;
 use crate::session::state::State;
 
 /// A summary that could not be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SummaryFailure {
     /// [`Conversation::shape`] then.
     pub shape: u32,
@@ -21,7 +24,7 @@ pub struct SummaryFailure {
 }
 
 /// A summary that was begun.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenSummary {
     /// Why.
     pub cause: CompactionCause,
@@ -98,6 +101,7 @@ impl State {
             return Err("a turn is open");
         }
         let (from, to) = (edited.from as usize, edited.to as usize);
+        edited.messages.iter().flat_map(calls_of).for_each(|id| self.call_ids.add(id));
         self.conversation.splice(from, to, edited.messages.clone())?;
         self.forgot();
         Ok(())

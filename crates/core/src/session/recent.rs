@@ -1,0 +1,101 @@
+//! What a session remembers of its calls and keys: the last of each, as hashes, so that its memory does not grow with its age. Pure.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{CallId, Seq};
+
+/// Calls whose ids are remembered; with older ones the oldest go. 128 KB.
+pub const CALLS_MAX: usize = 16_384;
+/// Keyed inputs whose keys are remembered; with older ones the oldest go, and an input with such a key is a new one. 96 KB.
+pub const KEYS_MAX: usize = 4_096;
+
+/// The ids of the last [`CALLS_MAX`] calls, as 64-bit hashes. That two ids have one hash does no harm: the later one is renamed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RecentCalls(VecDeque<u64>);
+
+/// The keys of the last [`KEYS_MAX`] keyed inputs, as 128-bit hashes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RecentKeys(VecDeque<([u64; 2], Seq)>);
+
+impl RecentCalls {
+    /// Whether this may be the id of one of the calls.
+    #[must_use]
+    pub fn contains(&self, id: &CallId) -> bool {
+        let [hash, _] = hash(id.as_str());
+        self.0.contains(&hash)
+    }
+
+    /// Whether calls may have been forgotten.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.0.len() >= CALLS_MAX
+    }
+
+    pub(crate) fn add(&mut self, id: &CallId) {
+        let [hash, _] = hash(id.as_str());
+        push(&mut self.0, hash, CALLS_MAX);
+    }
+}
+
+impl RecentKeys {
+    /// Which input has this key.
+    #[must_use]
+    pub fn input(&self, key: &str) -> Option<Seq> {
+        let hash = hash(key);
+        self.0.iter().rev().find(|(known, _)| *known == hash).map(|(_, input)| *input)
+    }
+
+    pub(crate) fn add(&mut self, key: &str, input: Seq) {
+        push(&mut self.0, (hash(key), input), KEYS_MAX);
+    }
+}
+
+fn push<T>(recent: &mut VecDeque<T>, item: T, max: usize) {
+    if recent.len() >= max {
+        recent.pop_front();
+    }
+    recent.push_back(item);
+}
+
+fn hash(text: &str) -> [u64; 2] {
+    let hash = blake3::hash(text.as_bytes());
+    let part = |at: usize| {
+        let bytes = hash.as_bytes()[at..at + 8].try_into().expect("a hash has 32 bytes");
+        u64::from_le_bytes(bytes)
+    };
+    [part(0), part(8)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_calls_and_keys_are_known_and_older_ones_are_not() {
+        let (mut calls, mut keys) = (RecentCalls::default(), RecentKeys::default());
+        let id = |n: usize| CallId(format!("call-{n}").into());
+        for n in 0..CALLS_MAX + 2 {
+            calls.add(&id(n));
+            keys.add(&format!("key-{n}"), n as Seq);
+        }
+        assert!(calls.is_full());
+        assert_eq!(
+            [0, 1, 2, CALLS_MAX + 1].map(|n| calls.contains(&id(n))),
+            [false, false, true, true]
+        );
+        let oldest = CALLS_MAX + 2 - KEYS_MAX;
+        assert_eq!(keys.input(&format!("key-{}", oldest - 1)), None);
+        assert_eq!(keys.input(&format!("key-{oldest}")), Some(oldest as Seq));
+        assert_eq!((calls.0.len(), keys.0.len()), (CALLS_MAX, KEYS_MAX));
+    }
+
+    #[test]
+    fn a_key_that_came_again_after_it_was_forgotten_names_the_later_input() {
+        let mut keys = RecentKeys::default();
+        keys.add("k", 3);
+        keys.add("k", 9);
+        assert_eq!(keys.input("k"), Some(9));
+    }
+}
