@@ -86,6 +86,7 @@ pub fn assemble(
         bus: Arc::new(LocalBus::default()),
         models: Arc::new(models(loaded, Arc::clone(&clock) as Arc<dyn Clock>)?),
         tools: Arc::new(LocalTools::new(loaded)?),
+        grants: None,
         clock,
         ids: Arc::new(ids),
         trace,

@@ -446,6 +446,20 @@ pub struct PermissionAnswered {
     pub grants: Vec<String>,
 }
 
+impl PermissionAnswered {
+    /// The rules that are to be kept for later sessions of the folder.
+    #[must_use]
+    pub fn saves(&self) -> &[String] {
+        match self.choice {
+            PermissionKind::AllowSaved => &self.grants,
+            PermissionKind::AllowOnce
+            | PermissionKind::AllowAlways
+            | PermissionKind::RejectOnce
+            | PermissionKind::RejectAlways => &[],
+        }
+    }
+}
+
 /// Body of [`Event::InputRequested`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InputRequested {

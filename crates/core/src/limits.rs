@@ -68,6 +68,8 @@ pub struct RuntimeLimits {
     pub open_ms: u64,
     /// Making the tools of a session, the start of servers that have them included; then opening it fails. 1 minute.
     pub tools_ms: u64,
+    /// Reading or saving what people granted for a folder; then a session begins without, or the grant holds for its session alone. 2 seconds.
+    pub grants_ms: u64,
     /// Inputs that wait for a turn; one more is refused. 256.
     pub inputs_waiting: usize,
     /// An input's key; a longer one is refused. 256 bytes.
@@ -114,6 +116,7 @@ impl RuntimeLimits {
         window_unknown_tokens: 128_000,
         open_ms: 30_000,
         tools_ms: 60_000,
+        grants_ms: 2_000,
         inputs_waiting: 256,
         key_bytes: 256,
         answer_bytes: 16 * 1024 * 1024,

@@ -135,6 +135,7 @@ async fn run(opened: Opened, recording: Recording) -> Result<ReplayReport, Repla
         ids: ids.clone(),
         models: Arc::new(RecordedModels(Mutex::new(recording.models))),
         limits: opened.limits,
+        saves: opened.saves,
         trace: Trace::default(),
     };
     let log_store = Store {

@@ -21,6 +21,7 @@ use crate::ports::bus::Bus;
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::journal::{Blobs, Catalog, Fence, Frame, Journal, JournalError};
 use crate::ports::model::Models;
+use crate::ports::policy::Grants;
 use crate::ports::tool::{Place, SessionToolFactory, SessionToolsError};
 use crate::session::feed::EventStream;
 use crate::session::fold::Folded;
@@ -33,8 +34,11 @@ use crate::session::trace::{
 };
 use crate::session::{SessionTask, Source, Surroundings, told, usable};
 use crate::spec::SessionSpec;
+use crate::spec::rule::Rule;
 use crate::spec::rule::check_rules;
 use crate::turn::TurnRunner;
+use crate::turn::grants::load;
+use crate::turn::permission::Saves;
 use crate::turn::registry::Toolbox;
 
 /// Sessions that one process keeps awake; opening one more is refused.
@@ -55,6 +59,8 @@ pub struct Ports {
     pub models: Arc<dyn Models>,
     /// Tools, files and commands for a session.
     pub tools: Arc<dyn SessionToolFactory>,
+    /// Keeps grants for later sessions of a folder; without it they end with their session.
+    pub grants: Option<Arc<dyn Grants>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Identifiers and chance.
@@ -335,6 +341,7 @@ impl DefaultAgentCore {
         let toolbox = self.toolbox(&spec, backends).await?;
         let found = self.shared.ports.models.resolve(&spec.settings.model);
         usable::check(&spec.settings, found.as_ref().map(|model| model.info()))?;
+        let spec = self.with_saved_grants(spec).await;
         let (node, at) = (self.shared.node.clone(), self.shared.ports.clock.now());
         let created =
             SessionCreated { id: id.clone(), schema: SCHEMA_VERSION, node: node.clone(), spec };
@@ -354,6 +361,18 @@ impl DefaultAgentCore {
         let (fence, folded) = log.into_parts();
         let info = SessionCreateInfo { is_new: true, ..SessionCreateInfo::of(&folded.state) };
         Ok((self.start(fence, folded, (toolbox, Vec::new())).await?, info))
+    }
+
+    /// What was granted in the folder goes into the session's first entry: a resume decides by it, whatever was granted or taken back since.
+    async fn with_saved_grants(&self, mut spec: SessionSpec) -> SessionSpec {
+        let ports = &self.shared.ports;
+        if let Some(grants) = &ports.grants {
+            let until = ports.clock.now().after(self.shared.limits.grants_ms);
+            let saved = load(grants.as_ref(), &spec.cwd, ports.clock.as_ref(), until).await;
+            let known = &mut spec.settings.rules.grants;
+            known.extend(saved.into_iter().filter(|rule| Rule::parse(rule).is_ok()));
+        }
+        spec
     }
 
     async fn resume(
@@ -447,6 +466,7 @@ impl DefaultAgentCore {
             ids: Arc::clone(&store.ids),
             models: Arc::clone(&ports.models),
             limits,
+            saves: self.saves(),
             trace: trace.clone(),
         };
         let (inbox, outbox) = Inbox::new(ports.bus.serve(&id, fence.epoch));
@@ -461,7 +481,8 @@ impl DefaultAgentCore {
             Arc::clone(&ports.blobs),
             Arc::clone(&ports.clock),
             (limits, outbox),
-        );
+        )
+        .with_grants(ports.grants.clone());
         let task = Box::new(SessionTask::new(
             around,
             Log::new(store, fence, folded),
@@ -510,7 +531,12 @@ impl DefaultAgentCore {
             entries,
             schemas: toolbox.registry.schemas().to_vec(),
             limits: self.shared.limits,
+            saves: self.saves(),
         })
+    }
+
+    fn saves(&self) -> Saves {
+        if self.shared.ports.grants.is_some() { Saves::InFolder } else { Saves::Nowhere }
     }
 
     /// How the session's task ended, once it has; pending while it lives; at once when there is none.

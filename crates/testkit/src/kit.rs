@@ -12,6 +12,7 @@ use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::Part;
 use oarlock_core::ports::journal::{Blobs, Catalog, Journal};
 use oarlock_core::ports::model::Models;
+use oarlock_core::ports::policy::Grants;
 use oarlock_core::session::trace::TraceSink;
 use oarlock_core::spec::{Answers, Mode, SessionSpec, Settings};
 use oarlock_core::{DefaultAgentCore, DefaultSession, LocalBus, Ports, SessionError};
@@ -47,6 +48,8 @@ pub struct Parts {
     pub store: MemoryStore,
     /// Prefix of ids; two runtimes on one store need different ones.
     pub name: &'static str,
+    /// Keeps grants of folders, where anybody does.
+    pub grants: Option<Arc<dyn Grants>>,
     /// Takes a recording.
     pub trace: Option<Arc<dyn TraceSink>>,
     /// The models; the one that plays `script` when absent.
@@ -71,6 +74,7 @@ impl Parts {
             journal: Arc::new(store.clone()),
             store,
             name: "a",
+            grants: None,
             trace: None,
             models: None,
         }
@@ -95,6 +99,7 @@ impl Kit {
             bus: Arc::new(LocalBus::default()),
             models: parts.models.unwrap_or_else(|| Arc::new(OneModel(Arc::clone(&model)))),
             tools: Arc::new(SameTools(parts.tools)),
+            grants: parts.grants,
             clock: Arc::new(VirtualClock::new()),
             ids: Arc::new(CountedIds::new(parts.name)),
             trace: parts.trace,

@@ -155,6 +155,7 @@ impl Bench {
                 tools,
                 environment: Environment::without_secrets([], &[]).expect("it is empty"),
             }),
+            grants: None,
             clock,
             ids: Arc::new(SystemIds),
             trace: None,

@@ -4,6 +4,7 @@
 
 mod blobs;
 mod catalog;
+mod grants;
 mod log;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -12,6 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, ready};
+
+pub use grants::MemoryGrants;
 
 use crate::ids::{BlobId, Epoch, FrameId, Hash, NodeId, Seq, SessionId};
 use crate::ports::journal::{

@@ -5,5 +5,6 @@ pub mod clock;
 pub mod files;
 pub mod journal;
 pub mod model;
+pub mod policy;
 pub mod shell;
 pub mod tool;

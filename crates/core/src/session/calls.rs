@@ -12,7 +12,7 @@ use crate::ports::tool::{Assessment, Runs};
 use crate::session::plan::{Facts, Step, View, call_ref};
 use crate::session::state::{Call, CallPhase, OpenStep, State};
 use crate::spec::{Answers, Mode, UnknownMode};
-use crate::turn::permission::{Saves, Verdict, options};
+use crate::turn::permission::{Verdict, options};
 
 /// Words that mark a call that a limit stopped.
 const LIMIT_WORDS: &str = "not run: the limit of tool calls was reached";
@@ -201,7 +201,7 @@ fn ask(view: &View<'_>, call: &Call, assessment: &Assessment) -> Next {
     Next::Record(Event::PermissionAsked(PermissionAsked {
         call: id.clone(),
         detail: if detail.is_empty() { assessment.title.clone() } else { detail },
-        options: options(&call.called.name, &assessment.subject, Saves::Nowhere),
+        options: options(&call.called.name, &assessment.subject, facts.saves),
         deadline: facts.now.after(facts.limits.permission_ms),
         default: PermissionKind::RejectOnce,
     }))

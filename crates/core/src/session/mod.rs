@@ -50,6 +50,7 @@ use crate::session::state::{Call, State};
 use crate::session::trace::{Assessments, Line, Trace};
 use crate::spec::ModelSelection;
 use crate::turn::TurnRunner;
+use crate::turn::permission::Saves;
 use crate::turn::registry::Assessor;
 
 /// Decisions that one signal may lead to before something is wrong with planning.
@@ -66,6 +67,7 @@ pub(crate) struct Surroundings {
     pub(crate) ids: Arc<dyn crate::ports::clock::Ids>,
     pub(crate) models: Arc<dyn Models>,
     pub(crate) limits: RuntimeLimits,
+    pub(crate) saves: Saves,
     pub(crate) trace: Trace,
 }
 
@@ -254,6 +256,7 @@ impl SessionTask {
             model: resolved.map_or(Err(&UNRESOLVED), |resolved| resolved.info.as_ref()),
             tools: &self.tools,
             assessor: &self.assessments,
+            saves: self.around.saves,
             now: self.now,
         }
     }
@@ -339,6 +342,12 @@ impl SessionTask {
         for entry in &entries {
             self.texts.extend(summary::indexed_text(entry));
             self.around.feed.publish(Live::Entry(Arc::clone(entry)));
+            if let (Event::PermissionAnswered(answered), Some(effects)) =
+                (&entry.event, &mut self.effects)
+                && !answered.saves().is_empty()
+            {
+                effects.save_grants(answered.saves().to_vec());
+            }
         }
         for (answer, reply) in self.answers.drain(..) {
             // A sender that went away needs no answer.
@@ -355,6 +364,7 @@ impl SessionTask {
     async fn let_go(&mut self) -> Result<(), JournalError> {
         if let Some(effects) = &mut self.effects {
             effects.end();
+            effects.saved().await;
         }
         if let Source::Live(inbox) = &mut self.source {
             inbox.close(&self.log.state().id);

@@ -13,6 +13,7 @@ use crate::session::forget::{CompactionSlot, Scene};
 use crate::session::state::{OpenStep, OpenTurn, State, Used};
 use crate::session::{calls, context, forget};
 use crate::spec::{Bounds, LimitKind, Settings};
+use crate::turn::permission::Saves;
 use crate::turn::registry::Assessor;
 
 /// What is to be done next.
@@ -93,6 +94,8 @@ pub struct Facts<'a> {
     pub tools: &'a ToolsDigest,
     /// Says what calls would do.
     pub assessor: &'a dyn Assessor,
+    /// Whether a grant can be kept for later sessions.
+    pub saves: Saves,
     /// The present moment.
     pub now: Timestamp,
 }

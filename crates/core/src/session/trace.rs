@@ -13,6 +13,7 @@ use crate::ports::model::{ModelError, ModelInfo};
 use crate::ports::tool::{Assessment, Runs, ToolSchema};
 use crate::session::inbox::Signal;
 use crate::spec::ModelSelection;
+use crate::turn::permission::Saves;
 use crate::turn::registry::Assessor;
 
 /// One line of a recording. Lines are opaque to everybody else; a recording is read by the version that wrote it.
@@ -51,6 +52,8 @@ pub(crate) struct Opened {
     pub(crate) entries: Vec<Entry>,
     pub(crate) schemas: Vec<ToolSchema>,
     pub(crate) limits: RuntimeLimits,
+    #[serde(default)]
+    pub(crate) saves: Saves,
 }
 
 /// Takes the lines of a recording, in order. It must not block for long and cannot fail: a sink that loses lines says so itself.

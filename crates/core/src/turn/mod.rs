@@ -1,6 +1,7 @@
 //! The effects of a turn: model calls and tools, each a task that this module owns and ends.
 
 pub(crate) mod compact;
+pub(crate) mod grants;
 pub(crate) mod model;
 pub mod permission;
 pub mod registry;
@@ -17,6 +18,7 @@ use crate::limits::RuntimeLimits;
 use crate::ports::clock::{Cancel, Clock};
 use crate::ports::journal::Blobs;
 use crate::ports::model::{Model, ModelRequest};
+use crate::ports::policy::Grants;
 use crate::ports::tool::{Progress, Tool, ToolContext, ToolSchema};
 use crate::session::context::{self, ToolsDigest};
 use crate::session::inbox::{Outbox, Signal};
@@ -34,6 +36,9 @@ pub struct TurnRunner {
     limits: RuntimeLimits,
     outbox: Outbox,
     tasks: JoinSet<()>,
+    /// Who keeps grants, where anybody does, and what is being saved.
+    grants: Option<Arc<dyn Grants>>,
+    savings: JoinSet<()>,
     model: Option<AbortHandle>,
     summary: Option<AbortHandle>,
     calls: HashMap<CallId, (Cancel, AbortHandle)>,
@@ -56,10 +61,33 @@ impl TurnRunner {
             limits,
             outbox,
             tasks: JoinSet::new(),
+            grants: None,
+            savings: JoinSet::new(),
             model: None,
             summary: None,
             calls: HashMap::new(),
         }
+    }
+
+    /// The same effects, with somebody who keeps grants.
+    pub(crate) fn with_grants(mut self, grants: Option<Arc<dyn Grants>>) -> Self {
+        self.grants = grants;
+        self
+    }
+
+    /// Hands grants that a person saved to whoever keeps them.
+    pub(crate) fn save_grants(&mut self, rules: Vec<String>) {
+        while self.savings.try_join_next().is_some() {}
+        let Some(grants) = &self.grants else { return };
+        let place = (self.session.clone(), self.toolbox.place.cwd.clone());
+        let until = self.clock.now().after(self.limits.grants_ms);
+        let clock = Arc::clone(&self.clock);
+        self.savings.spawn(grants::save(Arc::clone(grants), place, rules, clock, until));
+    }
+
+    /// Waits until everything that was to be saved is, or took too long.
+    pub(crate) async fn saved(&mut self) {
+        while self.savings.join_next().await.is_some() {}
     }
 
     pub(crate) fn tools(&self) -> ToolsDigest {

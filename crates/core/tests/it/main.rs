@@ -11,6 +11,7 @@ mod faults;
 mod follow;
 mod forget;
 mod gate;
+mod grants;
 mod limits;
 mod models;
 mod permission;

@@ -180,6 +180,7 @@ fn beats() -> impl Strategy<Value = Beat> {
         PermissionKind::AllowOnce,
         PermissionKind::AllowOnce,
         PermissionKind::AllowAlways,
+        PermissionKind::AllowSaved,
         PermissionKind::RejectOnce,
         PermissionKind::RejectAlways,
     ]);

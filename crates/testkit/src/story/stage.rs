@@ -8,7 +8,7 @@ use oarlock_core::command::{Admit, Command};
 use oarlock_core::event::{AgentEvent, Entry, InputSource};
 use oarlock_core::ids::{CallId, SessionId, Timestamp, TurnNo};
 use oarlock_core::limits::RuntimeLimits;
-use oarlock_core::memory::MemoryStore;
+use oarlock_core::memory::{MemoryGrants, MemoryStore};
 use oarlock_core::message::{Message, Part};
 use oarlock_core::ports::clock::Clock;
 use oarlock_core::ports::journal::{Catalog, Filter, Journal};
@@ -394,6 +394,7 @@ impl Process {
             bus: Arc::new(LocalBus::default()),
             models,
             tools: Arc::new(SameTools(tools)),
+            grants: Some(Arc::new(MemoryGrants::default())),
             clock: Arc::clone(clock) as Arc<dyn Clock>,
             ids: Arc::new(CountedIds::new(name)),
             trace,
