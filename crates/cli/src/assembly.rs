@@ -24,6 +24,7 @@ use oarlock_store::SqliteStore;
 use oarlock_tools::{LocalFiles, LocalShell, default_tools};
 
 use crate::config::{Loaded, paths};
+use crate::grants::FileGrants;
 use crate::providers;
 use crate::selection::SCRIPT;
 
@@ -86,7 +87,8 @@ pub fn assemble(
         bus: Arc::new(LocalBus::default()),
         models: Arc::new(models(loaded, Arc::clone(&clock) as Arc<dyn Clock>)?),
         tools: Arc::new(LocalTools::new(loaded)?),
-        grants: None,
+        // Without a home there is nowhere to save, and saving is not offered.
+        grants: data_dir(loaded).ok().map(|dir| Arc::new(FileGrants::within(&dir)) as _),
         clock,
         ids: Arc::new(ids),
         trace,

@@ -6,6 +6,7 @@ pub mod commands;
 pub mod config;
 pub mod console;
 pub mod exit;
+pub mod grants;
 pub mod logging;
 pub mod portable;
 pub mod prompting;

@@ -1,5 +1,6 @@
 //! The command line as types: what can be typed, checked before anything else happens.
 
+mod policy;
 mod run;
 mod session;
 mod setup;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use policy::{PolicyAction, PolicyArgs};
 pub use run::{ChatArgs, ModeName, ModelArgs, OutputArgs, Resumed, RunArgs};
 pub use session::{ReplayArgs, SchemaArgs, SessionArgs, SessionCommand};
 pub use setup::{DoctorArgs, InitArgs, ModelsArgs, TrustArgs};
@@ -60,6 +62,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Let a folder's own configuration take effect
     Trust(TrustArgs),
+    /// Show, add and take back what is granted for later sessions of a folder
+    Policy(PolicyArgs),
     /// Print the JSON Schema of the lines of `run --json`
     Schema(SchemaArgs),
     /// Run a recording again and compare the journals

@@ -4,6 +4,7 @@ mod chat;
 mod doctor;
 mod init;
 mod models;
+mod policy;
 mod replay;
 mod run;
 pub mod schema;
@@ -59,6 +60,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Models(args) => models::run(&frame, args, &mut out),
         Command::Init(args) => init::run(&frame, &args, &mut out),
         Command::Doctor(args) => doctor::run(&frame, args, &mut out),
+        Command::Policy(args) => policy::run(&frame, &args, &mut out),
         Command::Trust(args) => trust::run(&frame, &args, &mut out),
     }?;
     out.flush()?;

@@ -13,6 +13,7 @@ mod layers;
 mod logs;
 mod loopback;
 mod outlets;
+mod policy;
 mod provider;
 mod pty;
 mod quarrels;
