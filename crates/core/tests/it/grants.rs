@@ -11,7 +11,7 @@ use oarlock_core::memory::{MemoryGrants, MemoryStore};
 use oarlock_core::message::Part;
 use oarlock_core::ports::policy::{GRANTS_MAX, Grants, GrantsError};
 use oarlock_core::spec::{Answers, Mode, SessionSpec, Settings};
-use oarlock_core::{DefaultSession, Origin, PermissionResolution, SessionError};
+use oarlock_core::{DefaultSession, PermissionResolution, SessionError};
 use oarlock_testkit::kit::{Kit, Parts, journal, node, settings, spec, wait_for};
 use oarlock_testkit::model::{Say, calls, text};
 use oarlock_testkit::mortal::{LastWrite, MortalJournal};
@@ -44,7 +44,7 @@ fn kit(script: Vec<Vec<Say>>, grants: &Arc<MemoryGrants>) -> Kit {
 
 async fn in_folder(kit: &Kit, folder: &str, settings: Settings) -> DefaultSession {
     let spec = SessionSpec { cwd: PathBuf::from(folder), ..spec(settings) };
-    kit.core.open(Origin::New(Box::new(spec))).await.unwrap()
+    kit.core.open(spec.into()).await.unwrap()
 }
 
 /// Runs a turn and answers every question by `choice`. Gives the calls that were asked about.
