@@ -52,9 +52,12 @@ struct Script {
     steps: Vec<Step>,
     #[serde(default)]
     repeat_last: bool,
+    /// What is said when a summary is asked for.
+    #[serde(default)]
+    summary: Step,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Step {
     #[serde(default)]
@@ -172,9 +175,11 @@ impl Model for ScriptModel {
         let assistant = |message: &&Message| matches!(message, Message::Assistant { .. });
         let position = request.messages.iter().filter(assistant).count();
         let step = match self.step(position) {
+            _ if request.is_summary() => self.script.summary.clone(),
             Ok(step) => step.clone(),
             Err(error) => return stream::iter([Err(error)]).boxed(),
         };
+        let position = if request.is_summary() { usize::MAX } else { position };
         let items = match self.next_failure(position, &step) {
             Some(failure) => failing(&failure, &step, &self.info.selection),
             None if step.silence => VecDeque::new(),

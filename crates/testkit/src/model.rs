@@ -141,7 +141,7 @@ impl Model for ScriptedModel {
     }
 
     fn call(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
-        let script = if is_summary(&request) { &self.summaries } else { &self.script };
+        let script = if request.is_summary() { &self.summaries } else { &self.script };
         let said = script.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let mut said = said.unwrap_or_else(|| vec![Say::Reply(text("done"))]);
         if self.usage == Count::ByBytes {
@@ -156,12 +156,6 @@ impl Model for ScriptedModel {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
         stream::iter(said).filter_map(say).boxed()
     }
-}
-
-/// Whether a model is asked for a summary.
-#[must_use]
-pub fn is_summary(request: &ModelRequest) -> bool {
-    request.cache_key.ends_with("-summary")
 }
 
 fn bytes(request: &ModelRequest) -> u64 {

@@ -210,6 +210,7 @@ impl Opening<'_> {
             rules: config.rules.clone(),
             effort: config.effort,
             limits: (&config.limits).into(),
+            turn: config.turn(),
             ..Settings::new(model.clone(), config.mode.clone(), self.answers)
         };
         let cwd = self

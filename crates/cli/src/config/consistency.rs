@@ -16,6 +16,13 @@ use oarlock_models::catalog;
 pub fn check(config: &Config, stack: &Stack) -> Result<(), ConfigError> {
     bounds(config, stack)?;
     project_file(config, stack)?;
+    if let Err(what) = config.turn().check() {
+        return Err(unusable(
+            what,
+            place(stack, &["context", "compact_ratio"]),
+            "correct the values of `context`".into(),
+        ));
+    }
     if let Err(error) = logging::filter(&config.log.filter) {
         return Err(unusable(
             format!("`log.filter` is no filter ({error})"),

@@ -53,7 +53,7 @@ const fn key(
     Key { path, kind, default, need, doc }
 }
 
-use Kind::{Bool, Choice, Duration, Int, Models, Money, RuleList, Size, Text, Texts};
+use Kind::{Bool, Choice, Duration, Int, Models, Money, Number, RuleList, Size, Text, Texts};
 use Need::{Harmless, Tighten, Trust, UserOnly};
 
 const MODES: Kind = Choice(&["deny-all", "read-only", "ask-writes", "open"]);
@@ -61,6 +61,7 @@ const EFFORTS: Kind = Choice(&["none", "minimal", "low", "medium", "high", "xhig
 const WIRES: Kind = Choice(&["anthropic-messages", "openai-chat"]);
 const COUNT: Kind = Int { min: 1, max: u32::MAX as i64 };
 const TOKENS: Kind = Int { min: 1, max: i64::MAX };
+const SHARE: Kind = Number { max: 1 };
 const LINES: Kind = Int { min: 1, max: 1_000_000 };
 
 /// All keys, in the order of the documentation.
@@ -130,6 +131,41 @@ pub const KEYS: &[Key] = &[
         "time during which turns of a session are open",
     ),
     key("limits.session.tool_calls", COUNT, "", Tighten, "started tool calls of a session"),
+    key(
+        "context.window",
+        TOKENS,
+        "",
+        Trust,
+        "tokens of the model's window; what is known of the model when absent",
+    ),
+    key(
+        "context.clear_ratio",
+        SHARE,
+        "0.6",
+        Trust,
+        "share of the window at which old results of tools are cleared; 0 for never",
+    ),
+    key(
+        "context.soft_ratio",
+        SHARE,
+        "0.7",
+        Trust,
+        "share of the window at which older messages are summarised in the background; 0 for never",
+    ),
+    key(
+        "context.compact_ratio",
+        SHARE,
+        "0.85",
+        Trust,
+        "share of the window at which a turn waits for a summary",
+    ),
+    key(
+        "context.compact_threshold_tokens",
+        TOKENS,
+        "",
+        Trust,
+        "tokens at which a turn waits for a summary, in place of `compact_ratio`",
+    ),
     key(
         "prompt.project",
         Bool,

@@ -17,6 +17,11 @@ pub enum Kind {
         /// Largest.
         max: i64,
     },
+    /// A number from 0 to a bound, with up to three decimal places.
+    Number {
+        /// Largest.
+        max: u32,
+    },
     /// Any text but the empty one.
     Text,
     /// One of these words.
@@ -43,6 +48,7 @@ impl Kind {
             Self::Bool => "true or false".into(),
             Self::Int { min, max: i64::MAX } => format!("a whole number from {min}"),
             Self::Int { min, max } => format!("a whole number from {min} to {max}"),
+            Self::Number { max } => format!("a number from 0 to {max}"),
             Self::Text => "a text".into(),
             Self::Choice(words) => {
                 let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
@@ -63,6 +69,8 @@ impl Kind {
         let fits = match (self, value) {
             (Self::Bool, Value::Boolean(_)) => true,
             (Self::Int { min, max }, Value::Integer(n)) => (min..=max).contains(n),
+            (Self::Number { max }, Value::Float(n)) => (0.0..=f64::from(max)).contains(n),
+            (Self::Number { max }, Value::Integer(n)) => (0..=i64::from(max)).contains(n),
             (Self::Text, Value::String(text)) => !text.is_empty(),
             (Self::Choice(words), Value::String(text)) => words.contains(&text.as_str()),
             (Self::Texts, Value::Array(list)) => {
@@ -102,7 +110,9 @@ impl Kind {
             Self::Texts | Self::RuleList | Self::Models => {
                 as_toml().filter(Value::is_array).unwrap_or_else(|| Value::Array(vec![plain()]))
             }
-            Self::Bool | Self::Int { .. } | Self::Size => as_toml().unwrap_or_else(plain),
+            Self::Bool | Self::Int { .. } | Self::Number { .. } | Self::Size => {
+                as_toml().unwrap_or_else(plain)
+            }
         }
     }
 }

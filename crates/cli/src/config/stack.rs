@@ -180,7 +180,12 @@ fn tightens(key: &Key, current: Option<&Value>, wanted: &Value) -> bool {
             let word = value.as_str()?;
             strict_first.iter().position(|w| *w == word).map(|at| at as u64)
         }
-        Kind::Text | Kind::Texts | Kind::RuleList | Kind::Size | Kind::Models => None,
+        Kind::Number { .. }
+        | Kind::Text
+        | Kind::Texts
+        | Kind::RuleList
+        | Kind::Size
+        | Kind::Models => None,
     };
     if key.accumulates() {
         return true;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use oarlock_core::ports::model::Price;
-use oarlock_core::spec::{Bounds, Limits, Mode, ReasoningEffort, Rules};
+use oarlock_core::spec::{Bounds, ContextPolicy, Limits, Mode, ReasoningEffort, Rules, TurnConfig};
 use oarlock_tools::ToolsConfig;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,8 @@ pub struct Config {
     /// Bounds of turns and sessions.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// When a session forgets.
+    pub context: ContextPolicy,
     /// What the system prompt is made of.
     pub prompt: PromptConfig,
     /// Providers by their name.
@@ -42,6 +44,14 @@ pub struct Config {
     pub storage: StorageConfig,
     /// What is logged.
     pub log: LogConfig,
+}
+
+impl Config {
+    /// How turns of a new session are run.
+    #[must_use]
+    pub fn turn(&self) -> TurnConfig {
+        TurnConfig { context: self.context.clone(), ..TurnConfig::default() }
+    }
 }
 
 /// Section `limits`.

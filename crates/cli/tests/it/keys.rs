@@ -77,6 +77,8 @@ fn variables_and_overrides_are_held_to_the_same_table() {
         ),
         ("OARLOCK_SOMETHING_ELSE", "x", "unknown environment variable OARLOCK_SOMETHING_ELSE"),
         ("OARLOCK_MODE", "wild", "not \"wild\": environment variable OARLOCK_MODE"),
+        ("OARLOCK_CONTEXT_CLEAR_RATIO", "0.8", "it is at most soft_ratio, 0.7"),
+        ("OARLOCK_CONTEXT_SOFT_RATIO", "1.5", "a number from 0 to 1"),
         ("OARLOCK_LIMITS_TURN_STEPS", "0", "not 0: environment variable OARLOCK_LIMITS_TURN_STEPS"),
     ];
     for (name, value, expected) in table {
@@ -108,6 +110,8 @@ fn example(key: &Key) -> String {
     match key.kind {
         Kind::Bool => (key.default == "false").to_string(),
         Kind::Int { min, .. } => min.to_string(),
+        // A little more than the default, so that shares keep their order.
+        Kind::Number { .. } => format!("{:.2}", key.default.parse::<f64>().unwrap_or(0.5) + 0.05),
         Kind::Text if key.path == "log.filter" => "\"info\"".into(),
         Kind::Text => "\"http://x\"".into(),
         Kind::Choice(words) => format!("\"{}\"", words[words.len() - 1]),
@@ -176,4 +180,9 @@ fn no_two_keys_share_a_variable_and_no_key_is_the_beginning_of_another() {
 #[test]
 fn the_tools_assume_what_the_table_says() {
     assert_eq!(loaded(vec![]).tools, oarlock_tools::ToolsConfig::default());
+}
+
+#[test]
+fn turns_are_run_as_the_table_says() {
+    assert_eq!(loaded(vec![]).turn(), oarlock_core::spec::TurnConfig::default());
 }

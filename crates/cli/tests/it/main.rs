@@ -5,6 +5,7 @@
 mod deaths;
 mod docs;
 mod flood;
+mod forgets;
 mod home;
 mod instructions;
 mod interrupts;

@@ -15,6 +15,9 @@ use crate::message::{Block, Message, ReplyStop, Usage};
 use crate::ports::tool::ToolSchema;
 use crate::spec::{ModelSelection, ReasoningEffort};
 
+/// How the cache keys of summaries end.
+pub(crate) const SUMMARY_KEY: &str = "-summary";
+
 /// One model at one endpoint.
 pub trait Model: Send + Sync + fmt::Debug {
     /// What is known about it without asking it.
@@ -146,6 +149,14 @@ pub struct ModelRequest {
     pub output_max: Option<u64>,
     /// Names the session towards the provider's cache; carries no meaning.
     pub cache_key: String,
+}
+
+impl ModelRequest {
+    /// Whether it asks for a summary of a conversation instead of its next answer.
+    #[must_use]
+    pub fn is_summary(&self) -> bool {
+        self.cache_key.ends_with(SUMMARY_KEY)
+    }
 }
 
 /// Something that a model call gives.

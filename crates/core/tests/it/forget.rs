@@ -12,7 +12,7 @@ use oarlock_core::session::conversation::check;
 use oarlock_core::spec::{ContextPolicy, Decimal, Settings, TurnConfig};
 use oarlock_core::{DefaultSession, SessionError};
 use oarlock_testkit::kit::{Kit, Parts, journal, settings, wait_for};
-use oarlock_testkit::model::{Count, Say, calls, is_summary, text};
+use oarlock_testkit::model::{Count, Say, calls, text};
 use oarlock_testkit::tool::{Act, TestTool};
 
 /// The window of these sessions, in tokens.
@@ -66,7 +66,7 @@ fn count(entries: &[oarlock_core::Entry], tag: &str) -> usize {
 
 /// Requests that were no summaries.
 fn asked(kit: &Kit) -> Vec<ModelRequest> {
-    kit.model.requests().into_iter().filter(|request| !is_summary(request)).collect()
+    kit.model.requests().into_iter().filter(|request| !request.is_summary()).collect()
 }
 
 fn words(request: &ModelRequest) -> String {
@@ -193,7 +193,7 @@ async fn a_summary_that_gives_orders_gives_no_rights_and_cannot_leave_its_frame(
     assert_eq!(text.matches("</summary>").count(), 1);
     assert!(text.ends_with("</summary>"));
     // And material cannot leave its frame on the way to the summariser.
-    let material = kit.model.requests().into_iter().find(is_summary).unwrap();
+    let material = kit.model.requests().into_iter().find(ModelRequest::is_summary).unwrap();
     assert_eq!(words(&material).matches("</transcript>").count(), 1);
     assert!(material.tools.is_empty());
 }
@@ -250,7 +250,7 @@ async fn somebody_can_ask_for_a_summary_between_turns() {
     assert_eq!(session.tell(compact()).await.unwrap(), Reply::Done);
     let end = wait_for(&session, 0, |event| matches!(event, Event::ContextCompacted(_))).await;
     assert_eq!(end.turn, None);
-    let asked = kit.model.requests().into_iter().find(is_summary).unwrap();
+    let asked = kit.model.requests().into_iter().find(ModelRequest::is_summary).unwrap();
     assert!(words(&asked).contains("keep the names"));
     assert_eq!(session.run_turn(go("next")).await.unwrap().stop, StopReason::EndTurn);
     all_valid(&kit);

@@ -27,7 +27,7 @@ use tokio::time::timeout;
 
 use crate::clock::{CountedIds, VirtualClock};
 use crate::kit::{node, spec};
-use crate::model::{Count, ScriptedModel, is_summary, selection};
+use crate::model::{Count, ScriptedModel, selection};
 use crate::mortal::MortalJournal;
 use crate::story::{Beat, Story, Told, tools};
 use crate::tool::{SameTools, TestTool};
@@ -302,7 +302,7 @@ impl Stage {
         });
         Told {
             entries,
-            requests: self.model.requests().into_iter().filter(|r| !is_summary(r)).collect(),
+            requests: self.model.requests().into_iter().filter(|r| !r.is_summary()).collect(),
             ran: ran.collect(),
             heard: self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             cancelled: self.cancelled.clone(),

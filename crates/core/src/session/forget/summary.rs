@@ -2,7 +2,7 @@
 
 use crate::event::{CompactionCause, ContextCompacted, Event, SummaryFailed};
 use crate::message::{Content, Message, Part, Usage};
-use crate::ports::model::{ModelError, ModelRequest, Reply};
+use crate::ports::model::{ModelError, ModelRequest, Reply, SUMMARY_KEY};
 use crate::session::context::{message_tokens, text_tokens};
 use crate::session::forget::pins::{BEFORE_SUMMARY, cut as shortened};
 use crate::session::forget::{Scene, clear, pins};
@@ -96,7 +96,7 @@ pub(crate) fn request(scene: &Scene<'_>, open: &OpenSummary) -> ModelRequest {
         images: std::collections::BTreeMap::new(),
         effort: None,
         output_max: Some(output_max(scene)),
-        cache_key: format!("{}-summary", scene.state.id),
+        cache_key: format!("{}{SUMMARY_KEY}", scene.state.id),
     }
 }
 
