@@ -6,6 +6,14 @@ use serde::{Deserialize, Serialize};
 pub const PROMPT_FILE_BYTES: usize = 64 * 1024;
 /// Of a project's files together; the folder's own is taken first, and what was left out is said. 256 KB.
 pub const PROMPT_PROJECT_BYTES: usize = 256 * 1024;
+/// Of a text file that a prompt mentions; the rest is left out, and said. 64 KB.
+pub const MENTION_BYTES: usize = 64 * 1024;
+/// Lines of such a file; the rest is left out, and said. 2000.
+pub const MENTION_LINES: usize = 2000;
+/// Of all text files that one prompt mentions together; the rest is left out, and said. 512 KB.
+pub const MENTIONS_BYTES: usize = 512 * 1024;
+/// A picture that a model is shown; a larger one is refused. 10 MiB.
+pub const IMAGE_BYTES: usize = 10 << 20;
 
 /// Bounds of one process, the same for all its sessions. Bounds that a user sets for a session are [`crate::spec::Limits`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

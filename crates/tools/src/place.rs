@@ -1,25 +1,8 @@
-//! Where a call's paths point: made absolute against the working folder, and named for rules and people.
+//! How a call's paths are named for rules and people.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 use oarlock_core::ports::tool::Place;
-
-/// The absolute path that `text` names, with `.` and `..` taken out by name alone. Links are the business of the `Files` port.
-pub(crate) fn absolute(text: &str, place: &Place) -> PathBuf {
-    let mut path = PathBuf::new();
-    for component in place.cwd.join(text).components() {
-        match component {
-            Component::ParentDir => {
-                path.pop();
-            }
-            Component::CurDir => {}
-            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => {
-                path.push(component);
-            }
-        }
-    }
-    path
-}
 
 /// How rules and people see a path: relative to the working folder when inside, else absolute.
 pub(crate) fn shown(path: &Path, place: &Place) -> String {
@@ -47,7 +30,7 @@ mod tests {
             ("../../../../..", "/"),
         ];
         for (text, expected) in cases {
-            assert_eq!(shown(&absolute(text, &place), &place), expected, "{text}");
+            assert_eq!(shown(&place.absolute(text), &place), expected, "{text}");
         }
     }
 }

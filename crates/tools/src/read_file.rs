@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use oarlock_core::event::Effect;
 use oarlock_core::ids::BlobId;
-use oarlock_core::message::Part;
+use oarlock_core::message::{Part, image_type};
 use oarlock_core::ports::files::FileKind;
 use oarlock_core::ports::tool::{
     Assessment, Place, Runs, Subject, Tool, ToolContext, ToolError, ToolOutput, ToolSchema,
@@ -75,7 +75,7 @@ impl ReadFile {
         let source = match path.strip_prefix("blob:") {
             Some(hash) => Source::Blob(BlobId::parse(hash).map_err(|error| error.to_string())?),
             None if path.is_empty() => return Err("`path` is empty".to_owned()),
-            None => Source::File(place::absolute(path, place)),
+            None => Source::File(place.absolute(path)),
         };
         let first_line = arguments.number("offset", (1, u64::MAX), 1)?;
         let max = self.config.read_max_limit as u64;
@@ -210,16 +210,6 @@ async fn image(
     detail.insert("media_type".to_owned(), json!(media_type));
     let part = Part::Image { media_type: media_type.to_owned(), blob, bytes: size };
     Ok(ToolOutput { content: vec![part], blobs: Vec::new(), detail })
-}
-
-fn image_type(bytes: &[u8]) -> Option<&'static str> {
-    match bytes {
-        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => Some("image/png"),
-        [0xFF, 0xD8, 0xFF, ..] => Some("image/jpeg"),
-        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some("image/gif"),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("image/webp"),
-        _ => None,
-    }
 }
 
 /// Picks the wanted lines from a text that comes in chunks. Memory is bounded by the window, however long a line is.

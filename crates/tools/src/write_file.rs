@@ -56,7 +56,7 @@ impl WriteFile {
         if content.len() > FILE_BYTES_MAX {
             return Err(format!("`content` has {} bytes; 10 MiB are allowed", content.len()));
         }
-        Ok((place::absolute(path, place), content))
+        Ok((place.absolute(path), content))
     }
 
     async fn describe(&self, arguments: &Value, cx: &ToolContext) -> Result<String, String> {

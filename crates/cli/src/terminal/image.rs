@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use oarlock_core::message::image_type;
 
 /// A picture may have this many bytes.
 pub const IMAGE_BYTES_MAX: u64 = 10 << 20;
@@ -43,18 +44,6 @@ pub enum ImageError {
     },
 }
 
-/// The type that the first bytes tell.
-#[must_use]
-pub fn media_type(bytes: &[u8]) -> Option<&'static str> {
-    match bytes {
-        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some("image/png"),
-        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
-        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some("image/gif"),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("image/webp"),
-        _ => None,
-    }
-}
-
 /// Reads a picture. Blocks; call it outside the async runtime.
 ///
 /// # Errors
@@ -72,7 +61,7 @@ pub fn load(path: &Path) -> Result<Image, ImageError> {
         return Err(ImageError::TooLarge { path: path.to_owned() });
     }
     let media_type =
-        media_type(&bytes).ok_or_else(|| ImageError::Unknown { path: path.to_owned() })?;
+        image_type(&bytes).ok_or_else(|| ImageError::Unknown { path: path.to_owned() })?;
     Ok(Image { media_type, bytes: Bytes::from(bytes) })
 }
 
@@ -92,7 +81,7 @@ mod tests {
             (b"", None),
         ];
         for (bytes, expected) in table {
-            assert_eq!(media_type(bytes), expected, "{bytes:?}");
+            assert_eq!(image_type(bytes), expected, "{bytes:?}");
         }
     }
 

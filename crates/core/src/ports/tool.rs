@@ -1,7 +1,7 @@
 //! Tools: what a model may ask for.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -92,6 +92,26 @@ pub struct Place {
     pub cwd: PathBuf,
     /// Further absolute folders.
     pub roots: Vec<PathBuf>,
+}
+
+impl Place {
+    /// The absolute path that `text` names, with `.` and `..` taken out by name alone. Links are the business of the [`Files`] port.
+    #[must_use]
+    pub fn absolute(&self, text: &str) -> PathBuf {
+        let mut path = PathBuf::new();
+        for component in self.cwd.join(text).components() {
+            match component {
+                Component::ParentDir => {
+                    path.pop();
+                }
+                Component::CurDir => {}
+                Component::Prefix(_) | Component::RootDir | Component::Normal(_) => {
+                    path.push(component);
+                }
+            }
+        }
+        path
+    }
 }
 
 /// What a running call is given.

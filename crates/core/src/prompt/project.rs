@@ -121,7 +121,7 @@ impl<'a> Collected<'a> {
 }
 
 /// The bytes as text, lossily; a character that a cut has halved is left out.
-fn text(bytes: &[u8], is_cut: bool) -> String {
+pub(super) fn text(bytes: &[u8], is_cut: bool) -> String {
     let halved = bytes.utf8_chunks().last().map_or(0, |chunk| chunk.invalid().len());
     let whole = if is_cut { &bytes[..bytes.len() - halved] } else { bytes };
     String::from_utf8_lossy(whole).into_owned()

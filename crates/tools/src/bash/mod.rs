@@ -66,7 +66,7 @@ impl Bash {
         if command.contains('\0') {
             return Err("`command` holds a NUL character".to_owned());
         }
-        let cwd = place::absolute(arguments.optional_text("workdir")?.unwrap_or_default(), place);
+        let cwd = place.absolute(arguments.optional_text("workdir")?.unwrap_or_default());
         let range = (1, self.config.max_timeout_ms);
         let timeout_ms = arguments.number("timeout_ms", range, self.config.default_timeout_ms)?;
         Ok(Call { command: command.to_owned(), cwd, timeout_ms })

@@ -78,7 +78,7 @@ impl EditFile {
             return Err("`old_string` and `new_string` are the same".to_owned());
         }
         let replace_all = arguments.flag("replace_all", false)?;
-        Ok((place::absolute(path, place), Edit { before, after, replace_all }))
+        Ok((place.absolute(path), Edit { before, after, replace_all }))
     }
 
     async fn describe(&self, arguments: &Value, cx: &ToolContext) -> Result<String, String> {

@@ -123,7 +123,7 @@ impl Search {
         Ok(Query {
             pattern,
             mode,
-            start: place::absolute(arguments.optional_text("path")?.unwrap_or_default(), place),
+            start: place.absolute(arguments.optional_text("path")?.unwrap_or_default()),
             path_glob: arguments.optional_text("path_glob")?.map(str::to_owned),
             case_insensitive: arguments.flag("case_insensitive", false)?,
             multiline: arguments.flag("multiline", false)?,
