@@ -13,6 +13,7 @@ mod forget;
 mod gate;
 mod grants;
 mod limits;
+mod mentions;
 mod models;
 mod permission;
 mod prompt;
