@@ -44,7 +44,9 @@ async fn talk(
         Some("") => Resumed::Latest,
         Some(id) => Resumed::Id(id.to_owned()),
     };
-    let opened = opening.open(assembled, resumed, Recovery::Interrupt).await?;
+    let target = opening.target(assembled, resumed).await?;
+    let place = target.place.clone();
+    let opened = opening.open(assembled, target, Recovery::Interrupt).await?;
     if person {
         complain(&format!(
             "session {} with {}; /steer WORDS reaches a running turn, /exit or Ctrl-D leaves, Ctrl-C cancels",

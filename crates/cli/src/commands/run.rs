@@ -11,11 +11,16 @@ use oarlock_core::event::{Delivery, InputSource};
 use oarlock_core::ids::{Seq, SessionId};
 use oarlock_core::message::Part;
 use oarlock_core::ports::journal::Filter;
+use oarlock_core::ports::tool::Place;
 use oarlock_core::prompt::SystemPrompt;
+use oarlock_core::prompt::mention::{Desk, with_mentions};
 use oarlock_core::session::recover::Recovery;
+use oarlock_core::session::state::State;
 use oarlock_core::session::trace::TraceSink;
 use oarlock_core::spec::{Answers, ModelSelection, Rules, SessionSpec, Settings, SettingsChange};
 use oarlock_core::{DefaultSession, LoadSession, Origin};
+
+use oarlock_tools::LocalFiles;
 
 use super::{Frame, complain};
 use crate::args::{ModelArgs, Resumed, RunArgs};
@@ -124,7 +129,13 @@ impl Task<'_> {
             answers: self.answers,
         };
         let recovery = if words.is_some() { Recovery::Interrupt } else { Recovery::Continue };
-        let opened = opening.open(assembled, resumed, recovery).await?;
+        let target = opening.target(assembled, resumed).await?;
+        // What cannot be given is refused before a session is made for it.
+        let content = match words {
+            Some(words) => Some(content(assembled, &target.place, words, &self.images).await?),
+            None => None,
+        };
+        let opened = opening.open(assembled, target, recovery).await?;
         let kept = opened.session.id().clone();
         tracing::info!(session = %kept, model = %opened.model, tip = opened.after, "a session is open");
         let role = if self.answers == Answers::Somebody { Role::Person } else { Role::Nobody };
@@ -132,14 +143,11 @@ impl Task<'_> {
         let mut console =
             Console::new(opened.session.clone(), opened.after, screen, Keyboard::new(role)?)?;
         let awaited =
-            match words {
-                Some(words) => {
-                    let content = content(assembled, words, &self.images).await?;
-                    Awaited {
-                        input: Some(admit(&opened.session, Delivery::Queue, content).await?),
-                        turn: None,
-                    }
-                }
+            match content {
+                Some(content) => Awaited {
+                    input: Some(admit(&opened.session, Delivery::Queue, content).await?),
+                    turn: None,
+                },
                 None => Awaited {
                     input: None,
                     turn: Some(opened.open_turn.context(
@@ -170,6 +178,13 @@ pub(super) struct Opening<'a> {
     pub(super) answers: Answers,
 }
 
+/// A session that is to be opened.
+pub(super) struct Target {
+    pub(super) place: Place,
+    /// As it is, when it is there already.
+    pub(super) before: Option<Box<State>>,
+}
+
 /// An open session.
 pub(super) struct Opened {
     pub(super) session: DefaultSession,
@@ -181,18 +196,30 @@ pub(super) struct Opened {
 }
 
 impl Opening<'_> {
-    pub(super) async fn open(
+    /// Finds what is to be opened, and changes nothing.
+    pub(super) async fn target(
         &self,
         assembled: &Assembled,
         resumed: Resumed,
-        recovery: Recovery,
-    ) -> anyhow::Result<Opened> {
+    ) -> anyhow::Result<Target> {
         let id = match resumed {
-            Resumed::New => return self.create(assembled).await,
+            Resumed::New => return Ok(Target { place: self.place()?, before: None }),
             Resumed::Latest => latest(assembled, &self.frame.cwd).await?,
             Resumed::Id(id) => SessionId::parse(id)?,
         };
         let before = assembled.core.state(&id).await?;
+        let place = Place { cwd: before.spec.cwd.clone(), roots: before.spec.roots.clone() };
+        Ok(Target { place, before: Some(Box::new(before)) })
+    }
+
+    pub(super) async fn open(
+        &self,
+        assembled: &Assembled,
+        target: Target,
+        recovery: Recovery,
+    ) -> anyhow::Result<Opened> {
+        let Some(before) = target.before else { return self.create(assembled, target.place).await };
+        let id = before.id.clone();
         let change = self.change(&before.spec.settings)?;
         let model = change.model.clone().unwrap_or_else(|| before.spec.settings.model.clone());
         let session = assembled.core.open(Origin::Resume(LoadSession::new(id, recovery))).await?;
@@ -203,7 +230,20 @@ impl Opening<'_> {
         Ok(Opened { session, model, after: before.tip, open_turn })
     }
 
-    async fn create(&self, assembled: &Assembled) -> anyhow::Result<Opened> {
+    /// The folders of a new session.
+    fn place(&self) -> anyhow::Result<Place> {
+        let cwd = self
+            .frame
+            .cwd
+            .canonicalize()
+            .with_context(|| format!("cannot work in {}", self.frame.cwd.display()))?;
+        let roots =
+            self.roots.iter().map(|root| self.folder(root)).collect::<anyhow::Result<_>>()?;
+        Ok(Place { cwd, roots })
+    }
+
+    async fn create(&self, assembled: &Assembled, place: Place) -> anyhow::Result<Opened> {
+        let Place { cwd, roots } = place;
         let model = self.selected()?;
         let config = &self.loaded.config;
         let settings = Settings {
@@ -213,13 +253,6 @@ impl Opening<'_> {
             turn: config.turn(),
             ..Settings::new(model.clone(), config.mode.clone(), self.answers)
         };
-        let cwd = self
-            .frame
-            .cwd
-            .canonicalize()
-            .with_context(|| format!("cannot work in {}", self.frame.cwd.display()))?;
-        let roots: Vec<PathBuf> =
-            self.roots.iter().map(|root| self.folder(root)).collect::<anyhow::Result<_>>()?;
         let session = self.model.append_system_prompt.as_deref();
         let SystemPrompt { system, overlays } =
             system_prompt(self.loaded, (&cwd, self.frontend()), session).await?;
@@ -311,13 +344,16 @@ async fn latest(assembled: &Assembled, cwd: &Path) -> anyhow::Result<SessionId> 
     Ok(latest.id)
 }
 
-/// The prompt and its pictures; pictures are stored before an entry names them.
-async fn content(
+/// The prompt, the files that it mentions and its pictures; pictures are stored before an entry names them.
+pub(super) async fn content(
     assembled: &Assembled,
+    place: &Place,
     words: String,
     images: &[Image],
 ) -> anyhow::Result<Vec<Part>> {
-    let mut content = vec![Part::text(words)];
+    let blobs = assembled.core.ports().blobs.as_ref();
+    let desk = Desk { place, files: &LocalFiles::new(place), blobs };
+    let mut content = with_mentions(words, desk).await?;
     for image in images {
         let bytes = image.bytes.len() as u64;
         let blob = assembled.core.ports().blobs.put(image.bytes.clone()).await?;

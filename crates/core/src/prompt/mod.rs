@@ -5,6 +5,7 @@
 
 pub mod mention;
 mod project;
+pub mod slash;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
