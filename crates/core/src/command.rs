@@ -140,7 +140,7 @@ pub struct Status {
 }
 
 /// An input that waits for a turn.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Waiting {
     /// Names it, for [`Command::Withdraw`].
     pub input: Seq,

@@ -5,11 +5,11 @@ use std::io::{IsTerminal, Write};
 use oarlock_core::DefaultSession;
 use oarlock_core::command::Command;
 use oarlock_core::event::{AgentEvent, Delivery, Event};
-use oarlock_core::message::Part;
+use oarlock_core::ports::tool::Place;
 use oarlock_core::session::recover::Recovery;
 use oarlock_core::spec::Answers;
 
-use super::run::{Opening, admit};
+use super::run::{Opening, admit, content};
 use super::{Frame, complain};
 use crate::args::{ChatArgs, OutputArgs, Resumed};
 use crate::assembly::{Assembled, Keep, assemble};
@@ -61,14 +61,16 @@ async fn talk(
         screen,
         Keyboard::new(Role::Chat { person })?,
     )?;
-    let result =
-        Chat { running: false, waiting: 0, leaving: false, person }.talk(&mut console, out).await;
+    let mut chat = Chat { assembled, place, running: false, waiting: 0, leaving: false, person };
+    let result = chat.talk(&mut console, out).await;
     opened.session.close().await?;
     result
 }
 
 /// How far a conversation is.
-struct Chat {
+struct Chat<'a> {
+    assembled: &'a Assembled,
+    place: Place,
     running: bool,
     /// Inputs that no turn has taken.
     waiting: usize,
@@ -76,7 +78,7 @@ struct Chat {
     person: bool,
 }
 
-impl Chat {
+impl Chat<'_> {
     async fn talk(&mut self, console: &mut Console, out: &mut dyn Write) -> anyhow::Result<Exit> {
         self.invite();
         loop {
@@ -112,7 +114,14 @@ impl Chat {
             }
             Some(_) | None => (Delivery::Queue, line),
         };
-        admit(session, delivery, vec![Part::text(words)]).await?;
+        // Lines are not lost with the chat: one that cannot be taken is refused, and the next may be.
+        match content(self.assembled, &self.place, words.to_owned(), &[]).await {
+            Ok(content) => admit(session, delivery, content).await?,
+            Err(error) => {
+                complain(&error.to_string());
+                return Ok(());
+            }
+        };
         self.waiting += 1;
         Ok(())
     }

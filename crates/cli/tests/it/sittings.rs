@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::home::{Home, Ran, ran};
 
-fn fed(home: &Home, arguments: &[&str], stdin: &[u8]) -> Ran {
+pub(crate) fn fed(home: &Home, arguments: &[&str], stdin: &[u8]) -> Ran {
     let mut command = home.command();
     let child = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = child.stderr(Stdio::piped()).spawn().unwrap();

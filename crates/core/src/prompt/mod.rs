@@ -3,6 +3,7 @@
 //! It is worked out once, when a session is made, and journaled with it: steps, turns and resumes send the same bytes, so that provider caches
 //! hit. Only the notes on a provider and a model are chosen again for every turn, from what is journaled.
 
+pub mod answer;
 pub mod mention;
 mod project;
 pub mod slash;

@@ -1,0 +1,277 @@
+//! Doing a slash command to a session, and what it answers: data for programs, words for people.
+
+use std::fmt::{self, Write};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::command::{Command, ContextStatus, Reply, Status, Waiting};
+use crate::event::{AgentEvent, CompactionCause, Event};
+use crate::ids::Seq;
+use crate::message::Usage;
+use crate::prompt::slash::{BUILT_IN, PromptFile};
+use crate::runtime::{DefaultSession, SessionError};
+use crate::spec::{Mode, ModelSelection, SettingsChange};
+
+/// What a slash command answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum Answer {
+    /// All commands: the ones that are always there, then the files.
+    Help {
+        /// In the order in which people are shown them.
+        commands: Vec<Listed>,
+    },
+    /// How full the window is.
+    Context {
+        /// As the session counts it.
+        context: ContextStatus,
+    },
+    /// What the session has used.
+    Usage {
+        /// Turns that ended.
+        turns: u32,
+        /// Tokens of all turns.
+        usage: Usage,
+        /// Money in millionths of a US dollar; absent when a price was unknown.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cost_micros: Option<u64>,
+    },
+    /// Which model answers from the next turn on.
+    Model {
+        /// The model.
+        model: ModelSelection,
+        /// Whether this command changed it.
+        changed: bool,
+    },
+    /// What tools may do from the next turn on.
+    Mode {
+        /// The mode.
+        mode: Mode,
+        /// Whether this command changed it.
+        changed: bool,
+    },
+    /// What waits for a turn, in order; its number is its place, from 1.
+    Queue {
+        /// The inputs.
+        waiting: Vec<Waiting>,
+    },
+    /// An input was taken back.
+    Withdraw {
+        /// Which one.
+        input: Waiting,
+    },
+    /// What was said is a summary now.
+    Compact {
+        /// Tokens of the next request before, estimated.
+        tokens_before: u64,
+        /// And after.
+        tokens_after: u64,
+    },
+}
+
+/// A command in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Listed {
+    /// Its name, without the slash.
+    pub name: String,
+    /// What may follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// What it does, in one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// Something that is asked of a session, whoever asks it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// How full the window is.
+    Context,
+    /// What was used.
+    Usage,
+    /// Which model answers; with one, take it.
+    Model(Option<ModelSelection>),
+    /// Which mode it is in; with one, change to it.
+    Mode(Option<Mode>),
+    /// What waits.
+    Queue,
+    /// Take back what waits, by its number in the list, from 1.
+    Withdraw(usize),
+    /// Make a summary, paying attention to this.
+    Compact(Option<String>),
+}
+
+/// Why a slash command was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The session refused, or has ended.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// So many do not wait.
+    #[error("there is no number {number} in the queue: {waiting} wait; /queue lists them")]
+    NoSuchNumber {
+        /// The number.
+        number: usize,
+        /// How many wait.
+        waiting: usize,
+    },
+    /// The summary could not be used.
+    #[error("nothing was summarised: {why}")]
+    Summary {
+        /// Why, in words for a person.
+        why: String,
+    },
+    /// The session answered something else.
+    #[error("the session did not say how it is; this is a defect of Oarlock")]
+    Confused,
+}
+
+/// All commands, for lists.
+#[must_use]
+pub fn listed(files: &[PromptFile]) -> Vec<Listed> {
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let known = BUILT_IN.iter().map(|known| Listed {
+        name: known.name.to_owned(),
+        hint: some(known.hint),
+        description: some(known.description),
+    });
+    let files = files.iter().map(|file| Listed {
+        name: file.name.clone(),
+        hint: file.argument_hint.clone(),
+        description: file.description.clone(),
+    });
+    known.chain(files).collect()
+}
+
+/// Asks a session, and waits for what it answers; a summary may take as long as a turn. Dropping the future stops nothing: [`Command::Cancel`] does.
+///
+/// # Errors
+/// [`AskError`]; nothing has changed then.
+pub async fn ask(session: &DefaultSession, asked: Ask) -> Result<Answer, AskError> {
+    let configure = async |change: SettingsChange| {
+        session.tell(Command::Configure { change: Box::new(change) }).await.map(drop)
+    };
+    let status = look(session).await?;
+    Ok(match asked {
+        Ask::Context => Answer::Context { context: status.context },
+        Ask::Usage => {
+            let Status { turns, usage, cost_micros, .. } = status;
+            Answer::Usage { turns, usage, cost_micros }
+        }
+        Ask::Model(None) => Answer::Model { model: status.settings.model, changed: false },
+        Ask::Model(Some(model)) => {
+            configure(SettingsChange { model: Some(model.clone()), ..Default::default() }).await?;
+            let changed = model != status.settings.model;
+            Answer::Model { model, changed }
+        }
+        Ask::Mode(None) => Answer::Mode { mode: status.settings.mode, changed: false },
+        Ask::Mode(Some(mode)) => {
+            configure(SettingsChange { mode: Some(mode.clone()), ..Default::default() }).await?;
+            let changed = mode != status.settings.mode;
+            Answer::Mode { mode, changed }
+        }
+        Ask::Queue => Answer::Queue { waiting: status.waiting },
+        Ask::Withdraw(number) => {
+            let waiting = status.waiting.len();
+            let wanted = number.checked_sub(1).and_then(|at| status.waiting.into_iter().nth(at));
+            let input = wanted.ok_or(AskError::NoSuchNumber { number, waiting })?;
+            session.tell(Command::Withdraw { input: input.input }).await?;
+            Answer::Withdraw { input }
+        }
+        Ask::Compact(instructions) => {
+            session.tell(Command::Compact { instructions }).await?;
+            summarised(session, status.tip).await?
+        }
+    })
+}
+
+async fn look(session: &DefaultSession) -> Result<Status, AskError> {
+    match session.tell(Command::Look).await? {
+        Reply::Status(status) => Ok(*status),
+        Reply::Done | Reply::Admitted(_) | Reply::Attached(_) | Reply::Rejected(_) => {
+            Err(AskError::Confused)
+        }
+    }
+}
+
+/// Waits for the end of the summary that was asked for after the entry `after`.
+async fn summarised(session: &DefaultSession, after: Seq) -> Result<Answer, AskError> {
+    let mut events = session.events(after);
+    loop {
+        let AgentEvent::Entry(entry) = session.next_event(&mut events).await? else { continue };
+        match &entry.event {
+            Event::ContextCompacted(made) if made.cause == CompactionCause::Manual => {
+                let (tokens_before, tokens_after) = (made.tokens_before, made.tokens_after);
+                return Ok(Answer::Compact { tokens_before, tokens_after });
+            }
+            Event::SummaryFailed(failed) if failed.cause == CompactionCause::Manual => {
+                return Err(AskError::Summary { why: failed.why.clone() });
+            }
+            _ => {}
+        }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let next = |changed: &bool| if *changed { " from the next turn on" } else { "" };
+        match self {
+            Self::Help { commands } => help(f, commands),
+            Self::Context { context } => {
+                let used = context.used_tokens;
+                match context.context_window {
+                    None => write!(f, "context: {used} tokens; the model's window is not known"),
+                    Some(window) => {
+                        let share = context.ratio().unwrap_or_default() * 100.0;
+                        write!(f, "context: {used} of {window} tokens ({share:.0} %)")
+                    }
+                }
+            }
+            Self::Usage { turns, usage, cost_micros } => {
+                let Usage { input, output, cache_read, cache_write, reasoning } = usage;
+                write!(
+                    f,
+                    "usage: {turns} turns, {} tokens: {input} in, {output} out ({reasoning} thought), {cache_read} read from the cache, {cache_write} written to it; ",
+                    usage.total()
+                )?;
+                match cost_micros {
+                    Some(cost) => write!(f, "${}.{:06}", cost / 1_000_000, cost % 1_000_000),
+                    None => f.write_str("the price is not known"),
+                }
+            }
+            Self::Model { model, changed } => write!(f, "model: {model}{}", next(changed)),
+            Self::Mode { mode, changed } => write!(f, "mode: {mode}{}", next(changed)),
+            Self::Queue { waiting } if waiting.is_empty() => f.write_str("nothing waits"),
+            Self::Queue { waiting } => {
+                for (at, input) in waiting.iter().enumerate() {
+                    let line = if at == 0 { "" } else { "\n" };
+                    write!(f, "{line}{}  {}", at + 1, input.words)?;
+                }
+                Ok(())
+            }
+            Self::Withdraw { input } => write!(f, "withdrawn: {}", input.words),
+            Self::Compact { tokens_before, tokens_after } => {
+                write!(f, "summarised: {tokens_before} tokens before, {tokens_after} after")
+            }
+        }
+    }
+}
+
+fn help(f: &mut fmt::Formatter<'_>, commands: &[Listed]) -> fmt::Result {
+    let left = |listed: &Listed| {
+        let hint = listed.hint.as_deref().map_or(String::new(), |hint| format!(" {hint}"));
+        format!("/{}{hint}", listed.name)
+    };
+    let width = commands.iter().map(|listed| left(listed).chars().count()).max().unwrap_or(0);
+    for (at, listed) in commands.iter().enumerate() {
+        if at > 0 {
+            f.write_char('\n')?;
+        }
+        match &listed.description {
+            Some(description) => write!(f, "{:width$}  {description}", left(listed))?,
+            None => f.write_str(&left(listed))?,
+        }
+    }
+    Ok(())
+}
