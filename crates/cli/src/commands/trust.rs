@@ -72,7 +72,14 @@ fn show(project: &Project, out: &mut dyn Write) -> std::io::Result<()> {
             setting.source
         )?;
     }
+    for prompt in &project.prompts {
+        writeln!(out, "  a prompt   ({})", plain_path(&prompt.path))?;
+    }
     Ok(())
+}
+
+fn plain_path(path: &std::path::Path) -> String {
+    plain(&toml::Value::String(path.display().to_string()))
 }
 
 /// A value without characters that could hide something on a terminal.

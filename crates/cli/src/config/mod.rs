@@ -10,6 +10,7 @@ pub mod given;
 pub mod keys;
 pub mod kind;
 pub mod paths;
+pub mod prompts;
 pub mod secret;
 pub mod source;
 pub mod stack;
@@ -60,6 +61,8 @@ pub struct Project {
     pub root: PathBuf,
     /// What its files set, shared file first.
     pub settings: Vec<Setting>,
+    /// Its prompts, used only when it is trusted.
+    pub prompts: Vec<prompts::Found>,
     /// Hash of its files.
     pub fingerprint: String,
     /// Whether the user vouches for it.
@@ -104,13 +107,18 @@ pub fn project(environment: &Environment, cwd: &Path) -> Result<Project, LoadErr
         }
         texts.push(text);
     }
+    let prompts = prompts::find(&paths::project_prompts(&root), prompts::Links::Refused);
+    for prompt in &prompts {
+        texts.push(Some(prompt.path.to_string_lossy().into_owned()));
+        texts.push(prompt.text.clone().ok());
+    }
     let fingerprint = trust::fingerprint(&texts);
-    let standing = if settings.is_empty() {
+    let standing = if settings.is_empty() && prompts.is_empty() {
         Standing::Nothing
     } else {
         TrustStore::at(paths::trust_store(environment)?).standing(&root, &fingerprint)?
     };
-    Ok(Project { root, settings, fingerprint, standing })
+    Ok(Project { root, settings, prompts, fingerprint, standing })
 }
 
 /// Reads all layers.

@@ -65,6 +65,12 @@ pub fn project_root(cwd: &Path) -> PathBuf {
     cwd.ancestors().find(|dir| dir.join(".git").exists()).unwrap_or(cwd).to_owned()
 }
 
+/// The folder of the project's prompts.
+#[must_use]
+pub fn project_prompts(root: &Path) -> PathBuf {
+    root.join(".oarlock").join("prompts")
+}
+
 /// The project's two files, lower layer first.
 #[must_use]
 pub fn project_files(root: &Path) -> [PathBuf; 2] {
