@@ -6,6 +6,8 @@ use oarlock_core::DefaultSession;
 use oarlock_core::command::Command;
 use oarlock_core::event::{AgentEvent, Delivery, Event};
 use oarlock_core::ports::tool::Place;
+use oarlock_core::prompt::answer::{Answer, Ask, ask};
+use oarlock_core::prompt::slash::Typed;
 use oarlock_core::session::recover::Recovery;
 use oarlock_core::spec::Answers;
 
@@ -15,8 +17,10 @@ use crate::args::{ChatArgs, OutputArgs, Resumed};
 use crate::assembly::{Assembled, Keep, assemble};
 use crate::console::keyboard::{Keyboard, Role};
 use crate::console::screen::Screen;
+use crate::console::slash::{self, Wanted};
 use crate::console::{Console, Happened};
 use crate::exit::Exit;
+use crate::terminal::safe;
 
 pub(super) fn run(frame: &Frame, args: &ChatArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let loaded = frame.load_with(&args.model)?;
@@ -46,10 +50,11 @@ async fn talk(
     };
     let target = opening.target(assembled, resumed).await?;
     let place = target.place.clone();
+    let waiting = target.before.as_ref().map_or(0, |before| before.pending.len());
     let opened = opening.open(assembled, target, Recovery::Interrupt).await?;
     if person {
         complain(&format!(
-            "session {} with {}; /steer WORDS reaches a running turn, /exit or Ctrl-D leaves, Ctrl-C cancels",
+            "session {} with {}; /help lists commands, /exit or Ctrl-D leaves, Ctrl-C cancels",
             opened.session.id(),
             opened.model
         ));
@@ -61,7 +66,8 @@ async fn talk(
         screen,
         Keyboard::new(Role::Chat { person })?,
     )?;
-    let mut chat = Chat { assembled, place, running: false, waiting: 0, leaving: false, person };
+    let mut chat =
+        Chat { assembled, opening, place, running: false, waiting, leaving: false, person };
     let result = chat.talk(&mut console, out).await;
     opened.session.close().await?;
     result
@@ -70,6 +76,7 @@ async fn talk(
 /// How far a conversation is.
 struct Chat<'a> {
     assembled: &'a Assembled,
+    opening: &'a Opening<'a>,
     place: Place,
     running: bool,
     /// Inputs that no turn has taken.
@@ -92,7 +99,7 @@ impl Chat<'_> {
                 Happened::Line(None) => self.leaving = true,
                 Happened::Line(Some(line)) if line.trim() == "/exit" => self.leaving = true,
                 Happened::Line(Some(line)) if line.trim().is_empty() => {}
-                Happened::Line(Some(line)) => self.say(&console.session, &line).await?,
+                Happened::Line(Some(line)) => self.say(console, &line, out).await,
             }
             if self.leaving && !self.running && self.waiting == 0 {
                 return Ok(Exit::Done);
@@ -100,28 +107,59 @@ impl Chat<'_> {
         }
     }
 
-    /// Admits a line. Without a turn to steer, steering words begin the next one.
-    async fn say(&mut self, session: &DefaultSession, line: &str) -> anyhow::Result<()> {
-        let (delivery, words) = match line.trim_start().strip_prefix("/steer") {
-            Some(words) if words.trim().is_empty() => {
-                complain(
-                    "/steer: say what the turn is to do, for example `/steer use the other file`",
-                );
-                return Ok(());
+    /// Does what a line says. One that cannot be done is refused, and the next may be.
+    async fn say(&mut self, console: &mut Console, line: &str, out: &mut dyn Write) {
+        if let Err(error) = self.perform(console, line, out).await {
+            complain(&error.to_string());
+        }
+        self.invite();
+    }
+
+    async fn perform(
+        &mut self,
+        console: &mut Console,
+        line: &str,
+        out: &mut dyn Write,
+    ) -> anyhow::Result<()> {
+        let slash = match slash::read(self.opening.loaded, line)? {
+            Typed::Words(words) => {
+                return self.admit(&console.session, Delivery::Queue, words).await;
             }
-            Some(words) if words.starts_with(char::is_whitespace) => {
-                (Delivery::Steer, words.trim())
-            }
-            Some(_) | None => (Delivery::Queue, line),
+            Typed::Slash(slash) => slash,
         };
-        // Lines are not lost with the chat: one that cannot be taken is refused, and the next may be.
-        match content(self.assembled, &self.place, words.to_owned(), &[]).await {
-            Ok(content) => admit(session, delivery, content).await?,
-            Err(error) => {
-                complain(&error.to_string());
-                return Ok(());
+        let model = |name: &str| self.opening.named(self.assembled, name);
+        let answer = match slash::wanted(slash, model)? {
+            Wanted::Help => {
+                slash::help(self.opening.loaded, &[("exit", "leave; the session stays")])
+            }
+            // Without a turn to steer, the words begin the next one.
+            Wanted::Steer(words) => {
+                return self.admit(&console.session, Delivery::Steer, words).await;
+            }
+            Wanted::Ask(asked) => {
+                if matches!(asked, Ask::Compact(_)) {
+                    complain("summarising; Ctrl-C cancels");
+                }
+                let session = console.session.clone();
+                let answer = console.cancellable(ask(&session, asked)).await?;
+                if matches!(answer, Answer::Withdraw { .. }) {
+                    self.waiting = self.waiting.saturating_sub(1);
+                }
+                answer
             }
         };
+        writeln!(out, "{}", safe::text(&answer.to_string()))?;
+        Ok(out.flush()?)
+    }
+
+    async fn admit(
+        &mut self,
+        session: &DefaultSession,
+        delivery: Delivery,
+        words: String,
+    ) -> anyhow::Result<()> {
+        let content = content(self.assembled, &self.place, words, &[]).await?;
+        admit(session, delivery, content).await?;
         self.waiting += 1;
         Ok(())
     }
@@ -144,7 +182,7 @@ impl Chat<'_> {
     }
 
     fn invite(&self) {
-        if self.person && self.waiting == 0 {
+        if self.person && self.waiting == 0 && !self.running {
             let mut screen = anstream::stderr();
             // A prompt sign is a courtesy.
             drop(screen.write_all(b"> ").and_then(|()| screen.flush()));

@@ -1,5 +1,6 @@
 //! The commands, one file each, and the frame around them: parsing, the one line of an error, the exit code.
 
+mod ask;
 mod chat;
 mod doctor;
 mod init;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
+use oarlock_core::prompt::slash::SlashError;
 
 use crate::args::{Cli, Command, ModelArgs};
 use crate::config::{self, Environment, Inputs, LoadError, Loaded, Setting};
@@ -147,7 +149,8 @@ fn is_usage(error: &anyhow::Error) -> bool {
     if let Some(LoadError::Config(error)) = error.downcast_ref() {
         return error.is_of_command_line();
     }
-    matches!(error.downcast_ref(), Some(PromptError::Missing | PromptError::Empty))
+    let is_slash = error.downcast_ref::<SlashError>().is_some();
+    is_slash || matches!(error.downcast_ref(), Some(PromptError::Missing | PromptError::Empty))
 }
 
 /// The error with its causes, leaving out a cause that the words before it already quote.

@@ -14,6 +14,7 @@ use oarlock_core::ports::journal::Filter;
 use oarlock_core::ports::tool::Place;
 use oarlock_core::prompt::SystemPrompt;
 use oarlock_core::prompt::mention::{Desk, with_mentions};
+use oarlock_core::prompt::slash::{Slash, Typed};
 use oarlock_core::session::recover::Recovery;
 use oarlock_core::session::state::State;
 use oarlock_core::session::trace::TraceSink;
@@ -22,12 +23,13 @@ use oarlock_core::{DefaultSession, LoadSession, Origin};
 
 use oarlock_tools::LocalFiles;
 
-use super::{Frame, complain};
+use super::{Frame, ask, complain};
 use crate::args::{ModelArgs, Resumed, RunArgs};
 use crate::assembly::{Assembled, Keep, assemble};
-use crate::config::Loaded;
+use crate::config::{Config, Loaded};
 use crate::console::keyboard::{Keyboard, Role};
 use crate::console::screen::Screen;
+use crate::console::slash;
 use crate::console::{Awaited, Console};
 use crate::exit::Exit;
 use crate::prompting::system_prompt;
@@ -55,7 +57,11 @@ pub(super) fn run(frame: &Frame, args: &RunArgs, out: &mut dyn Write) -> anyhow:
         .map(|path| image::load(&frame.cwd.join(path)))
         .collect::<Result<_, _>>()?;
     let task = Task { frame, loaded: &loaded, args, answers, images };
-    super::block_on(task.perform(resumed, words, out))
+    match words.map(|words| slash::read(&loaded, &words)).transpose()? {
+        Some(Typed::Slash(slash)) => super::block_on(task.ask(resumed, slash, out)),
+        Some(Typed::Words(words)) => super::block_on(task.perform(resumed, Some(words), out)),
+        None => super::block_on(task.perform(resumed, None, out)),
+    }
 }
 
 /// Goes on with a turn that was cut, without reading stdin.
@@ -96,6 +102,33 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
+    fn opening(&self) -> Opening<'_> {
+        Opening {
+            frame: self.frame,
+            loaded: self.loaded,
+            model: &self.args.model,
+            roots: &self.args.roots,
+            answers: self.answers,
+        }
+    }
+
+    async fn ask(
+        &self,
+        resumed: Resumed,
+        slash: Slash,
+        out: &mut dyn Write,
+    ) -> anyhow::Result<Exit> {
+        if self.args.record.is_some() || !self.args.images.is_empty() {
+            bail!("--record and --image go with a prompt, and a slash command is none");
+        }
+        let keep = if self.args.ephemeral { Keep::InMemory } else { Keep::OnDisk };
+        let assembled = assemble(self.loaded, keep, None)?;
+        let asked = (resumed, slash);
+        let exit = ask::perform(&self.opening(), &assembled, asked, (self.args.output, out)).await;
+        assembled.close().await;
+        exit
+    }
+
     async fn perform(
         &self,
         resumed: Resumed,
@@ -121,13 +154,7 @@ impl Task<'_> {
         resumed: Resumed,
         (words, out): (Option<String>, &mut dyn Write),
     ) -> anyhow::Result<Exit> {
-        let opening = Opening {
-            frame: self.frame,
-            loaded: self.loaded,
-            model: &self.args.model,
-            roots: &self.args.roots,
-            answers: self.answers,
-        };
+        let opening = self.opening();
         let recovery = if words.is_some() { Recovery::Interrupt } else { Recovery::Continue };
         let target = opening.target(assembled, resumed).await?;
         // What cannot be given is refused before a session is made for it.
@@ -275,12 +302,25 @@ impl Opening<'_> {
     }
 
     /// The model by configuration, environment and flags; a choice that the person did not make is told.
-    fn selected(&self) -> anyhow::Result<ModelSelection> {
+    pub(super) fn selected(&self) -> anyhow::Result<ModelSelection> {
         let selected = select(&self.loaded.config, &super::models::surroundings(self.loaded))?;
         if let Some(notice) = &selected.notice {
             complain(notice);
         }
         self.located(selected.model)
+    }
+
+    /// A model by the name that a person gave it: it must be one that answers.
+    pub(super) fn named(
+        &self,
+        assembled: &Assembled,
+        name: &str,
+    ) -> anyhow::Result<ModelSelection> {
+        let config = Config { model: Some(name.to_owned()), ..self.loaded.config.clone() };
+        let selected = select(&config, &super::models::surroundings(self.loaded))?;
+        let model = self.located(selected.model)?;
+        assembled.core.ports().models.resolve(&model)?;
+        Ok(model)
     }
 
     /// A script is named by its path, which must mean the same when the session is resumed elsewhere.
@@ -296,7 +336,7 @@ impl Opening<'_> {
     }
 
     /// What flags change of a session that exists: only what was given.
-    fn change(&self, before: &Settings) -> anyhow::Result<SettingsChange> {
+    pub(super) fn change(&self, before: &Settings) -> anyhow::Result<SettingsChange> {
         let (flags, config) = (self.model, &self.loaded.config);
         if flags.append_system_prompt.is_some() {
             bail!(

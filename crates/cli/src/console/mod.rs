@@ -3,6 +3,7 @@
 pub mod keyboard;
 pub mod questions;
 pub mod screen;
+pub mod slash;
 
 use std::io::Write;
 
@@ -79,6 +80,24 @@ impl Console {
                 Ok(Happened::Line(Some(String::new())))
             }
             other => Ok(other),
+        }
+    }
+
+    /// Does something that an interrupt cancels, as it cancels a turn; a second one ends the program at once.
+    pub async fn cancellable<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let (mut work, mut interrupted) = (std::pin::pin!(work), false);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = self.keyboard.interrupts.next() => {}
+            }
+            if interrupted {
+                keyboard::leave_at_once();
+            }
+            interrupted = true;
+            crate::commands::complain("cancelling; once more leaves at once");
+            // There may be nothing to cancel any more.
+            drop(self.session.tell(Command::Cancel).await);
         }
     }
 

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use oarlock_core::event::{AgentEvent, TurnEnded};
 use oarlock_core::ids::SessionId;
+use oarlock_core::prompt::answer::Answer;
 use oarlock_core::spec::ModelSelection;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,12 +42,24 @@ impl Summary {
     }
 }
 
+/// What a slash command answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Answered {
+    /// The session that was asked; absent when none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// The command and its answer.
+    pub command: Answer,
+}
+
 /// The last line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ResultLine {
     /// How it went.
     Result(Summary),
+    /// What was answered, where the prompt was a slash command.
+    Answer(Answered),
 }
 
 /// Writes one event as one line, and hands it over at once.
@@ -63,6 +76,14 @@ pub fn event(out: &mut dyn Write, event: &AgentEvent) -> io::Result<()> {
 /// The writer's.
 pub fn summary(out: &mut dyn Write, summary: Summary) -> io::Result<()> {
     write(out, &ResultLine::Result(summary))
+}
+
+/// Writes the only line of a slash command, `{"answer":{…}}`.
+///
+/// # Errors
+/// The writer's.
+pub fn answered(out: &mut dyn Write, answered: Answered) -> io::Result<()> {
+    write(out, &ResultLine::Answer(answered))
 }
 
 fn write(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {

@@ -153,25 +153,20 @@ pub async fn ask(session: &DefaultSession, asked: Ask) -> Result<Answer, AskErro
         session.tell(Command::Configure { change: Box::new(change) }).await.map(drop)
     };
     let status = look(session).await?;
+    if let Some(answer) = told(&status, &asked) {
+        return Ok(answer);
+    }
     Ok(match asked {
-        Ask::Context => Answer::Context { context: status.context },
-        Ask::Usage => {
-            let Status { turns, usage, cost_micros, .. } = status;
-            Answer::Usage { turns, usage, cost_micros }
-        }
-        Ask::Model(None) => Answer::Model { model: status.settings.model, changed: false },
         Ask::Model(Some(model)) => {
             configure(SettingsChange { model: Some(model.clone()), ..Default::default() }).await?;
             let changed = model != status.settings.model;
             Answer::Model { model, changed }
         }
-        Ask::Mode(None) => Answer::Mode { mode: status.settings.mode, changed: false },
         Ask::Mode(Some(mode)) => {
             configure(SettingsChange { mode: Some(mode.clone()), ..Default::default() }).await?;
             let changed = mode != status.settings.mode;
             Answer::Mode { mode, changed }
         }
-        Ask::Queue => Answer::Queue { waiting: status.waiting },
         Ask::Withdraw(number) => {
             let waiting = status.waiting.len();
             let wanted = number.checked_sub(1).and_then(|at| status.waiting.into_iter().nth(at));
@@ -183,7 +178,31 @@ pub async fn ask(session: &DefaultSession, asked: Ask) -> Result<Answer, AskErro
             session.tell(Command::Compact { instructions }).await?;
             summarised(session, status.tip).await?
         }
+        Ask::Context | Ask::Usage | Ask::Queue | Ask::Model(None) | Ask::Mode(None) => {
+            return Err(AskError::Confused);
+        }
     })
+}
+
+/// The answer to what only asks and changes nothing; `None` for everything else.
+#[must_use]
+pub fn told(status: &Status, asked: &Ask) -> Option<Answer> {
+    match asked {
+        Ask::Context => Some(Answer::Context { context: status.context }),
+        Ask::Usage => Some(Answer::Usage {
+            turns: status.turns,
+            usage: status.usage,
+            cost_micros: status.cost_micros,
+        }),
+        Ask::Model(None) => {
+            Some(Answer::Model { model: status.settings.model.clone(), changed: false })
+        }
+        Ask::Mode(None) => {
+            Some(Answer::Mode { mode: status.settings.mode.clone(), changed: false })
+        }
+        Ask::Queue => Some(Answer::Queue { waiting: status.waiting.clone() }),
+        Ask::Model(Some(_)) | Ask::Mode(Some(_)) | Ask::Withdraw(_) | Ask::Compact(_) => None,
+    }
 }
 
 async fn look(session: &DefaultSession) -> Result<Status, AskError> {

@@ -1,0 +1,66 @@
+//! Slash commands at a terminal or in a pipe: what was typed, whom it concerns, and who resolves the names in it.
+
+use oarlock_core::prompt::answer::{Answer, Ask, Listed, listed};
+use oarlock_core::prompt::slash::{PromptFile, Slash, SlashError, Typed};
+use oarlock_core::spec::{Mode, ModelSelection};
+
+use crate::commands::complain;
+use crate::config::{Loaded, prompts};
+
+/// What a slash command wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// The list of commands.
+    Help,
+    /// Words for the running turn.
+    Steer(String),
+    /// Something of the session.
+    Ask(Ask),
+}
+
+/// Reads a typed text. Prompt files are read when it begins like a command; those that cannot be used are told when it is none.
+///
+/// # Errors
+/// [`SlashError`].
+pub fn read(loaded: &Loaded, text: &str) -> Result<Typed, SlashError> {
+    if !text.trim_start().starts_with('/') {
+        return Ok(Typed::Words(text.to_owned()));
+    }
+    let (files, problems) = prompts::load(loaded);
+    Typed::read(text, &files).inspect_err(|_| problems.iter().for_each(|line| complain(line)))
+}
+
+/// All commands, with those that only this surface has. Prompt files that cannot be used are told.
+#[must_use]
+pub fn help(loaded: &Loaded, own: &[(&str, &str)]) -> Answer {
+    let (files, problems): (Vec<PromptFile>, Vec<String>) = prompts::load(loaded);
+    problems.iter().for_each(|line| complain(line));
+    let mut commands = listed(&files);
+    commands.extend(own.iter().map(|(name, description)| Listed {
+        name: (*name).to_owned(),
+        hint: None,
+        description: Some((*description).to_owned()),
+    }));
+    Answer::Help { commands }
+}
+
+/// What a command wants. `model` finds a model by the name that a person gave it.
+///
+/// # Errors
+/// When it names a model or mode that cannot be.
+pub fn wanted(
+    slash: Slash,
+    model: impl Fn(&str) -> anyhow::Result<ModelSelection>,
+) -> anyhow::Result<Wanted> {
+    Ok(Wanted::Ask(match slash {
+        Slash::Help => return Ok(Wanted::Help),
+        Slash::Steer(words) => return Ok(Wanted::Steer(words)),
+        Slash::Compact { instructions } => Ask::Compact(instructions),
+        Slash::Context => Ask::Context,
+        Slash::Usage => Ask::Usage,
+        Slash::Model(name) => Ask::Model(name.as_deref().map(model).transpose()?),
+        Slash::Mode(name) => Ask::Mode(name.as_deref().map(Mode::parse).transpose()?),
+        Slash::Queue => Ask::Queue,
+        Slash::Withdraw(number) => Ask::Withdraw(number),
+    }))
+}
