@@ -11,7 +11,7 @@ use crate::values::{Dollars, Millis};
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  oarlock run \"what does this project do?\"\n  oarlock run --mode open --max-cost 0.50 \"fix the failing test\"\n  oarlock run --quiet - < task.md\n  oarlock run --resume \"and now the documentation\"\n\nExit codes: 0 done, 1 error, 2 usage, 3 refusal, 4 denied, 5 cancelled, 6 goal not reached, 7 limit, 8 max tokens."
+    after_help = "Examples:\n  oarlock run \"what does this project do?\"\n  oarlock run --mode open --max-cost 0.50 \"fix the failing test\"\n  oarlock run --quiet - < task.md\n  oarlock run --resume \"and now the documentation\"\n  oarlock run --resume /usage\n\n`/help` lists the commands that can stand in place of a prompt.\n\nExit codes: 0 done, 1 error, 2 usage, 3 refusal, 4 denied, 5 cancelled, 6 goal not reached, 7 limit, 8 max tokens."
 )]
 pub struct RunArgs {
     /// What to do; `-` reads it from stdin, and so does a pipe when there is none. `@path` attaches a file
@@ -42,7 +42,7 @@ pub struct RunArgs {
 /// Arguments of `chat`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  oarlock chat\n  oarlock chat --resume\n\nA line typed while a turn runs waits for its end; `/steer WORDS` is told to the model before its next step.\n/exit or Ctrl-D leaves, Ctrl-C cancels the turn; the session stays."
+    after_help = "Examples:\n  oarlock chat\n  oarlock chat --resume\n\nA line typed while a turn runs waits for its end; `/steer WORDS` is told to the model before its next step.\n`/help` lists all commands; `@path` attaches a file.\n/exit or Ctrl-D leaves, Ctrl-C cancels the turn; the session stays."
 )]
 pub struct ChatArgs {
     /// Go on with a session; without ID the latest one of this folder

@@ -29,6 +29,7 @@ mod selection;
 mod sessions;
 mod setup;
 mod sittings;
+mod slashes;
 mod starved;
 mod talks;
 mod terminal;
