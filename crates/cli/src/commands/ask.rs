@@ -6,7 +6,7 @@ use std::io::Write;
 use anyhow::{Context, bail};
 use oarlock_core::command::Status;
 use oarlock_core::ids::SessionId;
-use oarlock_core::ports::tool::Place;
+use oarlock_core::ports::model::Model;
 use oarlock_core::prompt::answer::{Answer, Ask, ask, told};
 use oarlock_core::prompt::slash::Slash;
 use oarlock_core::session::context::ToolsDigest;
@@ -73,7 +73,7 @@ async fn of_session(
     let before = target.before.as_deref().context("the session is one that is there")?;
     let flags = opening.change(&before.spec.settings)?;
     if (SettingsChange { answers: None, ..flags }).is_empty() {
-        let answer = told(&read(assembled, &target.place, before), &asked);
+        let answer = told(&read(assembled, before), &asked);
         if let Some(answer) = answer {
             return Ok((before.id.clone(), answer));
         }
@@ -90,12 +90,9 @@ async fn of_session(
     Ok((opened.session.id().clone(), answer?))
 }
 
-/// How a session is doing, by its journal.
-fn read(assembled: &Assembled, place: &Place, state: &State) -> Status {
-    let ports = assembled.core.ports();
-    // A folder that is gone has no tools to count; the rest of the answer stands.
-    let schemas = ports.tools.build(place).map(|built| built.tools.schemas().to_vec());
-    let tools = ToolsDigest::of(&schemas.unwrap_or_default());
-    let model = ports.models.resolve(&state.spec.settings.model).ok();
-    status(state, &tools, model.as_deref().map(|model| model.info()))
+/// How a session is doing, by its journal. Its tools are not built for that: they add to the context only until a provider has counted it.
+fn read(assembled: &Assembled, state: &State) -> Status {
+    let tools = ToolsDigest::of(&[]);
+    let model = assembled.core.ports().models.resolve(&state.spec.settings.model).ok();
+    status(state, &tools, model.as_deref().map(Model::info))
 }

@@ -181,7 +181,7 @@ mod tests {
             ("a.md", " \n", "it says nothing"),
         ];
         for (name, text, why) in table {
-            let error = parsed(name, text).unwrap_err();
+            let error: String = parsed(name, text).unwrap_err();
             assert!(error.contains(why), "{name} {text:?}: {error}");
         }
     }

@@ -10,8 +10,8 @@ use crate::event::{AgentEvent, CompactionCause, Event};
 use crate::ids::Seq;
 use crate::message::Usage;
 use crate::prompt::slash::{BUILT_IN, PromptFile};
-use crate::runtime::{DefaultSession, SessionError};
 use crate::spec::{Mode, ModelSelection, SettingsChange};
+use crate::{DefaultSession, SessionError};
 
 /// What a slash command answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
