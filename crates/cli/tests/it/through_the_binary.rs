@@ -44,7 +44,7 @@ fn a_steering_line_is_taken_at_the_next_step_and_a_queued_one_after_the_turn() {
     drop(chat.child.stdin.take());
     let (ran, _) = chat.end();
     assert_eq!(ran.code, Some(0), "{}", ran.err);
-    assert!(ran.err.contains("/steer: say what the turn is to do"), "{}", ran.err);
+    assert!(ran.err.contains("write it as /steer WORDS"), "{}", ran.err);
     let kept = journal(&home, &sessions(&home)[0]);
     assert_sound(&kept);
     let seq_of = |words: &str| {
