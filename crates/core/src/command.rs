@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Delivery, Delta, InputSource, Outcome, PermissionAsked, PermissionKind};
 use crate::ids::{CallId, Seq, TurnNo};
 use crate::message::{Message, Part, Usage};
-use crate::spec::{Settings, SettingsChange};
+use crate::spec::{ModeCatalog, Settings, SettingsChange};
+
+/// The place after the last message, in [`Command::Edit`].
+pub const END: u32 = u32::MAX;
 
 /// Something a live session is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -55,9 +58,9 @@ pub enum Command {
     },
     /// Change what the model sees: the messages from `from` to before `to` are replaced. Refused while a turn runs.
     Edit {
-        /// Index of the first message that goes.
+        /// Index of the first message that goes, or [`END`].
         from: u32,
-        /// Index of the first message that stays.
+        /// Index of the first message that stays, or [`END`].
         to: u32,
         /// What stands in their place; the conversation must keep the rules of [`Message`].
         messages: Vec<Message>,
@@ -137,6 +140,9 @@ pub struct Status {
     pub cost_micros: Option<u64>,
     /// How full the model's window is.
     pub context: ContextStatus,
+    /// The modes it can be in.
+    #[serde(default)]
+    pub modes: ModeCatalog,
 }
 
 /// An input that waits for a turn.

@@ -19,16 +19,21 @@ pub mod session;
 pub mod spec;
 pub mod turn;
 
+pub use agent::builder::{BuildError, DefaultAgentCoreBuilder};
 pub use agent::context::{Frontend, RunningContext};
+pub use agent::core::AgentCore;
 pub use agent::emitter::EventEmitter;
 pub use agent::error::{AgentError, SessionError, SessionInitError, TurnError};
 pub use agent::handle::DefaultSession;
+pub use agent::history::{History, HistoryError, LiveHistory, VecHistory};
+pub use agent::nowhere::Nowhere;
 pub use agent::observer::{SessionCreateInfo, SessionObserver};
 pub use agent::origin::{Backends, LoadSession, NewSession, Origin};
 pub use agent::registry::{
     AllowlistMatch, CompositeRegistry, StaticToolRegistry, StaticToolRegistryBuilder, ToolRegistry,
     filter_registry_by_allowlist, match_tool_allowlist,
 };
+pub use agent::session::Session;
 pub use command::{Admit, Attached, Command, Rejection, Reply};
 pub use event::{AgentEvent, Delta, Entry, Event};
 pub use ids::{BlobId, CallId, FrameId, NodeId, Seq, SessionId, Timestamp};

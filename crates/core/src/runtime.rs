@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::future::{Either, select};
 use tokio::sync::watch;
 
+use crate::agent::builder::DefaultAgentCoreBuilder;
 use crate::agent::emitter::EventEmitter;
-use crate::agent::error::AgentError;
+use crate::agent::error::{AgentError, SessionInitError};
 use crate::agent::handle::DefaultSession;
 use crate::agent::observer::{SessionCreateInfo, SessionObserver};
 use crate::agent::origin::{Backends, Brought, Origin};
@@ -33,9 +34,9 @@ use crate::session::trace::{
     AssessmentSource, Assessments, Line, Opened, RecordedIds, Trace, TraceSink,
 };
 use crate::session::{SessionTask, Source, Surroundings, told, usable};
-use crate::spec::SessionSpec;
 use crate::spec::rule::Rule;
 use crate::spec::rule::check_rules;
+use crate::spec::{SessionSpec, Settings};
 use crate::turn::TurnRunner;
 use crate::turn::grants::load;
 use crate::turn::permission::Saves;
@@ -126,6 +127,8 @@ pub(crate) enum Entrance {
 pub(crate) struct Embedding {
     /// Told of each session that is opened, in order.
     pub(crate) observers: Vec<Arc<dyn SessionObserver>>,
+    /// What a session is when nobody says otherwise.
+    pub(crate) settings: Option<Settings>,
 }
 
 impl DefaultAgentCore {
@@ -204,6 +207,30 @@ impl DefaultAgentCore {
             }
             Origin::Resume(_) => Err(AgentError::LiveElsewhere { session: id }),
         }
+    }
+
+    /// Collects what a core is made of, for a program that embeds it.
+    #[must_use]
+    pub fn builder() -> DefaultAgentCoreBuilder {
+        DefaultAgentCoreBuilder::default()
+    }
+
+    /// What a session of this core is told to be when nobody says otherwise.
+    ///
+    /// # Errors
+    /// [`SessionInitError::NoModel`] when it was built without a default model.
+    pub fn default_settings(&self) -> Result<Settings, AgentError> {
+        let settings = self.shared.embedding.settings.clone();
+        Ok(settings.ok_or(SessionInitError::NoModel)?)
+    }
+
+    /// Whether this process writes the session, and nobody is about to open or close it.
+    #[must_use]
+    pub fn is_awake(&self, id: &SessionId) -> bool {
+        let live = self.shared.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.get(id).is_some_and(|slot| {
+            slot.try_lock().is_ok_and(|slot| slot.as_ref().is_some_and(Opening::lives))
+        })
     }
 
     /// A handle of a session that exists, asleep or not.

@@ -6,16 +6,14 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use oarlock_core::StaticToolRegistry;
 use oarlock_core::event::Effect;
 use oarlock_core::ids::CallId;
 use oarlock_core::message::Part;
-use oarlock_core::ports::files::{DirEntry, Expect, FileError, FileStat, Files};
-use oarlock_core::ports::shell::{Process, Shell, ShellCommand, ShellError};
 use oarlock_core::ports::tool::{
     Assessment, Place, Runs, SessionToolFactory, SessionTools, SessionToolsError, Subject, Tool,
     ToolContext, ToolError, ToolOutput, ToolSchema,
 };
+use oarlock_core::{Nowhere, StaticToolRegistry};
 use serde_json::{Value, json};
 
 /// What a call does.
@@ -179,54 +177,5 @@ impl SessionToolFactory for SameTools {
         let tools = Arc::new(StaticToolRegistry::new(tools));
         let built = SessionTools { tools, files: Arc::new(Nowhere), shell: Arc::new(Nowhere) };
         async { Ok(built) }.boxed()
-    }
-}
-
-/// A machine without files and commands.
-#[derive(Debug)]
-struct Nowhere;
-
-impl Nowhere {
-    fn nothing(path: &std::path::Path) -> FileError {
-        FileError::NotFound { path: path.to_owned() }
-    }
-}
-
-impl Files for Nowhere {
-    fn stat<'a>(&'a self, path: &'a std::path::Path) -> BoxFuture<'a, Result<FileStat, FileError>> {
-        async { Err(Self::nothing(path)) }.boxed()
-    }
-
-    fn read<'a>(
-        &'a self,
-        path: &'a std::path::Path,
-        _: u64,
-        _: usize,
-    ) -> BoxFuture<'a, Result<bytes::Bytes, FileError>> {
-        async { Err(Self::nothing(path)) }.boxed()
-    }
-
-    fn write<'a>(
-        &'a self,
-        path: &'a std::path::Path,
-        _: Vec<u8>,
-        _: Expect,
-    ) -> BoxFuture<'a, Result<FileStat, FileError>> {
-        async { Err(Self::nothing(path)) }.boxed()
-    }
-
-    fn list<'a>(
-        &'a self,
-        path: &'a std::path::Path,
-        _: usize,
-    ) -> BoxFuture<'a, Result<Vec<DirEntry>, FileError>> {
-        async { Err(Self::nothing(path)) }.boxed()
-    }
-}
-
-impl Shell for Nowhere {
-    fn spawn(&self, command: ShellCommand) -> BoxFuture<'_, Result<Box<dyn Process>, ShellError>> {
-        let source = std::io::Error::other("there are no commands here");
-        async { Err(ShellError::Spawn { cwd: command.cwd, source }) }.boxed()
     }
 }

@@ -4,15 +4,19 @@ use futures::future::{Either, select};
 
 use crate::agent::error::{AgentError, SessionError};
 use crate::agent::origin::{Backends, LoadSession, Origin};
-use crate::command::{Admit, Command, Reply};
+use crate::command::{Admit, Command, Reply, Status};
 use crate::event::{AgentEvent, Delivery, Event, InputSource, TurnEnded};
 use crate::ids::{Seq, SessionId};
 use crate::message::Part;
 use crate::ports::bus::BusError;
+use crate::ports::journal::JournalError;
 use crate::runtime::{DefaultAgentCore, Entrance};
+use crate::session::context::ToolsDigest;
 use crate::session::feed::EventStream;
 use crate::session::gate::PermissionGate;
 use crate::session::recover::Recovery;
+use crate::session::state::State;
+use crate::session::status::status;
 
 /// How often a command is sent again when its session was going to sleep that moment.
 const WAKES_MAX: u32 = 5;
@@ -93,13 +97,50 @@ impl DefaultSession {
         self.core.events(&self.id, after)
     }
 
+    /// How the session is doing, from its owner, or from the journal when it sleeps. It is not woken.
+    ///
+    /// # Errors
+    /// When neither can be read.
+    pub async fn status(&self) -> Result<Status, SessionError> {
+        match self.ask(Command::Look).await {
+            Ok(Reply::Status(status)) => return Ok(*status),
+            Ok(Reply::Rejected(rejection)) => return Err(rejection.into()),
+            Ok(Reply::Done | Reply::Admitted(_) | Reply::Attached(_))
+            | Err(BusError::NoOwner { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let state = self.state().await?;
+        let model = self.core.ports().models.resolve(&state.spec.settings.model).ok();
+        // What its tools are is known while it is awake.
+        Ok(status(&state, &ToolsDigest::of(&[]), model.as_ref().map(|model| model.info())))
+    }
+
+    /// The session as its journal folds. It is not woken.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn state(&self) -> Result<State, SessionError> {
+        self.core.state(&self.id).await.map_err(|error| match error {
+            JournalError::NotFound { session } => AgentError::SessionNotFound { session }.into(),
+            error => error.into(),
+        })
+    }
+
     /// Admits an input for a turn that starts at once.
     ///
     /// # Errors
     /// `Rejected(Busy)` when a turn is running, and the other [`SessionError`]s.
     pub async fn prompt(&self, content: Vec<Part>) -> Result<Seq, SessionError> {
-        let admit =
-            Admit { key: None, source: InputSource::User, delivery: Delivery::Now, content };
+        self.admit(Delivery::Now, content).await
+    }
+
+    /// Admits an input of the user.
+    pub(crate) async fn admit(
+        &self,
+        delivery: Delivery,
+        content: Vec<Part>,
+    ) -> Result<Seq, SessionError> {
+        let admit = Admit { key: None, source: InputSource::User, delivery, content };
         match self.tell(Command::Admit(admit)).await? {
             Reply::Admitted(seq) => Ok(seq),
             Reply::Done | Reply::Attached(_) | Reply::Status(_) | Reply::Rejected(_) => {

@@ -1,9 +1,14 @@
 //! The published interface of the agent core: what a program that embeds it names. Each name is the part that does the job, or a door to it.
 
+pub mod builder;
 pub mod context;
+pub mod core;
 pub mod emitter;
 pub mod error;
 pub mod handle;
+pub mod history;
+pub mod nowhere;
 pub mod observer;
 pub mod origin;
 pub mod registry;
+pub mod session;

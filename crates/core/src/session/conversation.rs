@@ -12,6 +12,10 @@ use crate::message::{Block, Message, Part};
 pub const CLEARED: &str =
     "[this result was cleared to make room; call the tool again if it is needed]";
 
+const WRONG_BEGINNING: &str = "a conversation begins with the user";
+const LATE_RESULTS: &str = "the results of an answer's calls stand right after it";
+const WRONG_RESULTS: &str = "results answer each call of the answer before them once, in its order";
+
 /// What a model sees of a session.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Conversation {
@@ -42,6 +46,25 @@ impl Conversation {
     /// Adds a message at the end.
     pub(crate) fn push(&mut self, message: Message) {
         Arc::make_mut(&mut self.messages).push(message);
+    }
+
+    /// Adds a message at the end if the rules of [`Message`] let it stand there. The calls of the last answer may be open.
+    pub(crate) fn append(&mut self, message: Message) -> Result<(), &'static str> {
+        let asked = self.messages.last().map(calls).unwrap_or_default();
+        match &message {
+            Message::Tool { results } => {
+                if asked.is_empty() || !results.iter().map(|result| &result.call).eq(asked) {
+                    return Err(WRONG_RESULTS);
+                }
+            }
+            Message::User { .. } | Message::Assistant { .. } if !asked.is_empty() => {
+                return Err(LATE_RESULTS);
+            }
+            Message::Assistant { .. } if self.messages.is_empty() => return Err(WRONG_BEGINNING),
+            Message::User { .. } | Message::Assistant { .. } => {}
+        }
+        self.push(message);
+        Ok(())
     }
 
     /// Whether the last answer asked for calls that have no results: no model can be shown such a conversation.
@@ -131,19 +154,19 @@ fn asks(message: &Message) -> bool {
 /// The rule that is broken, in words.
 pub fn check(messages: &[Message]) -> Result<(), &'static str> {
     if messages.first().is_some_and(|first| !matches!(first, Message::User { .. })) {
-        return Err("a conversation begins with the user");
+        return Err(WRONG_BEGINNING);
     }
     let mut asked: Vec<&CallId> = Vec::new();
     for message in messages {
         let Message::Tool { results } = message else {
             if !asked.is_empty() {
-                return Err("the results of an answer's calls stand right after it");
+                return Err(LATE_RESULTS);
             }
             asked = calls_of(message).collect();
             continue;
         };
         if asked.is_empty() || !results.iter().map(|result| &result.call).eq(asked.drain(..)) {
-            return Err("results answer each call of the answer before them once, in its order");
+            return Err(WRONG_RESULTS);
         }
     }
     if asked.is_empty() { Ok(()) } else { Err("the calls of the last answer have no results") }

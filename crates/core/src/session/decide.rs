@@ -1,6 +1,6 @@
 //! What a command means for a session as it stands: events, or a refusal. Pure.
 
-use crate::command::{Admit, Command, Rejection};
+use crate::command::{Admit, Command, END, Rejection};
 use crate::event::{
     AnsweredBy, Delivery, Event, HistoryEdited, InputAdmitted, InputRef, Outcome,
     PermissionAnswered, PermissionAsked, PermissionKind, ToolSettled,
@@ -142,6 +142,8 @@ fn decide_edit(
     let json = serde_json::to_vec(&messages).expect("messages have string keys");
     bounded(json.len(), limits, "the change of history")?;
     let mut after = state.conversation.clone();
+    let end = u32::try_from(after.messages.len()).unwrap_or(END);
+    let [from, to] = [from, to].map(|place| if place == END { end } else { place });
     after
         .splice(from as usize, to as usize, messages.clone())
         .map_err(|why| Rejection::Invalid { what: why.to_owned() })?;

@@ -37,5 +37,6 @@ pub fn status(state: &State, tools: &ToolsDigest, model: Option<&ModelInfo>) -> 
             used_tokens: context::prompt_tokens(state, tools),
             context_window: context::window(&state.spec.settings, model),
         },
+        modes: state.spec.modes.clone(),
     }
 }
