@@ -8,6 +8,9 @@ use crate::ids::{CallId, Seq, TurnNo};
 use crate::message::{Message, Part, Usage};
 use crate::spec::{ModeCatalog, Settings, SettingsChange};
 
+/// Why [`Command::Compact`] is refused as invalid when there is nothing that a summary could replace.
+pub const NOTHING_TO_COMPACT: &str = "there is nothing to compact";
+
 /// The place after the last message, in [`Command::Edit`].
 pub const END: u32 = u32::MAX;
 

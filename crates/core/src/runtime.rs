@@ -12,6 +12,7 @@ use crate::agent::builder::DefaultAgentCoreBuilder;
 use crate::agent::emitter::EventEmitter;
 use crate::agent::error::{AgentError, SessionInitError};
 use crate::agent::handle::DefaultSession;
+use crate::agent::loader::SessionLoader;
 use crate::agent::observer::{SessionCreateInfo, SessionObserver};
 use crate::agent::origin::{Backends, Brought, Origin};
 use crate::command::Command;
@@ -237,6 +238,12 @@ impl DefaultAgentCore {
     #[must_use]
     pub fn handle(&self, id: SessionId) -> DefaultSession {
         DefaultSession::new(self.clone(), id, Backends::default())
+    }
+
+    /// Reads sessions without opening them.
+    #[must_use]
+    pub fn loader(&self) -> SessionLoader {
+        SessionLoader::new(self.clone())
     }
 
     /// What the runtime reaches the world by.

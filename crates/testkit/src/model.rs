@@ -95,6 +95,11 @@ impl ScriptedModel {
     pub fn requests(&self) -> Vec<ModelRequest> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// Lets go of the requests so far.
+    pub fn forget(&self) {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
 
 /// The only model there is.

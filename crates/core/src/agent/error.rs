@@ -86,6 +86,14 @@ pub enum AgentError {
         /// How many it may.
         max: usize,
     },
+    /// A summary that was asked for could not be used; what the model sees stays as it is.
+    #[error("session {session} was not compacted: {why}")]
+    Compaction {
+        /// The session.
+        session: SessionId,
+        /// Why, in words for a person.
+        why: String,
+    },
     /// It refused; nothing happened.
     #[error(transparent)]
     Rejected(Rejection),

@@ -4,8 +4,10 @@ use futures::future::{Either, select};
 
 use crate::agent::error::{AgentError, SessionError};
 use crate::agent::origin::{Backends, LoadSession, Origin};
-use crate::command::{Admit, Command, Reply, Status};
-use crate::event::{AgentEvent, Delivery, Event, InputSource, TurnEnded};
+use crate::command::{Admit, Command, NOTHING_TO_COMPACT, Rejection, Reply, Status};
+use crate::event::{
+    AgentEvent, CompactionCause, ContextCompacted, Delivery, Event, InputSource, TurnEnded,
+};
 use crate::ids::{Seq, SessionId};
 use crate::message::Part;
 use crate::ports::bus::BusError;
@@ -13,6 +15,7 @@ use crate::ports::journal::JournalError;
 use crate::runtime::{DefaultAgentCore, Entrance};
 use crate::session::context::ToolsDigest;
 use crate::session::feed::EventStream;
+use crate::session::forget::CompactionReport;
 use crate::session::gate::PermissionGate;
 use crate::session::recover::Recovery;
 use crate::session::state::State;
@@ -163,6 +166,43 @@ impl DefaultSession {
                 Event::TurnStarted(started) if started.inputs.contains(&input) => ours = entry.turn,
                 Event::TurnEnded(ended) if ours.is_some() && entry.turn == ours => {
                     return Ok(ended.clone());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Replaces the beginning of what the model sees by a summary that pays attention to `instructions`, and waits for its end. Nothing when
+    /// there is nothing to summarise. Dropping the future does not stop the summary.
+    ///
+    /// # Errors
+    /// `Rejected(Busy)` while a turn runs; [`AgentError::Compaction`] when the summary could not be used.
+    pub async fn compact(
+        &self,
+        instructions: Option<String>,
+    ) -> Result<Option<CompactionReport>, AgentError> {
+        // Nothing but a summary by hand is followed, and whoever asked for one before is done with it when the next begins.
+        let after = self.status().await?.tip;
+        match self.tell(Command::Compact { instructions }).await {
+            Ok(_) => {}
+            Err(SessionError::Rejected(Rejection::Invalid { what }))
+                if what == NOTHING_TO_COMPACT =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let mut events = self.events(after);
+        loop {
+            let AgentEvent::Entry(entry) = self.next_event(&mut events).await? else { continue };
+            match &entry.event {
+                Event::ContextCompacted(done) if done.cause == CompactionCause::Manual => {
+                    let ContextCompacted { tokens_before, tokens_after, .. } = *done;
+                    return Ok(Some(CompactionReport { tokens_before, tokens_after }));
+                }
+                Event::SummaryFailed(failed) if failed.cause == CompactionCause::Manual => {
+                    let (session, why) = (self.id.clone(), failed.why.clone());
+                    return Err(AgentError::Compaction { session, why });
                 }
                 _ => {}
             }

@@ -7,6 +7,7 @@ pub mod emitter;
 pub mod error;
 pub mod handle;
 pub mod history;
+pub mod loader;
 pub mod nowhere;
 pub mod observer;
 pub mod origin;

@@ -16,6 +16,7 @@ use crate::message::{Message, Part};
 use crate::ports::bus::BusError;
 use crate::ports::model::{ModelCandidate, ModelInfo, ProviderInfo};
 use crate::session::feed::EventStream;
+use crate::session::forget::CompactionReport;
 use crate::session::gate::PermissionResolution;
 use crate::spec::{Mode, ModeDescriptor, ModelSelection, ReasoningEffort, SettingsChange};
 
@@ -150,6 +151,12 @@ pub trait Session: Send + Sync + fmt::Debug {
     /// # Errors
     /// As [`Session::status`].
     fn context_status(&self) -> BoxFuture<'_, Result<ContextStatus, AgentError>>;
+
+    /// Replaces the beginning of what the model sees by a summary, and waits for it. Nothing when there is too little to summarise.
+    ///
+    /// # Errors
+    /// `Rejected(Busy)` while a turn runs; [`AgentError::Compaction`] when the summary could not be used.
+    fn compact_now(&self) -> BoxFuture<'_, Result<Option<CompactionReport>, AgentError>>;
 
     /// Cancels the running turn if there is one, and lets the session go: its task, history and tools. The journal stays, and the next command
     /// wakes it.
@@ -293,6 +300,10 @@ impl Session for DefaultSession {
 
     fn context_status(&self) -> BoxFuture<'_, Result<ContextStatus, AgentError>> {
         async { Ok(Self::status(self).await?.context) }.boxed()
+    }
+
+    fn compact_now(&self) -> BoxFuture<'_, Result<Option<CompactionReport>, AgentError>> {
+        async { self.compact(None).await }.boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), AgentError>> {

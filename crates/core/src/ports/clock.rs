@@ -77,6 +77,12 @@ fn uuid_v7() -> String {
     uuid::Uuid::now_v7().hyphenated().to_string()
 }
 
+/// A fresh session id, a UUIDv7, for whoever needs one before its session is made.
+#[must_use]
+pub fn new_session_id() -> SessionId {
+    SystemIds.session()
+}
+
 impl Ids for SystemIds {
     fn session(&self) -> SessionId {
         SessionId::parse(uuid_v7()).expect("a UUID is a valid id")

@@ -1,23 +1,29 @@
 //! What a program that embeds the core relies on: who gets a session, what is refused, and in which words.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use oarlock_core::event::{Event, StopReason};
+use oarlock_core::event::{Effect, Event, StopReason};
 use oarlock_core::ids::SessionId;
 use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::message::Part;
 use oarlock_core::ports::clock::SystemClock;
 use oarlock_core::ports::files::Files;
-use oarlock_core::ports::tool::{Place, SessionToolFactory, SessionTools, SessionToolsError};
+use oarlock_core::ports::model::Model;
+use oarlock_core::ports::tool::{Place, SessionToolFactory, SessionTools, SessionToolsError, Tool};
 use oarlock_core::session::recover::Recovery;
-use oarlock_core::spec::SessionSpec;
+use oarlock_core::spec::{Mode, ModelSelection, ReasoningEffort, SessionSpec};
 use oarlock_core::{
-    AgentError, Backends, DefaultAgentCore, LoadSession, NewSession, Origin, Ports,
+    AgentCore, AgentError, AgentEvent, Backends, BuildError, DefaultAgentCore,
+    DefaultAgentCoreBuilder, DefaultSession, LoadSession, NewSession, Nowhere, Origin, Ports,
+    Rejection, SessionCreateInfo, SessionInitError, SessionObserver, StaticToolRegistry, TurnError,
 };
 use oarlock_testkit::kit::{Kit, journal, node, settings, spec, tags};
+use oarlock_testkit::model::{OneModel, Say, ScriptedModel, selection};
+use oarlock_testkit::tool::{Act, TestTool};
 use tokio::task::JoinSet;
 
 fn id(text: &str) -> SessionId {
@@ -184,4 +190,218 @@ async fn a_live_session_is_not_handed_to_whoever_brings_other_files() {
     // Awake with other files, it still does what the first handle tells it.
     let ended = session.run_turn(vec![Part::text("go")]).await.unwrap();
     assert_eq!(ended.stop, StopReason::EndTurn);
+}
+
+/// Tells what it hears, and refuses what it is told to.
+#[derive(Debug, Default)]
+struct Watch {
+    heard: Mutex<Vec<(SessionId, bool)>>,
+    refuses: AtomicBool,
+}
+
+impl SessionObserver for Watch {
+    fn on_session_created(
+        &self,
+        session: &DefaultSession,
+        info: &SessionCreateInfo,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        assert!(!session.core().is_awake(session.id()), "somebody could get it already");
+        self.heard.lock().unwrap().push((info.id.clone(), info.is_new));
+        match self.refuses.load(Ordering::SeqCst) {
+            true => Err("it may not".into()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A core with a model of its own, made by the builder.
+fn built(model: &Arc<ScriptedModel>) -> DefaultAgentCoreBuilder {
+    DefaultAgentCore::builder().model(Arc::clone(model) as Arc<dyn Model>)
+}
+
+fn new_in(core: &dyn AgentCore, text: &str) -> NewSession {
+    let spec = SessionSpec::new(PathBuf::from("/"), "test", core.default_settings().unwrap());
+    NewSession { id: Some(id(text)), ..spec.into() }
+}
+
+#[tokio::test]
+async fn an_observer_hears_of_each_opening_and_its_refusal_leaves_the_session_in_the_store() {
+    let watch = Arc::new(Watch::default());
+    let core = built(&ScriptedModel::new([])).observe_session(Arc::clone(&watch) as _);
+    let core = core.build().unwrap();
+    let session = core.create_session(new_in(&core, "mine")).await.unwrap();
+    core.load_session(load("mine")).await.unwrap();
+    session.close().await.unwrap();
+    session.run_turn(vec![Part::text("wake up")]).await.unwrap();
+    session.close().await.unwrap();
+    core.load_session(load("mine")).await.unwrap();
+    let heard = watch.heard.lock().unwrap().clone();
+    assert_eq!(heard, [(id("mine"), true), (id("mine"), false)], "not of joining and waking");
+
+    watch.refuses.store(true, Ordering::SeqCst);
+    let refused = core.create_session(new_in(&core, "other")).await.unwrap_err();
+    let AgentError::Observer { session, source } = &refused else { panic!("{refused}") };
+    assert_eq!((session, source.to_string()), (&id("other"), "it may not".to_owned()));
+    assert!(core.session(&id("other")).is_none());
+    let info = core.loader().load_session(&id("other")).await.unwrap().info;
+    assert_eq!((info.id, info.is_new), (id("other"), false));
+}
+
+#[tokio::test]
+async fn w8_a_second_turn_is_refused_at_once_and_leaves_nothing_behind() {
+    let model = ScriptedModel::new([vec![Say::Silence]]);
+    let core = built(&model).build().unwrap();
+    let session = core.create_session(new_in(&core, "mine")).await.unwrap();
+    let running = Arc::clone(&session);
+    let mut first = Box::pin(running.run_turn(vec![Part::text("one")]));
+    assert!(futures::poll!(&mut first).is_pending());
+    while session.status().await.unwrap().turn.is_none() {
+        assert!(futures::poll!(&mut first).is_pending());
+        tokio::task::yield_now().await;
+    }
+    let before = session.status().await.unwrap().tip;
+    let second = session.run_turn(vec![Part::text("two")]).await;
+    assert!(matches!(second, Err(TurnError::TurnInProgress { .. })), "{second:?}");
+    let after = session.status().await.unwrap();
+    assert!(after.tip <= before + 1 && after.waiting.is_empty(), "{after:?}");
+    // Nobody waits for the turn any more; it runs until it is cancelled.
+    drop(first);
+    assert!(session.status().await.unwrap().turn.is_some());
+    session.cancel_turn().await.unwrap();
+    session.cancel_turn().await.unwrap();
+    let mut events = session.subscribe(0);
+    let ended = loop {
+        if let AgentEvent::Entry(entry) = events.next().await.unwrap()
+            && let Event::TurnEnded(ended) = &entry.event
+        {
+            break ended.stop;
+        }
+    };
+    assert_eq!(ended, StopReason::Cancelled);
+}
+
+#[tokio::test]
+async fn what_a_session_is_told_to_be_holds_from_the_next_turn_and_is_read_without_waking_it() {
+    let core = built(&ScriptedModel::new([])).build().unwrap();
+    let session = core.create_session(new_in(&core, "mine")).await.unwrap();
+    assert_eq!(session.current_mode().await.unwrap(), Mode::ASK_WRITES);
+    session.set_mode(Mode::READ_ONLY).await.unwrap();
+    session.set_reasoning_effort(ReasoningEffort::High).await.unwrap();
+    let other = ModelSelection { model: "other".to_owned(), ..selection() };
+    let unknown = session.set_model(other).await.unwrap_err();
+    assert!(unknown.to_string().contains("other"), "{unknown}");
+    session.set_model(selection()).await.unwrap();
+    let unknown = session.set_mode(Mode::parse("yolo").unwrap()).await.unwrap_err();
+    assert!(matches!(&unknown, AgentError::ModeNotFound(_)), "{unknown}");
+    let modes = session.available_modes().await.unwrap();
+    assert!(modes.iter().any(|mode| mode.id == Mode::READ_ONLY), "{modes:?}");
+    session.close().await.unwrap();
+    assert_eq!(session.current_mode().await.unwrap(), Mode::READ_ONLY);
+    let effort = session.current_reasoning_effort().await.unwrap();
+    assert_eq!(effort, Some(ReasoningEffort::High));
+    assert_eq!(session.current_model().await.unwrap(), selection());
+    assert_eq!(session.provider_info().await.unwrap().name, selection().provider);
+    assert_eq!(session.list_models().await.unwrap()[0].selection, selection());
+    assert_eq!(session.list_candidates()[0].model.selection, selection());
+    assert!(core.session(&id("mine")).is_none(), "reading has woken it");
+    let nobody = core.handle(id("nobody")).status().await.unwrap_err();
+    assert_eq!(nobody.to_string(), "there is no session nobody");
+}
+
+#[tokio::test]
+async fn inputs_wait_in_the_open_and_can_be_taken_back() {
+    let model = ScriptedModel::new([vec![Say::Silence]]);
+    let core = built(&model).build().unwrap();
+    let session = core.create_session(new_in(&core, "mine")).await.unwrap();
+    session.queue(vec![Part::text("first")]).await.unwrap();
+    while session.status().await.unwrap().turn.is_none() {
+        tokio::task::yield_now().await;
+    }
+    let queued = session.queue(vec![Part::text("later")]).await.unwrap();
+    let steered = session.steer(vec![Part::text("look here")]).await.unwrap();
+    let waiting: Vec<_> = session.status().await.unwrap().waiting;
+    assert_eq!(waiting.iter().map(|input| input.input).collect::<Vec<_>>(), [queued, steered]);
+    session.withdraw(queued).await.unwrap();
+    let again = session.withdraw(queued).await;
+    assert!(matches!(again, Err(AgentError::Rejected(Rejection::Stale { .. }))), "{again:?}");
+    session.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn two_cores_share_nothing() {
+    let models = [ScriptedModel::new([]), ScriptedModel::new([])];
+    let cores = models.each_ref().map(|model| built(model).build().unwrap());
+    for core in &cores {
+        core.create_session(new_in(core, "mine")).await.unwrap();
+    }
+    let ours = cores[0].session(&id("mine")).unwrap();
+    ours.run_turn(vec![Part::text("only here")]).await.unwrap();
+    ours.set_mode(Mode::OPEN).await.unwrap();
+    let theirs = cores[1].session(&id("mine")).unwrap();
+    assert_eq!(models[0].requests().len(), 1);
+    assert_eq!(models[1].requests().len(), 0);
+    assert_eq!(theirs.current_mode().await.unwrap(), Mode::ASK_WRITES);
+    assert!(theirs.history_snapshot().await.unwrap().is_empty());
+    ours.close().await.unwrap();
+    assert!(cores[0].session(&id("mine")).is_none());
+    assert!(cores[1].session(&id("mine")).is_some());
+}
+
+#[tokio::test]
+async fn a_builder_says_what_is_missing_and_never_panics() {
+    let none = DefaultAgentCore::builder().build().unwrap_err();
+    assert!(matches!(none, BuildError::NoModels), "{none}");
+    let model = ScriptedModel::new([]);
+    let other = ModelSelection { model: "other".to_owned(), ..selection() };
+    let wrong = built(&model).default_model(other).build().unwrap_err();
+    assert!(matches!(wrong, BuildError::DefaultModel(_)), "{wrong}");
+    let allow = built(&model).tool_allow(["bash"]).build().unwrap_err();
+    assert!(matches!(allow, BuildError::ToolAllow(_)), "{allow}");
+    let registry = DefaultAgentCore::builder().registry(Arc::new(OneModel(model)));
+    let nameless = registry.build().unwrap().default_settings().unwrap_err();
+    assert!(matches!(nameless, AgentError::Init(SessionInitError::NoModel)), "{nameless}");
+}
+
+#[tokio::test]
+async fn w14_a_closed_session_must_not_keep_its_task_its_history_or_what_it_works_with() {
+    let model = ScriptedModel::new([vec![Say::Silence]]);
+    let tool = TestTool::new("look", Effect::Pure, Act::Hang);
+    let (tool_left, factory) = (Arc::downgrade(&tool), Arc::new(OwnTools(Mutex::new(Some(tool)))));
+    let core = built(&model).session_tool_factory(factory).build().unwrap();
+    let files: Arc<dyn Files> = Arc::new(Nowhere);
+    let files_left = Arc::downgrade(&files);
+    let backends = Backends { files: Some(files), shell: None };
+    let new = NewSession { backends, ..new_in(&core, "mine") };
+    let session = core.create_session(new).await.unwrap();
+    session.queue(vec![Part::text("go")]).await.unwrap();
+    while model.requests().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let messages_left = Arc::downgrade(&model.requests()[0].messages);
+    model.forget();
+    assert!(messages_left.upgrade().is_some(), "the session has a history");
+    assert!(tool_left.upgrade().is_some() && files_left.upgrade().is_some());
+    session.close().await.unwrap();
+    drop(session);
+    // The last of the task is dropped right after it has said that it ended.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(tool_left.upgrade().is_none(), "its tools");
+    assert!(files_left.upgrade().is_none(), "its files");
+    assert!(messages_left.upgrade().is_none(), "its history");
+    assert!(!core.is_awake(&id("mine")), "its task");
+}
+
+/// Gives away its one tool.
+#[derive(Debug)]
+struct OwnTools(Mutex<Option<Arc<TestTool>>>);
+
+impl SessionToolFactory for OwnTools {
+    fn build<'a>(&'a self, _: &'a Place) -> BoxFuture<'a, Result<SessionTools, SessionToolsError>> {
+        let tool = self.0.lock().unwrap().take();
+        let tools = StaticToolRegistry::new(tool.map(|tool| tool as Arc<dyn Tool>));
+        let (files, shell) = (Arc::new(Nowhere), Arc::new(Nowhere));
+        futures::future::ready(Ok(SessionTools { tools: Arc::new(tools), files, shell })).boxed()
+    }
 }

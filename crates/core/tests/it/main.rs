@@ -12,6 +12,7 @@ mod follow;
 mod forget;
 mod gate;
 mod grants;
+mod histories;
 mod limits;
 mod mentions;
 mod models;

@@ -13,6 +13,7 @@ pub use fold::{OpenSummary, SummaryFailure};
 pub use summary::SummaryEnd;
 pub(crate) use summary::request;
 
+use crate::command::NOTHING_TO_COMPACT;
 use crate::event::{CompactionCause, Event, SummaryFailed, SummaryStarted};
 use crate::ids::Timestamp;
 use crate::message::Message;
@@ -179,7 +180,7 @@ pub(crate) fn by_hand(state: &State, instructions: Option<String>) -> Result<Eve
     if state.summary.is_some() {
         return Err("a summary is being made");
     }
-    let dropped = summary::cut_by_hand(state).ok_or("there is nothing to compact")?;
+    let dropped = summary::cut_by_hand(state).ok_or(NOTHING_TO_COMPACT)?;
     Ok(started(CompactionCause::Manual, dropped, instructions))
 }
 
