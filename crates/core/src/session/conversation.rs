@@ -50,7 +50,7 @@ impl Conversation {
 
     /// Adds a message at the end if the rules of [`Message`] let it stand there. The calls of the last answer may be open.
     pub(crate) fn append(&mut self, message: Message) -> Result<(), &'static str> {
-        let asked = self.messages.last().map(calls).unwrap_or_default();
+        let asked = self.messages.last().map_or_else(Vec::new, |last| calls_of(last).collect());
         match &message {
             Message::Tool { results } => {
                 if asked.is_empty() || !results.iter().map(|result| &result.call).eq(asked) {

@@ -248,7 +248,7 @@ async fn an_observer_hears_of_each_opening_and_its_refusal_leaves_the_session_in
 }
 
 #[tokio::test]
-async fn w8_a_second_turn_is_refused_at_once_and_leaves_nothing_behind() {
+async fn w08_a_second_turn_is_refused_at_once_and_leaves_nothing_behind() {
     let model = ScriptedModel::new([vec![Say::Silence]]);
     let core = built(&model).build().unwrap();
     let session = core.create_session(new_in(&core, "mine")).await.unwrap();

@@ -94,7 +94,7 @@ async fn w12_what_a_provider_counted_is_not_counted_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn w2_a_sessions_history_is_its_journal() {
+async fn w02_a_sessions_history_is_its_journal() {
     let kit = Kit::new(vec![], vec![]);
     let session = kit.open().await;
     let history = session.history();
@@ -117,7 +117,7 @@ async fn w2_a_sessions_history_is_its_journal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn w7_a_history_is_not_changed_under_a_running_turn() {
+async fn w07_a_history_is_not_changed_under_a_running_turn() {
     let kit = Kit::new(vec![vec![Say::Silence]], vec![]);
     let session = Arc::new(kit.open().await);
     session.prompt(vec![Part::text("go")]).await.unwrap();
