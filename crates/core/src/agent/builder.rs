@@ -16,6 +16,7 @@ use crate::memory::MemoryStore;
 use crate::ports::clock::{Ids, SystemClock, SystemIds};
 use crate::ports::journal::{Blobs, Catalog, Journal};
 use crate::ports::model::{Model, ModelCandidate, ModelError, ModelErrorKind, Models};
+use crate::ports::policy::Grants;
 use crate::ports::tool::{Place, SessionToolFactory, SessionTools, SessionToolsError};
 use crate::runtime::{DefaultAgentCore, Embedding, Ports};
 use crate::session::feed::LocalBus;
@@ -32,6 +33,7 @@ pub struct DefaultAgentCoreBuilder {
     session_tools: Option<Arc<dyn SessionToolFactory>>,
     tool_allow: Option<Vec<String>>,
     observers: Vec<Arc<dyn SessionObserver>>,
+    grants: Option<Arc<dyn Grants>>,
     limits: Option<RuntimeLimits>,
 }
 
@@ -116,6 +118,12 @@ impl DefaultAgentCoreBuilder {
         self
     }
 
+    /// Keeps grants for later sessions of a folder. Without it: they end with their session.
+    #[must_use]
+    pub fn grants(self, grants: Arc<dyn Grants>) -> Self {
+        Self { grants: Some(grants), ..self }
+    }
+
     /// Bounds of the process. Without it: [`RuntimeLimits::DEFAULT`].
     #[must_use]
     pub fn limits(self, limits: RuntimeLimits) -> Self {
@@ -155,6 +163,7 @@ impl DefaultAgentCoreBuilder {
             tools: Arc::new(BothTools { process, session: self.session_tools }),
             clock: Arc::new(SystemClock::new()),
             ids: Arc::new(SystemIds),
+            grants: self.grants,
             trace: None,
         };
         let limits = self.limits.unwrap_or(RuntimeLimits::DEFAULT);
