@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use policy::{PolicyAction, PolicyArgs};
-pub use run::{ChatArgs, ModeName, ModelArgs, OutputArgs, Resumed, RunArgs};
+pub use run::{ChatArgs, ModelArgs, OutputArgs, Resumed, RunArgs};
 pub use session::{ReplayArgs, SchemaArgs, SessionArgs, SessionCommand};
 pub use setup::{DoctorArgs, InitArgs, ModelsArgs, TrustArgs};
 

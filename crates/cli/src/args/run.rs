@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::OverrideArgs;
 use crate::config::{Setting, flag};
@@ -65,9 +65,9 @@ pub struct ModelArgs {
     /// The model, as PROVIDER/MODEL or a model of the configured provider
     #[arg(short, long, value_name = "MODEL")]
     pub model: Option<String>,
-    /// What tools may do without asking
-    #[arg(long, value_enum)]
-    pub mode: Option<ModeName>,
+    /// What tools may do without asking: read-only (refuse what does more), ask-writes (ask for it), open (run it), deny-all (run no tool), or a mode of your configuration
+    #[arg(long, value_name = "NAME")]
+    pub mode: Option<String>,
     /// Run calls that match without asking, for example --allow 'bash(cargo *)'
     #[arg(long, value_name = "RULE")]
     pub allow: Vec<String>,
@@ -124,30 +124,6 @@ impl RunArgs {
     }
 }
 
-/// Names of modes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ModeName {
-    /// Reading tools run, the others are refused
-    ReadOnly,
-    /// Reading tools run, the others ask
-    AskWrites,
-    /// Every tool runs
-    Open,
-    /// No tool runs
-    DenyAll,
-}
-
-impl ModeName {
-    fn name(self) -> &'static str {
-        match self {
-            Self::ReadOnly => "read-only",
-            Self::AskWrites => "ask-writes",
-            Self::Open => "open",
-            Self::DenyAll => "deny-all",
-        }
-    }
-}
-
 /// What is printed.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct OutputArgs {
@@ -166,7 +142,7 @@ impl ModelArgs {
         let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let single = [
             self.model.as_ref().map(|text| flag("--model", "model", text.as_str())),
-            self.mode.map(|mode| flag("--mode", "mode", mode.name())),
+            self.mode.as_ref().map(|name| flag("--mode", "mode", name.as_str())),
             self.max_steps.map(|n| flag("--max-steps", "limits.turn.steps", i64::from(n))),
             self.max_tokens_total
                 .map(|n| flag("--max-tokens-total", "limits.turn.tokens", whole(n))),

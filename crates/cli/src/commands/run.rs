@@ -26,7 +26,7 @@ use oarlock_tools::LocalFiles;
 use super::{Frame, ask, complain};
 use crate::args::{ModelArgs, Resumed, RunArgs};
 use crate::assembly::{Assembled, Keep, assemble};
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Loaded, modes};
 use crate::console::keyboard::{Keyboard, Role};
 use crate::console::screen::Screen;
 use crate::console::slash;
@@ -283,8 +283,14 @@ impl Opening<'_> {
         let session = self.model.append_system_prompt.as_deref();
         let SystemPrompt { system, overlays } =
             system_prompt(self.loaded, (&cwd, self.frontend()), session).await?;
-        let spec =
-            SessionSpec { roots, system, overlays, ..SessionSpec::new(cwd, "cli", settings) };
+        let modes = modes::catalog(&self.loaded.config)?;
+        let spec = SessionSpec {
+            roots,
+            system,
+            overlays,
+            modes,
+            ..SessionSpec::new(cwd, "cli", settings)
+        };
         let session = assembled.core.open(spec.into()).await?;
         Ok(Opened { session, model, after: 0, open_turn: None })
     }

@@ -7,6 +7,7 @@ use super::source::Source;
 use super::stack::Stack;
 use super::typed::Config;
 use crate::logging;
+use oarlock_core::spec::InvalidMode;
 use oarlock_models::catalog;
 
 /// Looks for values that do not go together.
@@ -15,6 +16,7 @@ use oarlock_models::catalog;
 /// [`ConfigError::Unusable`] with the place of the value to change.
 pub fn check(config: &Config, stack: &Stack) -> Result<(), ConfigError> {
     bounds(config, stack)?;
+    modes(config, stack)?;
     project_file(config, stack)?;
     if let Err(what) = config.turn().check() {
         return Err(unusable(
@@ -40,7 +42,7 @@ pub fn check(config: &Config, stack: &Stack) -> Result<(), ConfigError> {
         if let Some(key) = missing {
             return Err(unusable(
                 format!("provider `{name}` is not a well-known one and has no `{key}`"),
-                place_of_provider(stack, name),
+                place_of_section(stack, ["providers", name]),
                 format!("set `providers.{name}.{key}`"),
             ));
         }
@@ -55,6 +57,35 @@ pub fn check(config: &Config, stack: &Stack) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+/// Each mode has a base, unless a folder set it and may not; and the mode in force is one of them.
+fn modes(config: &Config, stack: &Stack) -> Result<(), ConfigError> {
+    for (name, section) in &config.modes {
+        let path = ["modes", name, "base"];
+        let kept_out = stack.ignored.iter().any(|ignored| ignored.setting.path == path);
+        if section.base.is_none() && !kept_out {
+            return Err(unusable(
+                format!("the mode `{name}` has no `base`"),
+                place_of_section(stack, ["modes", name]),
+                format!("set `modes.{name}.base`"),
+            ));
+        }
+    }
+    let catalog = super::modes::catalog(config).map_err(|invalid| {
+        let named = config.modes.keys().find(|name| match &invalid {
+            InvalidMode::Name { name: wrong } => name.starts_with(wrong),
+            InvalidMode::Twice { mode } | InvalidMode::Rule { mode, .. } => *name == mode.name(),
+            InvalidMode::Count { .. } => true,
+        });
+        let name = named.map_or("", String::as_str);
+        let source = place_of_section(stack, ["modes", name]);
+        unusable(invalid.to_string(), source, format!("change the section `modes.{name}`"))
+    })?;
+    catalog.policy(&config.mode).map(drop).map_err(|unknown| {
+        let remedy = "name one of them, or add a section `modes.NAME`".to_owned();
+        unusable(unknown.to_string(), place(stack, &["mode"]), remedy)
+    })
 }
 
 /// A folder may name a file of its repository, and no other.
@@ -124,10 +155,9 @@ fn place(stack: &Stack, path: &[&str]) -> Source {
     stack.source(path).cloned().unwrap_or(Source::BuiltIn)
 }
 
-fn place_of_provider(stack: &Stack, name: &str) -> Source {
+fn place_of_section(stack: &Stack, section: [&str; 2]) -> Source {
     let mut values = stack.values.iter();
-    let first =
-        values.find(|(path, _)| path.len() > 1 && path[0] == "providers" && path[1] == name);
+    let first = values.find(|(path, _)| path.len() > 2 && path[..2] == section);
     first.and_then(|(_, found)| found.sources.last().cloned()).unwrap_or(Source::BuiltIn)
 }
 

@@ -53,10 +53,10 @@ const fn key(
     Key { path, kind, default, need, doc }
 }
 
-use Kind::{Bool, Choice, Duration, Int, Models, Money, Number, RuleList, Size, Text, Texts};
+use Kind::{Bool, Choice, Duration, Int, Mode, Models, Money, Number, RuleList, Size, Text, Texts};
 use Need::{Harmless, Tighten, Trust, UserOnly};
 
-const MODES: Kind = Choice(&["deny-all", "read-only", "ask-writes", "open"]);
+const BASES: Kind = Choice(super::modes::BASES);
 const EFFORTS: Kind = Choice(&["none", "minimal", "low", "medium", "high", "xhigh"]);
 const WIRES: Kind = Choice(&["anthropic-messages", "openai-chat"]);
 const COUNT: Kind = Int { min: 1, max: u32::MAX as i64 };
@@ -87,7 +87,17 @@ pub const KEYS: &[Key] = &[
         Trust,
         "what may be chosen, as `provider/model` in which `*` stands for any text; everything when absent",
     ),
-    key("mode", MODES, "\"ask-writes\"", Tighten, "what tools may do without asking"),
+    key("mode", Mode, "\"ask-writes\"", Tighten, "what tools may do without asking"),
+    key(
+        "modes.*.base",
+        BASES,
+        "",
+        Tighten,
+        "a mode of your own: what it does where no rule matches",
+    ),
+    key("modes.*.allow", RuleList, "", Trust, "calls that the mode runs without asking"),
+    key("modes.*.deny", RuleList, "", Tighten, "calls that the mode refuses"),
+    key("modes.*.description", Text, "", Trust, "what the mode lets tools do, in a line"),
     key(
         "effort",
         EFFORTS,
@@ -378,7 +388,7 @@ impl Key {
     /// Whether each layer adds to the list instead of replacing it.
     #[must_use]
     pub fn accumulates(&self) -> bool {
-        self.path.starts_with("rules.")
+        self.kind == RuleList
     }
 
     /// The environment variable that sets it; none for paths with a name in them.

@@ -1,5 +1,6 @@
 //! What a configuration value can be, and how a text becomes one.
 
+use oarlock_core::spec::Mode;
 use oarlock_core::spec::rule::Rule;
 use toml::Value;
 
@@ -28,6 +29,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A list of texts, none of them empty.
     Texts,
+    /// The name of a mode.
+    Mode,
     /// A list of rules about calls.
     RuleList,
     /// A duration with its unit.
@@ -54,6 +57,9 @@ impl Kind {
                 let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
                 quoted.join(", ")
             }
+            Self::Mode => {
+                "\"deny-all\", \"read-only\", \"ask-writes\", \"open\", or the name of one of `modes`".into()
+            }
             Self::Texts => "a list of texts".into(),
             Self::RuleList => "a list of rules `tool` or `tool(pattern)`".into(),
             Self::Duration => "a duration such as \"30s\" or \"5m\"".into(),
@@ -73,6 +79,7 @@ impl Kind {
             (Self::Number { max }, Value::Integer(n)) => (0..=i64::from(max)).contains(n),
             (Self::Text, Value::String(text)) => !text.is_empty(),
             (Self::Choice(words), Value::String(text)) => words.contains(&text.as_str()),
+            (Self::Mode, Value::String(name)) => Mode::parse(name).is_ok(),
             (Self::Texts, Value::Array(list)) => {
                 list.iter().all(|text| text.as_str().is_some_and(|text| !text.is_empty()))
             }
@@ -104,7 +111,7 @@ impl Kind {
         let as_toml = || text.parse::<Value>().ok();
         let plain = || Value::String(text.to_owned());
         match self {
-            Self::Text | Self::Choice(_) | Self::Duration | Self::Money => {
+            Self::Text | Self::Choice(_) | Self::Mode | Self::Duration | Self::Money => {
                 as_toml().filter(Value::is_str).unwrap_or_else(plain)
             }
             Self::Texts | Self::RuleList | Self::Models => {

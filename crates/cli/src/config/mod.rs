@@ -9,6 +9,7 @@ pub mod file;
 pub mod given;
 pub mod keys;
 pub mod kind;
+pub mod modes;
 pub mod paths;
 pub mod prompts;
 pub mod secret;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use toml::Value;
 
 use super::keys::{Found, KEYS, Key, Need, find};
+use super::kind::Kind;
+use super::modes;
 use super::source::{Setting, Source, join};
 use crate::values::{Dollars, Millis};
 
@@ -115,7 +117,13 @@ impl Stack {
             Need::Trust => needs_trust(true),
             Need::Tighten => {
                 let current = self.values.get(&setting.path).map(|e| &e.value);
-                needs_trust(!tightens(key, current, &setting.value))
+                let tightens = match (key.kind, current) {
+                    (Kind::Mode, _) => modes::tightens(&self.values, current, &setting.value),
+                    // A mode that only the folder knows would be its own word for what is allowed.
+                    (Kind::Choice(_), None) if key.has_wildcard() => false,
+                    (_, _) => tightens(key, current, &setting.value),
+                };
+                needs_trust(!tightens)
             }
         }
     }
@@ -167,7 +175,6 @@ impl Stack {
 
 /// Whether a value allows less than what is in force, or the same.
 fn tightens(key: &Key, current: Option<&Value>, wanted: &Value) -> bool {
-    use super::kind::Kind;
     let amount = |value: &Value| match key.kind {
         Kind::Duration => value.as_str()?.parse::<Millis>().ok().map(|ms| ms.0),
         Kind::Money => {
@@ -182,6 +189,7 @@ fn tightens(key: &Key, current: Option<&Value>, wanted: &Value) -> bool {
         }
         Kind::Number { .. }
         | Kind::Text
+        | Kind::Mode
         | Kind::Texts
         | Kind::RuleList
         | Kind::Size

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use oarlock_core::ports::model::Price;
-use oarlock_core::spec::{Bounds, ContextPolicy, Limits, Mode, ReasoningEffort, Rules, TurnConfig};
+use oarlock_core::spec::{
+    Bounds, ContextPolicy, Limits, Mode, PolicyBase, ReasoningEffort, Rules, TurnConfig,
+};
 use oarlock_tools::ToolsConfig;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +23,9 @@ pub struct Config {
     pub allowed_models: Option<Vec<String>>,
     /// What tools may do without asking.
     pub mode: Mode,
+    /// Modes beside the built-in ones.
+    #[serde(default)]
+    pub modes: BTreeMap<String, ModeSection>,
     /// How hard the model thinks.
     pub effort: Option<ReasoningEffort>,
     /// Exceptions to the mode.
@@ -52,6 +57,20 @@ impl Config {
     pub fn turn(&self) -> TurnConfig {
         TurnConfig { context: self.context.clone(), ..TurnConfig::default() }
     }
+}
+
+/// Section `modes.<name>`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModeSection {
+    /// What it does where no rule matches; absent when a folder set it and may not.
+    pub base: Option<PolicyBase>,
+    /// Calls that are run without asking.
+    pub allow: Vec<String>,
+    /// Calls that are refused.
+    pub deny: Vec<String>,
+    /// What it lets tools do, in a line.
+    pub description: Option<String>,
 }
 
 /// Section `limits`.

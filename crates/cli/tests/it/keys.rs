@@ -25,7 +25,7 @@ fn a_mistake_is_one_line_with_file_line_column_and_the_nearest_key() {
         ),
         (
             "mode = \"yolo\"",
-            "`mode` takes \"deny-all\", \"read-only\", \"ask-writes\", \"open\", not \"yolo\": FILE:1:1",
+            "there is no mode `yolo`; the modes are: read-only, ask-writes, open, deny-all: FILE:1:1; name one of them",
         ),
         (
             "[limits.turn]\nsteps = \"ten\"",
@@ -38,7 +38,7 @@ fn a_mistake_is_one_line_with_file_line_column_and_the_nearest_key() {
         ("limits = 3", "`limits` takes a table, not 3: FILE:1:1"),
         (
             "[mode]\nx = 1",
-            "`mode` takes \"deny-all\", \"read-only\", \"ask-writes\", \"open\", not a table: FILE:1:2",
+            "`mode` takes \"deny-all\", \"read-only\", \"ask-writes\", \"open\", or the name of one of `modes`, not a table: FILE:1:2",
         ),
         ("a = [", "not valid TOML: FILE:1:"),
         (
@@ -76,7 +76,11 @@ fn variables_and_overrides_are_held_to_the_same_table() {
             "unknown environment variable OARLOCK_MODL; did you mean OARLOCK_MODE?",
         ),
         ("OARLOCK_SOMETHING_ELSE", "x", "unknown environment variable OARLOCK_SOMETHING_ELSE"),
-        ("OARLOCK_MODE", "wild", "not \"wild\": environment variable OARLOCK_MODE"),
+        (
+            "OARLOCK_MODE",
+            "wild",
+            "there is no mode `wild`; the modes are: read-only, ask-writes, open, deny-all: environment variable OARLOCK_MODE",
+        ),
         ("OARLOCK_CONTEXT_CLEAR_RATIO", "0.8", "it is at most soft_ratio, 0.7"),
         ("OARLOCK_CONTEXT_SOFT_RATIO", "1.5", "a number from 0 to 1"),
         ("OARLOCK_LIMITS_TURN_STEPS", "0", "not 0: environment variable OARLOCK_LIMITS_TURN_STEPS"),
@@ -113,6 +117,7 @@ fn example(key: &Key) -> String {
         // A little more than the default, so that shares keep their order.
         Kind::Number { .. } => format!("{:.2}", key.default.parse::<f64>().unwrap_or(0.5) + 0.05),
         Kind::Text if key.path == "log.filter" => "\"info\"".into(),
+        Kind::Mode => "\"open\"".into(),
         Kind::Text => "\"http://x\"".into(),
         Kind::Choice(words) => format!("\"{}\"", words[words.len() - 1]),
         Kind::RuleList | Kind::Texts => "[\"x\"]".into(),
@@ -145,6 +150,10 @@ fn every_key_has_a_place_in_the_typed_configuration() {
                 "1"
             ));
             overrides.retain(|o| find(&segments(o)).is_key());
+        }
+        // A mode is one only with a base.
+        if path.starts_with("modes.") && !path.ends_with(".base") {
+            overrides.push("modes.openai.base=open".to_owned());
         }
         assert_ne!(loaded(overrides), before, "{assignment}");
     }

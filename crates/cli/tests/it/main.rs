@@ -14,6 +14,7 @@ mod keys;
 mod layers;
 mod logs;
 mod loopback;
+mod modes;
 mod outlets;
 mod policy;
 mod provider;

@@ -54,7 +54,7 @@ fn what_excludes_each_other_or_makes_no_sense_is_refused_by_the_parser() {
     for words in [
         &["run", "x", "--json", "--quiet"][..],
         &["run", "x", "--ephemeral", "--resume"],
-        &["run", "x", "--mode", "yolo"],
+        &["run", "x", "--mode"],
         &["run", "x", "--max-steps", "0"],
         &["run", "x", "--max-tokens-total", "0"],
         &["run", "x", "--max-cost", "cheap"],
