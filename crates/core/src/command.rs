@@ -25,7 +25,7 @@ pub enum Command {
         /// The `seq` of its `input_admitted`.
         input: Seq,
     },
-    /// End the running turn as `cancelled`.
+    /// End the running turn as `cancelled`; without one, the summary that somebody asked for.
     Cancel,
     /// Answer a permission question.
     Answer {

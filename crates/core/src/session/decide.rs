@@ -2,7 +2,7 @@
 
 use crate::command::{Admit, Command, END, Rejection};
 use crate::event::{
-    AnsweredBy, Delivery, Event, HistoryEdited, InputAdmitted, InputRef, Outcome,
+    AnsweredBy, CompactionCause, Delivery, Event, HistoryEdited, InputAdmitted, InputRef, Outcome,
     PermissionAnswered, PermissionAsked, PermissionKind, ToolSettled,
 };
 use crate::ids::{CallId, Seq};
@@ -55,7 +55,12 @@ pub fn decide(
             )))
         }
         Command::Cancel if state.turn.is_some() => Ok(Decision::Cancel),
-        Command::Cancel => Err(Rejection::NotRunning),
+        Command::Cancel => {
+            let asked_for =
+                state.summary.as_ref().filter(|open| open.cause == CompactionCause::Manual);
+            let ended = asked_for.and_then(|_| forget::abandoned(state, "it was cancelled"));
+            ended.map(|event| Decision::Record(vec![event])).ok_or(Rejection::NotRunning)
+        }
         Command::Answer { call, choice } => decide_answer(state, call, choice),
         Command::Dismiss { call } => asked(state, &call).map(|_| Decision::Cancel),
         Command::Supply { call, outcome, content } => {
