@@ -180,6 +180,12 @@ pub struct TurnStarted {
 pub struct TurnRecovered {
     /// How often this turn was cut by a crash, from 1.
     pub attempt: u32,
+    /// Tokens of the request whose answer the crash lost, estimated.
+    #[serde(default, skip_serializing_if = "is_none_used")]
+    pub usage: Usage,
+    /// Their price in millionths of a US dollar, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_micros: Option<u64>,
 }
 
 /// Why a turn ended.
@@ -265,6 +271,23 @@ pub struct Fingerprint {
     pub messages: String,
 }
 
+/// What a model call may use at most: it is set aside before the call, and settled by what the call did use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Reserved {
+    /// Tokens of the request, estimated.
+    pub prompt_tokens: u64,
+    /// Their price in millionths of a US dollar, where known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_micros: Option<u64>,
+    /// Tokens that the answer may have; absent when nothing bounds them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
+    /// Their price, where known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_micros: Option<u64>,
+}
+
 /// Body of [`Event::StepStarted`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StepStarted {
@@ -278,6 +301,9 @@ pub struct StepStarted {
     /// What broke the cached prefix, if anything did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix_break: Option<PrefixBreak>,
+    /// What its first call may use at most.
+    #[serde(default)]
+    pub reserved: Reserved,
 }
 
 /// Body of [`Event::ModelFailed`].
@@ -294,6 +320,16 @@ pub struct ModelFailed {
     /// The next attempt starts after so many milliseconds; absent when there will be none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_in_ms: Option<u64>,
+    /// Tokens of a call that broke after it had begun to answer, estimated: the provider has counted them, and did not say how many.
+    #[serde(default, skip_serializing_if = "is_none_used")]
+    pub usage: Usage,
+    /// Their price in millionths of a US dollar, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_micros: Option<u64>,
+}
+
+fn is_none_used(usage: &Usage) -> bool {
+    *usage == Usage::default()
 }
 
 /// Body of [`Event::AssistantMessage`].
@@ -314,7 +350,7 @@ pub struct AssistantMessage {
     /// Price of this call in millionths of a US dollar, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_micros: Option<u64>,
-    /// The stream was cut: this is what had arrived.
+    /// The stream was cut: this is what had arrived. Its tokens and price are estimates.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
 }

@@ -76,6 +76,8 @@ fn failed_attempt() -> Entry {
         class,
         message: "slow down".into(),
         retry_in_ms: Some(1_500),
+        usage: Usage::default(),
+        cost_micros: None,
     }))
 }
 

@@ -116,6 +116,12 @@ pub struct Price {
 }
 
 impl Price {
+    /// The price with input at its dearest: as if all of it were written to the cache.
+    #[must_use]
+    pub fn dearest(&self) -> Self {
+        Self { input: self.input.max(self.cache_write), ..*self }
+    }
+
     /// What these tokens cost, in millionths of a dollar, rounded up.
     #[must_use]
     pub fn of(&self, usage: &Usage) -> u64 {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::event::{CallRef, Delivery};
-use crate::event::{Event, Failure, FailureClass, StepStarted, StopReason, TurnEnded, TurnStarted};
+use crate::event::{
+    Event, Failure, FailureClass, Reserved, StepStarted, StopReason, TurnEnded, TurnStarted,
+};
 use crate::ids::{CallId, Seq, Timestamp};
 use crate::limits::RuntimeLimits;
 use crate::message::{ReplyStop, Usage};
@@ -232,21 +234,22 @@ fn next_step(view: &View<'_>) -> Step {
     if let Some(step) = forget::before_step(&scene) {
         return step;
     }
-    if let Err(stop) = next_allowance(view, model) {
-        return match stop {
-            Exhausted::Limit(kind) => {
-                end_turn(turn, StopReason::Limit(kind), Some(limit_message(kind)))
-            }
-            Exhausted::PriceUnknown => {
-                failed(turn, ModelErrorKind::InvalidRequest, &price_message(model))
-            }
-        };
-    }
+    let output_max = match next_allowance(view, model) {
+        Ok(output_max) => output_max,
+        Err(Exhausted::Limit(kind)) => {
+            return end_turn(turn, StopReason::Limit(kind), Some(limit_message(kind)));
+        }
+        Err(Exhausted::PriceUnknown) => {
+            return failed(turn, ModelErrorKind::InvalidRequest, &price_message(model));
+        }
+    };
     let inputs = steering(state);
     let request = context::fingerprint(state, &inputs, model, facts.tools);
     let prefix_break = context::prefix_break(state, &request);
     let step = turn.step.as_ref().map_or(0, |step| step.no) + 1;
-    Step::Record(vec![Event::StepStarted(StepStarted { step, inputs, request, prefix_break })])
+    let reserved = reserve(model, context::prompt_tokens(state, facts.tools), output_max);
+    let started = StepStarted { step, inputs, request, prefix_break, reserved };
+    Step::Record(vec![Event::StepStarted(started)])
 }
 
 fn limit_message(kind: LimitKind) -> String {
@@ -264,6 +267,17 @@ fn price_message(model: &ModelInfo) -> String {
 pub(crate) enum Exhausted {
     Limit(LimitKind),
     PriceUnknown,
+}
+
+fn reserve(model: &ModelInfo, prompt_tokens: u64, output_tokens: Option<u64>) -> Reserved {
+    let prompt = Usage { input: prompt_tokens, ..Usage::default() };
+    let output = output_tokens.map(|output| Usage { output, ..Usage::default() });
+    Reserved {
+        prompt_tokens,
+        prompt_micros: model.price.map(|price| price.dearest().of(&prompt)),
+        output_tokens,
+        output_micros: model.price.zip(output).map(|(price, output)| price.of(&output)),
+    }
 }
 
 fn next_allowance(view: &View<'_>, model: &ModelInfo) -> Result<Option<u64>, Exhausted> {
@@ -293,9 +307,7 @@ pub(crate) fn allowance(
         }
         if let Some(cost) = bounds.cost_micros {
             let price = model.price.ok_or(Exhausted::PriceUnknown)?;
-            let input = price.input.max(price.cache_write);
-            let request = crate::ports::model::Price { input, ..price }
-                .of(&Usage { input: prompt, ..Usage::default() });
+            let request = price.dearest().of(&Usage { input: prompt, ..Usage::default() });
             let left = cost.saturating_sub(used.cost_micros).checked_sub(request);
             let tokens =
                 left.map(|left| u128::from(left) * 1_000_000 / u128::from(price.output.max(1)));

@@ -5,11 +5,11 @@ use crate::event::{
 };
 use crate::ids::Timestamp;
 use crate::limits::RuntimeLimits;
-use crate::message::{Content, Message};
+use crate::message::{Content, Message, Usage};
 use crate::session::calls::{cut, settled};
 use crate::session::forget;
 use crate::session::plan::turn_ended;
-use crate::session::state::{Call, CallPhase, State};
+use crate::session::state::{Call, CallPhase, OpenTurn, State};
 
 /// What to do with a turn that is open when its session is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub fn recover(
     let attempt = turn.crashes + u32::from(crashed);
     let mut events = Vec::from_iter(summary);
     if crashed {
-        events.push(Event::TurnRecovered(TurnRecovered { attempt }));
+        events.push(Event::TurnRecovered(lost(turn, attempt)));
     }
     let crash_loop = crashed && attempt >= limits.crashes_max;
     let ends = crash_loop || recovery == Recovery::Interrupt;
@@ -65,6 +65,14 @@ pub fn recover(
         events.push(turn_ended(turn, stop, error));
     }
     events
+}
+
+/// The crash may have lost an answer; its request is counted.
+fn lost(turn: &OpenTurn, attempt: u32) -> TurnRecovered {
+    let step = turn.step.as_ref().filter(|step| step.stop.is_none() && step.failure.is_none());
+    let reserved = step.map(|step| step.reserved).unwrap_or_default();
+    let usage = Usage { input: reserved.prompt_tokens, ..Usage::default() };
+    TurnRecovered { attempt, usage, cost_micros: reserved.prompt_micros }
 }
 
 fn never_ran(call: &Call, crashed: bool, now: Timestamp) -> Vec<Event> {

@@ -6,7 +6,7 @@ use crate::command::{Attached, Command, Rejection, Reply, Status};
 use crate::event::{Delta, DeltaItem, Event, Outcome, StopReason, ToolSettled};
 use crate::ids::CallId;
 use crate::ports::bus::{BusError, Live};
-use crate::ports::model::{ModelError, ModelErrorKind, ModelEvent, Reply as ModelReply};
+use crate::ports::model::{ModelError, ModelErrorKind, ModelEvent, Price, Reply as ModelReply};
 use crate::session::decide::{Decision, decide};
 use crate::session::forget::{CompactionSlot, Flight, SummaryEnd};
 use crate::session::inbox::Signal;
@@ -174,17 +174,13 @@ impl SessionTask {
                 None
             }
             Ok(ModelEvent::Reply(reply)) => {
-                let price = self
-                    .resolved
-                    .as_ref()
-                    .and_then(|resolved| resolved.info.as_ref().ok())
-                    .and_then(|info| info.price);
-                Some(turn::model::answered(self.log.state(), reply, price, attempt))
+                Some(turn::model::answered(self.log.state(), reply, self.price(), attempt))
             }
             Err(error) => {
                 let (open, chance) = (self.log.state().turn.as_ref(), self.around.ids.random());
+                let heard = (self.growing.answer_bytes(), self.price());
                 Some(open.and_then(|open| {
-                    turn::model::failed(open, &self.around.limits, error, (self.now, chance))
+                    turn::model::failed(open, &self.around.limits, error, (self.now, chance), heard)
                 }))
             }
         };
@@ -198,6 +194,11 @@ impl SessionTask {
                 }
             }
         }
+    }
+
+    /// The price of the turn's model, where known.
+    fn price(&self) -> Option<Price> {
+        self.resolved.as_ref()?.info.as_ref().ok()?.price
     }
 
     /// A delta that makes the answer longer than it may be is a failure of its attempt.
@@ -231,10 +232,10 @@ impl SessionTask {
             self.resolved.as_ref().map_or("", |resolved| &resolved.selection.model).to_owned(),
         );
         let step = state.turn.as_ref().and_then(|turn| turn.step.as_ref());
-        if let (Some(step), Some((_, _, attempt))) = (step, place)
-            && let Some(event) = turn::model::cut(step, texts, attempt, &model)
-        {
-            self.stage(event);
+        if let (Some(step), Some((_, _, attempt))) = (step, place) {
+            let used = turn::model::unsettled(step, self.growing.answer_bytes());
+            let cut = turn::model::cut(step, texts, (attempt, &model), (used, self.price()));
+            self.stage(cut);
         }
         self.growing.forget_answer();
     }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{
     AssistantMessage, Entry, Event, Fingerprint, InputAdmitted, ModelFailed, Outcome,
-    PermissionAnswered, PermissionAsked, StepStarted, StopReason, ToolCalled, ToolSettled,
-    TurnEnded, TurnStarted,
+    PermissionAnswered, PermissionAsked, Reserved, StepStarted, StopReason, ToolCalled,
+    ToolSettled, TurnEnded, TurnRecovered, TurnStarted,
 };
 use crate::ids::{CallId, Epoch, NodeId, Seq, SessionId, StepNo, Timestamp, TurnNo};
 use crate::message::{Block, Message, Part, ReplyStop, ToolResult, Usage};
@@ -133,6 +133,8 @@ pub struct OpenStep {
     pub failures: u32,
     /// When the next attempt may start; absent after a failure that is final.
     pub retry_at: Option<Timestamp>,
+    /// What its first call may use at most.
+    pub reserved: Reserved,
     /// The last failure.
     pub failure: Option<(ModelErrorKind, String)>,
     /// Why the model stopped, once it has answered.
@@ -281,7 +283,7 @@ impl State {
             }
             Event::TurnStarted(started) => self.start_turn(entry, started).map_err(wrong)?,
             Event::TurnRecovered(recovered) => {
-                self.recover_turn(entry.at, recovered.attempt).map_err(wrong)?;
+                self.recover_turn(entry.at, recovered).map_err(wrong)?;
             }
             Event::TurnEnded(ended) => self.end_turn(entry.at, ended).map_err(wrong)?,
             Event::StepStarted(started) => self.start_step(entry.at, started).map_err(wrong)?,
@@ -383,14 +385,20 @@ impl State {
         Ok(())
     }
 
-    fn recover_turn(&mut self, at: Timestamp, attempt: u32) -> Result<(), &'static str> {
+    fn recover_turn(
+        &mut self,
+        at: Timestamp,
+        recovered: &TurnRecovered,
+    ) -> Result<(), &'static str> {
         let updated = self.updated;
         let turn = self.turn.as_mut().ok_or("no turn is open")?;
         let stretch = updated.ms_since(turn.since);
         turn.used.wall_ms += stretch;
         turn.since = at;
-        turn.crashes = attempt;
+        turn.crashes = recovered.attempt;
         self.used.wall_ms += stretch;
+        self.spend(recovered.usage, recovered.cost_micros);
+        let turn = self.turn.as_mut().expect("it was there a moment ago");
         // A question died with the process that asked it; it is asked again.
         for call in turn.step.iter_mut().flat_map(|step| &mut step.calls) {
             if matches!(call.phase, CallPhase::Asked(_)) {
@@ -431,6 +439,7 @@ impl State {
             since: at,
             failures: 0,
             retry_at: None,
+            reserved: started.reserved,
             failure: None,
             stop: None,
             partial: false,
@@ -461,7 +470,7 @@ impl State {
             self.push(Message::Assistant { blocks: message.blocks.clone() });
         }
         message.blocks.iter().filter_map(Block::call).for_each(|id| self.call_ids.add(id));
-        if message.usage.total() > 0 {
+        if message.usage.total() > 0 && !message.partial {
             self.conversation.counted = Some(Counted {
                 tokens: message.usage.total(),
                 messages: self.conversation.messages.len(),
@@ -475,6 +484,7 @@ impl State {
         step.failures += 1;
         step.retry_at = failed.retry_in_ms.map(|ms| at.after(ms));
         step.failure = Some((failed.class, failed.message.clone()));
+        self.spend(failed.usage, failed.cost_micros);
         if failed.class == ModelErrorKind::ContextOverflow {
             let turn = self.turn.as_mut().expect("a step has a turn");
             turn.overflows += 1;

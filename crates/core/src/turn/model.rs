@@ -124,22 +124,30 @@ fn free_id(wanted: &str, taken: impl Fn(&CallId) -> bool) -> CallId {
     ids.find(|id| !taken(id)).expect("a session has fewer ids than there are numbers")
 }
 
-/// The entry for an answer that was cut by us: the texts that had arrived, if any had.
-pub(crate) fn cut(step: &OpenStep, texts: Vec<String>, attempt: u32, model: &str) -> Option<Event> {
-    if texts.is_empty() {
-        return None;
-    }
+/// Tokens of a call whose end nobody saw: its request, and what had arrived of its answer.
+pub(crate) fn unsettled(step: &OpenStep, answer_bytes: usize) -> Usage {
+    let (input, output) = (step.reserved.prompt_tokens, context::text_tokens(answer_bytes));
+    Usage { input, output, ..Usage::default() }
+}
+
+/// The entry for an answer that was cut by us: the texts that had arrived, and what the call is taken to have used.
+pub(crate) fn cut(
+    step: &OpenStep,
+    texts: Vec<String>,
+    (attempt, model): (u32, &str),
+    (usage, price): (Usage, Option<Price>),
+) -> Event {
     let block = |text| Block { content: Content::Text { text }, native: None };
-    Some(Event::AssistantMessage(AssistantMessage {
+    Event::AssistantMessage(AssistantMessage {
         step: step.no,
         attempt,
         model: model.to_owned(),
         blocks: texts.into_iter().map(block).collect(),
         stop: ReplyStop::Cut,
-        usage: Usage::default(),
-        cost_micros: None,
+        usage,
+        cost_micros: price.map(|price| price.dearest().of(&usage)),
         partial: true,
-    }))
+    })
 }
 
 /// The entry for a failed attempt, with the decision whether there will be another.
@@ -148,14 +156,18 @@ pub(crate) fn failed(
     limits: &RuntimeLimits,
     error: ModelError,
     (now, chance): (Timestamp, u64),
+    (answer_bytes, price): (usize, Option<Price>),
 ) -> Option<Event> {
     let step = turn.step.as_ref()?;
+    let usage = if answer_bytes > 0 { unsettled(step, answer_bytes) } else { Usage::default() };
     Some(Event::ModelFailed(ModelFailed {
         step: step.no,
         attempt: step.attempt(turn.crashes),
         class: error.kind,
         retry_in_ms: retry_in_ms(step, limits, &error, (now, chance)),
         message: error.message,
+        usage,
+        cost_micros: price.filter(|_| answer_bytes > 0).map(|price| price.dearest().of(&usage)),
     }))
 }
 
@@ -188,6 +200,7 @@ mod tests {
             since: Timestamp::from_unix_ms(0),
             failures,
             retry_at: None,
+            reserved: crate::event::Reserved::default(),
             failure: None,
             stop: None,
             partial: false,

@@ -17,6 +17,7 @@ mod histories;
 mod limits;
 mod mentions;
 mod models;
+mod money;
 mod permission;
 mod prompt;
 mod proofs;

@@ -28,6 +28,7 @@ pub fn hold(story: &Story, told: &Told) {
     inputs_are_taken_once(&told.entries);
     limits_hold(story, &told.entries);
     summaries_end(&told.entries);
+    reserves_are_within_limits(&told.entries);
     for request in &told.requests {
         conversation(&request.messages);
     }
@@ -294,6 +295,27 @@ fn prefixes_are_kept(told: &Told) {
 
 fn forgets(event: &Event) -> bool {
     matches!(event, Event::ContextCleared(_) | Event::ContextCompacted(_) | Event::HistoryEdited(_))
+}
+
+/// What was settled and what is set aside for the next call are never more than a limit, in tokens and in money.
+fn reserves_are_within_limits(entries: &[Entry]) {
+    let mut state = State::created(&entries[0]).expect("a journal begins with its session");
+    for entry in &entries[1..] {
+        state.apply(entry).expect("law 1: every entry can follow what came before it");
+        let (Event::StepStarted(started), Some(turn)) = (&entry.event, &state.turn) else {
+            continue;
+        };
+        let reserved = started.reserved;
+        let limits = &turn.settings.limits;
+        for (bounds, used) in [(&limits.turn, &turn.used), (&limits.session, &state.used)] {
+            let tokens = reserved.prompt_tokens + reserved.output_tokens.unwrap_or(0);
+            let tokens = used.usage.total() + tokens;
+            assert!(bounds.tokens.is_none_or(|max| tokens <= max), "{tokens} of {bounds:?}");
+            let money = reserved.prompt_micros.unwrap_or(0) + reserved.output_micros.unwrap_or(0);
+            let money = used.cost_micros + money;
+            assert!(bounds.cost_micros.is_none_or(|max| money <= max), "{money} of {bounds:?}");
+        }
+    }
 }
 
 /// Laws 3 and 6, for summaries: each is announced before it is asked for, and ends once; what is forgotten makes the request smaller.

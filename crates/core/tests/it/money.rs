@@ -1,0 +1,92 @@
+//! Money and tokens of calls whose end nobody saw: they are counted by what was asked and what had arrived.
+
+use oarlock_core::command::Command;
+use oarlock_core::event::{AgentEvent, Delivery, Event, StopReason};
+use oarlock_core::ids::Seq;
+use oarlock_core::message::{Part, Usage};
+use oarlock_core::ports::model::ModelErrorKind;
+use oarlock_core::{DefaultSession, Recovery};
+use oarlock_testkit::kit::{Kit, journal, send, settings, wait_for};
+use oarlock_testkit::model::{Say, text};
+use oarlock_testkit::story::{Beat, Story, laws, play};
+
+/// A prompt of about 1,000 tokens.
+fn long() -> String {
+    "word ".repeat(600)
+}
+
+async fn hear_delta(session: &DefaultSession, after: Seq) {
+    let mut events = session.events(after);
+    loop {
+        if let AgentEvent::Delta(_) = session.next_event(&mut events).await.unwrap() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_call_is_counted_by_an_estimate() {
+    let script = vec![vec![Say::Delta("some words that had arrived"), Say::Silence]];
+    let kit = Kit::new(script, vec![]);
+    let session = kit.open().await;
+    send(&session, &long(), Delivery::Now).await.unwrap();
+    hear_delta(&session, 0).await;
+    session.tell(Command::Cancel).await.unwrap();
+    let ended = wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
+    let Event::TurnEnded(ended) = &ended.event else { panic!() };
+    assert_eq!(ended.stop, StopReason::Cancelled);
+    assert!((900..1_200).contains(&ended.usage.input), "{:?}", ended.usage);
+    assert_eq!(ended.usage.output, 9);
+    assert!(ended.cost_micros.unwrap() >= ended.usage.input);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_broke_after_it_had_begun_is_counted_and_a_refused_one_is_not() {
+    let script = vec![
+        vec![Say::Fail(ModelErrorKind::Overloaded, None)],
+        vec![Say::Delta("half an answer"), Say::Fail(ModelErrorKind::Truncated, None)],
+        vec![Say::Reply(text("whole"))],
+    ];
+    let kit = Kit::new(script, vec![]);
+    let session = kit.open().await;
+    let ended = session.run_turn(vec![Part::text(long())]).await.unwrap();
+    let entries = journal(&kit.core, &session).await;
+    let failed: Vec<Usage> = entries
+        .iter()
+        .filter_map(|entry| match &entry.event {
+            Event::ModelFailed(failed) => Some(failed.usage),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(failed[0], Usage::default());
+    assert!(failed[1].input > 900 && failed[1].output == 5, "{:?}", failed[1]);
+    assert_eq!(ended.usage.input, failed[1].input + 10);
+    let state = kit.core.state(session.id()).await.unwrap();
+    assert_eq!((state.used.usage, state.used.cost_unknown), (ended.usage, false));
+}
+
+#[test]
+fn a_call_that_a_crash_lost_is_counted_once() {
+    let story = Story {
+        settings: settings(),
+        replies: vec![vec![Say::Wait(1_000), Say::Reply(text("never heard"))]],
+        summaries: vec![],
+        beats: vec![(0, Beat::Input(Delivery::Now, None)), (50, Beat::Crash(Recovery::Continue))],
+        faults: 0,
+    };
+    let told = play(&story);
+    laws::hold(&story, &told);
+    let find = |fits: fn(&Event) -> bool| told.entries.iter().find(|entry| fits(&entry.event));
+    let step = &find(|event| matches!(event, Event::StepStarted(_))).unwrap().event;
+    let recovered = &find(|event| matches!(event, Event::TurnRecovered(_))).unwrap().event;
+    let ended = &find(|event| matches!(event, Event::TurnEnded(_))).unwrap().event;
+    let (Event::StepStarted(step), Event::TurnRecovered(recovered), Event::TurnEnded(ended)) =
+        (step, recovered, ended)
+    else {
+        panic!("they are what was looked for")
+    };
+    assert!(step.reserved.prompt_tokens > 0);
+    assert_eq!(recovered.usage.input, step.reserved.prompt_tokens);
+    assert_eq!(recovered.cost_micros, step.reserved.prompt_micros);
+    assert_eq!(ended.usage.input, recovered.usage.input + 10);
+}
