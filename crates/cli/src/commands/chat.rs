@@ -73,6 +73,9 @@ async fn talk(
     result
 }
 
+/// Inputs that wait for a turn; further lines are left unread until there are fewer. A session takes 256.
+const WAITING_MAX: usize = 128;
+
 /// How far a conversation is.
 struct Chat<'a> {
     assembled: &'a Assembled,
@@ -99,8 +102,9 @@ impl Chat<'_> {
                 Happened::Line(None) => self.leaving = true,
                 Happened::Line(Some(line)) if line.trim() == "/exit" => self.leaving = true,
                 Happened::Line(Some(line)) if line.trim().is_empty() => {}
-                Happened::Line(Some(line)) => self.say(console, &line, out).await,
+                Happened::Line(Some(line)) => self.say(console, &line, out).await?,
             }
+            console.is_full = self.waiting >= WAITING_MAX;
             if self.leaving && !self.running && self.waiting == 0 {
                 return Ok(Exit::Done);
             }
@@ -108,11 +112,19 @@ impl Chat<'_> {
     }
 
     /// Does what a line says. One that cannot be done is refused, and the next may be.
-    async fn say(&mut self, console: &mut Console, line: &str, out: &mut dyn Write) {
-        if let Err(error) = self.perform(console, line, out).await {
-            complain(&error.to_string());
+    async fn say(
+        &mut self,
+        console: &mut Console,
+        line: &str,
+        out: &mut dyn Write,
+    ) -> anyhow::Result<()> {
+        match self.perform(console, line, out).await {
+            Err(error) if error.is::<std::io::Error>() => return Err(error),
+            Err(error) => complain(&error.to_string()),
+            Ok(()) => {}
         }
         self.invite();
+        Ok(())
     }
 
     async fn perform(

@@ -24,6 +24,8 @@ pub struct Console {
     pub session: DefaultSession,
     /// What has been shown.
     pub screen: Screen,
+    /// Whether lines are left unread for now; those that answer a question are wanted even so.
+    pub is_full: bool,
     events: EventStream,
     keyboard: Keyboard,
     questions: Questions,
@@ -52,7 +54,8 @@ impl Console {
         keyboard: Keyboard,
     ) -> anyhow::Result<Self> {
         let events = session.events(after);
-        Ok(Self { session, screen, events, keyboard, questions: Questions::default() })
+        let questions = Questions::default();
+        Ok(Self { session, screen, is_full: false, events, keyboard, questions })
     }
 
     /// Waits for the next thing to happen. An event has been shown when this returns, and a line that answers a question has been given.
@@ -60,7 +63,8 @@ impl Console {
     /// # Errors
     /// When the session has failed or the output is closed.
     pub async fn next(&mut self, out: &mut dyn Write) -> anyhow::Result<Happened> {
-        let wants_line = !self.questions.is_empty() || self.keyboard.lines.are_always_wanted();
+        let takes_lines = self.keyboard.lines.are_always_wanted() && !self.is_full;
+        let wants_line = !self.questions.is_empty() || takes_lines;
         let happened = tokio::select! {
             biased;
             () = self.keyboard.interrupts.next() => Happened::Interrupt,

@@ -43,7 +43,7 @@ fn turns(kept: &[Value]) -> Vec<String> {
 fn lines_that_were_typed_ahead_are_a_turn_each_in_their_order() {
     let server = Loopback::start("aye");
     let home = server.home("openai-chat", "");
-    let lines: Vec<String> = (1..=30).map(|n| format!("line {n}")).collect();
+    let lines: Vec<String> = (1..=300).map(|n| format!("line {n}")).collect();
     let chat = fed(&home, &["chat"], (lines.join("\n") + "\n").as_bytes());
     assert_eq!(chat.code, Some(0), "{}", chat.err);
     assert_eq!(turns(&journal(&home, &sessions(&home)[0])), lines);
@@ -140,4 +140,29 @@ fn a_summary_on_demand_shortens_what_the_model_sees() {
     let third = asked[2].to_string();
     assert!(next.len() < third.len() / 2, "{} bytes after {}", next.len(), third.len());
     assert!(next.contains("and now?"));
+}
+
+#[test]
+fn an_interrupt_cancels_a_summary_and_leaves_the_session() {
+    let home = Home::new();
+    let steps = json!({ "steps": [{ "text": "aye ".repeat(4_000) }], "repeat_last": true,
+        "summary": { "text": "never said", "delay_ms": 600_000 } });
+    home.write("project/s.json", &steps.to_string());
+    for words in [&["run", "-m", "script/s.json", "begin"][..], &["run", "--resume", "more"]] {
+        let ran = home.run(words);
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+    }
+    let mut command = home.command();
+    command.args(["run", "--resume", "/compact"]).stdin(Stdio::null());
+    let running = Running::start(command);
+    until(&home, |kept| !of_type(kept, "summary_started").is_empty());
+    running.signal("INT");
+    let (ran, _) = running.end();
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    assert!(ran.err.contains("nothing was summarised: it was cancelled"), "{}", ran.err);
+    let again = home.run(&["run", "--resume", "on we go"]);
+    assert_eq!(again.code, Some(0), "{}", again.err);
+    let kept = journal(&home, &sessions(&home)[0]);
+    assert_eq!(of_type(&kept, "summary_failed").len(), 1);
+    assert!(of_type(&kept, "context_compacted").is_empty());
 }

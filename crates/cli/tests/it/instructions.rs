@@ -138,3 +138,22 @@ fn words_that_cannot_be_read_refuse_the_session_and_links_lead_nowhere_else() {
     let told = systems(&server).pop().unwrap();
     assert!(told.contains("(AGENTS.md was left out") && !told.contains("42"), "{told}");
 }
+
+#[test]
+fn the_steps_of_a_turn_are_asked_with_the_same_system_prompt_and_tools() {
+    let home = Home::new();
+    home.user(NOTES);
+    home.write("project/AGENTS.md", "Use tabs.");
+    // The first step changes the file that the prompt was made of.
+    let write = serde_json::json!({ "name": "write_file", "arguments": { "path": "AGENTS.md", "content": "Use spaces." } });
+    let model = home.script(&serde_json::json!([{ "calls": [write] }, { "text": "done" }]));
+    let ran = home.run(&["run", "--json", "--mode", "open", "-m", &model, "go"]);
+    done(&ran);
+    assert_eq!(std::fs::read_to_string(home.path("project/AGENTS.md")).unwrap(), "Use spaces.");
+    let kept = entries(&ran.lines());
+    let steps = of_type(&kept, "step_started");
+    assert_eq!(steps.len(), 2);
+    assert_eq!(steps[0]["request"]["system"], steps[1]["request"]["system"]);
+    assert_eq!(steps[0]["request"]["tools"], steps[1]["request"]["tools"]);
+    assert_eq!(steps[1]["prefix_break"], Value::Null);
+}
