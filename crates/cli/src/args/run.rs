@@ -83,6 +83,9 @@ pub struct ModelArgs {
     /// Stop the turn before it costs more than this many US dollars
     #[arg(long, value_name = "USD")]
     pub max_cost: Option<Dollars>,
+    /// Call a model whose price nobody knows although there is a limit on money; its calls count nothing
+    #[arg(long)]
+    pub allow_unknown_cost: bool,
     /// Stop the turn after this time, for example 30s or 5m
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<Millis>,
@@ -147,6 +150,8 @@ impl ModelArgs {
             self.max_tokens_total
                 .map(|n| flag("--max-tokens-total", "limits.turn.tokens", whole(n))),
             self.max_cost.map(|sum| flag("--max-cost", "limits.turn.cost", sum.to_string())),
+            self.allow_unknown_cost
+                .then(|| flag("--allow-unknown-cost", "limits.allow_unknown_prices", true)),
             self.timeout.map(|time| flag("--timeout", "limits.turn.time", time.to_string())),
             self.no_project_prompt.then(|| flag("--no-project-prompt", "prompt.project", false)),
         ];

@@ -361,6 +361,7 @@ impl Opening<'_> {
             flags.max_steps.is_some(),
             flags.max_tokens_total.is_some(),
             flags.max_cost.is_some(),
+            flags.allow_unknown_cost,
             flags.timeout.is_some(),
         ];
         let grants = before.rules.grants.clone();

@@ -142,6 +142,13 @@ pub const KEYS: &[Key] = &[
     ),
     key("limits.session.tool_calls", COUNT, "", Tighten, "started tool calls of a session"),
     key(
+        "limits.allow_unknown_prices",
+        Bool,
+        "false",
+        Tighten,
+        "whether a model whose price nobody knows may be called under a bound on money; its calls count nothing",
+    ),
+    key(
         "context.window",
         TOKENS,
         "",

@@ -81,6 +81,8 @@ pub struct LimitsConfig {
     pub turn: BoundsConfig,
     /// Of a whole session.
     pub session: BoundsConfig,
+    /// Whether a model of unknown price may be called under a bound on money.
+    pub allow_unknown_prices: bool,
 }
 
 /// Section `limits.turn` or `limits.session`.
@@ -113,7 +115,11 @@ impl From<&BoundsConfig> for Bounds {
 
 impl From<&LimitsConfig> for Limits {
     fn from(config: &LimitsConfig) -> Self {
-        Self { turn: (&config.turn).into(), session: (&config.session).into() }
+        Self {
+            turn: (&config.turn).into(),
+            session: (&config.session).into(),
+            allow_unknown_prices: config.allow_unknown_prices,
+        }
     }
 }
 

@@ -258,7 +258,7 @@ fn limit_message(kind: LimitKind) -> String {
 
 fn price_message(model: &ModelInfo) -> String {
     format!(
-        "a cost limit is set but the price of {} is not known; configure its price, or remove the limit",
+        "a cost limit is set but the price of {} is not known; configure its price, remove the limit, or allow unknown prices (`limits.allow_unknown_prices`, --allow-unknown-cost)",
         model.selection
     )
 }
@@ -286,24 +286,34 @@ fn next_allowance(view: &View<'_>, model: &ModelInfo) -> Result<Option<u64>, Exh
 }
 
 /// The bounds of turn and session with what was used of them.
-pub(crate) fn budgets<'a>(state: &State, settings: &'a Settings) -> [(&'a Bounds, Used); 2] {
+pub(crate) struct Budgets<'a> {
+    of: [(&'a Bounds, Used); 2],
+    unknown_prices: bool,
+}
+
+pub(crate) fn budgets<'a>(state: &State, settings: &'a Settings) -> Budgets<'a> {
     let turn = state.turn.as_ref().map_or_else(Used::default, |turn| turn.used);
-    [(&settings.limits.turn, turn), (&settings.limits.session, state.used)]
+    let limits = &settings.limits;
+    let of = [(&limits.turn, turn), (&limits.session, state.used)];
+    Budgets { of, unknown_prices: limits.allow_unknown_prices }
 }
 
 /// Tokens that an answer to so long a request may have under all limits. The worst case is reserved: the whole request, and that answer.
 pub(crate) fn allowance(
-    budgets: &[(&Bounds, Used); 2],
+    budgets: &Budgets<'_>,
     model: &ModelInfo,
     prompt: u64,
 ) -> Result<Option<u64>, Exhausted> {
     let mut output_max = model.output_max;
-    for (bounds, used) in budgets {
+    for (bounds, used) in &budgets.of {
         if bounds.steps.is_some_and(|steps| used.steps >= steps) {
             return Err(Exhausted::Limit(LimitKind::Steps));
         }
         if let Some(left) = tokens_left(bounds, used) {
             output_max = tighten(output_max, left.checked_sub(prompt), LimitKind::Tokens)?;
+        }
+        if model.price.is_none() && budgets.unknown_prices {
+            continue;
         }
         if let Some(cost) = bounds.cost_micros {
             let price = model.price.ok_or(Exhausted::PriceUnknown)?;

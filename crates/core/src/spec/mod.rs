@@ -252,6 +252,9 @@ pub struct Limits {
     pub turn: Bounds,
     /// Bounds of the whole session.
     pub session: Bounds,
+    /// Whether a model whose price nobody knows may be called under a bound on money; its calls count nothing then.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allow_unknown_prices: bool,
 }
 
 /// Upper bounds; what is absent is not bounded.

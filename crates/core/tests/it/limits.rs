@@ -8,7 +8,7 @@ use oarlock_testkit::model::{Say, calls, text};
 use oarlock_testkit::tool::{Act, TestTool};
 
 fn limited(turn: Bounds, session: Bounds) -> Settings {
-    Settings { limits: Limits { turn, session }, ..settings() }
+    Settings { limits: Limits { turn, session, ..Limits::default() }, ..settings() }
 }
 
 /// A model that asks for one call in each of its answers.

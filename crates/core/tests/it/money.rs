@@ -1,13 +1,16 @@
 //! Money and tokens of calls whose end nobody saw: they are counted by what was asked and what had arrived.
 
+use std::sync::Arc;
+
 use oarlock_core::command::Command;
 use oarlock_core::event::{AgentEvent, Delivery, Event, StopReason};
 use oarlock_core::ids::Seq;
 use oarlock_core::message::{Part, Usage};
-use oarlock_core::ports::model::ModelErrorKind;
+use oarlock_core::ports::model::{ModelErrorKind, ModelInfo, Models};
+use oarlock_core::spec::{Bounds, Limits, Settings};
 use oarlock_core::{DefaultSession, Recovery};
-use oarlock_testkit::kit::{Kit, journal, send, settings, wait_for};
-use oarlock_testkit::model::{Say, text};
+use oarlock_testkit::kit::{Kit, Parts, journal, send, settings, wait_for};
+use oarlock_testkit::model::{OneModel, Say, ScriptedModel, info, text};
 use oarlock_testkit::story::{Beat, Story, laws, play};
 
 /// A prompt of about 1,000 tokens.
@@ -89,4 +92,23 @@ fn a_call_that_a_crash_lost_is_counted_once() {
     assert_eq!(recovered.usage.input, step.reserved.prompt_tokens);
     assert_eq!(recovered.cost_micros, step.reserved.prompt_micros);
     assert_eq!(ended.usage.input, recovered.usage.input + 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_of_unknown_price_is_called_under_a_cost_limit_only_when_that_is_allowed() {
+    let turn = Bounds { cost_micros: Some(100), ..Bounds::default() };
+    for (allow_unknown_prices, calls) in [(false, 0), (true, 1)] {
+        let unpriced = ModelInfo { price: None, ..info() };
+        let model = ScriptedModel::of(unpriced, vec![vec![Say::Reply(text("dear or not"))]]);
+        let models: Arc<dyn Models> = Arc::new(OneModel(Arc::clone(&model)));
+        let kit = Kit::of(Parts { models: Some(models), ..Parts::new(vec![], vec![]) });
+        let limits = Limits { turn: turn.clone(), allow_unknown_prices, ..Limits::default() };
+        let session = kit.open_with(Settings { limits, ..settings() }).await;
+        let ended = session.run_turn(vec![Part::text("go")]).await.unwrap();
+        assert_eq!(ended.stop == StopReason::EndTurn, allow_unknown_prices, "{ended:?}");
+        assert_eq!(model.requests().len(), calls);
+        let words = ended.error.map(|error| error.message).unwrap_or_default();
+        assert_eq!(words.contains("--allow-unknown-cost"), !allow_unknown_prices, "{words}");
+        assert_eq!(ended.cost_micros.is_none(), allow_unknown_prices);
+    }
 }

@@ -58,7 +58,7 @@ async fn every_changed_setting_is_in_force_with_the_next_turn() {
     assert!(asked.iter().all(|request| request.effort == effort));
 
     let turn = Bounds { steps: Some(1), ..Bounds::default() };
-    let limits = Limits { turn, session: Bounds::default() };
+    let limits = Limits { turn, ..Limits::default() };
     let stop = ran(SettingsChange { limits: Some(limits), ..same() }).await.ended.stop;
     assert_eq!(stop, StopReason::Limit(LimitKind::Steps));
 }

@@ -123,7 +123,7 @@ fn bounds() -> impl Strategy<Value = Bounds> {
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
-    (bounds(), bounds()).prop_map(|(turn, session)| Limits { turn, session })
+    (bounds(), bounds()).prop_map(|(turn, session)| Limits { turn, session, ..Limits::default() })
 }
 
 fn models() -> impl Strategy<Value = ModelSelection> {
