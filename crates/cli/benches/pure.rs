@@ -43,6 +43,7 @@ fn conversation() -> ModelRequest {
         tools: Arc::new(tools.iter().map(|tool| tool.schema().clone()).collect()),
         images: std::collections::BTreeMap::new(),
         effort: None,
+        sampling: oarlock_core::spec::Sampling::default(),
         output_max: None,
         cache_key: String::new(),
     }

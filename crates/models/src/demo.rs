@@ -9,7 +9,8 @@ use oarlock_core::event::DeltaItem;
 use oarlock_core::ids::CallId;
 use oarlock_core::message::{Block, Content, Message, Part, ReplyStop, ToolResult, Usage};
 use oarlock_core::ports::model::{
-    HostedCapabilities, Model, ModelError, ModelEvent, ModelInfo, ModelRequest, Price, Reply,
+    Accepts, HostedCapabilities, Model, ModelError, ModelEvent, ModelInfo, ModelRequest, Price,
+    Reply,
 };
 use oarlock_core::spec::ModelSelection;
 use serde_json::{Value, json};
@@ -39,6 +40,7 @@ impl DemoModel {
             output_max: Some(4_096),
             price: Some(Price::default()),
             hosted: HostedCapabilities::default(),
+            accepts: Accepts::default(),
         };
         Self { info }
     }
@@ -322,6 +324,7 @@ mod tests {
             tools: Arc::new(tools.iter().map(tool).collect()),
             images: BTreeMap::new(),
             effort: None,
+            sampling: oarlock_core::spec::Sampling::default(),
             output_max: None,
             cache_key: String::new(),
         }

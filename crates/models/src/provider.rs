@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use oarlock_core::ports::model::{
-    HostedCapabilities, ModelCandidate, ModelInfo, Price, ProviderInfo,
+    Accepts, HostedCapabilities, ModelCandidate, ModelInfo, Price, ProviderInfo,
 };
 use oarlock_core::spec::ModelSelection;
 use secrecy::SecretString;
@@ -113,6 +113,22 @@ impl ProviderConfig {
             output_max: known.and_then(|known| known.output_max),
             price: known.and_then(|known| known.price),
             hosted: HostedCapabilities::default(),
+            accepts: self.accepts(),
+        }
+    }
+
+    /// What requests to its models can say: a matter of its wire and of what its endpoint understands.
+    fn accepts(&self) -> Accepts {
+        match self.wire {
+            Wire::AnthropicMessages => {
+                Accepts { draws_while_thinking: false, ..Accepts::default() }
+            }
+            Wire::OpenAiChat => Accepts {
+                effort: self.quirks.effort,
+                top_k: false,
+                stop_sequences_max: Some(4),
+                ..Accepts::default()
+            },
         }
     }
 

@@ -58,6 +58,11 @@ impl Model for HttpModel {
     }
 
     fn call(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
+        if let Some(message) = self.info.refusal(request.effort, &request.sampling) {
+            let kind = ModelErrorKind::InvalidRequest;
+            let error = ModelError { kind, message, retry_after_ms: None };
+            return stream::iter([Err(error)]).boxed();
+        }
         let body = self.codec.encode(&request, &self.target);
         let call = Call {
             model: self.target.model.clone(),

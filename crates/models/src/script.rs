@@ -11,8 +11,8 @@ use oarlock_core::ids::CallId;
 use oarlock_core::message::{Block, Content, Message, ReplyStop, Usage};
 use oarlock_core::ports::clock::Clock;
 use oarlock_core::ports::model::{
-    HostedCapabilities, Model, ModelError, ModelErrorKind, ModelEvent, ModelInfo, ModelRequest,
-    Price, Reply,
+    Accepts, HostedCapabilities, Model, ModelError, ModelErrorKind, ModelEvent, ModelInfo,
+    ModelRequest, Price, Reply,
 };
 use oarlock_core::spec::ModelSelection;
 use serde::Deserialize;
@@ -140,6 +140,7 @@ impl ScriptModel {
             output_max: None,
             price: Some(Price::default()),
             hosted: HostedCapabilities::default(),
+            accepts: Accepts::default(),
         };
         Ok(Self { info, script, clock, failed: Mutex::default() })
     }

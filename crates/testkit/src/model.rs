@@ -9,8 +9,8 @@ use oarlock_core::event::DeltaItem;
 use oarlock_core::ids::CallId;
 use oarlock_core::message::{Block, Content, ReplyStop, Usage};
 use oarlock_core::ports::model::{
-    HostedCapabilities, Model, ModelCandidate, ModelError, ModelErrorKind, ModelEvent, ModelInfo,
-    ModelRequest, Models, Price, Reply,
+    Accepts, HostedCapabilities, Model, ModelCandidate, ModelError, ModelErrorKind, ModelEvent,
+    ModelInfo, ModelRequest, Models, Price, Reply,
 };
 use oarlock_core::spec::ModelSelection;
 
@@ -131,6 +131,7 @@ pub fn info() -> ModelInfo {
         output_max: Some(4_000),
         price: Some(price),
         hosted: HostedCapabilities::default(),
+        accepts: Accepts::default(),
     }
 }
 

@@ -65,6 +65,9 @@ pub struct ModelArgs {
     /// The model, as PROVIDER/MODEL or a model of the configured provider
     #[arg(short, long, value_name = "MODEL")]
     pub model: Option<String>,
+    /// How hard the model thinks
+    #[arg(long, value_name = "EFFORT", value_parser = ["none", "minimal", "low", "medium", "high", "xhigh"])]
+    pub effort: Option<String>,
     /// What tools may do without asking: read-only (refuse what does more), ask-writes (ask for it), open (run it), deny-all (run no tool), or a mode of your configuration
     #[arg(long, value_name = "NAME")]
     pub mode: Option<String>,
@@ -145,6 +148,7 @@ impl ModelArgs {
         let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let single = [
             self.model.as_ref().map(|text| flag("--model", "model", text.as_str())),
+            self.effort.as_ref().map(|text| flag("--effort", "effort", text.as_str())),
             self.mode.as_ref().map(|name| flag("--mode", "mode", name.as_str())),
             self.max_steps.map(|n| flag("--max-steps", "limits.turn.steps", i64::from(n))),
             self.max_tokens_total

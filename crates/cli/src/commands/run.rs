@@ -368,6 +368,7 @@ impl Opening<'_> {
         let rules = Rules { grants, ..config.rules.clone() };
         Ok(SettingsChange {
             model: flags.model.is_some().then(|| self.selected()).transpose()?,
+            effort: flags.effort.as_ref().and(config.effort),
             mode: flags.mode.as_ref().map(|_| config.mode.clone()),
             rules: (!flags.allow.is_empty() || !flags.deny.is_empty()).then_some(rules),
             limits: limits.contains(&true).then(|| (&config.limits).into()),

@@ -32,6 +32,13 @@ pub fn check(config: &Config, stack: &Stack) -> Result<(), ConfigError> {
             "write a level such as \"info\", or \"oarlock_core=debug,warn\"".into(),
         ));
     }
+    if config.turn.request_limit.limit().is_none() {
+        return Err(unusable(
+            "`turn.request_limit.mode` and `turn.request_limit.steps` do not go together".into(),
+            place(stack, &["turn", "request_limit", "mode"]),
+            "give `steps` with \"fixed\" and \"adaptive\", and none with \"unbounded\"".into(),
+        ));
+    }
     for (name, section) in &config.providers {
         let known = catalog::find(name);
         let missing = match (known, &section.wire, &section.base_url) {

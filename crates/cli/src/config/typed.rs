@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use oarlock_core::ports::model::Price;
 use oarlock_core::spec::{
-    Bounds, ContextPolicy, Limits, Mode, PolicyBase, ReasoningEffort, Rules, TurnConfig,
+    Bounds, ContextPolicy, Limits, Mode, PolicyBase, ReasoningEffort, Rules, Sampling, TurnConfig,
+    TurnRequestLimit,
 };
 use oarlock_tools::ToolsConfig;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,9 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// When a session forgets.
     pub context: ContextPolicy,
+    /// How turns are run.
+    #[serde(default)]
+    pub turn: TurnSection,
     /// What the system prompt is made of.
     pub prompt: PromptConfig,
     /// Providers by their name.
@@ -55,7 +59,50 @@ impl Config {
     /// How turns of a new session are run.
     #[must_use]
     pub fn turn(&self) -> TurnConfig {
-        TurnConfig { context: self.context.clone(), ..TurnConfig::default() }
+        TurnConfig {
+            sampling: self.turn.sampling.clone(),
+            request_limit: self.turn.request_limit.limit().unwrap_or_default(),
+            context: self.context.clone(),
+            max_llm_retries: self.turn.max_llm_retries,
+            max_concurrent_tools: self.turn.max_concurrent_tools,
+        }
+    }
+}
+
+/// Section `turn`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TurnSection {
+    /// How the model draws its words.
+    pub sampling: Sampling,
+    /// How many answered steps a turn may have.
+    pub request_limit: RequestLimit,
+    /// Further attempts after a failed model call.
+    pub max_llm_retries: Option<u32>,
+    /// Tools of one answer that run at the same time.
+    pub max_concurrent_tools: Option<u32>,
+}
+
+/// Section `turn.request_limit`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RequestLimit {
+    /// `fixed`, `adaptive` or `unbounded`; `fixed` when only a number is given.
+    pub mode: Option<String>,
+    /// How many.
+    pub steps: Option<u32>,
+}
+
+impl RequestLimit {
+    /// The limit; none when mode and number do not go together.
+    #[must_use]
+    pub fn limit(&self) -> Option<TurnRequestLimit> {
+        match (self.mode.as_deref(), self.steps) {
+            (None | Some("unbounded"), None) => Some(TurnRequestLimit::Unbounded),
+            (None | Some("fixed"), Some(steps)) => Some(TurnRequestLimit::Fixed { steps }),
+            (Some("adaptive"), Some(initial)) => Some(TurnRequestLimit::Adaptive { initial }),
+            (Some(_), _) => None,
+        }
     }
 }
 

@@ -77,6 +77,8 @@ fn flags_are_the_highest_layer_and_rules_add_to_those_below() {
         "x",
         "--model",
         "openai/m",
+        "--effort",
+        "high",
         "--mode",
         "open",
         "--allow",
@@ -114,6 +116,7 @@ fn flags_are_the_highest_layer_and_rules_add_to_those_below() {
     assert_eq!(
         told,
         [
+            "effort = \"high\" # --effort",
             "limits.turn.cost = \"$0.25\" # --max-cost",
             "limits.turn.steps = 3 # --max-steps",
             "limits.turn.time = \"90s\" # --timeout",

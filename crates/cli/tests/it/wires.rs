@@ -25,7 +25,7 @@ fn models() -> Vec<(Wire, Arc<dyn Model>, Arc<CannedTransport>)> {
             key: None,
             auth_header: None,
             headers: BTreeMap::new(),
-            quirks: Quirks::PLAIN,
+            quirks: Quirks { effort: true, ..Quirks::PLAIN },
             models: Vec::new(),
         };
         let registry = Registry::new(vec![provider], transport.clone());

@@ -13,7 +13,7 @@ use crate::event::DeltaItem;
 use crate::ids::BlobId;
 use crate::message::{Block, Message, ReplyStop, Usage};
 use crate::ports::tool::ToolSchema;
-use crate::spec::{ModelSelection, ReasoningEffort};
+use crate::spec::{ModelSelection, ReasoningEffort, Sampling};
 
 /// How the cache keys of summaries end.
 pub(crate) const SUMMARY_KEY: &str = "-summary";
@@ -100,6 +100,59 @@ pub struct ModelInfo {
     /// What its provider does for it while it answers.
     #[serde(default)]
     pub hosted: HostedCapabilities,
+    /// What a request to it can say.
+    #[serde(default)]
+    pub accepts: Accepts,
+}
+
+/// What a request to a model can say: what its wire or its endpoint has no word for cannot be asked of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Accepts {
+    /// How hard to think.
+    pub effort: bool,
+    /// How many of the likeliest words to draw from.
+    pub top_k: bool,
+    /// Temperature and `top_k` beside an effort.
+    pub draws_while_thinking: bool,
+    /// How many texts may end the answer, where that is bounded.
+    pub stop_sequences_max: Option<u32>,
+}
+
+impl Default for Accepts {
+    fn default() -> Self {
+        Self { effort: true, top_k: true, draws_while_thinking: true, stop_sequences_max: None }
+    }
+}
+
+impl ModelInfo {
+    /// Why a request with this effort and sampling cannot be made, in words that name the remedy; none when it can.
+    #[must_use]
+    pub fn refusal(&self, effort: Option<ReasoningEffort>, sampling: &Sampling) -> Option<String> {
+        let (name, accepts) = (&self.selection, self.accepts);
+        let thinks = effort.is_some_and(|effort| effort != ReasoningEffort::None);
+        let draws = sampling.temperature.is_some() || sampling.top_k.is_some();
+        let stops = sampling.stop_sequences.len();
+        let stops_max = accepts.stop_sequences_max.map_or(usize::MAX, |max| max as usize);
+        if effort.is_some() && !accepts.effort {
+            Some(format!(
+                "{name} cannot be told how hard to think; leave out `effort`, or choose another model"
+            ))
+        } else if sampling.top_k.is_some() && !accepts.top_k {
+            Some(format!("the wire of {name} has no `top_k`; leave it out, or use `top_p`"))
+        } else if thinks && draws && !accepts.draws_while_thinking {
+            Some(format!(
+                "{name} takes neither `temperature` nor `top_k` while it thinks; leave them out, or set `effort` to \"none\""
+            ))
+        } else if stops > stops_max {
+            Some(format!(
+                "{name} takes at most {stops_max} `stop_sequences`; leave out {}",
+                stops - stops_max
+            ))
+        } else {
+            None
+        }
+    }
 }
 
 /// Price of a million tokens in millionths of a US dollar (so 3 dollars is 3,000,000).
@@ -151,6 +204,8 @@ pub struct ModelRequest {
     pub images: BTreeMap<BlobId, Bytes>,
     /// How hard to think; the provider's default when absent.
     pub effort: Option<ReasoningEffort>,
+    /// How to draw words; its `max_tokens` is part of `output_max` already.
+    pub sampling: Sampling,
     /// Tokens the answer may have; the model's own maximum when absent.
     pub output_max: Option<u64>,
     /// Names the session towards the provider's cache; carries no meaning.

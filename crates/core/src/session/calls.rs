@@ -228,7 +228,7 @@ fn begin(
     let open: Vec<&Call> = earlier.filter(|other| !other.is_settled()).collect();
     let alone = assessment.effect != Effect::Pure;
     let waits = open.iter().any(|other| alone || other.called.effect != Effect::Pure);
-    if waits || step.running() >= facts.limits.tools_parallel {
+    if waits || step.running() >= tools_parallel(view) {
         return Next::Blocked;
     }
     let over = |bound: Option<u32>, used: u32| bound.is_some_and(|bound| used >= bound);
@@ -239,6 +239,13 @@ fn begin(
         return Next::Record(settled(call, Outcome::Cancelled, LIMIT_WORDS.to_owned(), facts.now));
     }
     Next::Record(Event::ToolStarted(call_ref(id)))
+}
+
+/// Tools of one answer that run at the same time.
+fn tools_parallel(view: &View<'_>) -> usize {
+    let own = view.facts.limits.tools_parallel;
+    let wanted = view.turn.settings.turn.max_concurrent_tools;
+    wanted.map_or(own, |wanted| own.min((wanted as usize).max(1)))
 }
 
 /// Whether the limit of tool calls stopped a call of this step.

@@ -282,7 +282,12 @@ fn reserve(model: &ModelInfo, prompt_tokens: u64, output_tokens: Option<u64>) ->
 
 fn next_allowance(view: &View<'_>, model: &ModelInfo) -> Result<Option<u64>, Exhausted> {
     let prompt = context::prompt_tokens(view.state, view.facts.tools);
-    allowance(&budgets(view.state, &view.turn.settings), model, prompt)
+    if view.turn.steps_max().is_some_and(|steps| view.turn.used.steps >= steps) {
+        return Err(Exhausted::Limit(LimitKind::Steps));
+    }
+    let most = allowance(&budgets(view.state, &view.turn.settings), model, prompt)?;
+    let wanted = view.turn.settings.turn.sampling.max_tokens;
+    Ok(most.map_or(wanted, |most| Some(wanted.map_or(most, |wanted| wanted.min(most)))))
 }
 
 /// The bounds of turn and session with what was used of them.

@@ -138,6 +138,10 @@ impl SessionTask {
         let mut settings = self.log.state().spec.settings.clone();
         settings.apply(change);
         let found = self.look_up(settings.model.clone());
+        if change.model.is_none() && found.info.is_err() {
+            // That is what the next turn will say; it is no reason to keep the other settings as they are.
+            return Ok(());
+        }
         usable::check(&settings, found.info.as_ref())
             .map_err(|error| Rejection::Invalid { what: error.to_string() })
     }

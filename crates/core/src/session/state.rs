@@ -1,5 +1,7 @@
 //! What a session is: the fold of its entries. Pure; the only place where an entry changes anything.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::event::{
@@ -13,7 +15,7 @@ use crate::ports::model::ModelErrorKind;
 use crate::session::conversation::{Conversation, Counted, calls_of};
 pub use crate::session::forget::{OpenSummary, SummaryFailure};
 use crate::session::recent::{RecentCalls, RecentKeys};
-use crate::spec::{Rules, SessionSpec, Settings};
+use crate::spec::{Rules, SessionSpec, Settings, TurnRequestLimit};
 
 /// A session, folded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -120,6 +122,10 @@ pub struct OpenTurn {
     pub overflows: u32,
     /// Whether something was forgotten since it said so, or since the last answer.
     pub shrunk: bool,
+    /// Calls that were settled in it, each by a digest of its tool and arguments; kept where progress counts.
+    pub made: BTreeSet<u64>,
+    /// Steps in which a call completed that it had not made before.
+    pub progress: u32,
 }
 
 /// The last step of an open turn.
@@ -143,6 +149,8 @@ pub struct OpenStep {
     pub partial: bool,
     /// The calls of the answer, in order.
     pub calls: Vec<Call>,
+    /// Whether one of them completed that the turn had not made before.
+    pub progressed: bool,
 }
 
 /// A call of the last step.
@@ -180,6 +188,37 @@ impl Call {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         matches!(self.phase, CallPhase::Settled(..))
+    }
+}
+
+impl OpenTurn {
+    /// Answered steps that it may have by its configuration, as it stands.
+    #[must_use]
+    pub fn steps_max(&self) -> Option<u32> {
+        match self.settings.turn.request_limit {
+            TurnRequestLimit::Unbounded => None,
+            TurnRequestLimit::Fixed { steps } => Some(steps),
+            TurnRequestLimit::Adaptive { initial } => {
+                Some(initial.saturating_add(self.progress).min(initial.saturating_mul(4)))
+            }
+        }
+    }
+
+    /// A step makes progress when a call completes that the turn has not made before: the same call again is none.
+    fn note_progress(&mut self, name: &str, arguments: &str, outcome: Outcome) {
+        let Some(step) = &mut self.step else { return };
+        if !matches!(self.settings.turn.request_limit, TurnRequestLimit::Adaptive { .. }) {
+            return;
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(name.as_bytes()).update(&[0]).update(arguments.as_bytes());
+        let digest = *hasher.finalize().as_bytes();
+        let first = <[u8; 8]>::try_from(&digest[..8]).expect("a digest is longer");
+        let is_new = self.made.insert(u64::from_le_bytes(first));
+        if is_new && outcome == Outcome::Completed && !step.progressed {
+            step.progressed = true;
+            self.progress += 1;
+        }
     }
 }
 
@@ -381,6 +420,8 @@ impl State {
             step: None,
             overflows: 0,
             shrunk: false,
+            made: BTreeSet::new(),
+            progress: 0,
         });
         Ok(())
     }
@@ -444,6 +485,7 @@ impl State {
             stop: None,
             partial: false,
             calls: Vec::new(),
+            progressed: false,
         });
         self.last_request =
             Some(LastRequest { fingerprint: started.request.clone(), messages, edits });
@@ -554,7 +596,11 @@ impl State {
             parts: settled.content.clone(),
             is_error: settled.outcome != Outcome::Completed,
         };
+        let (name, arguments) = (call.called.name.clone(), call.called.arguments.clone());
         call.phase = CallPhase::Settled(result, settled.outcome);
+        if let Some(turn) = &mut self.turn {
+            turn.note_progress(&name, &arguments, settled.outcome);
+        }
         self.finish_step_results();
         Ok(())
     }

@@ -1,19 +1,29 @@
 //! Whether a session can be what it is told to be, with the model that was found for it. Pure.
 
 use crate::agent::error::SessionInitError;
-use crate::ports::model::{ModelError, ModelInfo};
+use crate::ports::model::{ModelError, ModelErrorKind, ModelInfo};
 use crate::spec::{Settings, SettingsChange};
 
 /// Whether a change has to be held against the model.
 #[must_use]
 pub fn concerns_model(change: &SettingsChange) -> bool {
-    change.model.is_some()
+    change.model.is_some() || change.turn.is_some() || change.effort.is_some()
 }
 
 /// Checks settings against their model, as it was found just now.
 ///
 /// # Errors
 /// Why not, in words that name the remedy.
-pub fn check(_: &Settings, found: Result<&ModelInfo, &ModelError>) -> Result<(), SessionInitError> {
-    found.map(drop).map_err(|error| SessionInitError::Model(error.clone()))
+pub fn check(
+    settings: &Settings,
+    found: Result<&ModelInfo, &ModelError>,
+) -> Result<(), SessionInitError> {
+    let model = found.map_err(|error| SessionInitError::Model(error.clone()))?;
+    match model.refusal(settings.effort, &settings.turn.sampling) {
+        None => Ok(()),
+        Some(message) => {
+            let kind = ModelErrorKind::InvalidRequest;
+            Err(SessionInitError::Model(ModelError { kind, message, retry_after_ms: None }))
+        }
+    }
 }

@@ -23,6 +23,7 @@ use crate::ports::tool::{Progress, Tool, ToolContext, ToolSchema};
 use crate::session::context::{self, ToolsDigest};
 use crate::session::inbox::{Outbox, Signal};
 use crate::session::state::{Call, State};
+use crate::spec::Sampling;
 use crate::turn::registry::Toolbox;
 
 /// What acts for one session: it calls models and runs tools as planning says, one task each. Only the session's task has one, and dropping
@@ -113,6 +114,10 @@ impl TurnRunner {
             tools: Arc::clone(self.schemas()),
             images: std::collections::BTreeMap::new(),
             effort: state.turn.as_ref().and_then(|turn| turn.settings.effort),
+            sampling: state
+                .turn
+                .as_ref()
+                .map_or_else(Sampling::default, |turn| turn.settings.turn.sampling.clone()),
             output_max,
             cache_key: state.id.to_string(),
         };

@@ -159,6 +159,9 @@ pub(crate) fn failed(
     (answer_bytes, price): (usize, Option<Price>),
 ) -> Option<Event> {
     let step = turn.step.as_ref()?;
+    let retries = turn.settings.turn.max_llm_retries;
+    let model_attempts = retries.map_or(limits.model_attempts, |retries| retries.saturating_add(1));
+    let limits = &RuntimeLimits { model_attempts, ..*limits };
     let usage = if answer_bytes > 0 { unsettled(step, answer_bytes) } else { Usage::default() };
     Some(Event::ModelFailed(ModelFailed {
         step: step.no,
@@ -205,6 +208,7 @@ mod tests {
             stop: None,
             partial: false,
             calls: Vec::new(),
+            progressed: false,
         }
     }
 

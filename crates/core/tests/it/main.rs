@@ -27,5 +27,6 @@ mod registry;
 mod replay;
 mod settings;
 mod turn;
+mod turns;
 mod waits;
 mod writers;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use oarlock_core::ids::{BlobId, CallId};
 use oarlock_core::message::{Block, Content, Message, Part, ToolResult};
 use oarlock_core::ports::model::ModelRequest;
-use oarlock_core::spec::ReasoningEffort;
+use oarlock_core::spec::{Decimal, ReasoningEffort};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -32,6 +32,14 @@ struct Body<'a> {
     stream: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     thinking: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<Decimal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<Decimal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_k: Option<u32>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    stop_sequences: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     system: Option<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -67,6 +75,10 @@ pub(super) fn body(request: &ModelRequest, target: &Target) -> Vec<u8> {
         max_tokens,
         stream: true,
         thinking: budget.map(|tokens| json!({"type": "enabled", "budget_tokens": tokens})),
+        temperature: request.sampling.temperature,
+        top_p: request.sampling.top_p,
+        top_k: request.sampling.top_k,
+        stop_sequences: &request.sampling.stop_sequences,
         system: (!request.system.trim().is_empty()).then(|| {
             json!([{"type": "text", "text": request.system, "cache_control": {"type": "ephemeral"}}])
         }),

@@ -15,6 +15,7 @@ use oarlock_core::ports::model::{
     Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, Models,
 };
 use oarlock_core::spec::ModelSelection;
+use oarlock_core::spec::Sampling;
 use secrecy::SecretString;
 
 use crate::http::{HttpSettings, HttpTransport, Proxies};
@@ -63,6 +64,7 @@ fn request() -> ModelRequest {
         tools: Arc::default(),
         images: BTreeMap::new(),
         effort: None,
+        sampling: Sampling::default(),
         output_max: None,
         cache_key: String::new(),
     }

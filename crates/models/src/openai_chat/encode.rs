@@ -10,7 +10,7 @@ use bytes::Bytes;
 use oarlock_core::ids::BlobId;
 use oarlock_core::message::{Block, Content, Message, Native, Part, ToolResult};
 use oarlock_core::ports::model::ModelRequest;
-use oarlock_core::spec::ReasoningEffort;
+use oarlock_core::spec::{Decimal, ReasoningEffort};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -39,6 +39,12 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_effort: Option<ReasoningEffort>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<Decimal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<Decimal>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    stop: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
     prompt_cache_key: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<Value>,
@@ -66,6 +72,9 @@ pub(super) fn body(request: &ModelRequest, target: &Target) -> Vec<u8> {
         max_tokens: limits(OutputField::MaxTokens),
         max_completion_tokens: limits(OutputField::MaxCompletionTokens),
         reasoning_effort: request.effort.filter(|_| quirks.effort),
+        temperature: request.sampling.temperature,
+        top_p: request.sampling.top_p,
+        stop: &request.sampling.stop_sequences,
         prompt_cache_key: (quirks.cache_key && !request.cache_key.is_empty())
             .then_some(request.cache_key.as_str()),
         tools: tools.collect(),

@@ -9,7 +9,7 @@ use oarlock_core::ids::{BlobId, CallId};
 use oarlock_core::message::{Block, Content, Message, Part, ReplyStop, ToolResult};
 use oarlock_core::ports::model::{ModelError, ModelErrorKind, ModelEvent, ModelRequest, Reply};
 use oarlock_core::ports::tool::{Runs, ToolSchema};
-use oarlock_core::spec::ReasoningEffort;
+use oarlock_core::spec::{ReasoningEffort, Sampling};
 use oarlock_models::{decode_anthropic, decode_anthropic_whole, encode_anthropic};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -53,6 +53,7 @@ fn request(messages: Vec<Message>) -> ModelRequest {
         tools: Arc::default(),
         images: BTreeMap::new(),
         effort: None,
+        sampling: Sampling::default(),
         output_max: None,
         cache_key: String::new(),
     }

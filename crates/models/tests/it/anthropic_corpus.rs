@@ -208,6 +208,7 @@ fn replays_unchanged(reply: &Reply, name: &str) {
         tools: Arc::default(),
         images: std::collections::BTreeMap::default(),
         effort: None,
+        sampling: oarlock_core::spec::Sampling::default(),
         output_max: None,
         cache_key: String::new(),
     };

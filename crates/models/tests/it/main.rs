@@ -11,4 +11,5 @@ mod chat_corpus;
 mod framing;
 mod openai_chat;
 mod recorded;
+mod sampling;
 mod script;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use oarlock_core::message::{Message, Part};
 use oarlock_core::ports::model::{ModelError, ModelEvent, ModelRequest, Models, Reply};
-use oarlock_core::spec::ModelSelection;
+use oarlock_core::spec::{ModelSelection, Sampling};
 use oarlock_models::{
     CannedAnswer, CannedTransport, ProviderConfig, Quirks, Registry, Transport, Wire,
 };
@@ -105,6 +105,7 @@ pub(crate) fn request(messages: Vec<Message>) -> ModelRequest {
         tools: Arc::default(),
         images: std::collections::BTreeMap::default(),
         effort: None,
+        sampling: Sampling::default(),
         output_max: None,
         cache_key: String::new(),
     }

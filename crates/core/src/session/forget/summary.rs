@@ -95,6 +95,7 @@ pub(crate) fn request(scene: &Scene<'_>, open: &OpenSummary) -> ModelRequest {
         tools: std::sync::Arc::default(),
         images: std::collections::BTreeMap::new(),
         effort: None,
+        sampling: crate::spec::Sampling::default(),
         output_max: Some(output_max(scene)),
         cache_key: format!("{}{SUMMARY_KEY}", scene.state.id),
     }

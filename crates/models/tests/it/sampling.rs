@@ -1,0 +1,79 @@
+//! How words are drawn: what a wire has words for is sent, what it has none for is refused before anything is sent.
+
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use oarlock_core::message::{Message, Part};
+use oarlock_core::ports::model::{ModelError, ModelErrorKind, ModelRequest, Models as _};
+use oarlock_core::spec::{Decimal, ModelSelection, ReasoningEffort, Sampling};
+use oarlock_models::{CannedTransport, ProviderConfig, Registry, Transport, Wire, catalog};
+use serde_json::{Value, json};
+
+use crate::recorded::request;
+
+/// The body that was sent, if one was, and why not if none was.
+fn sent(provider: &str, request: ModelRequest) -> (Option<Value>, Option<ModelError>) {
+    let known = catalog::find(provider).unwrap();
+    let config = ProviderConfig::well_known(known, Some("key".to_owned().into()));
+    let canned = Arc::new(CannedTransport::default());
+    let registry = Registry::new(vec![config], Arc::clone(&canned) as Arc<dyn Transport>);
+    let selection = ModelSelection { provider: provider.to_owned(), model: "m".to_owned() };
+    let model = registry.resolve(&selection).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let events: Vec<_> = runtime.block_on(model.call(request).collect());
+    let sent = canned.requests();
+    let body = sent.first().map(|sent| serde_json::from_slice(&sent.body).unwrap());
+    (body, events.into_iter().find_map(Result::err))
+}
+
+fn asking(sampling: Sampling, effort: Option<ReasoningEffort>) -> ModelRequest {
+    let hello = Message::User { parts: vec![Part::text("hello")] };
+    ModelRequest { sampling, effort, ..request(vec![hello]) }
+}
+
+fn drawn() -> Sampling {
+    Sampling {
+        temperature: Some(Decimal(250)),
+        top_p: Some(Decimal(900)),
+        stop_sequences: vec!["END".to_owned()],
+        ..Sampling::default()
+    }
+}
+
+#[test]
+fn each_wire_says_how_words_are_drawn_in_its_own_fields() {
+    let (body, _) = sent("openai", asking(drawn(), Some(ReasoningEffort::Low)));
+    let body = body.unwrap();
+    let fields =
+        ["temperature", "top_p", "stop", "reasoning_effort"].map(|name| body[name].clone());
+    assert_eq!(fields, [json!(0.25), json!(0.9), json!(["END"]), json!("low")]);
+    let (body, _) = sent("anthropic", asking(Sampling { top_k: Some(5), ..drawn() }, None));
+    let body = body.unwrap();
+    let fields = ["temperature", "top_p", "top_k", "stop_sequences"].map(|name| body[name].clone());
+    assert_eq!(fields, [json!(0.25), json!(0.9), json!(5), json!(["END"])]);
+    for provider in ["openai", "anthropic"] {
+        let (body, _) = sent(provider, asking(Sampling::default(), None));
+        let body = body.unwrap();
+        for absent in ["temperature", "top_p", "top_k", "stop", "stop_sequences"] {
+            assert!(body.get(absent).is_none(), "{provider}: {absent}");
+        }
+    }
+}
+
+#[test]
+fn what_a_wire_has_no_words_for_is_an_error_and_nothing_is_sent() {
+    let five = (0..5).map(|at| at.to_string()).collect();
+    let table = [
+        ("openai", Sampling { top_k: Some(5), ..drawn() }, None, "has no `top_k`"),
+        ("openai", Sampling { stop_sequences: five, ..drawn() }, None, "at most 4"),
+        ("groq", drawn(), Some(ReasoningEffort::High), "cannot be told how hard to think"),
+        ("anthropic", drawn(), Some(ReasoningEffort::High), "while it thinks"),
+    ];
+    for (provider, sampling, effort, words) in table {
+        let (body, error) = sent(provider, asking(sampling, effort));
+        let error = error.unwrap();
+        assert_eq!((body, error.kind), (None, ModelErrorKind::InvalidRequest), "{provider}");
+        assert!(error.message.contains(words), "{}", error.message);
+    }
+    assert_eq!(Wire::ALL.len(), 2, "a new wire needs its lines above");
+}
