@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::home::{Home, Ran};
 use crate::loopback::Loopback;
+use crate::pty::Terminal;
 use crate::sittings::fed;
 
 fn done(ran: &Ran) -> &Ran {
@@ -183,4 +184,26 @@ fn a_chat_does_commands_between_prompts_and_goes_on_after_wrong_ones() {
     assert_eq!(server.asked().len(), 2);
     let mode = home.run(&["run", "--resume", "/mode"]);
     assert_eq!(mode.out, "mode: read-only\n");
+}
+
+#[test]
+fn a_person_in_a_chat_is_answered_and_asked_for_the_next_line() {
+    let home = Home::new();
+    let model = home.script(&json!([{ "text": "aye" }]));
+    let mut terminal = Terminal::start(&home, 100, &["chat", "-m", &model]);
+    for (line, told) in [
+        ("/mode\n", "mode: ask-writes"),
+        ("/usgae\n", "did you mean /usage?"),
+        ("/help\n", "leave; the session stays"),
+        ("hello\n", "aye"),
+        ("/usage\n", "usage: 1 turns"),
+    ] {
+        terminal.expect("> ");
+        terminal.type_in(line);
+        terminal.expect(told);
+    }
+    terminal.expect("> ");
+    terminal.type_in("/exit\n");
+    let (code, shown) = terminal.end();
+    assert_eq!(code, Some(0), "{shown}");
 }
