@@ -86,26 +86,40 @@ pub(crate) async fn long(entries: usize, bound: f64) {
         drop(core);
         bench.lengthened(turn, entries).await
     };
+    let mut whole = Vec::new();
+    for _ in 0..OPENINGS {
+        whole.push(folding(&bench, &id, entries).await);
+    }
+    // The first opening has no checkpoint, and leaves one.
+    opening(&bench, &id).await;
     let (mut folded, mut opened) = (Vec::new(), Vec::new());
     for _ in 0..OPENINGS {
-        let core = bench.core().await;
-        let begun = start();
-        let state = core.state(&id).await.expect("it can be read");
-        folded.push(ms(begun.elapsed()));
-        assert!(state.tip as usize >= entries, "the session has {} entries", state.tip);
-        let begun = start();
-        let resume = Origin::Resume(LoadSession::new(id.clone(), Recovery::Interrupt));
-        let session = core.open(resume).await.expect("nobody holds it");
-        opened.push(ms(begun.elapsed()));
-        session.close().await.expect("the store is well");
+        folded.push(folding(&bench, &id, entries).await);
+        opened.push(opening(&bench, &id).await);
     }
-    row(&format!("read and fold {entries} entries, p50"), percentile(&mut folded, 0.5), None, "ms");
-    row(
-        &format!("open a session of {entries} entries, p50"),
-        percentile(&mut opened, 0.5),
-        Some(bound),
-        "ms",
-    );
+    let name = |what: &str| format!("{what} {entries} entries, p50");
+    row(&name("fold without a checkpoint"), percentile(&mut whole, 0.5), None, "ms");
+    row(&name("fold from a checkpoint"), percentile(&mut folded, 0.5), None, "ms");
+    row(&name("open a session of"), percentile(&mut opened, 0.5), Some(bound), "ms");
+}
+
+async fn folding(bench: &Bench, id: &SessionId, entries: usize) -> f64 {
+    let core = bench.core().await;
+    let begun = start();
+    let state = core.state(id).await.expect("it can be read");
+    let took = ms(begun.elapsed());
+    assert!(state.tip as usize >= entries, "the session has {} entries", state.tip);
+    took
+}
+
+async fn opening(bench: &Bench, id: &SessionId) -> f64 {
+    let core = bench.core().await;
+    let begun = start();
+    let resume = Origin::Resume(LoadSession::new(id.clone(), Recovery::Interrupt));
+    let session = core.open(resume).await.expect("nobody holds it");
+    let took = ms(begun.elapsed());
+    session.close().await.expect("the store is well");
+    took
 }
 
 /// A data folder and a folder to work in.
