@@ -31,3 +31,7 @@ real-llm endpoint model="qwen":
 # 10 GB of output through the bash tool, in flat memory
 flood:
     cargo test --release -p oarlock --test it -- --ignored --nocapture flood
+
+# 10,000 turns of one session, in flat memory
+long:
+    cargo test --release -p oarlock-store --test long -- --ignored --nocapture
