@@ -26,6 +26,7 @@ mod recovery;
 mod registry;
 mod replay;
 mod settings;
+mod truth;
 mod turn;
 mod turns;
 mod waits;

@@ -142,6 +142,7 @@ impl Site {
             clock: Arc::new(VirtualClock::new()),
             ids: Arc::new(CountedIds::new("long")),
             trace: None,
+            grants: None,
         };
         let core = DefaultAgentCore::new(ports, RuntimeLimits::DEFAULT, node);
         Self { folder, journal, core }

@@ -17,7 +17,7 @@ use oarlock_core::ports::tool::{
     ToolError, ToolOutput, ToolSchema,
 };
 use oarlock_core::spec::ModelSelection;
-use oarlock_testkit::model::{ScriptedModel, calls, is_summary, text};
+use oarlock_testkit::model::{ScriptedModel, calls, text};
 use oarlock_testkit::tool::{Act, SameTools, TestTool};
 use serde_json::Value;
 
@@ -51,7 +51,7 @@ impl Model for Working {
 
     fn call(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
         let said = match request.messages.last() {
-            _ if is_summary(&request) => text("Much was done. Go on with the next turn."),
+            _ if request.is_summary() => text("Much was done. Go on with the next turn."),
             Some(Message::User { .. }) => {
                 let number = self.calls.fetch_add(1, Ordering::Relaxed);
                 calls(&[(&format!("toolu_{number:024}"), "look", r#"{"what": "there"}"#)])
