@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use oarlock_core::Recovery;
 use oarlock_core::command::Command;
-use oarlock_core::event::{Delivery, Effect, Event, Outcome, PermissionKind, StopReason};
+use oarlock_core::event::{
+    AgentEvent, Delivery, DeltaItem, Effect, Event, Outcome, PermissionKind, StopReason,
+};
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::{Block, Content, Message, Part, Usage};
 use oarlock_core::ports::model::ModelErrorKind;
 use oarlock_core::session::state::State;
 use oarlock_core::spec::{Answers, ContextPolicy, Decimal, Mode, Rules, Settings, TurnConfig};
+use oarlock_core::{DefaultSession, Recovery};
 use oarlock_testkit::kit::{Kit, Parts, journal, node, settings, wait_for};
 use oarlock_testkit::model::{Count, Say, calls, text};
 use oarlock_testkit::mortal::LastWrite;
@@ -228,4 +230,117 @@ async fn w19_a_resumed_session_is_as_small_as_it_was() {
     let request = again.model.requests().remove(0);
     assert_eq!(request.messages[..before.messages.len()], before.messages[..]);
     assert_eq!(request.messages.len(), before.messages.len() + 1);
+}
+
+/// Numbers that look random and are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn upto(&mut self, sides: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// What a follower was given of a session: entries in order, no byte of a text twice.
+#[derive(Default)]
+struct Given {
+    entries: Vec<u64>,
+    open: Option<u32>,
+    ended: u32,
+    reached: std::collections::HashMap<(u32, u32, u32, DeltaItem), u64>,
+}
+
+impl Given {
+    fn take(&mut self, event: AgentEvent) {
+        match event {
+            AgentEvent::CaughtUp { .. } => {}
+            AgentEvent::Delta(delta) => {
+                assert_eq!(Some(delta.turn), self.open, "a delta outside its turn: {delta:?}");
+                let name = (delta.turn, delta.step, delta.attempt, delta.item);
+                let reached = self.reached.entry(name).or_insert(delta.offset);
+                assert_eq!(*reached, delta.offset, "each byte of a text is given once, in order");
+                *reached += delta.text.len() as u64;
+            }
+            AgentEvent::Entry(entry) => {
+                self.entries.push(entry.seq);
+                match &entry.event {
+                    Event::TurnStarted(_) => self.open = entry.turn,
+                    Event::TurnEnded(_) => {
+                        assert_eq!(entry.turn, self.open, "a turn ends once");
+                        self.open = None;
+                        self.ended += 1;
+                        self.reached.clear();
+                    }
+                    _ => assert!(entry.turn.is_none() || entry.turn == self.open, "{entry:?}"),
+                }
+            }
+        }
+    }
+}
+
+/// Follows a session until so many turns have ended, joining anew now and then; a little behind, if it is a slow one.
+async fn follow(session: DefaultSession, turns: u32, mut dice: Dice) -> Given {
+    let mut given = Given::default();
+    let mut events = session.events(0);
+    while given.ended < turns {
+        given.take(events.next().await.unwrap());
+        // Only between turns: a reader that joins in one is given what is being written from its beginning.
+        if given.open.is_none() && dice.upto(40) == 0 {
+            events = session.events(given.entries.last().copied().unwrap_or(0));
+        }
+        if dice.upto(7) == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    given
+}
+
+/// One of the ways in which a call of a model goes.
+fn said(dice: &mut Dice, number: u64) -> Vec<Say> {
+    let mut said = Vec::new();
+    for _ in 0..dice.upto(4) {
+        said.push(
+            [Say::Delta("ab"), Say::Delta("é"), Say::Wait(1), Say::Alive][dice.upto(4) as usize]
+                .clone(),
+        );
+    }
+    said.push(match dice.upto(8) {
+        0 => Say::Fail(ModelErrorKind::Transport, Some(1)),
+        1 => Say::Fail(ModelErrorKind::Auth, None),
+        2 | 3 => Say::Reply(calls(&[(&format!("c{number}"), "write", "{}")])),
+        _ => Say::Reply(text("done")),
+    });
+    said
+}
+
+#[tokio::test(start_paused = true)]
+async fn acceptance_01_updates_come_once_to_each_follower_and_before_the_end_of_their_turn() {
+    const SESSIONS: u64 = 1_000;
+    const TURNS: u32 = 10;
+    for seed in 0..SESSIONS {
+        let mut dice = Dice(seed);
+        let script = (0..u64::from(TURNS) * 2).map(|number| said(&mut dice, number)).collect();
+        let kit = Kit::new(script, tools());
+        let session = kit.open().await;
+        let followers: Vec<_> = (0..3)
+            .map(|number| {
+                tokio::task::spawn(follow(session.clone(), TURNS, Dice(seed + 1_000 * number)))
+            })
+            .collect();
+        let mut tip = 0;
+        for _ in 0..TURNS {
+            let ended = session.run_turn(go()).await.unwrap();
+            // The prompt is answered after everything of its turn is there to be read.
+            let last = kit.core.entries(session.id(), tip).await.unwrap().pop().unwrap();
+            assert_eq!(last.event, Event::TurnEnded(ended));
+            tip = last.seq;
+        }
+        let entries = journal(&kit.core, &session).await;
+        let seqs: Vec<u64> = entries.iter().map(|entry| entry.seq).collect();
+        for follower in followers {
+            assert_eq!(follower.await.unwrap().entries, seqs, "seed {seed}");
+        }
+    }
 }
