@@ -95,7 +95,7 @@ id!(
     BlobId, "blob id", 64
 );
 
-/// A tool call, unique among the last 16,384 of its session and those that its model is shown. It is the provider's own id where that was
+/// A tool call, unique among the last 4,096 of its session and those that its model is shown. It is the provider's own id where that was
 /// usable, else one of ours.
 ///
 /// Providers choose the characters, so any text is allowed; it is never part of a path.

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{CallId, Seq};
 
-/// Calls whose ids are remembered; with older ones the oldest go. 128 KB.
-pub const CALLS_MAX: usize = 16_384;
-/// Keyed inputs whose keys are remembered; with older ones the oldest go, and an input with such a key is a new one. 96 KB.
+/// Calls whose ids are remembered; with more, the oldest go. 32 KB.
+pub const CALLS_MAX: usize = 4_096;
+/// Keyed inputs whose keys are remembered; with more, the oldest go, and an input with such a key is a new one. 96 KB.
 pub const KEYS_MAX: usize = 4_096;
 
 /// The ids of the last [`CALLS_MAX`] calls, as 64-bit hashes. That two ids have one hash does no harm: the later one is renamed.

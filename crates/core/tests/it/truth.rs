@@ -324,11 +324,10 @@ async fn acceptance_01_updates_come_once_to_each_follower_and_before_the_end_of_
         let script = (0..u64::from(TURNS) * 2).map(|number| said(&mut dice, number)).collect();
         let kit = Kit::new(script, tools());
         let session = kit.open().await;
-        let followers: Vec<_> = (0..3)
-            .map(|number| {
-                tokio::task::spawn(follow(session.clone(), TURNS, Dice(seed + 1_000 * number)))
-            })
-            .collect();
+        let mut followers = tokio::task::JoinSet::new();
+        for number in 0..3 {
+            followers.spawn(follow(session.clone(), TURNS, Dice(seed + 1_000 * number)));
+        }
         let mut tip = 0;
         for _ in 0..TURNS {
             let ended = session.run_turn(go()).await.unwrap();
@@ -339,8 +338,8 @@ async fn acceptance_01_updates_come_once_to_each_follower_and_before_the_end_of_
         }
         let entries = journal(&kit.core, &session).await;
         let seqs: Vec<u64> = entries.iter().map(|entry| entry.seq).collect();
-        for follower in followers {
-            assert_eq!(follower.await.unwrap().entries, seqs, "seed {seed}");
+        for given in followers.join_all().await {
+            assert_eq!(given.entries, seqs, "seed {seed}");
         }
     }
 }
