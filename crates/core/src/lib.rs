@@ -35,17 +35,25 @@ pub use agent::registry::{
     filter_registry_by_allowlist, match_tool_allowlist,
 };
 pub use agent::session::Session;
-pub use command::{Admit, Attached, Command, Rejection, Reply};
+pub use command::{Admit, Attached, Command, ContextStatus, Rejection, Reply, Status};
 pub use event::{AgentEvent, Delta, Entry, Event, InputSource as IngestSource};
 pub use ids::{BlobId, CallId, FrameId, NodeId, Seq, SessionId, Timestamp};
 pub use message::{Block, Content, Message, Part, Usage};
 pub use ports::clock::new_session_id;
-pub use ports::model::{ModelError as ProviderError, ModelErrorKind as ProviderErrorKind};
+pub use ports::model::{
+    HostedCapabilities, ModelCandidate, ModelError as ProviderError,
+    ModelErrorKind as ProviderErrorKind, ModelInfo, ProviderInfo,
+};
 pub use ports::tool::SessionToolFactory;
+pub use prompt::{BasePromptConfig, PromptConfig, load_project_prompt, resolve_system_prompt};
 pub use registry::ProviderRegistry;
 pub use runtime::{DefaultAgentCore, Ports};
 pub use session::feed::{EventStream, LocalBus};
+pub use session::forget::{CompactionReport, CompactionSlot};
 pub use session::gate::{PermissionGate, PermissionResolution};
 pub use session::recover::Recovery;
-pub use spec::{Limits, Mode, ModelSelection, SessionSpec, Settings};
+pub use spec::{
+    AskWritesPolicy, Limits, Mode, ModeCatalog, ModeDescriptor, ModelSelection, ReasoningEffort,
+    SandboxPolicy, SessionSpec, Settings, TurnConfig, TurnRequestLimit,
+};
 pub use turn::TurnRunner;

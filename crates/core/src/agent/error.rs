@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::command::Rejection;
+use crate::event::{FailureClass, StopReason, TurnEnded};
 use crate::ids::SessionId;
 use crate::ports::bus::BusError;
 use crate::ports::journal::JournalError;
@@ -176,7 +177,32 @@ pub enum TurnError {
     /// The model's provider failed. What the turn had done is kept.
     #[error(transparent)]
     Provider(#[from] ModelError),
-    /// Anything else.
+    /// The turn was ended by a defect, or crashed its process too often. What it had done is kept.
+    #[error("{why}")]
+    Internal {
+        /// In words for a person.
+        why: String,
+    },
+    /// The session did not take the input, or went away before the turn's end.
     #[error(transparent)]
-    Internal(SessionError),
+    Session(SessionError),
+}
+
+impl TurnEnded {
+    /// The published form of a turn's end: why it stopped, and a failure as an error.
+    ///
+    /// # Errors
+    /// [`TurnError::Provider`] and [`TurnError::Internal`] for turns that ended as `failed`.
+    pub fn outcome(&self) -> Result<StopReason, TurnError> {
+        let StopReason::Failed(class) = self.stop else { return Ok(self.stop) };
+        let message = self.error.as_ref().map_or_else(String::new, |error| error.message.clone());
+        Err(match class {
+            FailureClass::Model(kind) => {
+                TurnError::Provider(ModelError { kind, message, retry_after_ms: None })
+            }
+            FailureClass::CrashLoop | FailureClass::Internal => {
+                TurnError::Internal { why: message }
+            }
+        })
+    }
 }

@@ -109,7 +109,8 @@ pub trait Session: Send + Sync + fmt::Debug {
     /// Runs one turn and tells how it ended; its events go to subscribers. Dropping the future does not stop the turn.
     ///
     /// # Errors
-    /// [`TurnError::TurnInProgress`] at once when one runs. A turn that a model's failure ended is no error: it is told by its stop reason.
+    /// [`TurnError::TurnInProgress`] at once when one runs. A turn that a model's failure ended is no error here, so that what it used
+    /// is told, too: [`TurnEnded::outcome`] makes it one.
     fn run_turn(&self, content: Vec<Part>) -> BoxFuture<'_, Result<TurnEnded, TurnError>>;
 
     /// Ends the running turn as cancelled; the same when none runs.
@@ -261,7 +262,7 @@ impl Session for DefaultSession {
                 SessionError::Rejected(Rejection::Busy) => {
                     TurnError::TurnInProgress { session: self.id().clone() }
                 }
-                error => TurnError::Internal(error),
+                error => TurnError::Session(error),
             })
         }
         .boxed()

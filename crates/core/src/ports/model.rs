@@ -155,6 +155,22 @@ impl ModelInfo {
     }
 }
 
+impl ModelInfo {
+    /// A model of which no more is known than its name; it is of its provider's family.
+    #[must_use]
+    pub fn named(selection: ModelSelection) -> Self {
+        Self {
+            family: selection.provider.clone(),
+            selection,
+            context_window: None,
+            output_max: None,
+            price: None,
+            hosted: HostedCapabilities::default(),
+            accepts: Accepts::default(),
+        }
+    }
+}
+
 /// Price of a million tokens in millionths of a US dollar (so 3 dollars is 3,000,000).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Price {

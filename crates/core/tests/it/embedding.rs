@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use oarlock_core::event::{Effect, Event, StopReason};
+use oarlock_core::event::{Effect, Event, FailureClass, StopReason};
 use oarlock_core::ids::SessionId;
 use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::message::Part;
 use oarlock_core::ports::clock::SystemClock;
 use oarlock_core::ports::files::Files;
-use oarlock_core::ports::model::Model;
+use oarlock_core::ports::model::{Model, ModelErrorKind};
 use oarlock_core::ports::tool::{Place, SessionToolFactory, SessionTools, SessionToolsError, Tool};
 use oarlock_core::session::recover::Recovery;
 use oarlock_core::spec::{Mode, ModelSelection, ReasoningEffort, SessionSpec};
@@ -20,6 +20,7 @@ use oarlock_core::{
     AgentCore, AgentError, AgentEvent, Backends, BuildError, DefaultAgentCore,
     DefaultAgentCoreBuilder, DefaultSession, LoadSession, NewSession, Nowhere, Origin, Ports,
     Rejection, SessionCreateInfo, SessionInitError, SessionObserver, StaticToolRegistry, TurnError,
+    new_session_id,
 };
 use oarlock_testkit::kit::{Kit, journal, node, settings, spec, tags};
 use oarlock_testkit::model::{OneModel, Say, ScriptedModel, selection};
@@ -404,4 +405,33 @@ impl SessionToolFactory for OwnTools {
         let (files, shell) = (Arc::new(Nowhere), Arc::new(Nowhere));
         futures::future::ready(Ok(SessionTools { tools: Arc::new(tools), files, shell })).boxed()
     }
+}
+
+#[test]
+fn ids_sort_by_the_time_they_were_drawn() {
+    let ids: Vec<SessionId> = (0..100).map(|_| new_session_id()).collect();
+    assert!(ids.is_sorted(), "{ids:?}");
+    assert!(ids.iter().all(|id| id.as_str().len() == 36 && id.as_str().as_bytes()[14] == b'7'));
+}
+
+#[tokio::test]
+async fn a_failed_turn_is_told_with_what_failed_in_it() {
+    let model = ScriptedModel::new([vec![Say::Fail(ModelErrorKind::Auth, None)]]);
+    let core = built(&model).build().unwrap();
+    let session = core.create_session(new_in(&core, "mine")).await.unwrap();
+    let ended = session.run_turn(vec![Part::text("go")]).await.unwrap();
+    assert_eq!(ended.stop, StopReason::Failed(FailureClass::Model(ModelErrorKind::Auth)));
+    let outcome = ended.outcome().unwrap_err();
+    let TurnError::Provider(error) = &outcome else { panic!("{outcome:?}") };
+    assert_eq!(error.kind, ModelErrorKind::Auth);
+    assert!(!error.message.is_empty());
+    let ended = session.run_turn(vec![Part::text("again")]).await.unwrap();
+    assert_eq!(ended.outcome().unwrap(), StopReason::EndTurn);
+}
+
+#[test]
+fn the_example_runs_and_fits_on_a_page() {
+    crate::example::main().unwrap();
+    let lines = include_str!("../../examples/embed.rs").lines().count();
+    assert!(lines <= 60, "{lines} lines");
 }

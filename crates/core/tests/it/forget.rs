@@ -10,7 +10,7 @@ use oarlock_core::message::{Message, Part};
 use oarlock_core::ports::model::{ModelErrorKind, ModelRequest};
 use oarlock_core::session::conversation::check;
 use oarlock_core::spec::{ContextPolicy, Decimal, Settings, TurnConfig};
-use oarlock_core::{DefaultSession, SessionError};
+use oarlock_core::{AgentError, DefaultSession, Session, SessionError};
 use oarlock_testkit::kit::{Kit, Parts, journal, settings, wait_for};
 use oarlock_testkit::model::{Count, Say, calls, text};
 use oarlock_testkit::tool::{Act, TestTool};
@@ -337,4 +337,20 @@ async fn w19_a_resumed_session_is_as_small_as_it_was() {
     let last = asked(&kit).pop().unwrap();
     assert!(last.messages.starts_with(&before.conversation.messages));
     assert!(words(&last).contains("kept notes"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn compact_now_waits_for_the_summary_and_tells_what_it_did() {
+    let failing = || vec![Say::Reply(text(""))];
+    let kit = kit(steps(3), vec![failing(), notes("by hand")], 3_000);
+    let session = kit.open_with(windowed(&never())).await;
+    session.run_turn(go("go")).await.unwrap();
+    let failed = session.compact_now().await;
+    let Err(AgentError::Compaction { session: named, why }) = &failed else { panic!("{failed:?}") };
+    assert!(named == session.id() && !why.is_empty());
+    let before = session.context_status().await.unwrap().used_tokens;
+    let report = session.compact_now().await.unwrap().unwrap();
+    let after = session.context_status().await.unwrap().used_tokens;
+    assert!(report.tokens_after < report.tokens_before, "{report:?}");
+    assert!(after < before, "{after} {before}");
 }

@@ -6,7 +6,10 @@ mod asks;
 mod bounds;
 mod cancels;
 mod checkpoint;
+mod contract;
 mod embedding;
+#[path = "../../examples/embed.rs"]
+mod example;
 mod faithful;
 mod faults;
 mod follow;
