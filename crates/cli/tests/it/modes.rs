@@ -69,7 +69,7 @@ fn a_section_that_is_no_mode_is_a_mistake_with_its_place() {
 
 #[test]
 fn a_folder_may_make_a_mode_stricter_and_nothing_else() {
-    let careful = "mode = \"careful\"\n[modes.careful]\nbase = \"ask-writes\"\ndeny = [\"fetch\"]\n[modes.lax]\nbase = \"open\"";
+    let careful = "mode = \"careful\"\n[modes.careful]\nbase = \"ask-writes\"\ndeny = [\"fetch\"]\n[modes.lax]\nbase = \"open\"\n[modes.soft]\nbase = \"read-only\"\nallow = [\"bash\"]";
     // What the folder writes, the key, what is then in force: the user's, or the folder's.
     for (text, key, wanted) in [
         ("modes.careful.base = \"open\"", "modes.careful.base", "\"ask-writes\""),
@@ -79,6 +79,7 @@ fn a_folder_may_make_a_mode_stricter_and_nothing_else() {
         ("modes.careful.description = \"harmless\"", "modes.careful.description", ""),
         ("[modes.evil]\nbase = \"open\"", "modes.evil.base", ""),
         ("mode = \"lax\"", "mode", "\"careful\""),
+        ("mode = \"soft\"", "mode", "\"careful\""),
         // It denies no fetch.
         ("mode = \"ask-writes\"", "mode", "\"careful\""),
         ("mode = \"deny-all\"", "mode", "\"deny-all\""),

@@ -9,9 +9,11 @@ use oarlock_core::event::{Effect, Event, Outcome, PermissionKind};
 use oarlock_core::ids::CallId;
 use oarlock_core::memory::{MemoryGrants, MemoryStore};
 use oarlock_core::message::Part;
+use oarlock_core::ports::clock::Clock;
 use oarlock_core::ports::policy::{GRANTS_MAX, Grants, GrantsError};
 use oarlock_core::spec::{Answers, Mode, SessionSpec, Settings};
 use oarlock_core::{DefaultSession, PermissionResolution, SessionError};
+use oarlock_testkit::clock::VirtualClock;
 use oarlock_testkit::kit::{Kit, Parts, journal, node, settings, spec, wait_for};
 use oarlock_testkit::model::{Say, calls, text};
 use oarlock_testkit::mortal::{LastWrite, MortalJournal};
@@ -253,4 +255,47 @@ async fn grants_in_memory_are_bounded_and_take_rules_only() {
     assert!(matches!(bad, Err(GrantsError::Invalid(_))), "{bad:?}");
     assert!(grants.load(Path::new("/x")).await.unwrap().is_empty());
     assert_eq!(grants.load(folder).await.unwrap(), many);
+}
+
+/// Takes half a second to save.
+#[derive(Debug, Default)]
+struct Slow(MemoryGrants);
+
+impl Grants for Slow {
+    fn load<'a>(&'a self, folder: &'a Path) -> BoxFuture<'a, Result<Vec<String>, GrantsError>> {
+        self.0.load(folder)
+    }
+
+    fn save<'a>(
+        &'a self,
+        folder: &'a Path,
+        rules: &'a [String],
+    ) -> BoxFuture<'a, Result<(), GrantsError>> {
+        Box::pin(async move {
+            let clock = VirtualClock::new();
+            clock.sleep_until(clock.now().after(500)).await;
+            self.0.save(folder, rules).await
+        })
+    }
+
+    fn forget<'a>(
+        &'a self,
+        folder: &'a Path,
+        rules: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<String>, GrantsError>> {
+        self.0.forget(folder, rules)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_closed_at_once_has_saved_what_it_was_told_to_save() {
+    let slow = Arc::new(Slow::default());
+    let grants = Some(Arc::clone(&slow) as Arc<dyn Grants>);
+    let kit =
+        Kit::of(Parts { grants, ..Parts::new(vec![ask("a", "write", "x"), done()], tools()) });
+    let session = in_folder(&kit, "/", asking()).await;
+    assert_eq!(turn(&session, AllowSaved).await, ["a"]);
+    assert!(slow.load(Path::new("/")).await.unwrap().is_empty(), "the turn did not wait for it");
+    session.close().await.unwrap();
+    assert_eq!(slow.load(Path::new("/")).await.unwrap(), ["write(x)"]);
 }
