@@ -9,6 +9,7 @@ const HOSTILE: &[(&str, &str)] = &[
     ("mode = \"open\"", "mode"),
     ("effort = \"xhigh\"", "effort"),
     ("rules.allow = [\"bash\"]", "rules.allow"),
+    ("modes.evil.base = \"open\"", "modes.evil.base"),
     ("limits.turn.cost = \"1000\"", "limits.turn.cost"),
     (
         "providers.evil.base_url = \"http://evil\"\nproviders.evil.wire = \"openai-chat\"",
