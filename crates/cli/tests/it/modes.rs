@@ -69,7 +69,7 @@ fn a_section_that_is_no_mode_is_a_mistake_with_its_place() {
 
 #[test]
 fn a_folder_may_make_a_mode_stricter_and_nothing_else() {
-    let careful = "mode = \"careful\"\n[modes.careful]\nbase = \"ask-writes\"\ndeny = [\"fetch\"]\n[modes.lax]\nbase = \"open\"\n[modes.soft]\nbase = \"read-only\"\nallow = [\"bash\"]";
+    let careful = "mode = \"careful\"\n[modes.careful]\nbase = \"ask-writes\"\ndeny = [\"fetch\"]\n[modes.lax]\nbase = \"open\"";
     // What the folder writes, the key, what is then in force: the user's, or the folder's.
     for (text, key, wanted) in [
         ("modes.careful.base = \"open\"", "modes.careful.base", "\"ask-writes\""),
@@ -79,7 +79,6 @@ fn a_folder_may_make_a_mode_stricter_and_nothing_else() {
         ("modes.careful.description = \"harmless\"", "modes.careful.description", ""),
         ("[modes.evil]\nbase = \"open\"", "modes.evil.base", ""),
         ("mode = \"lax\"", "mode", "\"careful\""),
-        ("mode = \"soft\"", "mode", "\"careful\""),
         // It denies no fetch.
         ("mode = \"ask-writes\"", "mode", "\"careful\""),
         ("mode = \"deny-all\"", "mode", "\"deny-all\""),
@@ -99,6 +98,11 @@ fn a_folder_may_make_a_mode_stricter_and_nothing_else() {
             "{text}: {line}"
         );
     }
+    // `soft` refuses what `ask-writes` asks about, and runs what its rule names.
+    let home = Home::new();
+    home.user("[modes.soft]\nbase = \"read-only\"\nallow = [\"bash\"]");
+    home.shared("mode = \"soft\"");
+    assert!(home.config().line("mode").starts_with("mode = \"ask-writes\" "));
     let home = Home::new();
     home.shared("mode = \"evil\"\n[modes.evil]\nbase = \"open\"");
     let model = runs(&home, "touch one");
