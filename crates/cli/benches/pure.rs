@@ -45,6 +45,7 @@ fn conversation() -> ModelRequest {
         effort: None,
         sampling: oarlock_core::spec::Sampling::default(),
         output_max: None,
+        capabilities: oarlock_core::spec::ResolvedSessionCapabilities::default(),
         cache_key: String::new(),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use oarlock_core::ports::model::{ModelError, ModelInfo, Price};
 use oarlock_models::catalog;
 use oarlock_models::{
-    HttpSettings, HttpTransport, ModelConfig, ProviderConfig, Proxies, Quirks, WellKnown,
+    HttpSettings, HttpTransport, ModelConfig, ProviderConfig, Proxies, Quirks, WellKnown, Wire,
     list_models,
 };
 
@@ -26,6 +26,16 @@ pub enum ProviderError {
     /// Its wire is none that is spoken here.
     #[error(transparent)]
     Wire(#[from] oarlock_models::UnknownWire),
+    /// It is said to search the web over a wire that cannot ask for it.
+    #[error(
+        "provider `{provider}` cannot search the web over the wire {wire}; take `web_search` out"
+    )]
+    WebSearch {
+        /// Its name.
+        provider: String,
+        /// Its wire.
+        wire: Wire,
+    },
     /// Its key cannot be used.
     #[error(transparent)]
     Key(#[from] SecretError),
@@ -47,6 +57,13 @@ pub fn provider(loaded: &Loaded, name: &str) -> Result<ProviderConfig, ProviderE
         (None, Some(known)) => known.wire,
         (None, None) => return Err(incomplete()),
     };
+    let mut quirks = known.filter(|known| known.wire == wire).map_or(Quirks::PLAIN, |k| k.quirks);
+    if let Some(searches) = section.web_search {
+        if searches && wire != Wire::AnthropicMessages {
+            return Err(ProviderError::WebSearch { provider: name.to_owned(), wire });
+        }
+        quirks.web_search = searches;
+    }
     let base_url = section.base_url.clone().or_else(|| known.map(|k| k.base_url.to_owned()));
     Ok(ProviderConfig {
         name: name.to_owned(),
@@ -56,7 +73,7 @@ pub fn provider(loaded: &Loaded, name: &str) -> Result<ProviderConfig, ProviderE
         key,
         auth_header: None,
         headers: section.headers.clone(),
-        quirks: known.filter(|known| known.wire == wire).map_or(Quirks::PLAIN, |k| k.quirks),
+        quirks,
         models: models(&section.models, known),
     })
 }

@@ -47,7 +47,7 @@ pub const WELL_KNOWN: &[WellKnown] = &[
         wire: Wire::AnthropicMessages,
         base_url: "https://api.anthropic.com",
         key_variable: Some("ANTHROPIC_API_KEY"),
-        quirks: Quirks::PLAIN,
+        quirks: Quirks { web_search: true, ..Quirks::PLAIN },
         default_model: Some("claude-sonnet-4-5"),
         models: ANTHROPIC,
     },

@@ -326,6 +326,7 @@ mod tests {
             effort: None,
             sampling: oarlock_core::spec::Sampling::default(),
             output_max: None,
+            capabilities: oarlock_core::spec::ResolvedSessionCapabilities::default(),
             cache_key: String::new(),
         }
     }

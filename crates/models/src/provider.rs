@@ -112,7 +112,7 @@ impl ProviderConfig {
             context_window: known.and_then(|known| known.context_window),
             output_max: known.and_then(|known| known.output_max),
             price: known.and_then(|known| known.price),
-            hosted: HostedCapabilities::default(),
+            hosted: HostedCapabilities { web_search: self.quirks.web_search },
             accepts: self.accepts(),
         }
     }

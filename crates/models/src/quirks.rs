@@ -41,6 +41,8 @@ pub struct Quirks {
     pub stream_usage: bool,
     /// Whether thought is echoed.
     pub thought_echo: ThoughtEcho,
+    /// Whether it searches the web for a model that asks it to.
+    pub web_search: bool,
     /// Which ids of calls are taken.
     pub call_ids: CallIds,
     /// Whether `reasoning_effort` is understood.
@@ -55,6 +57,7 @@ impl Quirks {
         output_field: OutputField::MaxTokens,
         stream_usage: true,
         thought_echo: ThoughtEcho::Never,
+        web_search: false,
         call_ids: CallIds::Any,
         effort: false,
         cache_key: false,

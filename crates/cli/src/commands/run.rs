@@ -278,6 +278,7 @@ impl Opening<'_> {
             effort: config.effort,
             limits: (&config.limits).into(),
             turn: config.turn(),
+            capabilities: config.capabilities,
             ..Settings::new(model.clone(), config.mode.clone(), self.answers)
         };
         let session = self.model.append_system_prompt.as_deref();

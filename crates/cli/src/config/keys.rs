@@ -149,6 +149,13 @@ pub const KEYS: &[Key] = &[
         "whether a model whose price nobody knows may be called under a bound on money; its calls count nothing",
     ),
     key(
+        "capabilities.web_search.mode",
+        Choice(&["disabled", "delegate"]),
+        "\"disabled\"",
+        Tighten,
+        "whether the provider searches the web while the model answers; its price for a search is not counted",
+    ),
+    key(
         "context.window",
         TOKENS,
         "",
@@ -287,6 +294,13 @@ pub const KEYS: &[Key] = &[
         "",
         Trust,
         "its models: ids, or tables of id, name, context_window, max_output_tokens, price",
+    ),
+    key(
+        "providers.*.web_search",
+        Bool,
+        "",
+        Trust,
+        "whether it searches the web for a model that asks it to; only over `anthropic-messages`",
     ),
     key("providers.*.headers.*", Text, "", Trust, "a header that is sent with every request"),
     key(

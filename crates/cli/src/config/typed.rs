@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use oarlock_core::ports::model::Price;
 use oarlock_core::spec::{
-    Bounds, ContextPolicy, Limits, Mode, PolicyBase, ReasoningEffort, Rules, Sampling, TurnConfig,
-    TurnRequestLimit,
+    Bounds, ContextPolicy, Limits, Mode, PolicyBase, ReasoningEffort, Rules, Sampling,
+    SessionCapabilitiesConfig, TurnConfig, TurnRequestLimit,
 };
 use oarlock_tools::ToolsConfig;
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,8 @@ pub struct Config {
     /// Bounds of turns and sessions.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// What is left to the model's provider.
+    pub capabilities: SessionCapabilitiesConfig,
     /// When a session forgets.
     pub context: ContextPolicy,
     /// How turns are run.
@@ -208,6 +210,8 @@ pub struct ProviderSection {
     pub models: Vec<ModelEntry>,
     /// Headers of every request.
     pub headers: BTreeMap<String, String>,
+    /// Whether it searches the web itself.
+    pub web_search: Option<bool>,
 }
 
 /// One of `providers.<name>.models`.

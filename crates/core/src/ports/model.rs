@@ -13,7 +13,7 @@ use crate::event::DeltaItem;
 use crate::ids::BlobId;
 use crate::message::{Block, Message, ReplyStop, Usage};
 use crate::ports::tool::ToolSchema;
-use crate::spec::{ModelSelection, ReasoningEffort, Sampling};
+use crate::spec::{ModelSelection, ReasoningEffort, ResolvedSessionCapabilities, Sampling};
 
 /// How the cache keys of summaries end.
 pub(crate) const SUMMARY_KEY: &str = "-summary";
@@ -222,6 +222,8 @@ pub struct ModelRequest {
     pub effort: Option<ReasoningEffort>,
     /// How to draw words; its `max_tokens` is part of `output_max` already.
     pub sampling: Sampling,
+    /// What the provider is to do itself while the model answers.
+    pub capabilities: ResolvedSessionCapabilities,
     /// Tokens the answer may have; the model's own maximum when absent.
     pub output_max: Option<u64>,
     /// Names the session towards the provider's cache; carries no meaning.

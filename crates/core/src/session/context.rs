@@ -11,7 +11,7 @@ use crate::ports::model::ModelInfo;
 use crate::ports::tool::ToolSchema;
 use crate::session::conversation::Counted;
 use crate::session::state::{LastRequest, State};
-use crate::spec::Settings;
+use crate::spec::{ResolvedSessionCapabilities, Settings};
 
 /// Tokens that an image is taken for, until a provider has counted it.
 const IMAGE_TOKENS: u64 = 2_000;
@@ -52,7 +52,10 @@ pub fn fingerprint(
     Fingerprint {
         model: model.selection.to_string(),
         system: short_hash(&[state.spec.system_for(&model.selection).as_bytes()]),
-        tools: tools.hash.clone(),
+        tools: match state.turn.as_ref().is_some_and(|t| hosted(&t.settings, model).web_search) {
+            true => short_hash(&[tools.hash.as_bytes(), b"web_search"]),
+            false => tools.hash.clone(),
+        },
         messages: shown[hashed.min(shown.len())..].iter().chain(&state.message_of(steering)).fold(
             before.to_owned(),
             |chain, message| {
@@ -105,6 +108,14 @@ pub fn prompt_tokens(state: &State, tools: &ToolsDigest) -> u64 {
 #[must_use]
 pub fn window(settings: &Settings, model: Option<&ModelInfo>) -> Option<u64> {
     settings.turn.context.window.or_else(|| model?.context_window)
+}
+
+/// What the provider is to do itself. A model that does not do it was refused when the settings were made.
+#[must_use]
+pub fn hosted(settings: &Settings, model: &ModelInfo) -> ResolvedSessionCapabilities {
+    let provider = &model.selection.provider;
+    ResolvedSessionCapabilities::resolve(&settings.capabilities, model.hosted, provider)
+        .unwrap_or_default()
 }
 
 /// The images that a conversation names.

@@ -13,7 +13,7 @@ use crate::ports::model::{ModelError, ModelErrorKind, ModelInfo};
 use crate::session::context::ToolsDigest;
 use crate::session::forget::{CompactionSlot, Scene};
 use crate::session::state::{OpenStep, OpenTurn, State, Used};
-use crate::session::{calls, context, forget};
+use crate::session::{calls, context, forget, usable};
 use crate::spec::{Bounds, LimitKind, Settings};
 use crate::turn::permission::Saves;
 use crate::turn::registry::Assessor;
@@ -230,6 +230,9 @@ fn next_step(view: &View<'_>) -> Step {
         Ok(model) => model,
         Err(error) => return failed(turn, error.kind, &error.message),
     };
+    if let Err(error) = usable::check(&turn.settings, Ok(model)) {
+        return failed(turn, ModelErrorKind::InvalidRequest, &error.to_string());
+    }
     let scene = Scene { state, work: view.work, facts, settings: &turn.settings, model };
     if let Some(step) = forget::before_step(&scene) {
         return step;

@@ -2,12 +2,15 @@
 
 use crate::agent::error::SessionInitError;
 use crate::ports::model::{ModelError, ModelErrorKind, ModelInfo};
-use crate::spec::{Settings, SettingsChange};
+use crate::spec::{ResolvedSessionCapabilities, Settings, SettingsChange};
 
 /// Whether a change has to be held against the model.
 #[must_use]
 pub fn concerns_model(change: &SettingsChange) -> bool {
-    change.model.is_some() || change.turn.is_some() || change.effort.is_some()
+    change.model.is_some()
+        || change.turn.is_some()
+        || change.effort.is_some()
+        || change.capabilities.is_some()
 }
 
 /// Checks settings against their model, as it was found just now.
@@ -19,6 +22,8 @@ pub fn check(
     found: Result<&ModelInfo, &ModelError>,
 ) -> Result<(), SessionInitError> {
     let model = found.map_err(|error| SessionInitError::Model(error.clone()))?;
+    let (hosted, provider) = (model.hosted, model.selection.provider.as_str());
+    ResolvedSessionCapabilities::resolve(&settings.capabilities, hosted, provider)?;
     match model.refusal(settings.effort, &settings.turn.sampling) {
         None => Ok(()),
         Some(message) => {

@@ -1,5 +1,6 @@
 //! What a session is told to be: data, journaled when it is made and whenever it changes.
 
+mod capabilities;
 mod mode;
 pub mod rule;
 mod turn;
@@ -12,6 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::SessionId;
 use crate::prompt::Overlays;
+pub use crate::spec::capabilities::{
+    ResolvedSessionCapabilities, SessionCapabilitiesConfig, WebSearchCapabilityConfig,
+    WebSearchCapabilityMode,
+};
 pub use crate::spec::mode::{
     AskWritesPolicy, InvalidMode, Mode, ModeCatalog, ModeDescriptor, PolicyBase, SandboxPolicy,
     SessionMode, UnknownMode,
@@ -65,6 +70,9 @@ pub struct Settings {
     /// How turns are run.
     #[serde(default, skip_serializing_if = "is_default")]
     pub turn: TurnConfig,
+    /// What is left to the model's provider.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub capabilities: SessionCapabilitiesConfig,
     /// A short name for lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
@@ -98,6 +106,9 @@ pub struct SettingsChange {
     /// Another way to run turns, replacing all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub turn: Option<TurnConfig>,
+    /// Something else is left to the provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<SessionCapabilitiesConfig>,
     /// Another title.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
@@ -141,6 +152,7 @@ impl Settings {
             effort: None,
             limits: Limits::default(),
             turn: TurnConfig::default(),
+            capabilities: SessionCapabilitiesConfig::default(),
             title: None,
             labels: BTreeMap::new(),
         }
@@ -159,6 +171,7 @@ impl Settings {
         set(&mut self.limits, change.limits.as_ref());
         set(&mut self.answers, change.answers.as_ref());
         set(&mut self.turn, change.turn.as_ref());
+        set(&mut self.capabilities, change.capabilities.as_ref());
         set(&mut self.labels, change.labels.as_ref());
         if change.effort.is_some() {
             self.effort = change.effort;

@@ -118,6 +118,9 @@ impl TurnRunner {
                 .turn
                 .as_ref()
                 .map_or_else(Sampling::default, |turn| turn.settings.turn.sampling.clone()),
+            capabilities: state.turn.as_ref().map_or_else(Default::default, |turn| {
+                context::hosted(&turn.settings, model.info())
+            }),
             output_max,
             cache_key: state.id.to_string(),
         };

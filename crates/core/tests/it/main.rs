@@ -5,6 +5,7 @@
 mod asks;
 mod bounds;
 mod cancels;
+mod capabilities;
 mod checkpoint;
 mod contract;
 mod embedding;

@@ -20,6 +20,8 @@ use crate::item::{Item, raw_of};
 
 /// Tokens of an answer when neither the request nor the model says.
 const OUTPUT_DEFAULT: u64 = 8192;
+/// The provider's own tool that searches the web, in the version whose items are kept and replayed as they are.
+const WEB_SEARCH: &str = "web_search_20250305";
 /// The smallest thinking budget that the wire takes; as much is left for the answer itself.
 const THINKING_MIN: u64 = 1024;
 /// How many of the last messages of the user end a cached prefix; with the system prompt and the tools the wire's four marks are used.
@@ -89,11 +91,15 @@ pub(super) fn body(request: &ModelRequest, target: &Target) -> Vec<u8> {
 }
 
 fn tools(request: &ModelRequest) -> Vec<Value> {
-    let mut tools: Vec<Value> = request
+    // A tool of the provider stands first, so that the last one, which ends a cached prefix, is ours where we have any.
+    let hosted =
+        request.capabilities.web_search.then(|| json!({"type": WEB_SEARCH, "name": "web_search"}));
+    let ours = request
         .tools
         .iter()
         .map(|tool| json!({"name": tool.name, "description": tool.description, "input_schema": tool.input}))
-        .collect();
+        ;
+    let mut tools: Vec<Value> = hosted.into_iter().chain(ours).collect();
     if let Some(last) = tools.last_mut() {
         last["cache_control"] = json!({"type": "ephemeral"});
     }

@@ -66,6 +66,7 @@ fn request() -> ModelRequest {
         effort: None,
         sampling: Sampling::default(),
         output_max: None,
+        capabilities: oarlock_core::spec::ResolvedSessionCapabilities::default(),
         cache_key: String::new(),
     }
 }

@@ -9,7 +9,7 @@ use oarlock_core::ids::{BlobId, CallId};
 use oarlock_core::message::{Block, Content, Message, Part, ReplyStop, ToolResult};
 use oarlock_core::ports::model::{ModelError, ModelErrorKind, ModelEvent, ModelRequest, Reply};
 use oarlock_core::ports::tool::{Runs, ToolSchema};
-use oarlock_core::spec::{ReasoningEffort, Sampling};
+use oarlock_core::spec::{ReasoningEffort, ResolvedSessionCapabilities, Sampling};
 use oarlock_models::{decode_anthropic, decode_anthropic_whole, encode_anthropic};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -55,6 +55,7 @@ fn request(messages: Vec<Message>) -> ModelRequest {
         effort: None,
         sampling: Sampling::default(),
         output_max: None,
+        capabilities: ResolvedSessionCapabilities::default(),
         cache_key: String::new(),
     }
 }
@@ -480,4 +481,41 @@ proptest! {
         let again = request(history(&whole));
         prop_assert_eq!(encode_anthropic(&again, "here", "claude"), encode_anthropic(&again, "here", "claude"));
     }
+}
+
+#[test]
+fn a_delegated_search_is_asked_for_and_its_items_come_back_as_they_were() {
+    let capabilities = ResolvedSessionCapabilities { web_search: true };
+    let asked = ModelRequest { capabilities, ..request(vec![user("what is new?")]) };
+    let search = json!([{"type": "web_search_20250305", "name": "web_search", "cache_control": {"type": "ephemeral"}}]);
+    assert_eq!(body(&asked)["tools"], search);
+    assert!(body(&request(vec![user("go")])).get("tools").is_none());
+    let found = json!([{"type": "web_search_result", "url": "https://a.example", "title": "A", "encrypted_content": "Zm9v"}]);
+    let reply = reply(
+        &[
+            opened(
+                0,
+                json!({"type": "server_tool_use", "id": "srv", "name": "web_search", "input": {}}),
+            ),
+            delta(0, json!({"type": "input_json_delta", "partial_json": "{\"query\": \"new\"}"})),
+            opened(
+                1,
+                json!({"type": "web_search_tool_result", "tool_use_id": "srv", "content": found}),
+            ),
+            opened(2, json!({"type": "text", "text": ""})),
+            delta(2, json!({"type": "text_delta", "text": "This is new."})),
+        ],
+        "end_turn",
+    );
+    // It is no call of ours: nothing is run for it.
+    assert!(reply.blocks.iter().all(|block| !block.is_call()));
+    let again = request(vec![user("go"), Message::Assistant { blocks: reply.blocks }, user("on")]);
+    assert_eq!(
+        messages(&again)[1]["content"],
+        json!([
+            {"type": "server_tool_use", "id": "srv", "name": "web_search", "input": {"query": "new"}},
+            {"type": "web_search_tool_result", "tool_use_id": "srv", "content": found},
+            {"type": "text", "text": "This is new."}
+        ])
+    );
 }

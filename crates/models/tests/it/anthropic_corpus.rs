@@ -210,6 +210,7 @@ fn replays_unchanged(reply: &Reply, name: &str) {
         effort: None,
         sampling: oarlock_core::spec::Sampling::default(),
         output_max: None,
+        capabilities: oarlock_core::spec::ResolvedSessionCapabilities::default(),
         cache_key: String::new(),
     };
     let body = String::from_utf8(encode_anthropic(&request, "test", "test")).unwrap();

@@ -107,6 +107,7 @@ pub(crate) fn request(messages: Vec<Message>) -> ModelRequest {
         effort: None,
         sampling: Sampling::default(),
         output_max: None,
+        capabilities: oarlock_core::spec::ResolvedSessionCapabilities::default(),
         cache_key: String::new(),
     }
 }

@@ -8,6 +8,7 @@ use crate::session::forget::pins::{BEFORE_SUMMARY, cut as shortened};
 use crate::session::forget::{Scene, clear, pins};
 use crate::session::plan;
 use crate::session::state::{OpenSummary, State, SummaryFailure};
+use crate::spec::ResolvedSessionCapabilities;
 
 /// What the newest messages that stay may have, in tokens.
 const KEPT_TOKENS_MIN: u64 = 2_000;
@@ -96,6 +97,7 @@ pub(crate) fn request(scene: &Scene<'_>, open: &OpenSummary) -> ModelRequest {
         images: std::collections::BTreeMap::new(),
         effort: None,
         sampling: crate::spec::Sampling::default(),
+        capabilities: ResolvedSessionCapabilities::default(),
         output_max: Some(output_max(scene)),
         cache_key: format!("{}{SUMMARY_KEY}", scene.state.id),
     }
