@@ -152,7 +152,11 @@ proptest! {
                     Wire::OpenAiChat => check_openai(body),
                 }
             }
-            for pair in bodies.windows(2) {
+            for (pair, asked) in bodies.windows(2).zip(told.requests.windows(2)) {
+                // Where an entry declares that history was changed, nothing of it has to stay.
+                if !asked[1].messages.starts_with(&asked[0].messages) {
+                    continue;
+                }
                 let (before, after) = (prefix_text(&pair[0]), prefix_text(&pair[1]));
                 assert!(after.starts_with(&before), "{wire}: the prefix changed: {} then {}", pair[0], pair[1]);
                 assert_eq!(pair[0]["tools"], pair[1]["tools"]);
