@@ -54,6 +54,7 @@ pub use session::gate::{PermissionGate, PermissionResolution};
 pub use session::recover::Recovery;
 pub use spec::{
     AskWritesPolicy, Limits, Mode, ModeCatalog, ModeDescriptor, ModelSelection, ReasoningEffort,
-    SandboxPolicy, SessionSpec, Settings, TurnConfig, TurnRequestLimit,
+    ResolvedSessionCapabilities, SandboxPolicy, SessionCapabilitiesConfig, SessionSpec, Settings,
+    TurnConfig, TurnRequestLimit, WebSearchCapabilityConfig, WebSearchCapabilityMode,
 };
 pub use turn::TurnRunner;
