@@ -5,11 +5,11 @@ use std::fmt::{self, Write};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Command, ContextStatus, Reply, Status, Waiting};
-use crate::event::{AgentEvent, CompactionCause, Event};
-use crate::ids::Seq;
+use crate::agent::error::AgentError;
+use crate::command::{Command, ContextStatus, NOTHING_TO_COMPACT, Status, Waiting};
 use crate::message::Usage;
 use crate::prompt::slash::{BUILT_IN, PromptFile};
+use crate::session::forget::CompactionReport;
 use crate::spec::{Mode, ModelSelection, SettingsChange};
 use crate::{DefaultSession, SessionError};
 
@@ -108,6 +108,9 @@ pub enum AskError {
     /// The session refused, or has ended.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// The summary could not be begun.
+    #[error(transparent)]
+    Agent(AgentError),
     /// So many do not wait.
     #[error("there is no number {number} in the queue: {waiting} wait; /queue lists them")]
     NoSuchNumber {
@@ -125,6 +128,16 @@ pub enum AskError {
     /// The session answered something else.
     #[error("the session did not say how it is; this is a defect of Oarlock")]
     Confused,
+}
+
+impl From<AgentError> for AskError {
+    fn from(error: AgentError) -> Self {
+        match error {
+            AgentError::Compaction { why, .. } => Self::Summary { why },
+            AgentError::Rejected(rejection) => Self::Session(rejection.into()),
+            other => Self::Agent(other),
+        }
+    }
 }
 
 /// All commands, for lists.
@@ -152,7 +165,7 @@ pub async fn ask(session: &DefaultSession, asked: Ask) -> Result<Answer, AskErro
     let configure = async |change: SettingsChange| {
         session.tell(Command::Configure { change: Box::new(change) }).await.map(drop)
     };
-    let status = look(session).await?;
+    let status = session.status().await?;
     if let Some(answer) = told(&status, &asked) {
         return Ok(answer);
     }
@@ -175,8 +188,10 @@ pub async fn ask(session: &DefaultSession, asked: Ask) -> Result<Answer, AskErro
             Answer::Withdraw { input }
         }
         Ask::Compact(instructions) => {
-            session.tell(Command::Compact { instructions }).await?;
-            summarised(session, status.tip).await?
+            let nothing = || AskError::Summary { why: NOTHING_TO_COMPACT.to_owned() };
+            let report = session.compact(instructions).await?.ok_or_else(nothing)?;
+            let CompactionReport { tokens_before, tokens_after } = report;
+            Answer::Compact { tokens_before, tokens_after }
         }
         Ask::Context | Ask::Usage | Ask::Queue | Ask::Model(None) | Ask::Mode(None) => {
             return Err(AskError::Confused);
@@ -202,33 +217,6 @@ pub fn told(status: &Status, asked: &Ask) -> Option<Answer> {
         }
         Ask::Queue => Some(Answer::Queue { waiting: status.waiting.clone() }),
         Ask::Model(Some(_)) | Ask::Mode(Some(_)) | Ask::Withdraw(_) | Ask::Compact(_) => None,
-    }
-}
-
-async fn look(session: &DefaultSession) -> Result<Status, AskError> {
-    match session.tell(Command::Look).await? {
-        Reply::Status(status) => Ok(*status),
-        Reply::Done | Reply::Admitted(_) | Reply::Attached(_) | Reply::Rejected(_) => {
-            Err(AskError::Confused)
-        }
-    }
-}
-
-/// Waits for the end of the summary that was asked for after the entry `after`.
-async fn summarised(session: &DefaultSession, after: Seq) -> Result<Answer, AskError> {
-    let mut events = session.events(after);
-    loop {
-        let AgentEvent::Entry(entry) = session.next_event(&mut events).await? else { continue };
-        match &entry.event {
-            Event::ContextCompacted(made) if made.cause == CompactionCause::Manual => {
-                let (tokens_before, tokens_after) = (made.tokens_before, made.tokens_after);
-                return Ok(Answer::Compact { tokens_before, tokens_after });
-            }
-            Event::SummaryFailed(failed) if failed.cause == CompactionCause::Manual => {
-                return Err(AskError::Summary { why: failed.why.clone() });
-            }
-            _ => {}
-        }
     }
 }
 
