@@ -36,6 +36,16 @@ pub enum ProviderError {
         /// Its wire.
         wire: Wire,
     },
+    /// An effort is declared for a wire that always has one.
+    #[error(
+        "provider `{provider}` speaks the wire {wire}, whose efforts need no declaration; take `effort` out"
+    )]
+    Effort {
+        /// Its name.
+        provider: String,
+        /// Its wire.
+        wire: Wire,
+    },
     /// Its key cannot be used.
     #[error(transparent)]
     Key(#[from] SecretError),
@@ -63,6 +73,12 @@ pub fn provider(loaded: &Loaded, name: &str) -> Result<ProviderConfig, ProviderE
             return Err(ProviderError::WebSearch { provider: name.to_owned(), wire });
         }
         quirks.web_search = searches;
+    }
+    if let Some(takes) = section.effort {
+        if wire != Wire::OpenAiChat {
+            return Err(ProviderError::Effort { provider: name.to_owned(), wire });
+        }
+        quirks.effort = takes;
     }
     let base_url = section.base_url.clone().or_else(|| known.map(|k| k.base_url.to_owned()));
     Ok(ProviderConfig {

@@ -302,6 +302,13 @@ pub const KEYS: &[Key] = &[
         Trust,
         "whether it searches the web for a model that asks it to; only over `anthropic-messages`",
     ),
+    key(
+        "providers.*.effort",
+        Bool,
+        "",
+        Trust,
+        "whether its endpoint takes a reasoning effort; only over `openai-chat`",
+    ),
     key("providers.*.headers.*", Text, "", Trust, "a header that is sent with every request"),
     key(
         "http.connect_timeout",

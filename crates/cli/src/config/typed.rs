@@ -212,6 +212,8 @@ pub struct ProviderSection {
     pub headers: BTreeMap<String, String>,
     /// Whether it searches the web itself.
     pub web_search: Option<bool>,
+    /// Whether its endpoint takes a reasoning effort.
+    pub effort: Option<bool>,
 }
 
 /// One of `providers.<name>.models`.

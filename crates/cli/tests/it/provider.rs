@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use serde_json::{Value, json};
 
 use crate::home::Home;
+use crate::loopback::Loopback;
 
 /// A request as it arrived.
 pub(crate) struct Seen {
@@ -189,4 +190,19 @@ fn an_endpoint_that_is_not_there_is_named_once_the_tries_are_over() {
     assert!(ran.err.contains("local at 127.0.0.1"), "{}", ran.err);
     assert!(ran.err.contains("trying again in"), "{}", ran.err);
     assert_eq!(ran.out, "");
+}
+
+#[test]
+fn an_effort_is_sent_to_a_gateway_that_is_declared_to_take_one_and_to_no_other() {
+    let server = Loopback::start("Hello.");
+    let run = ["run", "hi", "--effort", "high"];
+    let refused = server.home("openai-chat", "").run(&run);
+    assert_ne!(refused.code, Some(0), "{}", refused.out);
+    assert!(refused.err.contains("set `providers.loop.effort` to true"), "{}", refused.err);
+    assert!(server.asked().is_empty());
+    let ran = server.home("openai-chat", "effort = true\n").run(&run);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_eq!(server.asked()[0]["reasoning_effort"], "high");
+    let refused = server.home("anthropic-messages", "effort = true\n").run(&run);
+    assert!(refused.err.contains("take `effort` out"), "{}", refused.err);
 }

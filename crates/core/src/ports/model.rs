@@ -136,7 +136,8 @@ impl ModelInfo {
         let stops_max = accepts.stop_sequences_max.map_or(usize::MAX, |max| max as usize);
         if effort.is_some() && !accepts.effort {
             Some(format!(
-                "{name} cannot be told how hard to think; leave out `effort`, or choose another model"
+                "{name} cannot be told how hard to think; leave out `effort`, choose another model, or set `providers.{}.effort` to true if its endpoint takes one",
+                name.provider
             ))
         } else if sampling.top_k.is_some() && !accepts.top_k {
             Some(format!("the wire of {name} has no `top_k`; leave it out, or use `top_p`"))
