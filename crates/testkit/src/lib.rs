@@ -1,5 +1,5 @@
 //! For tests only: a scripted model, tools that misbehave on demand, virtual time, whole runtimes made of them, journals with
-//! faults, random lives of sessions with the laws that they must keep, and the suite that every store must pass.
+//! faults, random lives of sessions with the laws that they must keep, the vendors' rules for requests, and the suite that every store must pass.
 
 pub mod clock;
 pub mod conformance;
@@ -10,3 +10,4 @@ pub mod model;
 pub mod mortal;
 pub mod story;
 pub mod tool;
+pub mod wires;

@@ -13,3 +13,4 @@ mod openai_chat;
 mod recorded;
 mod sampling;
 mod script;
+mod switching;

@@ -1,0 +1,242 @@
+//! A session that goes from one wire to the other and back: every endpoint gets a conversation that its vendor takes, its own items
+//! byte for byte, and nothing that only somebody else understands.
+
+use oarlock_core::ids::CallId;
+use oarlock_core::message::{Block, Content, Message, Part, ToolResult};
+use oarlock_core::ports::model::{ModelRequest, Reply};
+use oarlock_core::spec::ReasoningEffort;
+use oarlock_models::{
+    CallIds, Quirks, ThoughtEcho, decode_anthropic, decode_chat, encode_anthropic, encode_chat,
+};
+use oarlock_testkit::wires::{check_anthropic, check_openai};
+use serde_json::{Value, json};
+
+use crate::recorded::request;
+
+/// Who answers, or who is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    chat: bool,
+    endpoint: &'static str,
+    family: &'static str,
+    quirks: Quirks,
+}
+
+const ECHO: Quirks = Quirks { thought_echo: ThoughtEcho::Always, effort: true, ..Quirks::PLAIN };
+const NINE: Quirks = Quirks { call_ids: CallIds::NineLetters, ..ECHO };
+
+const fn place(chat: bool, endpoint: &'static str, family: &'static str) -> Place {
+    Place { chat, endpoint, family, quirks: ECHO }
+}
+
+/// Both wires, each with a second endpoint and a second family; the endpoint `gate` speaks both wires with a model of one name.
+const PLACES: [Place; 9] = [
+    place(false, "anthropic", "claude"),
+    place(false, "anthropic", "claude-small"),
+    place(false, "gate", "claude"),
+    place(true, "openai", "gpt"),
+    place(true, "openai", "gpt-small"),
+    place(true, "gate", "gpt"),
+    place(true, "gate", "claude"),
+    Place { quirks: NINE, ..place(true, "mistral", "gpt") },
+    Place { quirks: Quirks::PLAIN, ..place(true, "plain", "gpt") },
+];
+
+/// Text that only the vendor of this answer understands. It holds the number of the answer, so that one is told from another.
+fn secrets(place: Place, number: usize) -> Vec<String> {
+    let kinds: &[&str] = match place.chat {
+        true => &["DETAIL", "EXTRA"],
+        false => &["SIGNATURE", "srvtoolu_", "CIPHER"],
+    };
+    kinds.iter().map(|kind| format!("{kind}{number}Z")).collect()
+}
+
+/// An answer of Anthropic's: thought with its signature, a search of the provider's own, text, and a call.
+fn anthropic(place: Place, number: usize) -> Reply {
+    let start = |index: u64, block: Value| json!({"type": "content_block_start", "index": index, "content_block": block});
+    let delta = |index: u64, delta: Value| json!({"type": "content_block_delta", "index": index, "delta": delta});
+    let [signature, searched, cipher] = &secrets(place, number)[..] else {
+        panic!("three secrets")
+    };
+    let found = json!([{"type": "web_search_result", "title": "A \u{e9}", "url": "http://a", "encrypted_content": cipher}]);
+    let events = [
+        json!({"type": "message_start", "message": {"model": place.family, "usage": {"input_tokens": 9, "output_tokens": 1}}}),
+        start(0, json!({"type": "thinking", "thinking": "", "signature": ""})),
+        delta(0, json!({"type": "thinking_delta", "thinking": format!("thought {number}")})),
+        delta(0, json!({"type": "signature_delta", "signature": signature})),
+        start(
+            1,
+            json!({"type": "server_tool_use", "id": searched, "name": "web_search", "input": {}}),
+        ),
+        delta(1, json!({"type": "input_json_delta", "partial_json": "{\"query\" : \"a\"}"})),
+        start(
+            2,
+            json!({"type": "web_search_tool_result", "tool_use_id": searched, "content": found}),
+        ),
+        start(3, json!({"type": "text", "text": ""})),
+        delta(3, json!({"type": "text_delta", "text": format!("said {number}")})),
+        start(
+            4,
+            json!({"type": "tool_use", "id": format!("toolu_01{number}"), "name": "bash", "input": {}}),
+        ),
+        delta(
+            4,
+            json!({"type": "input_json_delta", "partial_json": format!("{{\"command\" : \"ls {number}\"}}")}),
+        ),
+        json!({"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 20}}),
+        json!({"type": "message_stop"}),
+    ];
+    let named =
+        events.iter().map(|event| (event["type"].as_str().map(str::to_owned), event.to_string()));
+    decode_anthropic(named, place.endpoint, place.family).unwrap().1
+}
+
+/// An answer over the chat wire: signed thought, text, and two calls under ids that no other wire takes.
+fn chat(place: Place, number: usize) -> Reply {
+    let [detail, extra] = &secrets(place, number)[..] else { panic!("two secrets") };
+    let call = |index: usize| {
+        json!({"index": index, "id": format!("functions.bash:{number}.{index}"), "type": "function",
+            "function": {"name": "bash", "arguments": format!("{{\"command\" : \"pwd {number}.{index}\"}}")},
+            "extra_content": {"google": {"thought_signature": extra}}})
+    };
+    let deltas = [
+        json!({"role": "assistant", "reasoning": format!("thought {number}"), "reasoning_details": [
+            {"type": "reasoning.encrypted", "data": detail, "index": 0}]}),
+        json!({"content": format!("said {number}")}),
+        json!({"tool_calls": [call(0), call(1)]}),
+    ];
+    let chunk = |delta: &Value| json!({"choices": [{"index": 0, "delta": delta}]}).to_string();
+    let end = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]});
+    let events = deltas.iter().map(chunk).chain([end.to_string()]).map(|data| (None, data));
+    decode_chat(events, place.endpoint, place.family).unwrap().1
+}
+
+fn user(text: &str) -> Message {
+    Message::User { parts: vec![Part::text(text)] }
+}
+
+/// The answer of a place, and the results of its calls.
+fn step(place: Place, number: usize) -> [Message; 2] {
+    let reply = if place.chat { chat(place, number) } else { anthropic(place, number) };
+    let answer = |id: &CallId| ToolResult {
+        call: id.clone(),
+        name: "bash".to_owned(),
+        parts: vec![Part::text(format!("result of {number}"))],
+        is_error: false,
+    };
+    let results = reply.blocks.iter().filter_map(Block::call).map(answer).collect();
+    [Message::Assistant { blocks: reply.blocks }, Message::Tool { results }]
+}
+
+/// What this place is sent for this conversation.
+fn body(place: Place, messages: &[Message]) -> String {
+    let effort = Some(ReasoningEffort::High);
+    let request = ModelRequest { effort, ..request(messages.to_vec()) };
+    let body = match place.chat {
+        true => encode_chat(&request, (place.endpoint, place.family), place.quirks),
+        false => encode_anthropic(&request, place.endpoint, place.family),
+    };
+    String::from_utf8(body).unwrap()
+}
+
+/// The members by which a native item is recognised in a body. A call's id is left out where the endpoint takes none of its own form.
+fn members(place: Place, block: &Block) -> Vec<String> {
+    let Some(native) = &block.native else { return Vec::new() };
+    let item = native.item.as_str();
+    if place.quirks.call_ids == CallIds::NineLetters && block.is_call() {
+        let from = item.find("\"type\"").unwrap();
+        return vec![item[from..item.len() - 1].to_owned()];
+    }
+    vec![item[1..item.len() - 1].to_owned()]
+}
+
+/// The words, the results, and the arguments of calls, which everybody is given.
+fn meaning(place: Place, blocks: &[Block]) -> Vec<String> {
+    let told = |block: &Block| match &block.content {
+        Content::Text { text } => Some(text.clone()),
+        Content::ToolCall { arguments, .. } if place.chat => Some(json!(arguments).to_string()),
+        Content::ToolCall { arguments, .. } => Some(arguments.clone()),
+        Content::Thinking { .. } | Content::Opaque { .. } => None,
+    };
+    blocks.iter().filter_map(told).collect()
+}
+
+/// Holds what `asked` is sent to what `told` answered, in this order.
+fn check(asked: Place, told: &[Place], messages: &[Message]) {
+    let body = body(asked, messages);
+    let parsed: Value = serde_json::from_str(&body).unwrap();
+    if asked.chat {
+        check_openai(&parsed)
+    } else {
+        check_anthropic(&parsed)
+    }
+    let answers = messages.iter().filter_map(|message| match message {
+        Message::Assistant { blocks } => Some(blocks),
+        Message::User { .. } | Message::Tool { .. } => None,
+    });
+    for (number, (answer, from)) in answers.zip(told).enumerate() {
+        for words in meaning(asked, answer) {
+            assert!(body.contains(&words), "{asked:?} is not told {words:?} of {from:?}: {body}");
+        }
+        assert!(body.contains(&format!("result of {number}")), "{body}");
+        if (from.chat, from.endpoint, from.family) == (asked.chat, asked.endpoint, asked.family) {
+            for item in answer.iter().flat_map(|block| members(asked, block)) {
+                assert!(body.contains(&item), "{asked:?} is not given back {item}: {body}");
+            }
+            for secret in secrets(*from, number) {
+                assert!(body.contains(&secret), "{asked:?} is not given back {secret}: {body}");
+            }
+        } else {
+            for secret in secrets(*from, number) {
+                assert!(!body.contains(&secret), "{asked:?} is given {secret} of {from:?}: {body}");
+            }
+            assert!(!body.contains(&format!("thought {number}")), "{body}");
+        }
+    }
+}
+
+/// Who answers in turn: each by itself, each after each, and then one of the two again.
+fn orders() -> Vec<Vec<Place>> {
+    let mut orders: Vec<Vec<Place>> = PLACES.iter().map(|a| vec![*a]).collect();
+    for [a, b] in PLACES.iter().flat_map(|a| PLACES.iter().map(move |b| [*a, *b])) {
+        orders.extend([vec![a, b], vec![a, b, a], vec![a, b, b]]);
+    }
+    orders
+}
+
+#[test]
+fn a_session_that_switches_between_the_wires_is_valid_on_each_and_gives_each_its_own_items_only() {
+    for told in orders() {
+        // Answers within one turn, and each in a turn of its own.
+        for with_words in [false, true] {
+            let mut messages = vec![user("go")];
+            for (number, from) in told.iter().enumerate() {
+                messages.extend(step(*from, number));
+                if with_words {
+                    messages.push(user("and now?"));
+                }
+            }
+            for asked in PLACES {
+                check(asked, &told, &messages);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_place_that_a_session_comes_back_to_reads_what_it_read_before() {
+    for [home, away] in [[PLACES[0], PLACES[3]], [PLACES[3], PLACES[0]]] {
+        let mut messages = vec![user("go")];
+        messages.extend(step(home, 0));
+        let before = body(home, &messages);
+        messages.extend(step(away, 1));
+        messages.extend(step(home, 2));
+        let after = body(home, &messages);
+        let answer = |body: &str| {
+            let body: Value = serde_json::from_str(body).unwrap();
+            let messages = body["messages"].as_array().unwrap();
+            messages.iter().find(|message| message["role"] == "assistant").unwrap().to_string()
+        };
+        assert_eq!(answer(&before), answer(&after));
+    }
+}

@@ -1,0 +1,92 @@
+//! What the vendors' documents ask of a conversation, wire by wire: for checks of bodies that are about to be sent.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value[key].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn words(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// What Anthropic's ids of calls are made of.
+fn is_letter(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
+}
+
+/// Checks a body for Anthropic's Messages.
+///
+/// # Panics
+/// When the endpoint would refuse it.
+pub fn check_anthropic(body: &Value) {
+    let messages = list(body, "messages");
+    assert!(body["max_tokens"].as_u64().is_some_and(|max| max > 0), "{body}");
+    assert_eq!(messages.first().map(|first| words(&first["role"])), Some("user"), "{body}");
+    let (mut open, mut ids) = (Vec::new(), HashSet::new());
+    for (at, message) in messages.iter().enumerate() {
+        let content = list(message, "content");
+        assert!(!content.is_empty(), "an empty message: {body}");
+        assert!(at == 0 || messages[at - 1]["role"] != message["role"], "roles alternate: {body}");
+        for block in content.iter().filter(|block| block["type"] == "text") {
+            assert!(!words(&block["text"]).trim().is_empty(), "an empty text: {body}");
+        }
+        let is = |kind: &'static str| content.iter().filter(move |block| block["type"] == kind);
+        let answered: Vec<&str> = is("tool_result").map(|b| words(&b["tool_use_id"])).collect();
+        assert_eq!(answered, open, "each call is answered in the next message: {body}");
+        assert!(
+            content.iter().take(open.len()).all(|block| block["type"] == "tool_result"),
+            "results come first: {body}"
+        );
+        open = is("tool_use").map(|block| words(&block["id"])).collect();
+        assert!(open.is_empty() || message["role"] == "assistant", "{body}");
+        assert!(is("tool_use").all(|block| block["input"].is_object()), "{body}");
+        assert!(open.iter().all(|id| id.bytes().all(is_letter)), "letters of an id: {body}");
+        assert!(open.iter().all(|id| ids.insert(*id)), "an id stands for two calls: {body}");
+    }
+    assert!(open.is_empty(), "calls without results: {body}");
+    if let ([.., asking, last], true) = (messages, body["thinking"].is_object()) {
+        let first = |message: &Value| words(&message["content"][0]["type"]).to_owned();
+        assert!(
+            first(last) != "tool_result" || first(asking).ends_with("thinking"),
+            "thinking is asked for where the answer under way began without: {body}"
+        );
+    }
+}
+
+/// Checks a body for OpenAI's Chat Completions.
+///
+/// # Panics
+/// When the endpoint would refuse it.
+pub fn check_openai(body: &Value) {
+    let mut messages = list(body, "messages").iter().peekable();
+    while messages
+        .next_if(|message| matches!(words(&message["role"]), "system" | "developer"))
+        .is_some()
+    {}
+    assert_eq!(messages.peek().map(|first| words(&first["role"])), Some("user"), "{body}");
+    let mut ids = HashSet::new();
+    while let Some(message) = messages.next() {
+        let said = match &message["content"] {
+            Value::String(text) => !text.trim().is_empty(),
+            Value::Array(parts) => !parts.is_empty(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
+        };
+        let calls = list(message, "tool_calls");
+        match words(&message["role"]) {
+            "user" => assert!(said, "an empty input: {body}"),
+            "assistant" => assert!(said || !calls.is_empty(), "an empty answer: {body}"),
+            other => panic!("a message of {other:?} stands alone: {body}"),
+        }
+        for call in calls {
+            assert!(ids.insert(words(&call["id"])), "an id stands for two calls: {body}");
+            assert!((1..=40).contains(&words(&call["id"]).len()), "length of an id: {body}");
+            assert!(call["function"]["arguments"].is_string(), "{body}");
+            let result = messages.next().expect("each call is answered");
+            assert_eq!(result["role"], "tool", "{body}");
+            assert_eq!(result["tool_call_id"], call["id"], "in call order: {body}");
+        }
+    }
+}
