@@ -72,7 +72,7 @@ pub fn provider(loaded: &Loaded, name: &str) -> Result<ProviderConfig, ProviderE
         if searches && wire != Wire::AnthropicMessages {
             return Err(ProviderError::WebSearch { provider: name.to_owned(), wire });
         }
-        quirks.web_search = searches;
+        quirks.hosted.web_search = searches;
     }
     if let Some(takes) = section.effort {
         if wire != Wire::OpenAiChat {

@@ -1,6 +1,6 @@
 //! Well-known providers: enough to choose one, to name its key and to know its default model. Only what is certain stands here.
 
-use oarlock_core::ports::model::Price;
+use oarlock_core::ports::model::{HostedCapabilities, Price};
 
 use crate::provider::Wire;
 use crate::quirks::{CallIds, OutputField, Quirks, ThoughtEcho};
@@ -47,7 +47,7 @@ pub const WELL_KNOWN: &[WellKnown] = &[
         wire: Wire::AnthropicMessages,
         base_url: "https://api.anthropic.com",
         key_variable: Some("ANTHROPIC_API_KEY"),
-        quirks: Quirks { web_search: true, ..Quirks::PLAIN },
+        quirks: Quirks { hosted: HostedCapabilities { web_search: true }, ..Quirks::PLAIN },
         default_model: Some("claude-sonnet-4-5"),
         models: ANTHROPIC,
     },

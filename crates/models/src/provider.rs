@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 
-use oarlock_core::ports::model::{
-    Accepts, HostedCapabilities, ModelCandidate, ModelInfo, Price, ProviderInfo,
-};
+use oarlock_core::ports::model::{Accepts, ModelCandidate, ModelInfo, Price, ProviderInfo};
 use oarlock_core::spec::ModelSelection;
 use secrecy::SecretString;
 
@@ -112,7 +110,7 @@ impl ProviderConfig {
             context_window: known.and_then(|known| known.context_window),
             output_max: known.and_then(|known| known.output_max),
             price: known.and_then(|known| known.price),
-            hosted: HostedCapabilities { web_search: self.quirks.web_search },
+            hosted: self.quirks.hosted,
             accepts: self.accepts(),
         }
     }

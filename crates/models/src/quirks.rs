@@ -1,5 +1,7 @@
 //! What is special about endpoints that speak the same wire: data, not branches.
 
+use oarlock_core::ports::model::HostedCapabilities;
+
 /// Which field limits the length of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OutputField {
@@ -41,8 +43,8 @@ pub struct Quirks {
     pub stream_usage: bool,
     /// Whether thought is echoed.
     pub thought_echo: ThoughtEcho,
-    /// Whether it searches the web for a model that asks it to.
-    pub web_search: bool,
+    /// What it does for its models while they answer.
+    pub hosted: HostedCapabilities,
     /// Which ids of calls are taken.
     pub call_ids: CallIds,
     /// Whether `reasoning_effort` is understood.
@@ -57,7 +59,7 @@ impl Quirks {
         output_field: OutputField::MaxTokens,
         stream_usage: true,
         thought_echo: ThoughtEcho::Never,
-        web_search: false,
+        hosted: HostedCapabilities { web_search: false },
         call_ids: CallIds::Any,
         effort: false,
         cache_key: false,

@@ -166,9 +166,9 @@ fn check(asked: Place, told: &[Place], messages: &[Message]) {
     let body = body(asked, messages);
     let parsed: Value = serde_json::from_str(&body).unwrap();
     if asked.chat {
-        check_openai(&parsed)
+        check_openai(&parsed);
     } else {
-        check_anthropic(&parsed)
+        check_anthropic(&parsed);
     }
     let answers = messages.iter().filter_map(|message| match message {
         Message::Assistant { blocks } => Some(blocks),
