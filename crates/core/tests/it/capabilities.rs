@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use oarlock_core::agent::error::{AgentError, SessionInitError};
 use oarlock_core::command::Command;
-use oarlock_core::event::{Event, PrefixBreak};
+use oarlock_core::event::{Event, FailureClass, PrefixBreak, StopReason};
+use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::Part;
-use oarlock_core::ports::model::{HostedCapabilities, ModelInfo, Models};
+use oarlock_core::ports::model::{HostedCapabilities, ModelErrorKind, ModelInfo, Models};
 use oarlock_core::spec::{
     SessionCapabilitiesConfig, Settings, SettingsChange, WebSearchCapabilityConfig,
     WebSearchCapabilityMode,
 };
-use oarlock_testkit::kit::{Kit, Parts, journal, settings, spec};
+use oarlock_core::{LoadSession, Origin, Recovery};
+use oarlock_testkit::kit::{Kit, Parts, journal, node, settings, spec};
 use oarlock_testkit::model::{OneModel, ScriptedModel, info};
 
 fn searching(mode: WebSearchCapabilityMode) -> SessionCapabilitiesConfig {
@@ -19,10 +21,14 @@ fn searching(mode: WebSearchCapabilityMode) -> SessionCapabilitiesConfig {
 }
 
 fn kit(web_search: bool) -> (Kit, Arc<ScriptedModel>) {
+    kit_on("a", MemoryStore::new(node("a")), web_search)
+}
+
+fn kit_on(name: &'static str, store: MemoryStore, web_search: bool) -> (Kit, Arc<ScriptedModel>) {
     let hosted = ModelInfo { hosted: HostedCapabilities { web_search }, ..info() };
     let model = ScriptedModel::of(hosted, []);
     let models: Arc<dyn Models> = Arc::new(OneModel(Arc::clone(&model)));
-    (Kit::of(Parts { models: Some(models), ..Parts::new(vec![], vec![]) }), model)
+    (Kit::of(Parts { models: Some(models), name, ..Parts::on(store, vec![], vec![]) }), model)
 }
 
 fn go() -> Vec<Part> {
@@ -68,4 +74,22 @@ async fn a_delegated_search_reaches_the_model_from_the_next_turn_and_declares_it
     });
     let tools = Some(PrefixBreak::Tools);
     assert_eq!(breaks.collect::<Vec<_>>(), [None, tools, tools]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_is_not_begun_without_a_search_that_was_delegated() {
+    let store = MemoryStore::new(node("a"));
+    let (before, _) = kit_on("a", store.clone(), true);
+    let capabilities = searching(WebSearchCapabilityMode::Delegate);
+    let session = before.open_with(Settings { capabilities, ..settings() }).await;
+    session.run_turn(go()).await.unwrap();
+    session.close().await.unwrap();
+    // The same session where the model does not search any more.
+    let (after, model) = kit_on("b", store, false);
+    let load = LoadSession::new(session.id().clone(), Recovery::Continue);
+    let session = after.core.open(Origin::Resume(load)).await.unwrap();
+    let ended = session.run_turn(go()).await.unwrap();
+    assert_eq!(ended.stop, StopReason::Failed(FailureClass::Model(ModelErrorKind::InvalidRequest)));
+    assert!(ended.error.unwrap().message.contains("capabilities.web_search.mode"));
+    assert_eq!(model.requests().len(), 0);
 }

@@ -1,10 +1,14 @@
 //! Each limit is its own stop reason, holds per turn and per session, and survives a restart.
 
-use oarlock_core::event::{Effect, Event, StopReason};
+use std::sync::Arc;
+
+use oarlock_core::DefaultSession;
+use oarlock_core::event::{Effect, Event, Reserved, StopReason};
 use oarlock_core::message::{Part, Usage};
+use oarlock_core::ports::model::{ModelInfo, Models, Price};
 use oarlock_core::spec::{Bounds, LimitKind, Limits, Settings};
-use oarlock_testkit::kit::{Kit, journal, settings};
-use oarlock_testkit::model::{Say, calls, text};
+use oarlock_testkit::kit::{Kit, Parts, journal, settings};
+use oarlock_testkit::model::{OneModel, Say, ScriptedModel, calls, info, text};
 use oarlock_testkit::tool::{Act, TestTool};
 
 fn limited(turn: Bounds, session: Bounds) -> Settings {
@@ -16,12 +20,22 @@ fn tireless() -> Vec<Vec<Say>> {
     (0..50).map(|n| vec![Say::Reply(calls(&[(format!("c{n}").as_str(), "t", "{}")]))]).collect()
 }
 
-fn tool() -> Vec<std::sync::Arc<TestTool>> {
+fn tool() -> Vec<Arc<TestTool>> {
     vec![TestTool::new("t", Effect::Pure, Act::After(1_000, "x"))]
 }
 
 fn go() -> Vec<Part> {
     vec![Part::text("go")]
+}
+
+/// What the first step set aside.
+async fn reserved(kit: &Kit, session: &DefaultSession) -> Reserved {
+    let entries = journal(&kit.core, session).await;
+    let reserved = entries.iter().find_map(|entry| match &entry.event {
+        Event::StepStarted(started) => Some(started.reserved),
+        _ => None,
+    });
+    reserved.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -94,6 +108,10 @@ async fn the_worst_case_of_an_answer_is_reserved_before_the_call() {
     let request = kit.model.requests().remove(0);
     let output_max = request.output_max.unwrap();
     assert!(output_max < 500, "the prompt is reserved too: {output_max}");
+    let reserved = reserved(&kit, &session).await;
+    assert_eq!(reserved.prompt_tokens + output_max, 500);
+    let micros = (reserved.output_tokens, reserved.output_micros);
+    assert_eq!(micros, (Some(output_max), Some(2 * output_max)));
     // Money: 1 micro a token in, 2 out. 100 micros leave less than 50 tokens of answer.
     let kit = Kit::new(vec![vec![Say::Reply(text("hi"))]], vec![]);
     let session = kit
@@ -104,6 +122,32 @@ async fn the_worst_case_of_an_answer_is_reserved_before_the_call() {
         .await;
     session.run_turn(go()).await.unwrap();
     assert!(kit.model.requests()[0].output_max.unwrap() < 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_that_is_wished_for_goes_beyond_what_is_left() {
+    let left = Bounds { tokens: Some(500), ..Bounds::default() };
+    for (wanted, most) in [(10, 10), (1_000, 499)] {
+        let kit = Kit::new(vec![vec![Say::Reply(text("hi"))]], vec![]);
+        let mut settings = limited(left.clone(), Bounds::default());
+        settings.turn.sampling.max_tokens = Some(wanted);
+        kit.open_with(settings).await.run_turn(go()).await.unwrap();
+        let output_max = kit.model.requests()[0].output_max.unwrap();
+        assert!(output_max <= most, "{output_max} of {wanted}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prompt_is_reserved_at_the_price_of_writing_it_to_the_cache() {
+    let price = Price { cache_write: 5_000_000, ..info().price.unwrap() };
+    let model = ScriptedModel::of(ModelInfo { price: Some(price), ..info() }, vec![]);
+    let models: Arc<dyn Models> = Arc::new(OneModel(Arc::clone(&model)));
+    let kit = Kit::of(Parts { models: Some(models), ..Parts::new(vec![], vec![]) });
+    let turn = Bounds { cost_micros: Some(1_000), ..Bounds::default() };
+    let session = kit.open_with(limited(turn, Bounds::default())).await;
+    session.run_turn(go()).await.unwrap();
+    let prompt = reserved(&kit, &session).await.prompt_tokens;
+    assert_eq!(model.requests()[0].output_max, Some((1_000 - 5 * prompt) / 2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use oarlock_core::ports::model::{ModelErrorKind, ModelInfo, Models};
 use oarlock_core::spec::{Bounds, Limits, Settings};
 use oarlock_core::{DefaultSession, Recovery};
 use oarlock_testkit::kit::{Kit, Parts, journal, send, settings, wait_for};
-use oarlock_testkit::model::{OneModel, Say, ScriptedModel, info, text};
+use oarlock_testkit::model::{OneModel, Say, ScriptedModel, calls, info, text};
 use oarlock_testkit::story::{Beat, Story, laws, play};
 
 /// A prompt of about 1,000 tokens.
@@ -92,6 +92,36 @@ fn a_call_that_a_crash_lost_is_counted_once() {
     assert_eq!(recovered.usage.input, step.reserved.prompt_tokens);
     assert_eq!(recovered.cost_micros, step.reserved.prompt_micros);
     assert_eq!(ended.usage.input, recovered.usage.input + 10);
+}
+
+#[test]
+fn an_answer_that_was_there_before_the_crash_is_not_counted_again() {
+    let slow = calls(&[("c1", "slow", "{}")]);
+    let story = Story {
+        settings: settings(),
+        replies: vec![vec![Say::Reply(slow)]],
+        summaries: vec![],
+        beats: vec![(0, Beat::Input(Delivery::Now, None)), (50, Beat::Crash(Recovery::Continue))],
+        faults: 0,
+    };
+    let told = play(&story);
+    laws::hold(&story, &told);
+    let recovered = told.entries.iter().find_map(|entry| match &entry.event {
+        Event::TurnRecovered(recovered) => Some((recovered.usage, recovered.cost_micros)),
+        _ => None,
+    });
+    assert_eq!(recovered, Some((Usage::default(), None)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_call_of_unknown_price_makes_the_sum_unknown() {
+    let broken = vec![Say::Delta("half"), Say::Fail(ModelErrorKind::InvalidRequest, None)];
+    let model = ScriptedModel::of(ModelInfo { price: None, ..info() }, vec![broken]);
+    let models: Arc<dyn Models> = Arc::new(OneModel(Arc::clone(&model)));
+    let kit = Kit::of(Parts { models: Some(models), ..Parts::new(vec![], vec![]) });
+    let ended = kit.open().await.run_turn(vec![Part::text("go")]).await.unwrap();
+    assert!(ended.usage.total() > 0);
+    assert_eq!(ended.cost_micros, None);
 }
 
 #[tokio::test(start_paused = true)]

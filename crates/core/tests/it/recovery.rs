@@ -337,3 +337,37 @@ async fn an_interrupted_turn_ends_as_such_and_runs_nothing_more() {
         assert_eq!((kit.model.requests().len(), runs(&wreck)), (0, before));
     }
 }
+
+#[test]
+fn a_summary_whose_process_died_has_failed_and_another_can_be_asked_for() {
+    use oarlock_core::event::Delivery;
+    use oarlock_testkit::kit::{settings, tags};
+    use oarlock_testkit::story::{Beat, Story, laws, play};
+    let story = Story {
+        settings: settings(),
+        summaries: vec![vec![Say::Wait(1_000), Say::Reply(text("never heard"))]],
+        replies: vec![vec![Say::Reply(text(&"long ".repeat(400)))]],
+        beats: vec![
+            (0, Beat::Input(Delivery::Now, None)),
+            (50, Beat::Compact),
+            (50, Beat::Crash(Recovery::Continue)),
+            (50, Beat::Compact),
+        ],
+        faults: 0,
+    };
+    let told = play(&story);
+    laws::hold(&story, &told);
+    let tags = tags(&told.entries);
+    let about = |tag: &String| {
+        ["writer_changed", "summary", "context"].iter().any(|at| tag.starts_with(at))
+    };
+    let tags: Vec<&str> = tags.iter().filter(|tag| about(tag)).map(String::as_str).collect();
+    let wanted = [
+        "summary_started",
+        "writer_changed",
+        "summary_failed",
+        "summary_started",
+        "context_compacted",
+    ];
+    assert_eq!(tags, wanted);
+}
