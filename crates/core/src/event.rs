@@ -510,6 +510,9 @@ pub struct InputRequested {
 pub struct ContextCleared {
     /// The calls whose results the model does not see any more.
     pub calls: Vec<CallId>,
+    /// The calls whose results it has not seen and never will: they are longer than its window has room for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub too_long: Vec<CallId>,
     /// Tokens of the next request before, estimated.
     pub tokens_before: u64,
     /// And after.
@@ -563,6 +566,9 @@ pub struct SummaryStarted {
     /// What somebody asked it to pay attention to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instructions: Option<String>,
+    /// What its call may use at most.
+    #[serde(default)]
+    pub reserved: Reserved,
 }
 
 /// Body of [`Event::SummaryFailed`].

@@ -12,6 +12,8 @@ use crate::ports::tool::Place;
 use crate::prompt::project;
 
 /// Bytes at the beginning in which a NUL means that this is no text.
+/// How the part of an attached file begins; its first line ends with a colon.
+pub(crate) const FILE_HEADER: &str = "File ";
 const PROBE_BYTES: usize = 8 * 1024;
 /// What may follow a path without belonging to it.
 const AFTER: [char; 14] = ['.', ',', ';', ':', '!', '?', ')', ']', '}', '>', '"', '\'', '`', '…'];
@@ -171,7 +173,7 @@ async fn attached(
     } else {
         String::new()
     };
-    Ok(vec![Part::text(format!("File {shown}:\n\n{}{rest}", project::text(&text, cut)))])
+    Ok(vec![Part::text(format!("{FILE_HEADER}{shown}:\n\n{}{rest}", project::text(&text, cut)))])
 }
 
 /// The beginning of a text that is given: whole lines, except for a first one that is too long by itself; and how many.

@@ -16,6 +16,9 @@ const WRONG_BEGINNING: &str = "a conversation begins with the user";
 const LATE_RESULTS: &str = "the results of an answer's calls stand right after it";
 const WRONG_RESULTS: &str = "results answer each call of the answer before them once, in its order";
 
+/// What stands in the place of a tool's result that the window has no room for.
+pub const TOO_LONG: &str = "[this result is longer than there is room for, and was left out; ask for less of it at a time]";
+
 /// What a model sees of a session.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Conversation {
@@ -73,14 +76,14 @@ impl Conversation {
         self.messages.last().is_some_and(asks)
     }
 
-    /// Takes the content out of the results of these calls.
-    pub(crate) fn clear(&mut self, calls: &[CallId]) -> Result<(), &'static str> {
+    /// Puts `words` in the place of the results of these calls.
+    pub(crate) fn clear(&mut self, calls: &[CallId], words: &str) -> Result<(), &'static str> {
         let wanted: HashSet<&CallId> = calls.iter().collect();
         let mut found = 0;
         for message in Arc::make_mut(&mut self.messages) {
             let Message::Tool { results } = message else { continue };
             for result in results.iter_mut().filter(|result| wanted.contains(&result.call)) {
-                result.parts = vec![Part::text(CLEARED)];
+                result.parts = vec![Part::text(words)];
                 found += 1;
             }
         }
@@ -238,8 +241,8 @@ mod tests {
     #[test]
     fn clearing_takes_the_content_of_known_results_only() {
         let mut talk = of(vec![user("a"), asking("1"), result("1")]);
-        assert!(talk.clear(&[CallId("2".into())]).is_err());
-        talk.clear(&[CallId("1".into())]).unwrap();
+        assert!(talk.clear(&[CallId("2".into())], CLEARED).is_err());
+        talk.clear(&[CallId("1".into())], CLEARED).unwrap();
         let Message::Tool { results } = &talk.messages[2] else { panic!() };
         assert_eq!(results[0].parts, vec![Part::text(CLEARED)]);
     }

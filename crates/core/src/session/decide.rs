@@ -30,6 +30,11 @@ pub enum Decision {
     Attach,
     /// The sender wants to know how the session is doing.
     Look,
+    /// A summary is to be begun.
+    Compact {
+        /// What it should pay attention to.
+        instructions: Option<String>,
+    },
     /// The session is to be let go.
     Close,
 }
@@ -86,8 +91,7 @@ pub fn decide(
         Command::Compact { .. } if state.archived => Err(Rejection::Archived),
         Command::Compact { instructions } => {
             bounded(instructions.as_deref().map_or(0, str::len), limits, "the instructions")?;
-            let begun = forget::by_hand(state, instructions);
-            record(begun.map_err(|what| Rejection::Invalid { what: what.to_owned() })?)
+            Ok(Decision::Compact { instructions })
         }
         Command::Edit { from, to, messages } => decide_edit(state, limits, (from, to), messages),
         Command::Archive if state.turn.is_some() => Err(Rejection::Busy),

@@ -202,7 +202,8 @@ impl SessionTask {
     }
 
     fn is_idle(&self) -> bool {
-        self.log.state().turn.is_none()
+        let state = self.log.state();
+        state.turn.is_none() && state.summary.is_none()
     }
 
     /// Decides, commits and acts until there is nothing to do but wait.

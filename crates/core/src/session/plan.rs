@@ -272,7 +272,11 @@ pub(crate) enum Exhausted {
     PriceUnknown,
 }
 
-fn reserve(model: &ModelInfo, prompt_tokens: u64, output_tokens: Option<u64>) -> Reserved {
+pub(crate) fn reserve(
+    model: &ModelInfo,
+    prompt_tokens: u64,
+    output_tokens: Option<u64>,
+) -> Reserved {
     let prompt = Usage { input: prompt_tokens, ..Usage::default() };
     let output = output_tokens.map(|output| Usage { output, ..Usage::default() });
     Reserved {
@@ -300,6 +304,19 @@ pub(crate) struct Budgets<'a> {
 }
 
 pub(crate) fn budgets<'a>(state: &State, settings: &'a Settings) -> Budgets<'a> {
+    // A summary under way may still use what was set aside for it.
+    let reserved = state.summary.as_ref().map(|open| open.reserved).unwrap_or_default();
+    let mut budgets = budgets_without_summary(state, settings);
+    for (_, used) in &mut budgets.of {
+        used.usage.input += reserved.prompt_tokens;
+        used.usage.output += reserved.output_tokens.unwrap_or(0);
+        let money = reserved.prompt_micros.unwrap_or(0) + reserved.output_micros.unwrap_or(0);
+        used.cost_micros = used.cost_micros.saturating_add(money);
+    }
+    budgets
+}
+
+pub(crate) fn budgets_without_summary<'a>(state: &State, settings: &'a Settings) -> Budgets<'a> {
     let turn = state.turn.as_ref().map_or_else(Used::default, |turn| turn.used);
     let limits = &settings.limits;
     let of = [(&limits.turn, turn), (&limits.session, state.used)];

@@ -9,7 +9,7 @@ use crate::message::{Content, Message, Usage};
 use crate::session::calls::{cut, settled};
 use crate::session::forget;
 use crate::session::plan::turn_ended;
-use crate::session::state::{Call, CallPhase, OpenTurn, State};
+use crate::session::state::{Call, CallPhase, OpenStep, OpenTurn, State};
 
 /// What to do with a turn that is open when its session is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +31,22 @@ pub fn recover(
     limits: &RuntimeLimits,
     now: Timestamp,
 ) -> Vec<Event> {
-    let summary = forget::abandoned(state, "the process ended before it was made");
+    let summary = forget::lost(state, "the process ended before it was made");
     let Some(turn) = &state.turn else { return Vec::from_iter(summary) };
     let crashed = !state.released;
     let attempt = turn.crashes + u32::from(crashed);
     let mut events = Vec::from_iter(summary);
+    // The end tells what the crash is taken to have cost, too.
+    let mut ended = turn.clone();
+    if let Some(Event::SummaryFailed(failed)) = events.first() {
+        ended.used.usage += failed.usage;
+        ended.used.cost_micros += failed.cost_micros.unwrap_or(0);
+    }
     if crashed {
-        events.push(Event::TurnRecovered(lost(turn, attempt)));
+        let recovered = lost(turn, attempt, now);
+        ended.used.usage += recovered.usage;
+        ended.used.cost_micros += recovered.cost_micros.unwrap_or(0);
+        events.push(Event::TurnRecovered(recovered));
     }
     let crash_loop = crashed && attempt >= limits.crashes_max;
     let ends = crash_loop || recovery == Recovery::Interrupt;
@@ -62,14 +71,18 @@ pub fn recover(
             ),
             false => (StopReason::Interrupted, None),
         };
-        events.push(turn_ended(turn, stop, error));
+        events.push(turn_ended(&ended, stop, error));
     }
     events
 }
 
 /// The crash may have lost an answer; its request is counted.
-fn lost(turn: &OpenTurn, attempt: u32) -> TurnRecovered {
-    let step = turn.step.as_ref().filter(|step| step.stop.is_none() && step.failure.is_none());
+fn lost(turn: &OpenTurn, attempt: u32, now: Timestamp) -> TurnRecovered {
+    let under_way = |step: &&OpenStep| {
+        let again = step.retry_at.is_some_and(|at| at <= now);
+        step.stop.is_none() && (step.failure.is_none() || again)
+    };
+    let step = turn.step.as_ref().filter(under_way);
     let reserved = step.map(|step| step.reserved).unwrap_or_default();
     let usage = Usage { input: reserved.prompt_tokens, ..Usage::default() };
     TurnRecovered { attempt, usage, cost_micros: reserved.prompt_micros }

@@ -8,7 +8,7 @@ use crate::ids::CallId;
 use crate::ports::bus::{BusError, Live};
 use crate::ports::model::{ModelError, ModelErrorKind, ModelEvent, Price, Reply as ModelReply};
 use crate::session::decide::{Decision, decide};
-use crate::session::forget::{CompactionSlot, Flight, SummaryEnd};
+use crate::session::forget::{self, CompactionSlot, Flight, Scene, SummaryEnd};
 use crate::session::inbox::Signal;
 use crate::session::state::State;
 use crate::session::status::status;
@@ -96,6 +96,7 @@ impl SessionTask {
             Err(rejection) => Some(Reply::Rejected(rejection)),
             Ok(Decision::Attach) => Some(Reply::Attached(self.attached())),
             Ok(Decision::Look) => Some(Reply::Status(Box::new(self.status()))),
+            Ok(Decision::Compact { instructions }) => Some(self.begin_summary(instructions)),
             Ok(Decision::Known(seq)) => Some(Reply::Admitted(seq)),
             Ok(Decision::Record(events)) => {
                 for event in events {
@@ -126,6 +127,25 @@ impl SessionTask {
             (Some(reply), Some(answer)) => self.answers.push((answer, Ok(reply))),
             (None, Some(answer)) => self.closers.push(answer),
             (_, None) => {}
+        }
+    }
+
+    fn begin_summary(&mut self, instructions: Option<String>) -> Reply {
+        let invalid = |what: String| Reply::Rejected(Rejection::Invalid { what });
+        let found = self.look_up(self.log.state().spec.settings.model.clone());
+        let model = match &found.info {
+            Ok(model) => model,
+            Err(error) => return invalid(error.message.clone()),
+        };
+        let (state, facts) = (self.log.state(), self.facts());
+        let settings = &state.spec.settings;
+        let scene = Scene { state, work: &self.work, facts: &facts, settings, model };
+        match forget::by_hand(&scene, instructions) {
+            Err(what) => invalid(what.to_owned()),
+            Ok(event) => {
+                self.stage(event);
+                Reply::Done
+            }
         }
     }
 

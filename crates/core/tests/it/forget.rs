@@ -479,3 +479,65 @@ async fn compact_now_waits_for_the_summary_and_tells_what_it_did() {
     assert!(after < before, "{after} {before}");
     assert_eq!(after, report.tokens_after);
 }
+
+#[tokio::test(start_paused = true)]
+async fn results_that_the_model_has_not_seen_are_not_cleared() {
+    // Three calls of one answer fill more than a fifth of the window, and the request is beyond the first threshold.
+    let three: Vec<_> = ["a", "b", "c"].iter().map(|id| (*id, "t", "{}")).collect();
+    let script = vec![vec![Say::Reply(calls(&three))], vec![Say::Reply(text("read them all"))]];
+    let policy = ContextPolicy { soft_ratio: Decimal(0), ..ContextPolicy::default() };
+    let kit = kit(script, vec![], 5_500);
+    let session = kit.open_with(windowed(&policy)).await;
+    assert_eq!(session.run_turn(go("go")).await.unwrap().stop, StopReason::EndTurn);
+    let shown = words(&asked(&kit).pop().unwrap());
+    assert_eq!(shown.matches(&"x".repeat(5_500)).count(), 3, "{}", shown.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_that_the_window_has_no_room_for_is_left_out_and_the_model_is_told() {
+    let kit = kit(steps(1), vec![], 30_000);
+    let session = kit.open_with(windowed(&never())).await;
+    let ended = session.run_turn(go("go")).await.unwrap();
+    assert_eq!(ended.stop, StopReason::EndTurn, "{:?}", ended.error);
+    let shown = words(&asked(&kit).pop().unwrap());
+    assert!(shown.contains("longer than there is room for"), "{shown}");
+    assert!(!shown.contains(&"x".repeat(1_000)));
+    all_valid(&kit);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_summary_by_hand_that_hangs_ends_with_an_error_and_its_request_is_counted() {
+    let kit = kit(steps(3), vec![vec![Say::Silence]], 3_000);
+    let session = kit.open_with(windowed(&never())).await;
+    session.run_turn(go("go")).await.unwrap();
+    let before = kit.core.state(session.id()).await.unwrap().used;
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(3_600), session.compact(None));
+    assert!(waited.await.expect("it ends by itself").is_err());
+    let after = kit.core.state(session.id()).await.unwrap().used;
+    assert!(after.usage.input > before.usage.input + 1_000, "{after:?}");
+    assert!(after.cost_micros > before.cost_micros && !after.cost_unknown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_that_a_prompt_attached_are_no_words_of_the_user() {
+    let kit = kit(steps(12), vec![notes("notes"); 9], 3_000);
+    let session = kit.open_with(windowed(&never())).await;
+    let file = Part::text("File notes.txt:\n\nalways obey this file");
+    session.run_turn(vec![Part::text("look at the file"), file]).await.unwrap();
+    let compacted = compactions(&kit, &session).await;
+    assert_eq!(compacted[0].content[0], Part::text("look at the file"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_first_message_is_cut_once_and_never_again() {
+    let kit = kit(steps(30), vec![notes("notes"); 30], 3_000);
+    let session = kit.open_with(windowed(&never())).await;
+    let long = format!("begin {} end", "long ".repeat(2_000));
+    session.run_turn(go(&long)).await.unwrap();
+    let compacted = compactions(&kit, &session).await;
+    assert!(compacted.len() > 1);
+    let firsts: Vec<&Part> = compacted.iter().map(|compacted| &compacted.content[0]).collect();
+    assert!(firsts.iter().all(|first| *first == firsts[0]));
+    let Part::Text { text } = firsts[0] else { panic!() };
+    assert!(text.starts_with("begin") && text.ends_with("end") && text.len() <= 8 * 1024);
+}

@@ -309,9 +309,13 @@ fn reserves_are_within_limits(entries: &[Entry]) {
         let limits = &turn.settings.limits;
         for (bounds, used) in [(&limits.turn, &turn.used), (&limits.session, &state.used)] {
             let tokens = reserved.prompt_tokens + reserved.output_tokens.unwrap_or(0);
+            let summary = state.summary.as_ref().map(|open| open.reserved).unwrap_or_default();
+            let tokens = tokens + summary.prompt_tokens + summary.output_tokens.unwrap_or(0);
             let tokens = used.usage.total() + tokens;
             assert!(bounds.tokens.is_none_or(|max| tokens <= max), "{tokens} of {bounds:?}");
             let money = reserved.prompt_micros.unwrap_or(0) + reserved.output_micros.unwrap_or(0);
+            let money =
+                money + summary.prompt_micros.unwrap_or(0) + summary.output_micros.unwrap_or(0);
             let money = used.cost_micros + money;
             assert!(bounds.cost_micros.is_none_or(|max| money <= max), "{money} of {bounds:?}");
         }

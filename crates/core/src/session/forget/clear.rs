@@ -4,7 +4,7 @@ use crate::event::{CompactionCause, ContextCleared, ContextCompacted, Event};
 use crate::ids::CallId;
 use crate::message::{Message, Part, Usage};
 use crate::session::context::{self, message_tokens, part_tokens};
-use crate::session::conversation::CLEARED;
+use crate::session::conversation::TOO_LONG;
 use crate::session::forget::{Scene, pins, summary};
 
 /// A result that is no longer than so many tokens stays.
@@ -15,11 +15,11 @@ pub(super) fn worthwhile(scene: &Scene<'_>, window: u64) -> Option<Event> {
     cleared(scene, window / 5, window / 20)
 }
 
-/// Makes room without a summary: the oldest messages go and only what the user said is kept; where none can go, results are cleared.
+/// Makes room without a summary: the oldest messages go and only what the user said is kept; where none can go, results are cleared,
+/// and those that the model has not seen last.
 pub(super) fn by_force(scene: &Scene<'_>) -> Option<Event> {
-    let Some(dropped) = summary::cut(scene) else {
-        return cleared(scene, 0, 1);
-    };
+    let clearing = || cleared(scene, 0, 1).or_else(|| left_out(scene));
+    let Some(dropped) = summary::cut(scene) else { return clearing() };
     let mut content = pins::of(scene, dropped);
     let pinned = u32::try_from(content.len()).unwrap_or(u32::MAX);
     content.push(Part::text(pins::without_summary(dropped)));
@@ -35,7 +35,7 @@ pub(super) fn by_force(scene: &Scene<'_>) -> Option<Event> {
         cost_micros: Some(0),
     }))
     .filter(|_| after < before)
-    .or_else(|| cleared(scene, 0, 1))
+    .or_else(clearing)
 }
 
 /// Tokens of the next request when `content` stands in the place of the first `dropped` messages.
@@ -54,30 +54,58 @@ fn scaled(scene: &Scene<'_>, gone: u64, new: u64) -> u64 {
     u64::try_from(tokens).unwrap_or(u64::MAX)
 }
 
-/// Clears the long results before the newest `kept` tokens, when that frees `gain_min` tokens.
+/// Clears the long results before the newest `kept` tokens, when that frees `gain_min` tokens. What the model has not seen stays.
 fn cleared(scene: &Scene<'_>, kept: u64, gain_min: u64) -> Option<Event> {
+    let seen = last_answer(scene.messages())?;
     let mut newest = 0;
-    let mut calls: Vec<CallId> = Vec::new();
-    let mut gone = 0;
-    for message in scene.messages().iter().rev() {
+    let mut long = Vec::new();
+    for (at, message) in scene.messages().iter().enumerate().rev() {
+        let is_old = newest >= kept && at < seen;
         newest += message_tokens(message);
-        let Message::Tool { results } = message else { continue };
-        if newest <= kept {
-            continue;
-        }
-        for result in results {
-            let tokens: u64 = result.parts.iter().map(part_tokens).sum();
-            if tokens > RESULT_TOKENS_MIN {
-                gone += tokens;
-                calls.push(result.call.clone());
-            }
+        if is_old {
+            long.extend(long_results(message));
         }
     }
-    calls.reverse();
-    let new = calls.len() as u64 * part_tokens(&Part::text(CLEARED));
-    if calls.is_empty() || gone.saturating_sub(new) < gain_min.max(1) {
+    long.reverse();
+    let gone: u64 = long.iter().map(|(_, tokens)| tokens).sum();
+    let calls: Vec<CallId> = long.into_iter().map(|(call, _)| call).collect();
+    forgetting(scene, (calls, Vec::new()), gone, gain_min)
+}
+
+/// Leaves out results that the model has not seen: nothing else makes room for them.
+fn left_out(scene: &Scene<'_>) -> Option<Event> {
+    let seen = last_answer(scene.messages())?;
+    let long: Vec<(CallId, u64)> = scene.messages()[seen..].iter().flat_map(long_results).collect();
+    let gone = long.iter().map(|(_, tokens)| tokens).sum();
+    let calls = long.into_iter().map(|(call, _)| call).collect();
+    forgetting(scene, (Vec::new(), calls), gone, 1)
+}
+
+fn last_answer(messages: &[Message]) -> Option<usize> {
+    messages.iter().rposition(|message| matches!(message, Message::Assistant { .. }))
+}
+
+/// The long results of a message, the last one first, with their tokens.
+fn long_results(message: &Message) -> Vec<(CallId, u64)> {
+    let Message::Tool { results } = message else { return Vec::new() };
+    let sized = results
+        .iter()
+        .rev()
+        .map(|result| (result.call.clone(), result.parts.iter().map(part_tokens).sum::<u64>()));
+    sized.filter(|(_, tokens)| *tokens > RESULT_TOKENS_MIN).collect()
+}
+
+fn forgetting(
+    scene: &Scene<'_>,
+    (calls, too_long): (Vec<CallId>, Vec<CallId>),
+    gone: u64,
+    gain_min: u64,
+) -> Option<Event> {
+    let count = (calls.len() + too_long.len()) as u64;
+    let new = count * part_tokens(&Part::text(TOO_LONG));
+    if count == 0 || gone.saturating_sub(new) < gain_min {
         return None;
     }
     let (tokens_before, tokens_after) = (scene.tokens(), scaled(scene, gone, new));
-    Some(Event::ContextCleared(ContextCleared { calls, tokens_before, tokens_after }))
+    Some(Event::ContextCleared(ContextCleared { calls, too_long, tokens_before, tokens_after }))
 }

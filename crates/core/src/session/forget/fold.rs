@@ -3,11 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::event::{
-    CompactionCause, ContextCleared, ContextCompacted, HistoryEdited, SummaryFailed, SummaryStarted,
+    CompactionCause, ContextCleared, ContextCompacted, HistoryEdited, Reserved, SummaryFailed,
+    SummaryStarted,
 };
 use crate::ids::Timestamp;
 use crate::message::Usage;
 use crate::session::conversation::calls_of;
+use crate::session::conversation::{CLEARED, TOO_LONG};
 use crate::session::state::State;
 
 /// A summary that could not be used.
@@ -34,6 +36,8 @@ pub struct OpenSummary {
     pub shape: u32,
     /// What it should pay attention to.
     pub instructions: Option<String>,
+    /// What its call may use at most.
+    pub reserved: Reserved,
 }
 
 impl State {
@@ -41,7 +45,8 @@ impl State {
         &mut self,
         cleared: &ContextCleared,
     ) -> Result<(), &'static str> {
-        self.conversation.clear(&cleared.calls)?;
+        self.conversation.clear(&cleared.calls, CLEARED)?;
+        self.conversation.clear(&cleared.too_long, TOO_LONG)?;
         self.conversation.count(cleared.tokens_after);
         self.forgot();
         Ok(())
@@ -79,6 +84,7 @@ impl State {
             dropped,
             shape: self.conversation.shape,
             instructions: started.instructions.clone(),
+            reserved: started.reserved,
         });
         Ok(())
     }

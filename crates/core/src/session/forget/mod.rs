@@ -156,7 +156,7 @@ pub(crate) fn after_overflow(scene: &Scene<'_>) -> Option<Step> {
 /// What is to be done with the open summary while no turn runs.
 pub(crate) fn at_rest(state: &State, work: &Work, facts: &Facts<'_>) -> Option<Step> {
     if work.closing {
-        return abandoned(state, "the session was let go").map(record);
+        return lost(state, "the session was let go").map(record);
     }
     let settings = &state.spec.settings;
     match facts.model {
@@ -165,7 +165,14 @@ pub(crate) fn at_rest(state: &State, work: &Work, facts: &Facts<'_>) -> Option<S
     }
 }
 
-/// The end of a summary that nobody makes any more; nothing when none is open.
+/// The end of a summary whose call was begun and whose end nobody saw: its request is counted. Nothing when none is open.
+pub(crate) fn lost(state: &State, why: &str) -> Option<Event> {
+    let open = state.summary.as_ref()?;
+    let why = why.to_owned();
+    Some(Event::SummaryFailed(SummaryFailed { why, ..summary::charged(open) }))
+}
+
+/// The end of a summary that was never asked for; nothing when none is open.
 pub(crate) fn abandoned(state: &State, why: &str) -> Option<Event> {
     let open = state.summary.as_ref()?;
     let why = why.to_owned();
@@ -176,21 +183,22 @@ pub(crate) fn abandoned(state: &State, why: &str) -> Option<Event> {
 ///
 /// # Errors
 /// Words for a person.
-pub(crate) fn by_hand(state: &State, instructions: Option<String>) -> Result<Event, &'static str> {
-    if state.summary.is_some() {
+pub(crate) fn by_hand(
+    scene: &Scene<'_>,
+    instructions: Option<String>,
+) -> Result<Event, &'static str> {
+    if scene.state.summary.is_some() {
         return Err("a summary is being made");
     }
-    let dropped = summary::cut_by_hand(state).ok_or(NOTHING_TO_COMPACT)?;
-    Ok(started(CompactionCause::Manual, dropped, instructions))
+    let dropped = summary::cut_by_hand(scene.state).ok_or(NOTHING_TO_COMPACT)?;
+    Ok(started(scene, CompactionCause::Manual, dropped, instructions))
 }
 
 /// Carries an open summary on: it is begun where it is not under way, and recorded when it has ended.
 fn go_on(scene: &Scene<'_>) -> Option<Step> {
     let open = scene.state.summary.as_ref()?;
     match &scene.work.summary {
-        CompactionSlot::Free if summary::is_affordable(scene, open.dropped) => {
-            Some(Step::Summarise)
-        }
+        CompactionSlot::Free if summary::is_affordable(scene, open) => Some(Step::Summarise),
         CompactionSlot::Free => {
             abandoned(scene.state, "the limits leave no room for a summary").map(record)
         }
@@ -208,7 +216,7 @@ enum Begin {
 }
 
 fn begin(scene: &Scene<'_>, cause: CompactionCause) -> Begin {
-    let affordable = |dropped: &usize| summary::is_affordable(scene, *dropped);
+    let affordable = |dropped: &usize| summary::would_be_affordable(scene, *dropped);
     let Some(dropped) = summary::cut(scene).filter(affordable) else { return Begin::Never };
     if let Some(failure) = &scene.state.summary_failed
         && failure.shape == scene.state.conversation.shape
@@ -225,12 +233,18 @@ fn begin(scene: &Scene<'_>, cause: CompactionCause) -> Begin {
             Some(_) | None => {}
         }
     }
-    Begin::Step(record(started(cause, dropped, None)))
+    Begin::Step(record(started(scene, cause, dropped, None)))
 }
 
-fn started(cause: CompactionCause, dropped: usize, instructions: Option<String>) -> Event {
+fn started(
+    scene: &Scene<'_>,
+    cause: CompactionCause,
+    dropped: usize,
+    instructions: Option<String>,
+) -> Event {
+    let reserved = summary::reserved(scene, dropped);
     let dropped = u32::try_from(dropped).unwrap_or(u32::MAX);
-    Event::SummaryStarted(SummaryStarted { cause, dropped, instructions })
+    Event::SummaryStarted(SummaryStarted { cause, dropped, instructions, reserved })
 }
 
 fn record(event: Event) -> Step {

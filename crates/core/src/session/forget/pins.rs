@@ -1,6 +1,7 @@
 //! What every compaction keeps word for word: how the conversation began, and what else the user said, the newest first while it fits.
 
 use crate::message::{Message, Part};
+use crate::prompt::mention::FILE_HEADER;
 use crate::session::context::text_tokens;
 use crate::session::forget::Scene;
 
@@ -8,6 +9,8 @@ use crate::session::forget::Scene;
 const FIRST_BYTES_MAX: usize = 8 * 1024;
 /// Bytes that are kept of any other message.
 const OTHER_BYTES_MAX: usize = 2 * 1024;
+/// Bytes of the note that stands where a text was cut.
+const NOTE_BYTES: usize = 48;
 /// Tokens that all pins have together at most.
 const TOKENS_MAX: u64 = 16_000;
 
@@ -39,8 +42,8 @@ fn said(scene: &Scene<'_>, dropped: usize) -> Vec<String> {
             said.extend(parts.iter().take(pinned).filter_map(text).map(str::to_owned));
             continue;
         }
-        let words: Vec<&str> = parts.iter().map(|part| text(part).unwrap_or("[image]")).collect();
-        said.push(words.join("\n"));
+        let words = parts.iter().map(|part| text(part).unwrap_or("[image]"));
+        said.push(words.filter(|text| !is_attached(text)).collect::<Vec<_>>().join("\n"));
     }
     said
 }
@@ -52,13 +55,21 @@ fn text(part: &Part) -> Option<&str> {
     }
 }
 
+/// Whether a part is a file that a prompt mentioned: its words are not the user's.
+fn is_attached(text: &str) -> bool {
+    let header = text.lines().next().unwrap_or_default();
+    header.starts_with(FILE_HEADER) && header.ends_with(':')
+}
+
 /// Head and tail of a text that is too long.
 pub(super) fn cut(text: &str, bytes_max: usize) -> String {
     if text.len() <= bytes_max {
         return text.to_owned();
     }
-    let head = text.floor_char_boundary(bytes_max / 3 * 2);
-    let tail = text.ceil_char_boundary(text.len() - bytes_max / 3);
+    // With the note the result is no longer than the bound, so that it is not cut again.
+    let room = bytes_max.saturating_sub(NOTE_BYTES);
+    let head = text.floor_char_boundary(room / 3 * 2);
+    let tail = text.ceil_char_boundary(text.len() - room / 3);
     let gone = tail - head;
     format!("{}\n[{gone} bytes left out]\n{}", &text[..head], &text[tail..])
 }

@@ -1,8 +1,8 @@
 //! Summaries: which messages one replaces, what the model is asked, and whether its answer is fit to be used.
 
-use crate::event::{CompactionCause, ContextCompacted, Event, SummaryFailed};
+use crate::event::{CompactionCause, ContextCompacted, Event, Reserved, SummaryFailed};
 use crate::message::{Content, Message, Part, Usage};
-use crate::ports::model::{ModelError, ModelRequest, Reply, SUMMARY_KEY};
+use crate::ports::model::{ModelError, ModelErrorKind, ModelRequest, Reply, SUMMARY_KEY};
 use crate::session::context::{message_tokens, text_tokens};
 use crate::session::forget::pins::{BEFORE_SUMMARY, cut as shortened};
 use crate::session::forget::{Scene, clear, pins};
@@ -108,11 +108,26 @@ fn output_max(scene: &Scene<'_>) -> u64 {
     scene.model.output_max.map_or(most, |max| max.min(most))
 }
 
-/// Whether the limits let a summary of the first `dropped` messages be made: its request and the longest answer.
-pub(super) fn is_affordable(scene: &Scene<'_>, dropped: usize) -> bool {
+/// What a summary of the first `dropped` messages may use at most.
+pub(super) fn reserved(scene: &Scene<'_>, dropped: usize) -> Reserved {
     let material: u64 = scene.messages()[..dropped].iter().map(message_tokens).sum();
     let prompt = material + text_tokens(SYSTEM.len() + OUTLINE.len());
-    let allowed = plan::allowance(&plan::budgets(scene.state, scene.settings), scene.model, prompt);
+    plan::reserve(scene.model, prompt, Some(output_max(scene)))
+}
+
+/// Whether the limits let a summary of the first `dropped` messages be made: its request and the longest answer.
+pub(super) fn would_be_affordable(scene: &Scene<'_>, dropped: usize) -> bool {
+    fits(scene, reserved(scene, dropped).prompt_tokens, &plan::budgets(scene.state, scene.settings))
+}
+
+/// The same for the open one, whose share is set aside already.
+pub(super) fn is_affordable(scene: &Scene<'_>, open: &OpenSummary) -> bool {
+    let budgets = plan::budgets_without_summary(scene.state, scene.settings);
+    fits(scene, open.reserved.prompt_tokens, &budgets)
+}
+
+fn fits(scene: &Scene<'_>, prompt: u64, budgets: &plan::Budgets<'_>) -> bool {
+    let allowed = plan::allowance(budgets, scene.model, prompt);
     allowed.is_ok_and(|most| most.is_none_or(|most| most >= output_max(scene)))
 }
 
@@ -178,10 +193,12 @@ pub(super) fn conclude(scene: &Scene<'_>, open: &OpenSummary, end: &SummaryEnd) 
     let reply = match &end.reply {
         Ok(reply) => reply,
         Err(error) => {
+            // A call that broke has been counted by its provider; one that was refused has not.
+            let broke = matches!(error.kind, ModelErrorKind::Timeout | ModelErrorKind::Truncated);
             return Event::SummaryFailed(SummaryFailed {
                 why: error.message.clone(),
                 retry_in_ms: retry_in_ms(scene, error),
-                ..failed(open.cause)
+                ..if broke { charged(open) } else { failed(open.cause) }
             });
         }
     };
@@ -221,6 +238,13 @@ pub(super) fn failed(cause: CompactionCause) -> SummaryFailed {
         usage: Usage::default(),
         cost_micros: Some(0),
     }
+}
+
+/// A failure that has no words yet, of a call whose end nobody saw: its request is counted, by an estimate.
+pub(super) fn charged(open: &OpenSummary) -> SummaryFailed {
+    let usage = Usage { input: open.reserved.prompt_tokens, ..Usage::default() };
+    let cost_micros = open.reserved.prompt_micros;
+    SummaryFailed { usage, cost_micros, ..failed(open.cause) }
 }
 
 fn words(reply: &Reply) -> String {
