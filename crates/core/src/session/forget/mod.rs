@@ -223,14 +223,13 @@ fn begin(scene: &Scene<'_>, cause: CompactionCause) -> Begin {
     {
         let new: u64 = scene.messages().iter().skip(failure.messages).map(message_tokens).sum();
         let grown = new >= (scene.thresholds().window / 16).max(1);
-        match failure.retry_at {
-            Some(at) if failure.tries < scene.facts.limits.summary_attempts => {
-                if at > scene.facts.now {
-                    return Begin::Later(at);
-                }
-            }
-            Some(_) | None if !grown => return Begin::Never,
-            Some(_) | None => {}
+        let may_pass =
+            failure.retry_at.is_some() && failure.tries < scene.facts.limits.summary_attempts;
+        if !may_pass && !grown {
+            return Begin::Never;
+        }
+        if let Some(at) = failure.retry_at.filter(|at| *at > scene.facts.now) {
+            return Begin::Later(at);
         }
     }
     Begin::Step(record(started(scene, cause, dropped, None)))
