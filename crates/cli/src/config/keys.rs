@@ -249,7 +249,7 @@ pub const KEYS: &[Key] = &[
         Trust,
         "tools of one answer that run at the same time; 8 when absent, and at most",
     ),
-    key("prompt.append", Text, "", Harmless, "text that is added to the system prompt"),
+    key("prompt.append", Text, "", Trust, "text that is added to the system prompt"),
     key(
         "prompt.base_file",
         Text,
@@ -257,8 +257,8 @@ pub const KEYS: &[Key] = &[
         Trust,
         "file, relative to this one, that replaces the built-in beginning of the system prompt",
     ),
-    key("prompt.providers.*", Text, "", Harmless, "text for the models of a provider"),
-    key("prompt.models.*", Text, "", Harmless, "text for a model, by its id"),
+    key("prompt.providers.*", Text, "", Trust, "text for the models of a provider"),
+    key("prompt.models.*", Text, "", Trust, "text for a model, by its id"),
     key(
         "providers.*.wire",
         WIRES,

@@ -42,7 +42,7 @@ fn the_system_prompt_stays_the_same_to_the_byte_and_follows_the_model_both_ways(
         "# Base\n\n",
         "# Environment\n\n",
         "# System instructions\n\nAlways in rhyme.",
-        "# Project instructions\n\n## AGENTS.md\n\nUse tabs.\n\n## boat/CLAUDE.md\n\nPaint it red.",
+        "# Project instructions\n\n<project_instructions>\n## AGENTS.md\n\nUse tabs.\n\n## boat/CLAUDE.md\n\nPaint it red.\n</project_instructions>",
         "# Provider notes\n\nLoop hears badly.",
         "# Model notes\n\nM is slow.",
         "# Session instructions\n\nOnly today.",

@@ -46,12 +46,12 @@ fn tables_merge_and_lists_replace_but_rules_add_up() {
 #[test]
 fn the_project_is_the_nearest_ancestor_with_git_else_the_folder() {
     let home = Home::new();
-    home.shared("prompt.append = \"above\"");
+    home.shared("limits.turn.steps = 3");
     std::fs::create_dir_all(home.project().join("deep/er")).unwrap();
-    let value = |arguments: &[&str]| home.run(arguments).line("prompt.append").to_owned();
+    let value = |arguments: &[&str]| home.run(arguments).line("limits.turn.steps").to_owned();
     assert_eq!(value(&["-C", "deep/er", "doctor", "--config"]), "");
     std::fs::create_dir(home.project().join(".git")).unwrap();
-    assert!(value(&["-C", "deep/er", "doctor", "--config"]).contains("above"));
+    assert!(value(&["-C", "deep/er", "doctor", "--config"]).contains("= 3 "));
 }
 
 #[test]

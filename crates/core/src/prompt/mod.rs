@@ -163,6 +163,7 @@ impl SystemPrompt {
             Some(file) => project::load_file(cwd, file, files).await?,
             None => None,
         };
+        let project = project.as_deref().map(project::enclosed);
         let sections = [
             ("Base", base_file.as_deref()),
             ("Base", base.text.as_deref()),

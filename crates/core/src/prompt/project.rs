@@ -120,6 +120,27 @@ impl<'a> Collected<'a> {
     }
 }
 
+/// The tag around a project's words.
+const TAG: &str = "project_instructions";
+
+/// A project's words between tags. What could close them inside is escaped, so that the words cannot pass for another section.
+pub(super) fn enclosed(words: &str) -> String {
+    let mut escaped = String::with_capacity(words.len());
+    for (index, piece) in words.split('<').enumerate() {
+        if index > 0 {
+            escaped.push_str(if closes(piece) { "&lt;" } else { "<" });
+        }
+        escaped.push_str(piece);
+    }
+    format!("<{TAG}>\n{}\n</{TAG}>", escaped.trim())
+}
+
+/// Whether this, behind a `<`, begins a closing tag: in any case, and with white space where a reader would overlook it.
+fn closes(rest: &str) -> bool {
+    let name = rest.trim_start().strip_prefix('/').map(str::trim_start);
+    name.and_then(|name| name.get(..TAG.len())).is_some_and(|name| name.eq_ignore_ascii_case(TAG))
+}
+
 /// The bytes as text, lossily; a character that a cut has halved is left out.
 pub(super) fn text(bytes: &[u8], is_cut: bool) -> String {
     let halved = bytes.utf8_chunks().last().map_or(0, |chunk| chunk.invalid().len());
