@@ -14,17 +14,18 @@ use crate::agent::error::{AgentError, SessionInitError};
 use crate::agent::handle::DefaultSession;
 use crate::agent::loader::SessionLoader;
 use crate::agent::observer::{SessionCreateInfo, SessionObserver};
-use crate::agent::origin::{Backends, Brought, Origin};
-use crate::command::Command;
+use crate::agent::origin::{Backends, Brought, LoadSession, Origin};
+use crate::command::{Command, Rejection, Reply};
 use crate::event::{Entry, Event, SCHEMA_VERSION, SessionCreated};
 use crate::ids::{NodeId, Seq, SessionId};
 use crate::limits::RuntimeLimits;
-use crate::ports::bus::Bus;
+use crate::ports::bus::{Bus, BusError};
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::journal::{Blobs, Catalog, Fence, Frame, Journal, JournalError};
 use crate::ports::model::Models;
 use crate::ports::policy::Grants;
 use crate::ports::tool::{Place, SessionToolFactory, SessionToolsError};
+use crate::session::decide::decide;
 use crate::session::feed::EventStream;
 use crate::session::fold::Folded;
 use crate::session::inbox::Inbox;
@@ -37,7 +38,7 @@ use crate::session::trace::{
 use crate::session::{SessionTask, Source, Surroundings, told, usable};
 use crate::spec::rule::Rule;
 use crate::spec::rule::check_rules;
-use crate::spec::{SessionSpec, Settings};
+use crate::spec::{SessionSpec, Settings, SettingsChange};
 use crate::turn::TurnRunner;
 use crate::turn::grants::load;
 use crate::turn::permission::Saves;
@@ -171,7 +172,10 @@ impl DefaultAgentCore {
         let mut slot = slot.lock().await;
         if let Some(opening) = slot.as_mut() {
             if opening.lives() && self.is_owned(&id) {
-                return self.join(id, origin, opening);
+                let session = self.join(id.clone(), &origin, opening)?;
+                if self.is_configured(&id, &origin).await? {
+                    return Ok(session);
+                }
             }
             // The task that is going to sleep has closed its queue; it lets go before the next one claims.
             if opening.ended.wait_for(Option::is_some).await.is_err() {
@@ -182,9 +186,7 @@ impl DefaultAgentCore {
             Origin::New(new) => {
                 (new.backends.clone(), self.create(&id, new.spec, &new.backends).await?)
             }
-            Origin::Resume(load) => {
-                (load.backends.clone(), self.resume(&id, load.recovery, &load.backends).await?)
-            }
+            Origin::Resume(load) => (load.backends.clone(), self.resume(load).await?),
         };
         *slot = Some(Opening { ended, brought: backends.brought() });
         let session = DefaultSession::new(self.clone(), id, backends);
@@ -198,15 +200,29 @@ impl DefaultAgentCore {
     fn join(
         &self,
         id: SessionId,
-        origin: Origin,
+        origin: &Origin,
         opening: &Opening,
     ) -> Result<DefaultSession, AgentError> {
         match origin {
             Origin::New(_) => Err(AgentError::DuplicateSessionId { session: id }),
             Origin::Resume(load) if opening.brought.suits(&load.backends) => {
-                Ok(DefaultSession::new(self.clone(), id, load.backends))
+                Ok(DefaultSession::new(self.clone(), id, load.backends.clone()))
             }
             Origin::Resume(_) => Err(AgentError::LiveElsewhere { session: id }),
+        }
+    }
+
+    /// Tells a session that lives what whoever loads it changes. `false` when it went to sleep that moment: nothing was told then.
+    async fn is_configured(&self, id: &SessionId, origin: &Origin) -> Result<bool, AgentError> {
+        let Origin::Resume(LoadSession { change: Some(change), .. }) = origin else {
+            return Ok(true);
+        };
+        let configure = Command::Configure { change: change.clone() };
+        match self.shared.ports.bus.request(id, configure).await {
+            Ok(Reply::Rejected(rejection)) => Err(AgentError::Rejected(rejection)),
+            Ok(_) => Ok(true),
+            Err(BusError::NoOwner { .. }) => Ok(false),
+            Err(error) => Err(AgentError::Bus(error)),
         }
     }
 
@@ -409,23 +425,37 @@ impl DefaultAgentCore {
         spec
     }
 
-    async fn resume(
-        &self,
-        id: &SessionId,
-        recovery: Recovery,
-        backends: &Backends,
-    ) -> Result<Started, AgentError> {
+    async fn resume(&self, load: LoadSession) -> Result<Started, AgentError> {
+        let LoadSession { id, recovery, change, backends } = load;
         let restore = |source| match source {
             JournalError::NotFound { session } => AgentError::SessionNotFound { session },
             source => AgentError::Restore { session: id.clone(), source },
         };
-        // Folding before claiming: a session that cannot be read or worked in is left alone.
-        let found = self.in_time(id, self.look_up(id)).await.map_err(restore)?;
-        let toolbox = self.toolbox(&found.1.state.spec, backends).await?;
-        let taken = self.in_time(id, self.take_over(found, recovery)).await.map_err(restore)?;
-        let (fence, folded, events) = taken;
-        let info = SessionCreateInfo::of(&folded.state);
+        // Folding before claiming: a session that cannot be read, changed or worked in is left alone.
+        let found = self.in_time(&id, self.look_up(&id)).await.map_err(restore)?;
+        let state = &found.1.state;
+        let change = change.filter(|change| !change.is_empty());
+        let mut spec = state.spec.clone();
+        if let Some(change) = &change {
+            self.check_change(state, change).map_err(AgentError::Rejected)?;
+            spec.settings.apply(change);
+        }
+        let toolbox = self.toolbox(&spec, &backends).await?;
+        let taken = self.in_time(&id, self.take_over(found, recovery)).await.map_err(restore)?;
+        let (fence, folded, mut events) = taken;
+        events.extend(change.map(Event::SessionConfigured));
+        let info = SessionCreateInfo { spec, ..SessionCreateInfo::of(&folded.state) };
         Ok((self.start(fence, folded, (toolbox, events)).await.map_err(restore)?, info))
+    }
+
+    /// Whether a session that sleeps may be changed so: it is asked what its task would be asked.
+    fn check_change(&self, state: &State, change: &SettingsChange) -> Result<(), Rejection> {
+        let configure = Command::Configure { change: Box::new(change.clone()) };
+        decide(state, &self.shared.limits, configure)?;
+        let models = &self.shared.ports.models;
+        usable::check_change(&state.spec.settings, change, |selection| {
+            models.resolve(selection).map(|model| model.info().clone())
+        })
     }
 
     /// The store's answer, or that it took too long.

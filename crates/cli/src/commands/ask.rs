@@ -78,6 +78,7 @@ async fn of_session(
             return Ok((before.id.clone(), answer));
         }
     }
+    refuse_while_inputs_wait(before)?;
     let opened = opening.open(assembled, target, Recovery::Interrupt).await?;
     let screen = Screen::new(output);
     let keyboard = Keyboard::new(Role::Nobody)?;
@@ -88,6 +89,19 @@ async fn of_session(
     let answer = console.cancellable(ask(&opened.session, asked)).await;
     opened.session.close().await?;
     Ok((opened.session.id().clone(), answer?))
+}
+
+/// Opening a session begins the turn of what waits in it, and closing it after the command would cancel that turn.
+fn refuse_while_inputs_wait(state: &State) -> anyhow::Result<()> {
+    let (id, waiting) = (&state.id, state.pending.len());
+    let what = match waiting {
+        0 => return Ok(()),
+        1 => "1 input waits".to_owned(),
+        _ => format!("{waiting} inputs wait"),
+    };
+    bail!(
+        "{what} in session {id} and would begin a turn that this command does not wait for; `oarlock chat --resume {id}` runs what waits and takes this command, flags such as --mode go for it, and /queue shows it"
+    )
 }
 
 /// How a session is doing, by its journal. Its tools are not built for that: they add to the context only until a provider has counted it.

@@ -249,10 +249,10 @@ impl Opening<'_> {
         let id = before.id.clone();
         let change = self.change(&before.spec.settings)?;
         let model = change.model.clone().unwrap_or_else(|| before.spec.settings.model.clone());
-        let session = assembled.core.open(Origin::Resume(LoadSession::new(id, recovery))).await?;
-        if !change.is_empty() {
-            session.tell(Command::Configure { change: Box::new(change) }).await?;
-        }
+        // Inputs that wait begin a turn as soon as the session is open.
+        let change = Some(Box::new(change));
+        let load = LoadSession { change, ..LoadSession::new(id, recovery) };
+        let session = assembled.core.open(Origin::Resume(load)).await?;
         let open_turn = before.turn.as_ref().map(|turn| turn.no);
         Ok(Opened { session, model, after: before.tip, open_turn })
     }

@@ -77,6 +77,56 @@ fn what_waits_is_listed_taken_back_and_kept_through_a_kill() {
     assert_eq!(turns(&journal(&home, &id)), ["begin", "one", "three", "last"]);
 }
 
+/// A session in mode open whose process was killed in its first turn, with `line` waiting. Its model goes on with a command, then with words.
+fn left_waiting(home: &Home, line: &str) -> String {
+    let mut chat = chatting(home);
+    chat.say("begin");
+    until(home, |kept| !of_type(kept, "tool_started").is_empty());
+    chat.say(line);
+    until(home, |kept| of_type(kept, "input_admitted").len() == 2);
+    chat.signal("KILL");
+    assert!(chat.end().0.code.is_none());
+    // The command of the killed process ends by itself.
+    drop(std::fs::remove_file(home.path("project/waiting")));
+    let call = json!({ "name": "bash", "arguments": { "command": "touch made" } });
+    let steps = json!([{ "text": "never" }, { "calls": [call] }, { "text": "a" }, { "text": "b" }]);
+    home.write("project/s.json", &json!({ "steps": steps }).to_string());
+    sessions(home)[0].clone()
+}
+
+#[test]
+fn what_waits_is_run_with_the_settings_that_it_is_resumed_with() {
+    let home = Home::new();
+    let id = left_waiting(&home, "queued");
+    let again = home.run(&["run", "--resume", &id, "--mode", "read-only", "x"]);
+    let kept = journal(&home, &id);
+    assert_eq!(turns(&kept), ["begin", "queued", "x"], "{}", again.err);
+    let place = |kind: &str, nth: usize| {
+        let mut found = kept.iter().enumerate().filter(|(_, entry)| entry["event"]["type"] == kind);
+        found.nth(nth).unwrap().0
+    };
+    assert!(place("session_configured", 0) < place("turn_started", 1), "{kept:#?}");
+    assert!(!home.path("project/made").exists(), "a command was run in mode read-only");
+}
+
+#[test]
+fn a_slash_command_does_not_open_a_session_whose_inputs_wait() {
+    let home = Home::new();
+    let id = left_waiting(&home, "queued");
+    let before = journal(&home, &id);
+    for command in [&["/mode read-only"][..], &["/compact"], &["/usage", "--mode", "read-only"]] {
+        let refused = home.run(&[&["run", "--resume", &id], command].concat());
+        let words = refused.refused(1);
+        assert!(words.contains("1 input waits") && words.contains(&id), "{command:?}: {words}");
+        assert_eq!(journal(&home, &id), before, "{command:?}");
+    }
+    let asked = home.run(&["run", "--resume", &id, "/queue"]);
+    assert!(asked.out.contains("queued"), "{} {}", asked.out, asked.err);
+    let again = fed(&home, &["chat", "--mode", "read-only", "--resume", &id], b"");
+    assert_eq!(again.code, Some(0), "{}", again.err);
+    assert_eq!(turns(&journal(&home, &id)), ["begin", "queued"]);
+}
+
 #[test]
 fn the_queue_is_shown_with_its_numbers_while_a_turn_runs() {
     let home = Home::new();

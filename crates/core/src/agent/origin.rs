@@ -6,7 +6,7 @@ use crate::ids::SessionId;
 use crate::ports::files::Files;
 use crate::ports::shell::Shell;
 use crate::session::recover::Recovery;
-use crate::spec::SessionSpec;
+use crate::spec::{SessionSpec, SettingsChange};
 
 /// Where a session comes from.
 #[derive(Debug, Clone)]
@@ -35,6 +35,9 @@ pub struct LoadSession {
     pub id: SessionId,
     /// What to do with a turn that a crash left open. A session that is live in this process is not touched.
     pub recovery: Recovery,
+    /// What is to change of its settings before anything else happens: inputs that wait begin their turn with the changed ones. It is checked as
+    /// [`crate::command::Command::Configure`] is, and a session that is live in this process is told it by that command.
+    pub change: Option<Box<SettingsChange>>,
     /// What its tools are to reach the world by. A session that is live with others is not handed out.
     pub backends: Backends,
 }
@@ -55,7 +58,7 @@ impl LoadSession {
     /// The session of this id, with the files and commands that the runtime gives its sessions.
     #[must_use]
     pub fn new(id: SessionId, recovery: Recovery) -> Self {
-        Self { id, recovery, backends: Backends::default() }
+        Self { id, recovery, change: None, backends: Backends::default() }
     }
 }
 

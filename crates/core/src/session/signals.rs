@@ -152,18 +152,9 @@ impl SessionTask {
     /// Settings that the model cannot have are refused at once, not when a turn begins.
     fn check_settings(&self, command: &Command) -> Result<(), Rejection> {
         let Command::Configure { change } = command else { return Ok(()) };
-        if !usable::concerns_model(change) {
-            return Ok(());
-        }
-        let mut settings = self.log.state().spec.settings.clone();
-        settings.apply(change);
-        let found = self.look_up(settings.model.clone());
-        if change.model.is_none() && found.info.is_err() {
-            // That is what the next turn will say; it is no reason to keep the other settings as they are.
-            return Ok(());
-        }
-        usable::check(&settings, found.info.as_ref())
-            .map_err(|error| Rejection::Invalid { what: error.to_string() })
+        usable::check_change(&self.log.state().spec.settings, change, |selection| {
+            self.look_up(selection.clone()).info
+        })
     }
 
     fn attached(&self) -> Attached {

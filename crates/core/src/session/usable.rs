@@ -1,12 +1,12 @@
 //! Whether a session can be what it is told to be, with the model that was found for it. Pure.
 
 use crate::agent::error::SessionInitError;
+use crate::command::Rejection;
 use crate::ports::model::{ModelError, ModelErrorKind, ModelInfo};
-use crate::spec::{ResolvedSessionCapabilities, Settings, SettingsChange};
+use crate::spec::{ModelSelection, ResolvedSessionCapabilities, Settings, SettingsChange};
 
 /// Whether a change has to be held against the model.
-#[must_use]
-pub fn concerns_model(change: &SettingsChange) -> bool {
+fn concerns_model(change: &SettingsChange) -> bool {
     change.model.is_some()
         || change.turn.is_some()
         || change.effort.is_some()
@@ -31,4 +31,26 @@ pub fn check(
             Err(SessionInitError::Model(ModelError { kind, message, retry_after_ms: None }))
         }
     }
+}
+
+/// Checks a change against the model that the changed settings name, which `look_up` finds when it has to be known.
+///
+/// # Errors
+/// [`Rejection::Invalid`] with words that name the remedy.
+pub fn check_change(
+    before: &Settings,
+    change: &SettingsChange,
+    look_up: impl FnOnce(&ModelSelection) -> Result<ModelInfo, ModelError>,
+) -> Result<(), Rejection> {
+    if !concerns_model(change) {
+        return Ok(());
+    }
+    let mut settings = before.clone();
+    settings.apply(change);
+    let found = look_up(&settings.model);
+    if change.model.is_none() && found.is_err() {
+        // That is what the next turn will say; it is no reason to keep the other settings as they are.
+        return Ok(());
+    }
+    check(&settings, found.as_ref()).map_err(|error| Rejection::Invalid { what: error.to_string() })
 }

@@ -15,7 +15,7 @@ use oarlock_core::ports::files::Files;
 use oarlock_core::ports::model::{Model, ModelErrorKind};
 use oarlock_core::ports::tool::{Place, SessionToolFactory, SessionTools, SessionToolsError, Tool};
 use oarlock_core::session::recover::Recovery;
-use oarlock_core::spec::{Mode, ModelSelection, ReasoningEffort, SessionSpec};
+use oarlock_core::spec::{Mode, ModelSelection, ReasoningEffort, SessionSpec, SettingsChange};
 use oarlock_core::{
     AgentCore, AgentError, AgentEvent, Backends, BuildError, DefaultAgentCore,
     DefaultAgentCoreBuilder, DefaultSession, LoadSession, NewSession, Nowhere, Origin, Ports,
@@ -191,6 +191,40 @@ async fn a_live_session_is_not_handed_to_whoever_brings_other_files() {
     // Awake with other files, it still does what the first handle tells it.
     let ended = session.run_turn(vec![Part::text("go")]).await.unwrap();
     assert_eq!(ended.stop, StopReason::EndTurn);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_may_change_the_settings_and_is_refused_as_a_command_would_be() {
+    let kit = Kit::new(vec![], vec![]);
+    let session = kit.core.open(named("mine")).await.unwrap();
+    let told = async |change: SettingsChange| {
+        let change = Some(Box::new(change));
+        kit.core.open(Origin::Resume(LoadSession { change, ..load("mine") })).await
+    };
+    let mode = |mode| SettingsChange { mode: Some(mode), ..SettingsChange::default() };
+    let unknown = Mode::parse("no-such").unwrap();
+    let nowhere = ModelSelection { provider: "nobody".into(), model: "none".into() };
+    let nowhere = SettingsChange { model: Some(nowhere), ..SettingsChange::default() };
+    for asleep in [false, true] {
+        if asleep {
+            session.close().await.unwrap();
+        }
+        let before = journal(&kit.core, &session).await;
+        for change in [mode(unknown.clone()), nowhere.clone()] {
+            let refused = told(change).await;
+            let is_refused =
+                matches!(refused, Err(AgentError::Rejected(Rejection::Invalid { .. })));
+            assert!(is_refused, "{refused:?}");
+        }
+        assert_eq!(journal(&kit.core, &session).await, before, "asleep: {asleep}");
+    }
+    told(mode(Mode::READ_ONLY)).await.unwrap();
+    told(mode(Mode::OPEN)).await.unwrap();
+    told(SettingsChange::default()).await.unwrap();
+    let state = session.state().await.unwrap();
+    assert_eq!(state.spec.settings.mode, Mode::OPEN);
+    let configured = tags(&journal(&kit.core, &session).await);
+    assert_eq!(configured.iter().filter(|tag| **tag == "session_configured").count(), 2);
 }
 
 /// Tells what it hears, and refuses what it is told to.
