@@ -15,7 +15,7 @@ use crate::agent::handle::DefaultSession;
 use crate::agent::loader::SessionLoader;
 use crate::agent::observer::{SessionCreateInfo, SessionObserver};
 use crate::agent::origin::{Backends, Brought, LoadSession, Origin};
-use crate::command::{Command, Rejection, Reply};
+use crate::command::{Command, Reply};
 use crate::event::{Entry, Event, SCHEMA_VERSION, SessionCreated};
 use crate::ids::{NodeId, Seq, SessionId};
 use crate::limits::RuntimeLimits;
@@ -25,7 +25,6 @@ use crate::ports::journal::{Blobs, Catalog, Fence, Frame, Journal, JournalError}
 use crate::ports::model::Models;
 use crate::ports::policy::Grants;
 use crate::ports::tool::{Place, SessionToolFactory, SessionToolsError};
-use crate::session::decide::decide;
 use crate::session::feed::EventStream;
 use crate::session::fold::Folded;
 use crate::session::inbox::Inbox;
@@ -38,7 +37,7 @@ use crate::session::trace::{
 use crate::session::{SessionTask, Source, Surroundings, told, usable};
 use crate::spec::rule::Rule;
 use crate::spec::rule::check_rules;
-use crate::spec::{SessionSpec, Settings, SettingsChange};
+use crate::spec::{SessionSpec, Settings};
 use crate::turn::TurnRunner;
 use crate::turn::grants::load;
 use crate::turn::permission::Saves;
@@ -437,7 +436,8 @@ impl DefaultAgentCore {
         let change = change.filter(|change| !change.is_empty());
         let mut spec = state.spec.clone();
         if let Some(change) = &change {
-            self.check_change(state, change).map_err(AgentError::Rejected)?;
+            let models = self.shared.ports.models.as_ref();
+            usable::check_load(state, (&self.shared.limits, models), change)?;
             spec.settings.apply(change);
         }
         let toolbox = self.toolbox(&spec, &backends).await?;
@@ -446,16 +446,6 @@ impl DefaultAgentCore {
         events.extend(change.map(Event::SessionConfigured));
         let info = SessionCreateInfo { spec, ..SessionCreateInfo::of(&folded.state) };
         Ok((self.start(fence, folded, (toolbox, events)).await.map_err(restore)?, info))
-    }
-
-    /// Whether a session that sleeps may be changed so: it is asked what its task would be asked.
-    fn check_change(&self, state: &State, change: &SettingsChange) -> Result<(), Rejection> {
-        let configure = Command::Configure { change: Box::new(change.clone()) };
-        decide(state, &self.shared.limits, configure)?;
-        let models = &self.shared.ports.models;
-        usable::check_change(&state.spec.settings, change, |selection| {
-            models.resolve(selection).map(|model| model.info().clone())
-        })
     }
 
     /// The store's answer, or that it took too long.

@@ -1,8 +1,11 @@
 //! Whether a session can be what it is told to be, with the model that was found for it. Pure.
 
-use crate::agent::error::SessionInitError;
-use crate::command::Rejection;
-use crate::ports::model::{ModelError, ModelErrorKind, ModelInfo};
+use crate::agent::error::{AgentError, SessionInitError};
+use crate::command::{Command, Rejection};
+use crate::limits::RuntimeLimits;
+use crate::ports::model::{ModelError, ModelErrorKind, ModelInfo, Models};
+use crate::session::decide::decide;
+use crate::session::state::State;
 use crate::spec::{ModelSelection, ResolvedSessionCapabilities, Settings, SettingsChange};
 
 /// Whether a change has to be held against the model.
@@ -53,4 +56,20 @@ pub fn check_change(
         return Ok(());
     }
     check(&settings, found.as_ref()).map_err(|error| Rejection::Invalid { what: error.to_string() })
+}
+
+/// Checks a change of a session that sleeps as its task would.
+///
+/// # Errors
+/// [`AgentError::Rejected`].
+pub fn check_load(
+    state: &State,
+    (limits, models): (&RuntimeLimits, &dyn Models),
+    change: &SettingsChange,
+) -> Result<(), AgentError> {
+    let configure = Command::Configure { change: Box::new(change.clone()) };
+    decide(state, limits, configure).map_err(AgentError::Rejected)?;
+    let look_up =
+        |selection: &ModelSelection| models.resolve(selection).map(|model| model.info().clone());
+    check_change(&state.spec.settings, change, look_up).map_err(AgentError::Rejected)
 }
