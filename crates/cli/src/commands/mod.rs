@@ -5,6 +5,7 @@ mod chat;
 mod doctor;
 mod init;
 mod models;
+mod overlay;
 mod policy;
 mod replay;
 mod run;

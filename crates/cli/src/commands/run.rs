@@ -18,11 +18,12 @@ use oarlock_core::prompt::slash::{Slash, Typed};
 use oarlock_core::session::recover::Recovery;
 use oarlock_core::session::state::State;
 use oarlock_core::session::trace::TraceSink;
-use oarlock_core::spec::{Answers, ModelSelection, Rules, SessionSpec, Settings, SettingsChange};
+use oarlock_core::spec::{Answers, ModelSelection, SessionSpec, Settings, SettingsChange};
 use oarlock_core::{DefaultSession, LoadSession, Origin};
 
 use oarlock_tools::LocalFiles;
 
+use super::overlay::Overlay;
 use super::{Frame, ask, complain};
 use crate::args::{ModelArgs, Resumed, RunArgs};
 use crate::assembly::{Assembled, Keep, assemble};
@@ -342,9 +343,9 @@ impl Opening<'_> {
         Ok(ModelSelection { model: path.to_string_lossy().into_owned(), ..model })
     }
 
-    /// What flags change of a session that exists: only what was given.
+    /// What flags and `--config` change of a session that exists: only what was given.
     pub(super) fn change(&self, before: &Settings) -> anyhow::Result<SettingsChange> {
-        let (flags, config) = (self.model, &self.loaded.config);
+        let flags = self.model;
         if flags.append_system_prompt.is_some() {
             bail!(
                 "--append-system-prompt: the system prompt of a session stays what it was; say it in the prompt, or begin a new session"
@@ -358,24 +359,10 @@ impl Opening<'_> {
         if !self.roots.is_empty() {
             bail!("--add-dir: the folders of a session stay what they were; begin a new session");
         }
-        let limits = [
-            flags.max_steps.is_some(),
-            flags.max_tokens_total.is_some(),
-            flags.max_cost.is_some(),
-            flags.allow_unknown_cost,
-            flags.timeout.is_some(),
-        ];
-        let grants = before.rules.grants.clone();
-        let rules = Rules { grants, ..config.rules.clone() };
-        Ok(SettingsChange {
-            model: flags.model.is_some().then(|| self.selected()).transpose()?,
-            effort: flags.effort.as_ref().and(config.effort),
-            mode: flags.mode.as_ref().map(|_| config.mode.clone()),
-            rules: (!flags.allow.is_empty() || !flags.deny.is_empty()).then_some(rules),
-            limits: limits.contains(&true).then(|| (&config.limits).into()),
-            answers: (before.answers != self.answers).then_some(self.answers),
-            ..SettingsChange::default()
-        })
+        let overlay = Overlay::new(self.loaded, flags)?;
+        let model = overlay.gave(&["model", "provider"]).then(|| self.selected()).transpose()?;
+        let answers = (before.answers != self.answers).then_some(self.answers);
+        Ok(SettingsChange { model, answers, ..overlay.change(before)? })
     }
 }
 

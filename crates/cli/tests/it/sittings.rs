@@ -6,6 +6,7 @@ use std::process::Stdio;
 use serde_json::json;
 
 use crate::home::{Home, Ran, ran};
+use crate::voyage::{journal, of_type};
 
 pub(crate) fn fed(home: &Home, arguments: &[&str], stdin: &[u8]) -> Ran {
     let mut command = home.command();
@@ -117,4 +118,41 @@ fn pictures_are_looked_at_before_anything_is_created() {
         assert!(ran.refused(1).contains(expected), "{}", ran.err);
     }
     assert!(home.sessions().is_empty());
+}
+
+#[test]
+fn a_resumed_session_keeps_what_this_call_did_not_change() {
+    let (home, model) = home();
+    let first = ["run", "-q", "-m", &model, "--max-cost", "0.50", "--deny", "bash(rm *)"];
+    let bounds = ["--config", "limits.session.steps=40", "--allow-unknown-cost", "first"];
+    assert_eq!(home.run(&[&first[..], &bounds].concat()).code, Some(0));
+    let id = home.sessions()[0]["id"].as_str().unwrap().to_owned();
+    let resumed = |given: &[&str]| {
+        let ran = home.run(&[&["run", "-q", "--resume", &id], given, &["next"]].concat());
+        assert_eq!(ran.code, Some(0), "{given:?}: {}", ran.err);
+        let kept = journal(&home, &id);
+        of_type(&kept, "session_configured").pop().cloned().unwrap()
+    };
+    let change = resumed(&["--max-steps", "10", "--allow", "search"]);
+    let limits = json!({
+        "turn": { "steps": 10, "cost_micros": 500_000 },
+        "session": { "steps": 40 },
+        "allow_unknown_prices": true,
+    });
+    assert_eq!(change["limits"], limits);
+    assert_eq!(change["rules"], json!({ "allow": ["search"], "deny": ["bash(rm *)"] }));
+    let given = ["mode=read-only", "limits.turn.steps=5", "rules.deny=[\"fetch\"]", "effort=low"];
+    let given: Vec<&str> = given.iter().flat_map(|given| ["--config", given]).collect();
+    // The model of a script takes every effort.
+    let change = resumed(&given);
+    assert_eq!(change["mode"], "read-only");
+    assert_eq!(change["effort"], "low");
+    assert_eq!(change["limits"]["turn"], json!({ "steps": 5, "cost_micros": 500_000 }));
+    assert_eq!(change["rules"], json!({ "allow": ["search"], "deny": ["bash(rm *)", "fetch"] }));
+    let before = journal(&home, &id);
+    for given in ["turn.max_llm_retries=1", "context.clear_ratio=0.5", "prompt.append=\"x\""] {
+        let refused = home.run(&["run", "--resume", &id, "--config", given, "x"]);
+        assert!(refused.refused(1).contains("is for new sessions"), "{given}: {}", refused.err);
+    }
+    assert_eq!(journal(&home, &id), before);
 }
