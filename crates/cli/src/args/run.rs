@@ -14,7 +14,7 @@ use crate::values::{Dollars, Millis};
     after_help = "Examples:\n  oarlock run \"what does this project do?\"\n  oarlock run --mode open --max-cost 0.50 \"fix the failing test\"\n  oarlock run --quiet - < task.md\n  oarlock run --resume \"and now the documentation\"\n  oarlock run --resume /usage\n\n`/help` lists the commands that can stand in place of a prompt.\n\nExit codes: 0 done, 1 error, 2 usage, 3 refusal, 4 denied, 5 cancelled, 6 goal not reached, 7 limit, 8 max tokens."
 )]
 pub struct RunArgs {
-    /// What to do; `-` reads it from stdin, and so does a pipe when there is none. `@path` attaches a file
+    /// What to do; `-` reads it from stdin, and so does a pipe when there is none. `@path` attaches a file, but not in words from stdin
     pub prompt: Option<String>,
     /// Go on with a session; without ID the latest one of this folder
     #[arg(long, value_name = "ID", num_args = 0..=1, default_missing_value = "")]

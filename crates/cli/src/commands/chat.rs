@@ -11,6 +11,7 @@ use oarlock_core::prompt::slash::Typed;
 use oarlock_core::session::recover::Recovery;
 use oarlock_core::spec::Answers;
 
+use super::mentioned::Rights;
 use super::run::{Opening, admit, content};
 use super::{Frame, complain};
 use crate::args::{ChatArgs, OutputArgs, Resumed};
@@ -170,7 +171,10 @@ impl Chat<'_> {
         delivery: Delivery,
         words: String,
     ) -> anyhow::Result<()> {
-        let content = content(self.assembled, &self.place, words, &[]).await?;
+        let spec = session.state().await?.spec;
+        let rights = Rights { modes: spec.modes, settings: spec.settings };
+        rights.check(&words, &self.place).await?;
+        let content = content(self.assembled, &self.place, (words, true), &[]).await?;
         admit(session, delivery, content).await?;
         self.waiting += 1;
         Ok(())

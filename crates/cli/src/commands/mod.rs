@@ -4,6 +4,7 @@ mod ask;
 mod chat;
 mod doctor;
 mod init;
+mod mentioned;
 mod models;
 mod overlay;
 mod policy;

@@ -23,6 +23,7 @@ use oarlock_core::{DefaultSession, LoadSession, Origin};
 
 use oarlock_tools::LocalFiles;
 
+use super::mentioned::Rights;
 use super::overlay::Overlay;
 use super::{Frame, ask, complain};
 use crate::args::{ModelArgs, Resumed, RunArgs};
@@ -44,10 +45,12 @@ pub(super) fn run(frame: &Frame, args: &RunArgs, out: &mut dyn Write) -> anyhow:
     let (resumed, given) = args.session_and_prompt();
     let stdin_is_terminal = std::io::stdin().is_terminal();
     let continues = resumed != Resumed::New && given.is_none() && stdin_is_terminal;
-    let words = match continues {
+    let read = match continues {
         true => None,
         false => read_prompt(given.as_deref(), stdin_is_terminal)?,
     };
+    let is_piped = read.as_ref().is_some_and(|(_, is_piped)| *is_piped);
+    let words = read.map(|(words, _)| words);
     if words.is_none() && resumed == Resumed::New {
         bail!(prompt::PromptError::Missing);
     }
@@ -57,7 +60,7 @@ pub(super) fn run(frame: &Frame, args: &RunArgs, out: &mut dyn Write) -> anyhow:
         .iter()
         .map(|path| image::load(&frame.cwd.join(path)))
         .collect::<Result<_, _>>()?;
-    let task = Task { frame, loaded: &loaded, args, answers, images };
+    let task = Task { frame, loaded: &loaded, args, answers, images, is_piped };
     match words.map(|words| slash::read(&loaded, &words)).transpose()? {
         Some(Typed::Slash(slash)) => super::block_on(task.ask(resumed, slash, out)),
         Some(Typed::Words(words)) => super::block_on(task.perform(resumed, Some(words), out)),
@@ -69,18 +72,21 @@ pub(super) fn run(frame: &Frame, args: &RunArgs, out: &mut dyn Write) -> anyhow:
 pub(super) fn go_on(frame: &Frame, args: &RunArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let loaded = frame.load_with(&args.model)?;
     let answers = answers(std::io::stdin().is_terminal(), args.output.json);
-    let task = Task { frame, loaded: &loaded, args, answers, images: Vec::new() };
+    let task = Task { frame, loaded: &loaded, args, answers, images: Vec::new(), is_piped: true };
     let (resumed, _) = args.session_and_prompt();
     super::block_on(task.perform(resumed, None, out))
 }
 
-/// The prompt, or nothing when stdin is empty.
-fn read_prompt(given: Option<&str>, stdin_is_terminal: bool) -> anyhow::Result<Option<String>> {
+/// The prompt and whether it came from stdin, or nothing when stdin is empty.
+fn read_prompt(
+    given: Option<&str>,
+    stdin_is_terminal: bool,
+) -> anyhow::Result<Option<(String, bool)>> {
     match prompt::source(given, stdin_is_terminal)? {
-        prompt::PromptSource::Given(text) => Ok(Some(text)),
+        prompt::PromptSource::Given(text) => Ok(Some((text, false))),
         prompt::PromptSource::Stdin => match prompt::read(std::io::stdin().lock()) {
             Err(prompt::PromptError::Empty) if given.is_none() => Ok(None),
-            other => Ok(Some(other?)),
+            other => Ok(Some((other?, true))),
         },
     }
 }
@@ -100,6 +106,8 @@ struct Task<'a> {
     answers: Answers,
     /// Read before anything is created.
     images: Vec<Image>,
+    /// The words came from stdin: whoever wrote them need not be who runs this, so that they attach no files.
+    is_piped: bool,
 }
 
 impl Task<'_> {
@@ -160,7 +168,13 @@ impl Task<'_> {
         let target = opening.target(assembled, resumed).await?;
         // What cannot be given is refused before a session is made for it.
         let content = match words {
-            Some(words) => Some(content(assembled, &target.place, words, &self.images).await?),
+            Some(words) => {
+                if !self.is_piped {
+                    opening.rights(&target)?.check(&words, &target.place).await?;
+                }
+                let attach = !self.is_piped;
+                Some(content(assembled, &target.place, (words, attach), &self.images).await?)
+            }
             None => None,
         };
         let opened = opening.open(assembled, target, recovery).await?;
@@ -256,6 +270,20 @@ impl Opening<'_> {
         let session = assembled.core.open(Origin::Resume(load)).await?;
         let open_turn = before.turn.as_ref().map(|turn| turn.no);
         Ok(Opened { session, model, after: before.tip, open_turn })
+    }
+
+    /// What decides about the files that a prompt to this session mentions.
+    fn rights(&self, target: &Target) -> anyhow::Result<Rights> {
+        let config = &self.loaded.config;
+        if let Some(before) = &target.before {
+            let mut settings = before.spec.settings.clone();
+            settings.apply(&self.change(&settings)?);
+            return Ok(Rights { modes: before.spec.modes.clone(), settings });
+        }
+        let model = ModelSelection { provider: String::new(), model: String::new() };
+        let settings = Settings::new(model, config.mode.clone(), self.answers);
+        let settings = Settings { rules: config.rules.clone(), ..settings };
+        Ok(Rights { modes: modes::catalog(config)?, settings })
     }
 
     /// The folders of a new session.
@@ -380,16 +408,19 @@ async fn latest(assembled: &Assembled, cwd: &Path) -> anyhow::Result<SessionId> 
     Ok(latest.id)
 }
 
-/// The prompt, the files that it mentions and its pictures; pictures are stored before an entry names them.
+/// The prompt, the files that it mentions if it is to attach them, and its pictures; pictures are stored before an entry names them.
 pub(super) async fn content(
     assembled: &Assembled,
     place: &Place,
-    words: String,
+    (words, attach): (String, bool),
     images: &[Image],
 ) -> anyhow::Result<Vec<Part>> {
     let blobs = assembled.core.ports().blobs.as_ref();
     let desk = Desk { place, files: &LocalFiles::new(place), blobs };
-    let mut content = with_mentions(words, desk).await?;
+    let mut content = match attach {
+        true => with_mentions(words, desk).await?,
+        false => vec![Part::text(words)],
+    };
     for image in images {
         let bytes = image.bytes.len() as u64;
         let blob = assembled.core.ports().blobs.put(image.bytes.clone()).await?;

@@ -80,3 +80,28 @@ fn a_file_outside_is_refused_with_the_reason_and_leaves_no_session() {
     assert!(chat.err.contains("is outside the allowed folders"), "{}", chat.err);
     assert_eq!(said(&server), "hello");
 }
+
+#[test]
+fn a_file_that_no_tool_may_read_is_not_attached_and_piped_words_attach_none() {
+    let server = Loopback::start("aye");
+    let home = home(&server);
+    home.write("project/.env", "KEY=42\n");
+    let deny = ["run", "--deny", "read_file(.env)"];
+    for words in ["see @.env", "see @./.env.", "see @src/../.env"] {
+        let refused = home.run(&[&deny[..], &[words]].concat());
+        assert!(refused.refused(1).contains("`read_file(.env)` forbids it"), "{}", refused.err);
+    }
+    let refused = home.run(&["run", "--mode", "deny-all", "see @src/boat.rs"]);
+    assert!(refused.refused(1).contains("no tool may run"), "{}", refused.err);
+    assert!(home.sessions().is_empty());
+    let chat = crate::sittings::fed(&home, &["chat", "--deny", "read_file(.env)"], b"see @.env\n");
+    assert!(chat.err.contains("`read_file(.env)` forbids it"), "{}", chat.err);
+    assert!(server.asked().is_empty());
+
+    for arguments in [&["run", "-"][..], &["run"], &["run", "--mode", "deny-all", "-"]] {
+        done(&crate::sittings::fed(&home, arguments, b"see @.env"));
+        assert_eq!(said(&server), "see @.env", "{arguments:?}");
+    }
+    done(&home.run(&[&deny[..], &["see @src/boat.rs"]].concat()));
+    assert!(said(&server).to_string().contains("fn row"));
+}
