@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use oarlock_core::command::Command;
-use oarlock_core::event::{AgentEvent, Delivery, Effect, Event, Outcome, StopReason};
+use oarlock_core::event::{AgentEvent, Delivery, Effect, Event, FailureClass, Outcome, StopReason};
 use oarlock_core::ids::CallId;
-use oarlock_core::message::{Message, Part};
+use oarlock_core::message::{Block, Message, Part, ReplyStop};
 use oarlock_core::ports::model::ModelErrorKind;
 use oarlock_core::spec::{Answers, Bounds, Limits, Mode, Settings};
 use oarlock_testkit::kit::{Kit, journal, send, settings, tags, wait_for};
@@ -157,4 +157,53 @@ async fn acceptance_09_steps_that_were_done_stay_done_when_the_stream_breaks() {
     for request in &kit.model.requests()[1..] {
         assert!(matches!(request.messages.last(), Some(Message::Tool { .. })));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn w24_tool_calls_run_although_the_answer_says_stop() {
+    let mut answer = calls(&[("c0", "quick", "{}")]);
+    answer.stop = ReplyStop::EndTurn;
+    let kit = Kit::new(vec![vec![Say::Reply(answer)]], tools());
+    let session = kit.open().await;
+    assert_eq!(session.run_turn(go()).await.unwrap().stop, StopReason::EndTurn);
+    let asked = kit.model.requests();
+    assert_eq!(asked.len(), 2);
+    let Some(Message::Tool { results }) = asked[1].messages.last() else { panic!() };
+    assert_eq!(results[0].parts, [Part::text("quick")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn w24_a_call_without_an_id_gets_one() {
+    let answer = calls(&[("", "quick", "{}"), ("", "slow", "{}")]);
+    let kit = Kit::new(vec![vec![Say::Reply(answer)]], tools());
+    let session = kit.open().await;
+    assert_eq!(session.run_turn(go()).await.unwrap().stop, StopReason::EndTurn);
+    let request = kit.model.requests().pop().unwrap();
+    let [.., Message::Assistant { blocks }, Message::Tool { results }] = &request.messages[..]
+    else {
+        panic!()
+    };
+    let asked: Vec<&CallId> = blocks.iter().filter_map(Block::call).collect();
+    assert!(asked.iter().all(|id| !id.as_str().is_empty()) && asked[0] != asked[1], "{asked:?}");
+    assert!(results.iter().map(|result| &result.call).eq(asked), "{results:?}");
+    let words: Vec<_> = results.iter().map(|result| result.parts.clone()).collect();
+    assert_eq!(words, [[Part::text("quick")], [Part::text("slow")]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn w11_an_exhausted_quota_a_wrong_key_and_an_overflow_are_sent_once() {
+    for kind in
+        [ModelErrorKind::QuotaExhausted, ModelErrorKind::Auth, ModelErrorKind::ContextOverflow]
+    {
+        let kit = Kit::new(vec![vec![Say::Fail(kind, None)]; 9], tools());
+        let session = kit.open().await;
+        let ended = session.run_turn(go()).await.unwrap();
+        assert_eq!(ended.stop, StopReason::Failed(FailureClass::Model(kind)));
+        assert_eq!(kit.model.requests().len(), 1, "{kind:?}");
+    }
+    // What may pass is sent again: a fault that is retried at all is told from one that is not.
+    let kit = Kit::new(vec![vec![Say::Fail(ModelErrorKind::Overloaded, None)]], tools());
+    let session = kit.open().await;
+    assert_eq!(session.run_turn(go()).await.unwrap().stop, StopReason::EndTurn);
+    assert_eq!(kit.model.requests().len(), 2);
 }
