@@ -8,6 +8,7 @@
 mod anthropic;
 mod anthropic_corpus;
 mod chat_corpus;
+mod counting;
 mod framing;
 mod openai_chat;
 mod recorded;
