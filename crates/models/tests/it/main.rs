@@ -9,6 +9,7 @@ mod anthropic;
 mod anthropic_corpus;
 mod chat_corpus;
 mod counting;
+mod estimates;
 mod framing;
 mod openai_chat;
 mod recorded;
