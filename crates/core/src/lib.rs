@@ -40,6 +40,7 @@ pub use event::{AgentEvent, Delta, Entry, Event, InputSource as IngestSource};
 pub use ids::{BlobId, CallId, FrameId, NodeId, Seq, SessionId, Timestamp};
 pub use message::{Block, Content, Message, Part, Usage};
 pub use ports::clock::new_session_id;
+pub use ports::http::{HttpClient, HttpError, HttpGet, HttpResponse, NoopHttpClient};
 pub use ports::model::{
     HostedCapabilities, ModelCandidate, ModelError as ProviderError,
     ModelErrorKind as ProviderErrorKind, ModelInfo, ProviderInfo,

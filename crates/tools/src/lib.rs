@@ -11,6 +11,7 @@ mod document;
 mod edit_file;
 mod fetch;
 mod files;
+mod http;
 mod place;
 mod read_file;
 mod search;
@@ -20,12 +21,14 @@ mod write_file;
 
 use std::sync::Arc;
 
+use oarlock_core::ports::http::HttpClient;
 use oarlock_core::ports::tool::Tool;
 
 pub use config::{
     BashConfig, ConfigError, FetchConfig, FsConfig, PageFormat, SearchConfig, ToolsConfig,
 };
 pub use files::LocalFiles;
+pub use http::GuardedHttpClient;
 pub use shell::{Environment, InvalidPattern, LocalShell};
 
 /// The built-in tools, always in the same order, so that the beginning of a request stays the same and is cached.
@@ -33,6 +36,18 @@ pub use shell::{Environment, InvalidPattern, LocalShell};
 /// # Errors
 /// [`ConfigError`] when the limits in `config` contradict each other.
 pub fn default_tools(config: &ToolsConfig) -> Result<Vec<Arc<dyn Tool>>, ConfigError> {
+    default_tools_with_http(config, Arc::new(GuardedHttpClient::new(&config.fetch)))
+}
+
+/// The built-in tools as [`default_tools`] makes them, with another client for `fetch`. It alone decides which hosts are reached:
+/// `config.fetch.allow_private_hosts` is an order to [`GuardedHttpClient`], and without effect on others.
+///
+/// # Errors
+/// [`ConfigError`] when the limits in `config` contradict each other.
+pub fn default_tools_with_http(
+    config: &ToolsConfig,
+    http: Arc<dyn HttpClient>,
+) -> Result<Vec<Arc<dyn Tool>>, ConfigError> {
     config.check()?;
     let locks = document::PathLocks::shared();
     let mut tools: Vec<Arc<dyn Tool>> = vec![
@@ -45,7 +60,7 @@ pub fn default_tools(config: &ToolsConfig) -> Result<Vec<Arc<dyn Tool>>, ConfigE
         tools.push(Arc::new(search::Search::new(&config.search)));
     }
     if config.fetch.enabled {
-        tools.push(Arc::new(fetch::Fetch::new(&config.fetch)));
+        tools.push(Arc::new(fetch::Fetch::new(&config.fetch, http)));
     }
     tools.push(Arc::new(ask_user::AskUser::new()));
     Ok(tools)

@@ -23,6 +23,8 @@ published!(
     SessionObserver,
     SessionCreateInfo,
     SessionToolFactory,
+    HttpClient,
+    NoopHttpClient,
     ToolRegistry,
     StaticToolRegistry,
     StaticToolRegistryBuilder,

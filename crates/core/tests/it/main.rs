@@ -18,6 +18,7 @@ mod forget;
 mod gate;
 mod grants;
 mod histories;
+mod http;
 mod limits;
 mod mentions;
 mod models;

@@ -1,26 +1,24 @@
 //! `fetch`: one GET of a public page, within a time and a size.
 
-mod guard;
 mod page;
 
-use std::error::Error;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use oarlock_core::event::Effect;
 use oarlock_core::message::Part;
+use oarlock_core::ports::http::{HttpClient, HttpError, HttpGet, HttpResponse};
 use oarlock_core::ports::tool::{
     Assessment, Place, Runs, Subject, Tool, ToolContext, ToolError, ToolOutput, ToolSchema,
 };
-use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION};
-use reqwest::{Client, Response, Url};
 use serde_json::{Map, Value, json};
 
 use crate::arguments::Arguments;
 use crate::config::{FetchConfig, PageFormat};
-use guard::{Hosts, Resolver};
+use crate::http::Url;
 use page::{Kind, convert, decode};
 
+const ACCEPT: &str = "text/html,text/*;q=0.9,*/*;q=0.8";
 const REDIRECTS_MAX: u32 = 10;
 const SLACK_MS: u64 = 5_000;
 const URL_BYTES_MAX: usize = 8 * 1024;
@@ -29,9 +27,8 @@ const URL_BYTES_MAX: usize = 8 * 1024;
 pub(crate) struct Fetch {
     schema: ToolSchema,
     config: FetchConfig,
-    hosts: Hosts,
-    /// Made for the first call: reading the machine's certificates takes a while.
-    client: OnceLock<Result<Client, String>>,
+    /// The only way out: what it refuses is not fetched.
+    http: Arc<dyn HttpClient>,
 }
 
 /// A call, read from its arguments.
@@ -41,18 +38,8 @@ struct Call {
     timeout_ms: u64,
 }
 
-/// A body as it was received.
-struct Received {
-    status: u16,
-    content_type: String,
-    url: Url,
-    redirects: u32,
-    bytes: Vec<u8>,
-    truncated: bool,
-}
-
 impl Fetch {
-    pub(crate) fn new(config: &FetchConfig) -> Self {
+    pub(crate) fn new(config: &FetchConfig, http: Arc<dyn HttpClient>) -> Self {
         let (default, max) = (config.default_timeout_secs, config.max_timeout_secs);
         let description = "GET a public http or https page and return its main content as Markdown (or as html or text). For text only; 5 MiB at most.";
         let input = json!({
@@ -67,8 +54,7 @@ impl Fetch {
         });
         let description = description.to_owned();
         let schema = ToolSchema { name: "fetch".to_owned(), description, input, runs: Runs::Here };
-        let hosts = if config.allow_private_hosts { Hosts::All } else { Hosts::Public };
-        Self { schema, config: config.clone(), hosts, client: OnceLock::new() }
+        Self { schema, config: config.clone(), http }
     }
 
     fn call(&self, arguments: &Value) -> Result<Call, String> {
@@ -78,7 +64,7 @@ impl Fetch {
             return Err(format!("`url` is longer than {URL_BYTES_MAX} bytes"));
         }
         let url = Url::parse(text).map_err(|error| format!("`url`: {error}"))?;
-        self.hosts.check(&url)?;
+        self.http.check(url.as_str()).map_err(|error| error.to_string())?;
         let format = match arguments.choice("format", &["markdown", "html", "text"])? {
             Some("markdown") => PageFormat::Markdown,
             Some("html") => PageFormat::Html,
@@ -90,76 +76,30 @@ impl Fetch {
         Ok(Call { url, format, timeout_ms: seconds * 1000 })
     }
 
-    fn client(&self) -> Result<&Client, ToolError> {
-        let client = self.client.get_or_init(|| {
-            // Another part of the process may have chosen first, which is as good.
-            rustls::crypto::ring::default_provider().install_default().ok();
-            Client::builder()
-                .redirect(reqwest::redirect::Policy::none())
-                .dns_resolver(Arc::new(Resolver(self.hosts)))
-                // A proxy would resolve names itself, past the resolver that judges addresses.
-                .no_proxy()
-                .user_agent(concat!("oarlock/", env!("CARGO_PKG_VERSION")))
-                .build()
-                .map_err(|error| with_causes(&error))
-        });
-        client
-            .as_ref()
-            .map_err(|error| ToolError::failed(format!("there is no HTTP client: {error}")))
+    async fn receive(&self, url: &Url) -> Result<HttpResponse, HttpError> {
+        let max_bytes = self.config.max_response_bytes;
+        let get = HttpGet {
+            url: url.to_string(),
+            accept: ACCEPT.to_owned(),
+            max_redirects: self.config.follow_redirects.then_some(REDIRECTS_MAX),
+            max_bytes,
+        };
+        let mut response = self.http.get(get).await?;
+        // A client that keeps no bound must not fill the session.
+        response.truncated |= response.body.len() > max_bytes;
+        response.body.truncate(max_bytes);
+        Ok(response)
     }
 
-    async fn receive(&self, url: Url) -> Result<Received, ToolError> {
-        let (mut url, mut redirects) = (url, 0);
-        loop {
-            self.hosts.check(&url).map_err(ToolError::failed)?;
-            let request =
-                self.client()?.get(url.clone()).header(ACCEPT, "text/html,text/*;q=0.9,*/*;q=0.8");
-            let response = request.send().await.map_err(|error| unreachable(&url, &error))?;
-            match redirect(&response, &url).filter(|_| self.config.follow_redirects) {
-                Some(_) if redirects == REDIRECTS_MAX => {
-                    return Err(ToolError::failed(format!(
-                        "more than {REDIRECTS_MAX} redirects, the last to {url}"
-                    )));
-                }
-                Some(target) => {
-                    redirects += 1;
-                    url = target;
-                }
-                None => return self.body(response, url, redirects).await,
-            }
-        }
-    }
-
-    async fn body(
-        &self,
-        mut response: Response,
-        url: Url,
-        redirects: u32,
-    ) -> Result<Received, ToolError> {
-        let status = response.status().as_u16();
-        let header = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let content_type = header.unwrap_or_default().to_owned();
-        let limit = self.config.max_response_bytes;
-        let (mut bytes, mut truncated) = (Vec::new(), false);
-        while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&url, &error))? {
-            let room = limit - bytes.len();
-            bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            if chunk.len() > room {
-                truncated = true;
-                break;
-            }
-        }
-        Ok(Received { status, content_type, url, redirects, bytes, truncated })
-    }
-
-    async fn run(&self, call: &Call) -> Result<(Received, String), ToolError> {
-        let received = self.receive(call.url.clone()).await?;
-        let kind = Kind::of(&received.content_type, &received.bytes);
-        if kind == Kind::Other && !received.bytes.is_empty() {
+    async fn run(&self, call: &Call) -> Result<(HttpResponse, String), ToolError> {
+        let received =
+            self.receive(&call.url).await.map_err(|error| ToolError::failed(error.to_string()))?;
+        let kind = Kind::of(&received.content_type, &received.body);
+        if kind == Kind::Other && !received.body.is_empty() {
             let (url, content_type) = (&received.url, &received.content_type);
             return Err(ToolError::failed(format!("{url} is `{content_type}`, which is not text")));
         }
-        let body = decode(&received.content_type, kind, &received.bytes);
+        let body = decode(&received.content_type, kind, &received.body);
         let plain = call.format == PageFormat::Markdown && !self.config.html_to_markdown;
         let text = match kind {
             Kind::Html if !plain => match convert(body.clone(), call.format).await {
@@ -174,29 +114,9 @@ impl Fetch {
     }
 }
 
-fn redirect(response: &Response, url: &Url) -> Option<Url> {
-    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-        return None;
-    }
-    url.join(response.headers().get(LOCATION)?.to_str().ok()?).ok()
-}
-
-fn unreachable(url: &Url, error: &reqwest::Error) -> ToolError {
-    ToolError::failed(format!("{url} could not be fetched: {}", with_causes(error)))
-}
-
-fn with_causes(error: &dyn Error) -> String {
-    let mut root = error;
-    while let Some(cause) = root.source() {
-        root = cause;
-    }
-    let (outer, inner) = (error.to_string(), root.to_string());
-    if outer == inner { outer } else { format!("{outer}: {inner}") }
-}
-
-fn report(received: &Received, mut text: String, elapsed_ms: u64) -> ToolOutput {
+fn report(received: &HttpResponse, mut text: String, elapsed_ms: u64) -> ToolOutput {
     if received.truncated {
-        text.push_str(&format!("\n[cut after {} bytes]", received.bytes.len()));
+        text.push_str(&format!("\n[cut after {} bytes]", received.body.len()));
     }
     if received.status >= 400 {
         text.push_str(&format!("\n[HTTP status {}]", received.status));
@@ -204,12 +124,12 @@ fn report(received: &Received, mut text: String, elapsed_ms: u64) -> ToolOutput 
     let figures = [
         ("status", json!(received.status)),
         ("content_type", json!(received.content_type)),
-        ("bytes_received", json!(received.bytes.len())),
+        ("bytes_received", json!(received.body.len())),
         ("bytes_returned", json!(text.len())),
         ("truncated", json!(received.truncated)),
         ("redirects", json!(received.redirects)),
         ("elapsed_ms", json!(elapsed_ms)),
-        ("final_url", json!(received.url.as_str())),
+        ("final_url", json!(received.url)),
     ];
     let detail: Map<String, Value> =
         figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();

@@ -1,4 +1,4 @@
-//! Keeps `fetch` away from this machine and its neighbours: an address is judged after the name was resolved, and the judged one is connected to.
+//! Keeps the client away from this machine and its neighbours: an address is judged after the name was resolved, and the judged one is connected to.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
