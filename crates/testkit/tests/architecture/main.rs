@@ -68,6 +68,11 @@ fn each_rule_names_file_line_and_remedy_where_it_is_broken() {
             "//! A.\nlet x = std::env::var(\"X\");\n",
             "blobs.rs:2: the environment is read in crates/cli alone",
         ),
+        (
+            "crates/tools/src/fetch/mod.rs",
+            "//! A.\nuse reqwest::Client;\n",
+            "mod.rs:2: tools connect through the port `HttpClient` alone",
+        ),
     ];
     for (path, text, expected) in cases {
         let found = complaints(&file(path, text));

@@ -6,8 +6,8 @@ use crate::source::Source;
 pub(crate) const LONGEST: usize = 500;
 
 /// All rules.
-pub(crate) const RULES: [fn(&Source) -> Vec<String>; 6] =
-    [opening, length, name, purity, leftovers, environment];
+pub(crate) const RULES: [fn(&Source) -> Vec<String>; 7] =
+    [opening, length, name, purity, leftovers, environment, connections];
 
 /// Parts of core and models that decide and never act.
 const PURE: [&str; 11] = [
@@ -114,4 +114,15 @@ fn environment(source: &Source) -> Vec<String> {
     let read = source.code().filter(|(_, line)| line.contains("env::var"));
     let words = "the environment is read in crates/cli alone: take the value as an argument";
     read.map(|(number, _)| complaint(source, number, words)).collect()
+}
+
+fn connections(source: &Source) -> Vec<String> {
+    let guarded = source.path.starts_with("crates/tools/src/http/");
+    if !source.is_product() || source.krate() != "tools" || guarded {
+        return Vec::new();
+    }
+    let ways = ["reqwest", "lookup_host", "TcpStream", "UdpSocket"];
+    let found = source.code().filter(|(_, line)| ways.iter().any(|way| line.contains(way)));
+    let words = "tools connect through the port `HttpClient` alone, whose guard judges addresses: take an `Arc<dyn HttpClient>`";
+    found.map(|(number, _)| complaint(source, number, words)).collect()
 }
