@@ -118,8 +118,8 @@ pub fn hosted(settings: &Settings, model: &ModelInfo) -> ResolvedSessionCapabili
         .unwrap_or_default()
 }
 
-/// The images that a conversation names.
-pub fn images(messages: &[Message]) -> impl Iterator<Item = &BlobId> {
+/// The images that a conversation names, in order, with their sizes in bytes.
+pub fn images(messages: &[Message]) -> impl Iterator<Item = (&BlobId, u64)> {
     let parts = messages.iter().flat_map(|message| -> Box<dyn Iterator<Item = &Part>> {
         match message {
             Message::User { parts } => Box::new(parts.iter()),
@@ -128,7 +128,7 @@ pub fn images(messages: &[Message]) -> impl Iterator<Item = &BlobId> {
         }
     });
     parts.filter_map(|part| match part {
-        Part::Image { blob, .. } => Some(blob),
+        Part::Image { blob, bytes, .. } => Some((blob, *bytes)),
         Part::Text { .. } => None,
     })
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use futures::{FutureExt, StreamExt};
 
 use crate::event::{AssistantMessage, Event, ModelFailed};
-use crate::ids::{CallId, Timestamp};
+use crate::ids::{BlobId, CallId, Timestamp};
 use crate::limits::RuntimeLimits;
-use crate::message::{Block, Content, ReplyStop, Usage};
+use crate::message::{Block, Content, Message, Part, ReplyStop, Usage};
 use crate::ports::journal::{Blobs, JournalError};
 use crate::ports::model::{
     Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, Price, Reply,
@@ -18,7 +18,7 @@ use crate::session::context;
 use crate::session::inbox::{Outbox, Signal};
 use crate::session::state::{OpenStep, OpenTurn, State};
 
-/// The most bytes of all images of a request together.
+/// The most bytes of all pictures of a request together; of older ones that do not fit, words take the place.
 const IMAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Runs a model call to its end. Everything it gives goes to the session; the last signal is a reply or an error, a panic included.
@@ -30,16 +30,13 @@ pub(crate) async fn call(
 ) {
     let failed = |kind, message| ModelError { kind, message, retry_after_ms: None };
     let name = model.info().selection.to_string();
-    request.images = match load_images(&request, blobs.as_ref()).await {
-        Ok(images) => images,
-        Err(error) => {
-            let error = failed(
-                ModelErrorKind::InvalidRequest,
-                format!("an image of the conversation cannot be read: {error}"),
-            );
-            return outbox.send(Signal::Model { run, event: Err(error) }).await;
-        }
-    };
+    if let Err(error) = load_images(&mut request, blobs.as_ref()).await {
+        let error = failed(
+            ModelErrorKind::InvalidRequest,
+            format!("an image of the conversation cannot be read: {error}"),
+        );
+        return outbox.send(Signal::Model { run, event: Err(error) }).await;
+    }
     let forward = async {
         let mut stream = model.call(request);
         while let Some(event) = stream.next().await {
@@ -64,24 +61,55 @@ pub(crate) async fn call(
     }
 }
 
-async fn load_images(
-    request: &ModelRequest,
-    blobs: &dyn Blobs,
-) -> Result<BTreeMap<crate::ids::BlobId, bytes::Bytes>, JournalError> {
-    let wanted: HashSet<_> = context::images(&request.messages).cloned().collect();
+/// Loads the pictures of a request, from the newest back, until they have [`IMAGE_BYTES_MAX`] together. In place of one that does not fit, the
+/// model is told so: a conversation with many pictures goes on.
+async fn load_images(request: &mut ModelRequest, blobs: &dyn Blobs) -> Result<(), JournalError> {
+    let wanted: Vec<_> = context::images(&request.messages).collect();
     let (mut images, mut left) = (BTreeMap::new(), IMAGE_BYTES_MAX);
-    for blob in wanted {
-        let (bytes, size) = blobs.read(&blob, 0, left).await?;
-        if (bytes.len() as u64) < size {
-            let why = format!(
-                "the images of the conversation are larger than {IMAGE_BYTES_MAX} bytes together"
-            );
-            return Err(JournalError::Unavailable { why });
+    let mut is_whole = true;
+    for (blob, bytes) in wanted.into_iter().rev() {
+        if images.contains_key(blob) {
+            continue;
         }
-        left -= bytes.len();
-        images.insert(blob, bytes);
+        if bytes > left as u64 {
+            is_whole = false;
+            continue;
+        }
+        let (body, size) = blobs.read(blob, 0, left).await?;
+        if (body.len() as u64) < size {
+            is_whole = false;
+            continue;
+        }
+        left -= body.len();
+        images.insert(blob.clone(), body);
     }
-    Ok(images)
+    if !is_whole {
+        leave_out(Arc::<Vec<Message>>::make_mut(&mut request.messages), &images);
+    }
+    request.images = images;
+    Ok(())
+}
+
+/// Puts words in the place of the pictures that were not loaded.
+fn leave_out(messages: &mut [Message], loaded: &BTreeMap<BlobId, bytes::Bytes>) {
+    for message in messages {
+        let parts: Vec<&mut Part> = match message {
+            Message::User { parts } => parts.iter_mut().collect(),
+            Message::Assistant { .. } => Vec::new(),
+            Message::Tool { results } => {
+                results.iter_mut().flat_map(|result| &mut result.parts).collect()
+            }
+        };
+        for part in parts {
+            if let Part::Image { blob, bytes, .. } = part
+                && !loaded.contains_key(blob)
+            {
+                *part = Part::text(format!(
+                    "[a picture of {bytes} bytes was left out: a request takes {IMAGE_BYTES_MAX} bytes of pictures, and newer ones have them]"
+                ));
+            }
+        }
+    }
 }
 
 /// The entry for an answer. Calls get ids that are unique in the session; where that changes one, its native form goes.

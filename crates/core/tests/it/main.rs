@@ -24,6 +24,7 @@ mod mentions;
 mod models;
 mod money;
 mod permission;
+mod pictures;
 mod prompt;
 mod proofs;
 mod properties;

@@ -1,0 +1,41 @@
+//! Pictures of a conversation: a request takes the newest that fit, and the session goes on.
+
+use bytes::Bytes;
+use oarlock_core::event::StopReason;
+use oarlock_core::message::{Message, Part};
+use oarlock_core::ports::journal::Blobs;
+use oarlock_testkit::kit::{Kit, Parts};
+use oarlock_testkit::model::{Say, text};
+
+const MIB: usize = 1 << 20;
+
+#[tokio::test]
+async fn more_pictures_than_a_request_takes_leave_the_oldest_out_and_the_session_goes_on() {
+    let script = (0..3).map(|_| vec![Say::Reply(text("seen"))]).collect();
+    let parts = Parts::new(script, vec![]);
+    let store = parts.store.clone();
+    let kit = Kit::of(parts);
+    let session = kit.open().await;
+    for turn in 0..3_u8 {
+        let bytes = 30 * MIB;
+        let blob = store.put(Bytes::from(vec![turn; bytes])).await.unwrap();
+        let image = Part::Image { media_type: "image/png".to_owned(), blob, bytes: bytes as u64 };
+        let ended = session.run_turn(vec![Part::text("look"), image]).await.unwrap();
+        assert_eq!(ended.stop, StopReason::EndTurn, "turn {turn}");
+    }
+    let asked = kit.model.requests();
+    let loaded: Vec<usize> = asked.iter().map(|request| request.images.len()).collect();
+    assert_eq!(loaded, [1, 2, 2]);
+    let pictures: Vec<&Part> = asked[2]
+        .messages
+        .iter()
+        .filter_map(|message| match message {
+            Message::User { parts } => parts.get(1),
+            _ => None,
+        })
+        .collect();
+    let [Part::Text { text: words }, Part::Image { .. }, Part::Image { .. }] = pictures[..] else {
+        panic!("{pictures:?}")
+    };
+    assert!(words.contains("31457280 bytes was left out"), "{words}");
+}
