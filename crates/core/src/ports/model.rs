@@ -109,7 +109,7 @@ pub struct ModelInfo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Accepts {
-    /// How hard to think.
+    /// How hard to think; not to think at all ([`ReasoningEffort::None`]) is the same as not told then.
     pub effort: bool,
     /// How many of the likeliest words to draw from.
     pub top_k: bool,
@@ -134,9 +134,9 @@ impl ModelInfo {
         let draws = sampling.temperature.is_some() || sampling.top_k.is_some();
         let stops = sampling.stop_sequences.len();
         let stops_max = accepts.stop_sequences_max.map_or(usize::MAX, |max| max as usize);
-        if effort.is_some() && !accepts.effort {
+        if thinks && !accepts.effort {
             Some(format!(
-                "{name} cannot be told how hard to think; leave out `effort`, choose another model, or set `providers.{}.effort` to true if its endpoint takes one",
+                "{name} cannot be told how hard to think; leave out `effort` or set it to \"none\", choose another model, or set `providers.{}.effort` to true if its endpoint takes one",
                 name.provider
             ))
         } else if sampling.top_k.is_some() && !accepts.top_k {

@@ -164,3 +164,14 @@ async fn a_model_that_comes_and_goes_is_replayed_as_it_was_found_each_time() {
     let lines = lines.0.lock().unwrap().clone();
     replay(lines).await.unwrap();
 }
+
+#[test]
+fn no_effort_can_be_told_to_a_model_that_takes_none() {
+    use oarlock_core::ports::model::Accepts;
+    use oarlock_core::spec::{ReasoningEffort, Sampling};
+    let accepts = Accepts { effort: false, ..Accepts::default() };
+    let plain = ModelInfo { accepts, ..info() };
+    let refusal = |effort| plain.refusal(effort, &Sampling::default());
+    assert_eq!([refusal(None), refusal(Some(ReasoningEffort::None))], [None, None]);
+    assert!(refusal(Some(ReasoningEffort::Low)).unwrap().contains("set it to \"none\""));
+}
