@@ -33,7 +33,7 @@ pub trait AgentCore: Send + Sync + fmt::Debug {
     /// Takes a session from the store, or from this process when it is live here: there are never two of one id.
     ///
     /// # Errors
-    /// [`AgentError`]; it is checked as a new one is.
+    /// [`AgentError`]; it is checked as a new one is, but for the model it has, which the next turn looks up.
     fn load_session(
         &self,
         load: LoadSession,
