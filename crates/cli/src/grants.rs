@@ -93,6 +93,13 @@ impl FileGrants {
         let text = toml::to_string(&all).map_err(|error| GrantsError::Unavailable {
             why: format!("{} cannot be named in TOML: {error}", folder.display()),
         })?;
+        if text.len() as u64 > FILE_BYTES_MAX {
+            let why = format!(
+                "{} would be longer than {FILE_BYTES_MAX} bytes; forget some with `oarlock policy forget`",
+                self.path.display()
+            );
+            return Err(GrantsError::Unavailable { why });
+        }
         write_private(&self.path, text.as_bytes()).map_err(self.failed("write"))?;
         Ok(answer)
     }

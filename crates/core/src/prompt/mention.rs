@@ -1,5 +1,6 @@
 //! Files that a prompt mentions as `@path` or `@"path with spaces"`, and the parts that they add to it.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ const PROBE_BYTES: usize = 8 * 1024;
 /// What may follow a path without belonging to it.
 const AFTER: [char; 14] = ['.', ',', ';', ':', '!', '?', ')', ']', '}', '>', '"', '\'', '`', '…'];
 /// What may stand before the `@`, besides white space.
-const BEFORE: [char; 8] = ['(', '[', '{', '<', '"', '\'', '`', ','];
+const BEFORE: [char; 6] = ['(', '[', '{', '<', '"', ','];
 
 /// What a prompt's files are taken from.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +74,7 @@ pub enum MentionError {
 }
 
 /// What a text might mention, in order: of each the path as far as it may reach, then shorter readings without the punctuation at its end. An `@`
-/// that follows a letter or digit, as in an address, mentions nothing.
+/// that follows a letter or digit, as in an address, or an apostrophe or backtick, as in code, mentions nothing.
 #[must_use]
 pub fn mentions(words: &str) -> Vec<Vec<&str>> {
     let mut found = Vec::new();
@@ -130,6 +131,10 @@ async fn size(mention: &str, path: &Path, files: &dyn Files) -> Result<Option<u6
     match files.stat(path).await {
         Ok(stat) if stat.kind == FileKind::File => Ok(Some(stat.bytes)),
         Ok(_) | Err(FileError::NotFound { .. } | FileError::WrongKind { .. }) => Ok(None),
+        // No file has a name that no file can have.
+        Err(FileError::Io { source, .. }) if source.kind() == ErrorKind::InvalidFilename => {
+            Ok(None)
+        }
         Err(source) => Err(MentionError::Unreadable { mention: mention.to_owned(), source }),
     }
 }

@@ -12,7 +12,7 @@ pub struct TurnConfig {
     /// How the model draws its words.
     #[serde(skip_serializing_if = "is_default")]
     pub sampling: Sampling,
-    /// How many answered steps a turn may have, besides [`Bounds::steps`].
+    /// How many answered steps a turn may have, besides [`crate::spec::Bounds::steps`].
     #[serde(skip_serializing_if = "is_default")]
     pub request_limit: TurnRequestLimit,
     /// When a session forgets.

@@ -10,12 +10,21 @@ use oarlock_core::prompt::mention::{Desk, MentionError, mentions, with_mentions}
 use oarlock_testkit::files::{Node, TableFiles};
 use oarlock_testkit::kit::node;
 
+/// A word that is longer than the name of a file can be.
+const LONG_NAME: &str = concat!(
+    "@font-face{",
+    "0123456789012345678901234567890123456789012345678901234567890123456789",
+    "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789",
+    "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789",
+);
+
 #[test]
 fn an_at_sign_mentions_something_where_a_word_begins() {
-    let table: [(&str, &[&str]); 14] = [
+    let table: [(&str, &[&str]); 15] = [
         ("look at @a.rs", &["a.rs"]),
         ("@a and @b/c.", &["a", "b/c."]),
-        ("(@a.rs), [@b] `@c`", &["a.rs),", "b]", "c`"]),
+        ("(@a.rs), [@b]", &["a.rs),", "b]"]),
+        ("import x from '@/lib/utils' and `@c`", &[]),
         ("@\"two words.md\" and @\"open", &["two words.md", "\"open"]),
         ("@\"over\na line\"", &["\"over"]),
         ("mail rower@example.org", &[]),
@@ -62,7 +71,8 @@ async fn a_mentioned_file_follows_the_words_and_what_names_nothing_stays_a_word(
         ("/w/p/empty", Node::text("")),
         ("/w/p/cat.png", Node::Content(b"\x89PNG\r\n\x1a\nrest".to_vec())),
     ];
-    let table: [(&str, &[&str]); 8] = [
+    let table: [(&str, &[&str]); 9] = [
+        (LONG_NAME, &[]),
         ("see @a.rs.", &["File a.rs:\n\nfn a() {}\n"]),
         ("see @dot.", &["File dot.:\n\ndot"]),
         ("@\"two words\"", &["File two words:\n\ntwo"]),

@@ -15,7 +15,7 @@ use crate::session::state::State;
 /// A summary that could not be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SummaryFailure {
-    /// [`Conversation::shape`] then.
+    /// [`crate::session::conversation::Conversation::shape`] then.
     pub shape: u32,
     /// How many messages the conversation had.
     pub messages: usize,
@@ -32,7 +32,7 @@ pub struct OpenSummary {
     pub cause: CompactionCause,
     /// How many messages it replaces.
     pub dropped: usize,
-    /// [`Conversation::shape`] when it was begun.
+    /// [`crate::session::conversation::Conversation::shape`] when it was begun.
     pub shape: u32,
     /// What it should pay attention to.
     pub instructions: Option<String>,
