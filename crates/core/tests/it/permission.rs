@@ -7,11 +7,13 @@ use oarlock_core::command::{Rejection, Reply};
 use oarlock_core::event::{AnsweredBy, Effect, Event, Outcome, PermissionKind, StopReason};
 use oarlock_core::ids::CallId;
 use oarlock_core::message::Part;
+use oarlock_core::ports::tool::{Assessment, Subject};
 use oarlock_core::spec::{
     Answers, Mode, ModeCatalog, PolicyBase, Rules, SandboxPolicy, SessionMode, SessionSpec,
     Settings, SettingsChange,
 };
-use oarlock_core::{AgentError, DefaultSession, SessionError};
+use oarlock_core::turn::permission::Verdict;
+use oarlock_core::{AgentError, AskWritesPolicy, DefaultSession, SessionError};
 use oarlock_testkit::kit::{Kit, journal, settings, spec, wait_for};
 use oarlock_testkit::model::{Say, calls, text};
 use oarlock_testkit::tool::{Act, TestTool};
@@ -290,4 +292,21 @@ async fn an_unknown_mode_is_refused_with_the_nearest_name_at_open_and_at_a_chang
     let refused = session.tell(Command::Configure { change: Box::new(change) }).await.unwrap_err();
     assert!(refused.to_string().contains("did you mean `read-only`?"), "{refused}");
     assert_eq!(kit.core.state(session.id()).await.unwrap().spec.settings.mode, Mode::ASK_WRITES);
+}
+
+#[test]
+fn the_policy_of_the_default_mode_reads_unasked_and_asks_before_everything_else() {
+    let policy = SandboxPolicy::from(AskWritesPolicy);
+    let call = |effect| Assessment {
+        effect,
+        title: String::new(),
+        subject: Subject { parts: vec!["x".to_owned()], complete: true },
+        timeout_ms: 1,
+    };
+    assert_eq!(policy.classify("t", &call(Effect::Pure), &[]), Verdict::Allow);
+    for effect in [Effect::Idempotent, Effect::Mutating, Effect::Destructive, Effect::Network] {
+        assert_eq!(policy.classify("t", &call(effect), &[]), Verdict::Ask, "{effect:?}");
+    }
+    let default = ModeCatalog::default().policy(&Mode::ASK_WRITES).cloned();
+    assert_eq!(default.unwrap(), policy);
 }
