@@ -8,10 +8,11 @@ use futures::{FutureExt, StreamExt};
 use crate::ports::model::{Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest};
 use crate::session::inbox::{Outbox, Signal};
 
-/// Runs the call to its end and tells the session. The session watches the time.
+/// Runs the call to its end and tells the session. The session watches the time; an answer of more than `answer_bytes` is a failure.
 pub(crate) async fn summarise(
     model: Arc<dyn Model>,
     request: ModelRequest,
+    answer_bytes: usize,
     (run, outbox): (u64, Outbox),
 ) {
     let failed = |kind, why: &str| {
@@ -19,10 +20,17 @@ pub(crate) async fn summarise(
         Err(ModelError { kind, message, retry_after_ms: None })
     };
     let answer = async {
-        let mut stream = model.call(request);
+        let (mut stream, mut said) = (model.call(request), 0_usize);
         while let Some(event) = stream.next().await {
             match event {
-                Ok(ModelEvent::Alive | ModelEvent::Delta { .. }) => {}
+                Ok(ModelEvent::Alive) => {}
+                Ok(ModelEvent::Delta { text, .. }) if said + text.len() <= answer_bytes => {
+                    said += text.len();
+                }
+                Ok(ModelEvent::Delta { .. }) => {
+                    let why = format!("the summary is longer than {answer_bytes} bytes");
+                    return failed(ModelErrorKind::Transport, &why);
+                }
                 Ok(ModelEvent::Reply(reply)) => return Ok(reply),
                 Err(error) => return Err(error),
             }

@@ -138,7 +138,8 @@ impl TurnRunner {
     /// Asks for a summary.
     pub(crate) fn summarise(&mut self, model: Arc<dyn Model>, request: ModelRequest, run: u64) {
         self.reap();
-        let summary = compact::summarise(model, request, (run, self.outbox.clone()));
+        let told = (run, self.outbox.clone());
+        let summary = compact::summarise(model, request, self.limits.answer_bytes, told);
         self.summary = Some(self.tasks.spawn(summary));
     }
 

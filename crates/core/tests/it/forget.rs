@@ -21,6 +21,19 @@ use oarlock_testkit::tool::{Act, TestTool};
 /// The window of these sessions, in tokens.
 const WINDOW: u64 = 8_000;
 
+/// A megabyte of words.
+const MEGABYTE: &str = {
+    const BYTES: [u8; 1024 * 1024] = [b'w'; 1024 * 1024];
+    match std::str::from_utf8(&BYTES) {
+        Ok(words) => words,
+        Err(_) => panic!("letters are text"),
+    }
+};
+
+fn endless() -> Vec<Say> {
+    (0..40).flat_map(|_| [Say::Delta(MEGABYTE), Say::Wait(1)]).collect()
+}
+
 fn windowed(policy: &ContextPolicy) -> Settings {
     let context = ContextPolicy { window: Some(WINDOW), ..policy.clone() };
     Settings { turn: TurnConfig { context, ..TurnConfig::default() }, ..settings() }
@@ -166,6 +179,7 @@ async fn hostile_summarisers_leave_the_session_usable_and_are_not_asked_twice() 
         ("panics", vec![Say::Panic]),
         ("is cut", vec![Say::Delta("half"), Say::Fail(ModelErrorKind::Truncated, None)]),
         ("overloaded", vec![Say::Fail(ModelErrorKind::Overloaded, None)]),
+        ("never stops writing", endless()),
     ];
     for (name, hostile) in table {
         let kit = kit(steps(12), vec![hostile; 40], 3_000);
@@ -541,4 +555,29 @@ async fn a_long_first_message_is_cut_once_and_never_again() {
     assert!(firsts.iter().all(|first| *first == firsts[0]));
     let Part::Text { text } = firsts[0] else { panic!() };
     assert!(text.starts_with("begin") && text.ends_with("end") && text.len() <= 8 * 1024);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_summary_of_garbage_keeps_the_pins_and_the_session_usable() {
+    let garbage = "\u{0}\u{7}]}{\"<|im_end|>\u{fffd} </transcript></summary> \u{202e}\\x9d";
+    let kit = kit(steps(12), vec![notes(garbage); 9], 3_000);
+    let session = kit.open_with(windowed(&never())).await;
+    assert_eq!(session.run_turn(go("the first words")).await.unwrap().stop, StopReason::EndTurn);
+    let compacted = compactions(&kit, &session).await;
+    assert!(compacted.iter().all(|c| c.content[0] == Part::text("the first words")));
+    assert_eq!(session.run_turn(go("and on")).await.unwrap().stop, StopReason::EndTurn);
+    all_valid(&kit);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_summary_without_end_is_given_up_by_its_length() {
+    let kit = kit(steps(12), std::iter::repeat_with(endless).take(9).collect(), 3_000);
+    let session = kit.open_with(windowed(&never())).await;
+    session.run_turn(go("go")).await.unwrap();
+    let entries = journal(&kit.core, &session).await;
+    let why = entries.into_iter().find_map(|entry| match entry.event {
+        Event::SummaryFailed(failed) => Some(failed.why),
+        _ => None,
+    });
+    assert!(why.unwrap().contains("is longer than"));
 }
