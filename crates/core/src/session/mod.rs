@@ -14,6 +14,7 @@ pub mod forget;
 pub mod gate;
 pub(crate) mod inbox;
 pub(crate) mod log;
+pub mod open_turn;
 pub mod plan;
 mod projection;
 pub mod recent;
