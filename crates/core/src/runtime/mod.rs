@@ -1,47 +1,34 @@
-//! The runtime: it opens sessions, keeps the live ones, and hands out the two ways to each: commands and events.
+//! The runtime: the one way into sessions, the live ones, and what reads them without waking them.
+
+mod opening;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::future::{Either, select};
 use tokio::sync::watch;
 
 use crate::agent::builder::DefaultAgentCoreBuilder;
-use crate::agent::emitter::EventEmitter;
 use crate::agent::error::{AgentError, SessionInitError};
 use crate::agent::handle::DefaultSession;
 use crate::agent::loader::SessionLoader;
 use crate::agent::observer::{SessionCreateInfo, SessionObserver};
 use crate::agent::origin::{Backends, Brought, LoadSession, Origin};
 use crate::command::{Command, Reply};
-use crate::event::{Entry, Event, SCHEMA_VERSION, SessionCreated};
+use crate::event::Entry;
 use crate::ids::{NodeId, Seq, SessionId};
 use crate::limits::RuntimeLimits;
 use crate::ports::bus::{Bus, BusError};
 use crate::ports::clock::{Clock, Ids};
-use crate::ports::journal::{Blobs, Catalog, Fence, Frame, Journal, JournalError};
+use crate::ports::journal::{Blobs, Catalog, Journal, JournalError};
 use crate::ports::model::Models;
 use crate::ports::policy::Grants;
-use crate::ports::tool::{Place, SessionToolFactory, SessionToolsError};
+use crate::ports::tool::SessionToolFactory;
 use crate::session::feed::EventStream;
-use crate::session::fold::Folded;
-use crate::session::inbox::Inbox;
-use crate::session::log::{Log, Store};
-use crate::session::recover::{Recovery, recover};
+use crate::session::log::Store;
 use crate::session::state::State;
-use crate::session::trace::{
-    AssessmentSource, Assessments, Line, Opened, RecordedIds, Trace, TraceSink,
-};
-use crate::session::{SessionTask, Source, Surroundings, told, usable};
-use crate::spec::rule::Rule;
-use crate::spec::rule::check_rules;
-use crate::spec::{SessionSpec, Settings};
-use crate::turn::TurnRunner;
-use crate::turn::grants::load;
-use crate::turn::permission::Saves;
-use crate::turn::registry::Toolbox;
+use crate::session::trace::{RecordedIds, Trace, TraceSink};
+use crate::spec::Settings;
 
 /// Sessions that one process keeps awake; opening one more is refused.
 pub const SESSIONS_MAX: usize = 20_000;
@@ -345,252 +332,6 @@ impl DefaultAgentCore {
             drop(opening.ended.wait_for(Option::is_some).await);
         }
         Err(AgentError::Observer { session: session.id().clone(), source })
-    }
-
-    /// What a session works with. The check is the same for a new session and for one from the store.
-    async fn toolbox(
-        &self,
-        spec: &SessionSpec,
-        backends: &Backends,
-    ) -> Result<Arc<Toolbox>, AgentError> {
-        let invalid = |why: String| AgentError::InvalidCwd { cwd: spec.cwd.clone(), why };
-        if let Some(relative) =
-            std::iter::once(&spec.cwd).chain(&spec.roots).find(|path| !path.is_absolute())
-        {
-            return Err(invalid(format!("{} is not an absolute path", relative.display())));
-        }
-        spec.settings.turn.check().map_err(AgentError::Invalid)?;
-        spec.modes.policy(&spec.settings.mode)?;
-        check_rules(&spec.settings.rules)
-            .map_err(|error| AgentError::Invalid(error.to_string()))?;
-        let place = Place { cwd: spec.cwd.clone(), roots: spec.roots.clone() };
-        let (clock, within_ms) = (&self.shared.ports.clock, self.shared.limits.tools_ms);
-        let deadline = clock.sleep_until(clock.now().after(within_ms));
-        let built = match select(self.shared.ports.tools.build(&place), deadline).await {
-            Either::Left((built, _)) => built.map_err(|error| match error {
-                SessionToolsError::Place { why } => invalid(why),
-                SessionToolsError::Server { server, why } => AgentError::McpStartup { server, why },
-            })?,
-            Either::Right(((), _)) => return Err(AgentError::ToolsTimeout { within_ms }),
-        };
-        Ok(Arc::new(Toolbox {
-            registry: built.tools,
-            files: backends.files.clone().unwrap_or(built.files),
-            shell: backends.shell.clone().unwrap_or(built.shell),
-            place,
-        }))
-    }
-
-    async fn create(
-        &self,
-        id: &SessionId,
-        spec: SessionSpec,
-        backends: &Backends,
-    ) -> Result<Started, AgentError> {
-        let toolbox = self.toolbox(&spec, backends).await?;
-        let found = self.shared.ports.models.resolve(&spec.settings.model);
-        usable::check(&spec.settings, found.as_ref().map(|model| model.info()))?;
-        let spec = self.with_saved_grants(spec).await;
-        let (node, at) = (self.shared.node.clone(), self.shared.ports.clock.now());
-        let created =
-            SessionCreated { id: id.clone(), schema: SCHEMA_VERSION, node: node.clone(), spec };
-        let event = Event::SessionCreated(Box::new(created));
-        let first = Entry { seq: 1, at, turn: None, scope: Vec::new(), event };
-        // The recording begins after the first entry: it is part of what the replayed task is given.
-        let store = self.store(Trace::default());
-        let fence = Fence::new_session(id.clone(), node);
-        let (log, entry) = Log::create(store, fence, first).await.map_err(|error| match error {
-            // Somebody has written under this id before.
-            JournalError::Conflict { .. } | JournalError::Fenced { .. } => {
-                AgentError::DuplicateSessionId { session: id.clone() }
-            }
-            error => AgentError::Store(error),
-        })?;
-        self.emitter(id).publish(told((*entry).clone()));
-        let (fence, folded) = log.into_parts();
-        let info = SessionCreateInfo { is_new: true, ..SessionCreateInfo::of(&folded.state) };
-        Ok((self.start(fence, folded, (toolbox, Vec::new())).await?, info))
-    }
-
-    /// What was granted in the folder goes into the session's first entry: a resume decides by it, whatever was granted or taken back since.
-    async fn with_saved_grants(&self, mut spec: SessionSpec) -> SessionSpec {
-        let ports = &self.shared.ports;
-        if let Some(grants) = &ports.grants {
-            let until = ports.clock.now().after(self.shared.limits.grants_ms);
-            let saved = load(grants.as_ref(), &spec.cwd, ports.clock.as_ref(), until).await;
-            let known = &mut spec.settings.rules.grants;
-            known.extend(saved.into_iter().filter(|rule| Rule::parse(rule).is_ok()));
-        }
-        spec
-    }
-
-    async fn resume(&self, load: LoadSession) -> Result<Started, AgentError> {
-        let LoadSession { id, recovery, change, backends } = load;
-        let restore = |source| match source {
-            JournalError::NotFound { session } => AgentError::SessionNotFound { session },
-            source => AgentError::Restore { session: id.clone(), source },
-        };
-        // Folding before claiming: a session that cannot be read, changed or worked in is left alone.
-        let found = self.in_time(&id, self.look_up(&id)).await.map_err(restore)?;
-        let state = &found.1.state;
-        let change = change.filter(|change| !change.is_empty());
-        let mut spec = state.spec.clone();
-        if let Some(change) = &change {
-            let models = self.shared.ports.models.as_ref();
-            usable::check_load(state, (&self.shared.limits, models), change)?;
-            spec.settings.apply(change);
-        }
-        let toolbox = self.toolbox(&spec, &backends).await?;
-        let taken = self.in_time(&id, self.take_over(found, recovery)).await.map_err(restore)?;
-        let (fence, folded, mut events) = taken;
-        events.extend(change.map(Event::SessionConfigured));
-        let info = SessionCreateInfo { spec, ..SessionCreateInfo::of(&folded.state) };
-        Ok((self.start(fence, folded, (toolbox, events)).await.map_err(restore)?, info))
-    }
-
-    /// The store's answer, or that it took too long.
-    async fn in_time<T>(
-        &self,
-        id: &SessionId,
-        answer: impl Future<Output = Result<T, JournalError>>,
-    ) -> Result<T, JournalError> {
-        let clock = &self.shared.ports.clock;
-        let deadline = clock.sleep_until(clock.now().after(self.shared.limits.open_ms));
-        match select(pin!(answer), deadline).await {
-            Either::Left((answer, _)) => answer,
-            Either::Right(((), _)) => {
-                let why = format!("the store gave session {id} not in time; try again");
-                Err(JournalError::Unavailable { why })
-            }
-        }
-    }
-
-    /// Where the session's journal ends, and what it folds into.
-    async fn look_up(&self, id: &SessionId) -> Result<(Fence, Folded), JournalError> {
-        let store = self.store(Trace::default());
-        let observed = store.journal.tail(id).await?;
-        Ok((observed, store.fold(id).await?))
-    }
-
-    /// Makes this process the session's writer: its fence, its state, and what its task begins with.
-    async fn take_over(
-        &self,
-        (observed, mut folded): (Fence, Folded),
-        recovery: Recovery,
-    ) -> Result<(Fence, Folded, Vec<Event>), JournalError> {
-        let store = self.store(Trace::default());
-        let state = &mut folded.state;
-        let id = state.id.clone();
-        let at = store.clock.now().max(state.updated);
-        let events = recover(state, recovery, &self.shared.limits, at);
-        let claim = Frame::claim(store.ids.frame(), &observed, self.shared.node.clone(), at);
-        let fence = store.journal.claim(&observed, &claim).await?;
-        for entry in claim.entries(&id)? {
-            let corrupt =
-                |why: String| JournalError::Corrupt { session: id.clone(), seq: entry.seq, why };
-            state.apply(&entry).map_err(|error| corrupt(error.to_string()))?;
-            self.emitter(&id).publish(told(entry));
-        }
-        Ok((fence, folded, events))
-    }
-
-    fn emitter(&self, id: &SessionId) -> EventEmitter {
-        EventEmitter::new(Arc::clone(&self.shared.ports.bus), id.clone())
-    }
-
-    /// Spawns the task of a session that this process writes.
-    async fn start(
-        &self,
-        fence: Fence,
-        folded: Folded,
-        (toolbox, recovery): (Arc<Toolbox>, Vec<Event>),
-    ) -> Result<watch::Receiver<Ended>, JournalError> {
-        let (ports, limits) = (&self.shared.ports, self.shared.limits);
-        let (id, at) = (folded.state.id.clone(), ports.clock.now().max(folded.state.updated));
-        let trace = Trace(ports.trace.clone());
-        if trace.0.is_some() {
-            let opened = self.opened(&fence, &toolbox, recovery.clone()).await?;
-            trace.write(|| Line::Opened(Box::new(Opened { at, ..opened })));
-        }
-        let store = self.store(trace.clone());
-        let around = Surroundings {
-            feed: self.emitter(&id),
-            catalog: Arc::clone(&ports.catalog),
-            clock: Arc::clone(&ports.clock),
-            ids: Arc::clone(&store.ids),
-            models: Arc::clone(&ports.models),
-            limits,
-            saves: self.saves(),
-            trace: trace.clone(),
-        };
-        let (inbox, outbox) = Inbox::new(ports.bus.serve(&id, fence.epoch));
-        let assessments = Assessments::new(
-            AssessmentSource::Toolbox(Arc::clone(&toolbox)),
-            HashMap::new(),
-            trace,
-        );
-        let effects = TurnRunner::new(
-            id,
-            toolbox,
-            Arc::clone(&ports.blobs),
-            Arc::clone(&ports.clock),
-            (limits, outbox),
-        )
-        .with_grants(ports.grants.clone());
-        let task = Box::new(SessionTask::new(
-            around,
-            Log::new(store, fence, folded),
-            Source::Live(inbox),
-            Some(effects),
-            assessments,
-        ));
-        let (tell, ended) = watch::channel(None);
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the watch in the session's slot tells its owner when the task ends"
-        )]
-        tokio::spawn(async move {
-            let result = task.live(at, recovery).await;
-            if let Err(error) = &result {
-                tracing::error!(%error, "a session ended");
-            }
-            // Nobody may be waiting.
-            drop(tell.send(Some(result)));
-        });
-        Ok(ended)
-    }
-
-    async fn opened(
-        &self,
-        fence: &Fence,
-        toolbox: &Toolbox,
-        recovery: Vec<Event>,
-    ) -> Result<Opened, JournalError> {
-        let mut entries = Vec::new();
-        loop {
-            let more = self.entries(&fence.session, entries.len() as Seq).await?;
-            if more.is_empty() {
-                break;
-            }
-            entries.extend(more);
-        }
-        Ok(Opened {
-            version: crate::replay::VERSION,
-            session: fence.session.clone(),
-            node: fence.node.clone(),
-            epoch: fence.epoch,
-            head: fence.head,
-            at: crate::ids::Timestamp::default(),
-            recovery,
-            entries,
-            schemas: toolbox.registry.schemas().to_vec(),
-            limits: self.shared.limits,
-            saves: self.saves(),
-        })
-    }
-
-    fn saves(&self) -> Saves {
-        if self.shared.ports.grants.is_some() { Saves::InFolder } else { Saves::Nowhere }
     }
 
     /// How the session's task ended, once it has; pending while it lives; at once when there is none.
