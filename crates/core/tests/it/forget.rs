@@ -23,7 +23,7 @@ const WINDOW: u64 = 8_000;
 
 /// A megabyte of words.
 const MEGABYTE: &str = {
-    const BYTES: [u8; 1024 * 1024] = [b'w'; 1024 * 1024];
+    static BYTES: [u8; 1024 * 1024] = [b'w'; 1024 * 1024];
     match std::str::from_utf8(&BYTES) {
         Ok(words) => words,
         Err(_) => panic!("letters are text"),
