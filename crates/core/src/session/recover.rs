@@ -39,13 +39,11 @@ pub fn recover(
     // The end tells what the crash is taken to have cost, too.
     let mut ended = turn.clone();
     if let Some(Event::SummaryFailed(failed)) = events.first() {
-        ended.used.usage += failed.usage;
-        ended.used.cost_micros += failed.cost_micros.unwrap_or(0);
+        ended.used.spend(failed.usage, failed.cost_micros);
     }
     if crashed {
         let recovered = lost(turn, attempt, now);
-        ended.used.usage += recovered.usage;
-        ended.used.cost_micros += recovered.cost_micros.unwrap_or(0);
+        ended.used.spend(recovered.usage, recovered.cost_micros);
         events.push(Event::TurnRecovered(recovered));
     }
     let crash_loop = crashed && attempt >= limits.crashes_max;

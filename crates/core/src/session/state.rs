@@ -93,6 +93,15 @@ pub struct Used {
     pub tool_calls: u32,
 }
 
+impl Used {
+    /// Counts tokens and their price. Tokens without one make the sum unknown; a call that used none cost nothing.
+    pub(super) fn spend(&mut self, usage: Usage, cost_micros: Option<u64>) {
+        self.usage += usage;
+        self.cost_micros = self.cost_micros.saturating_add(cost_micros.unwrap_or(0));
+        self.cost_unknown |= cost_micros.is_none() && usage != Usage::default();
+    }
+}
+
 /// What the last request was made of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LastRequest {
@@ -366,8 +375,8 @@ impl State {
         let turn = self.turn.as_mut().expect("a step has a turn");
         for used in [&mut turn.used, &mut self.used] {
             used.steps += 1;
-            used.usage += message.usage;
-            used.cost_micros = used.cost_micros.saturating_add(message.cost_micros.unwrap_or(0));
+            used.spend(message.usage, message.cost_micros);
+            // An answer has a price also where nobody counted its tokens.
             used.cost_unknown |= message.cost_micros.is_none();
         }
         (turn.overflows, turn.shrunk) = (0, false);

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use oarlock_core::command::Command;
-use oarlock_core::event::{AgentEvent, Delivery, Event, StopReason};
+use oarlock_core::event::{AgentEvent, Delivery, Event, StopReason, TurnEnded, TurnRecovered};
 use oarlock_core::ids::Seq;
+use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::{Part, Usage};
-use oarlock_core::ports::model::{ModelErrorKind, ModelInfo, Models};
+use oarlock_core::ports::model::{ModelErrorKind, ModelInfo, Models, Price};
 use oarlock_core::spec::{Bounds, Limits, Settings};
-use oarlock_core::{DefaultSession, Recovery};
-use oarlock_testkit::kit::{Kit, Parts, journal, send, settings, wait_for};
+use oarlock_core::{DefaultSession, LoadSession, Origin, Recovery};
+use oarlock_testkit::kit::{Kit, Parts, journal, node, send, settings, wait_for};
 use oarlock_testkit::model::{OneModel, Say, ScriptedModel, calls, info, text};
+use oarlock_testkit::mortal::MortalJournal;
 use oarlock_testkit::story::{Beat, Story, laws, play};
 
 /// A prompt of about 1,000 tokens.
@@ -92,6 +94,71 @@ fn a_call_that_a_crash_lost_is_counted_once() {
     assert_eq!(recovered.usage.input, step.reserved.prompt_tokens);
     assert_eq!(recovered.cost_micros, step.reserved.prompt_micros);
     assert_eq!(ended.usage.input, recovered.usage.input + 10);
+}
+
+/// A process dies when its model has begun to answer. How the next one recovers the turn and ends it.
+async fn died(price: Option<Price>, script: Vec<Vec<Say>>) -> (TurnRecovered, TurnEnded) {
+    let store = MemoryStore::new(node("store"));
+    let journal = Arc::new(MortalJournal::new(store.reopen(node("a")), 0, 0));
+    let model = ScriptedModel::of(ModelInfo { price, ..info() }, script);
+    let models = || -> Option<Arc<dyn Models>> { Some(Arc::new(OneModel(Arc::clone(&model)))) };
+    let parts = Parts::on(store.clone(), vec![], vec![]);
+    let mortal = Kit::of(Parts { models: models(), journal: Arc::clone(&journal) as _, ..parts });
+    let session = mortal.open().await;
+    send(&session, "go", Delivery::Now).await.unwrap();
+    hear_delta(&session, 0).await;
+    journal.die();
+    let parts = Parts::on(store.reopen(node("b")), vec![], vec![]);
+    let kit = Kit::of(Parts { name: "b", models: models(), ..parts });
+    let load = LoadSession::new(session.id().clone(), Recovery::Interrupt);
+    let session = kit.core.open(Origin::Resume(load)).await.unwrap();
+    let recovered = wait_for(&session, 0, |event| matches!(event, Event::TurnRecovered(_))).await;
+    let ended = wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
+    match (&recovered.event, &ended.event) {
+        (Event::TurnRecovered(recovered), Event::TurnEnded(ended)) => {
+            (recovered.clone(), ended.clone())
+        }
+        _ => panic!("they are what was waited for"),
+    }
+}
+
+#[test]
+fn a_crash_charges_another_attempt_once_it_has_begun() {
+    for (crash_after, is_charged) in [(500, false), (4_000, true)] {
+        let replies = vec![
+            vec![Say::Fail(ModelErrorKind::Overloaded, Some(3_000))],
+            vec![Say::Wait(5_000), Say::Reply(text("never heard"))],
+        ];
+        let crash = (crash_after, Beat::Crash(Recovery::Interrupt));
+        let story = Story {
+            settings: settings(),
+            replies,
+            summaries: vec![],
+            beats: vec![(0, Beat::Input(Delivery::Now, None)), crash],
+            faults: 0,
+        };
+        let told = play(&story);
+        laws::hold(&story, &told);
+        let (mut reserved, mut charged, mut sum) = (None, None, None);
+        for entry in &told.entries {
+            match &entry.event {
+                Event::StepStarted(step) => reserved = Some(step.reserved.prompt_tokens),
+                Event::TurnRecovered(recovered) => charged = Some(recovered.usage.input),
+                Event::TurnEnded(ended) => sum = Some(ended.usage.input),
+                _ => {}
+            }
+        }
+        let expected = reserved.filter(|_| is_charged).unwrap_or(0);
+        assert!(reserved > Some(0));
+        assert_eq!((charged, sum), (Some(expected), Some(expected)), "after {crash_after} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_unknown_price_that_a_crash_lost_makes_the_sum_unknown() {
+    let (recovered, ended) = died(None, vec![vec![Say::Delta("half"), Say::Silence]]).await;
+    assert!(recovered.usage.total() > 0);
+    assert_eq!((ended.usage, ended.cost_micros), (recovered.usage, None));
 }
 
 #[test]

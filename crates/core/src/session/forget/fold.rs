@@ -124,9 +124,7 @@ impl State {
     pub(in crate::session) fn spend(&mut self, usage: Usage, cost_micros: Option<u64>) {
         let turn = self.turn.as_mut().map(|turn| &mut turn.used);
         for used in turn.into_iter().chain([&mut self.used]) {
-            used.usage += usage;
-            used.cost_micros = used.cost_micros.saturating_add(cost_micros.unwrap_or(0));
-            used.cost_unknown |= cost_micros.is_none() && usage != Usage::default();
+            used.spend(usage, cost_micros);
         }
     }
 }
