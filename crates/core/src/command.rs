@@ -53,13 +53,13 @@ pub enum Command {
         /// What changes.
         change: Box<SettingsChange>,
     },
-    /// Replace the beginning of what the model sees by a summary. Refused while a turn runs; its end is an entry.
+    /// Replace the beginning of what the model sees by a summary. Refused while a turn runs and when archived; its end is an entry.
     Compact {
         /// What the summary should pay attention to.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         instructions: Option<String>,
     },
-    /// Change what the model sees: the messages from `from` to before `to` are replaced. Refused while a turn runs.
+    /// Change what the model sees: the messages from `from` to before `to` are replaced. Refused while a turn runs and when archived.
     Edit {
         /// Index of the first message that goes, or [`END`].
         from: u32,

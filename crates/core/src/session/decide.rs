@@ -88,7 +88,9 @@ pub fn decide(
         Command::Compact { .. } | Command::Edit { .. } if state.turn.is_some() => {
             Err(Rejection::Busy)
         }
-        Command::Compact { .. } if state.archived => Err(Rejection::Archived),
+        Command::Compact { .. } | Command::Edit { .. } if state.archived => {
+            Err(Rejection::Archived)
+        }
         Command::Compact { instructions } => {
             bounded(instructions.as_deref().map_or(0, str::len), limits, "the instructions")?;
             Ok(Decision::Compact { instructions })

@@ -6,7 +6,8 @@ use oarlock_core::event::Event;
 use oarlock_core::ids::CallId;
 use oarlock_core::message::{Block, Content, ToolResult};
 use oarlock_core::{
-    AgentError, History, HistoryError, Message, Part, Rejection, Session, VecHistory,
+    AgentError, Command, History, HistoryError, Message, Part, Rejection, Session, SessionError,
+    VecHistory,
 };
 use oarlock_testkit::kit::{Kit, journal};
 use oarlock_testkit::model::Say;
@@ -132,6 +133,26 @@ async fn w07_a_history_is_not_changed_under_a_running_turn() {
     assert!(matches!(compacted, Err(AgentError::Rejected(Rejection::Busy))), "{compacted:?}");
     assert_eq!(history.snapshot().await.unwrap(), before);
     session.cancel_turn().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_history_of_an_archived_session_stays_as_it_is_until_it_is_restored() {
+    let kit = Kit::new(vec![], vec![]);
+    let session = kit.open().await;
+    session.run_turn(vec![Part::text("go")]).await.unwrap();
+    session.tell(Command::Archive).await.unwrap();
+    let history = session.history();
+    let before = history.snapshot().await.unwrap();
+    for refused in
+        [history.append(user("x")).await, history.replace(vec![]).await, history.truncate(0).await]
+    {
+        let archived = HistoryError::Session(SessionError::Rejected(Rejection::Archived));
+        assert_eq!(refused.unwrap_err().to_string(), archived.to_string());
+    }
+    assert_eq!(history.snapshot().await.unwrap(), before);
+    session.tell(Command::Restore).await.unwrap();
+    history.append(user("x")).await.unwrap();
+    assert_eq!(history.len().await.unwrap(), before.len() + 1);
 }
 
 #[tokio::test(start_paused = true)]
