@@ -15,7 +15,7 @@ use oarlock_core::ports::model::{Model, ModelCandidate, ModelError, ModelErrorKi
 use oarlock_core::ports::tool::{Place, SessionToolFactory, SessionTools, SessionToolsError};
 use oarlock_core::registry::ModelSource;
 use oarlock_core::session::trace::TraceSink;
-use oarlock_core::spec::ModelSelection;
+use oarlock_core::spec::{ModelSelection, SessionSpec};
 use oarlock_core::{
     DefaultAgentCore, LocalBus, Ports, ProviderRegistry, StaticToolRegistry, ToolRegistry,
 };
@@ -194,9 +194,10 @@ impl LocalTools {
 impl SessionToolFactory for LocalTools {
     fn build<'a>(
         &'a self,
-        place: &'a Place,
+        spec: &'a SessionSpec,
     ) -> BoxFuture<'a, Result<SessionTools, SessionToolsError>> {
         async {
+            let place = &Place::of(spec);
             let folders = std::iter::once(&place.cwd).chain(&place.roots).cloned().collect();
             // A folder may be on a disk that does not answer.
             let checked = tokio::task::spawn_blocking(move || check_folders(folders)).await;

@@ -94,6 +94,18 @@ id!(
     /// A stored body by its content: the blake3 hash in hexadecimal.
     BlobId, "blob id", 64
 );
+id!(
+    /// A background task of a session: `bg-` and its number.
+    TaskId, "task id", 32
+);
+
+impl TaskId {
+    /// The task of this number.
+    #[must_use]
+    pub fn numbered(no: u32) -> Self {
+        Self(format!("bg-{no}").into())
+    }
+}
 
 /// A tool call, unique among the last 4,096 of its session and those that its model is shown. It is the provider's own id where that was
 /// usable, else one of ours.

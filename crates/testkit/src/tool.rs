@@ -13,6 +13,7 @@ use oarlock_core::ports::tool::{
     Assessment, Place, Runs, SessionToolFactory, SessionTools, SessionToolsError, Subject, Tool,
     ToolContext, ToolError, ToolOutput, ToolSchema,
 };
+use oarlock_core::spec::SessionSpec;
 use oarlock_core::{Nowhere, StaticToolRegistry};
 use serde_json::{Value, json};
 
@@ -172,7 +173,10 @@ impl Tool for TestTool {
 pub struct SameTools(pub Vec<Arc<TestTool>>);
 
 impl SessionToolFactory for SameTools {
-    fn build<'a>(&'a self, _: &'a Place) -> BoxFuture<'a, Result<SessionTools, SessionToolsError>> {
+    fn build<'a>(
+        &'a self,
+        _: &'a SessionSpec,
+    ) -> BoxFuture<'a, Result<SessionTools, SessionToolsError>> {
         let tools = self.0.iter().map(|tool| Arc::clone(tool) as Arc<dyn Tool>);
         let tools = Arc::new(StaticToolRegistry::new(tools));
         let built = SessionTools { tools, files: Arc::new(Nowhere), shell: Arc::new(Nowhere) };

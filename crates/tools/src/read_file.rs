@@ -209,7 +209,7 @@ async fn image(
     detail.insert("bytes".to_owned(), json!(size));
     detail.insert("media_type".to_owned(), json!(media_type));
     let part = Part::Image { media_type: media_type.to_owned(), blob, bytes: size };
-    Ok(ToolOutput { content: vec![part], blobs: Vec::new(), detail })
+    Ok(ToolOutput { content: vec![part], detail, ..ToolOutput::default() })
 }
 
 /// Picks the wanted lines from a text that comes in chunks. Memory is bounded by the window, however long a line is.
@@ -309,6 +309,6 @@ impl Window {
         detail.insert("lines_returned".to_owned(), json!(self.lines));
         detail.insert("start_line".to_owned(), json!(self.first_line));
         detail.insert("truncated".to_owned(), json!(self.full));
-        ToolOutput { content: vec![Part::text(self.text)], blobs: Vec::new(), detail }
+        ToolOutput { content: vec![Part::text(self.text)], detail, ..ToolOutput::default() }
     }
 }

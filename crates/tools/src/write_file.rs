@@ -125,7 +125,7 @@ impl Tool for WriteFile {
             detail.insert("bytes_written".to_owned(), json!(bytes));
             detail.insert("created".to_owned(), json!(created));
             detail.insert("parent_existed".to_owned(), json!(parent_existed));
-            Ok(ToolOutput { content: vec![Part::text(text)], blobs: Vec::new(), detail })
+            Ok(ToolOutput { content: vec![Part::text(text)], detail, ..ToolOutput::default() })
         })
     }
 }

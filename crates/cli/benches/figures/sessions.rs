@@ -277,8 +277,9 @@ struct Tools {
 impl SessionToolFactory for Tools {
     fn build<'a>(
         &'a self,
-        place: &'a Place,
+        spec: &'a SessionSpec,
     ) -> BoxFuture<'a, Result<SessionTools, SessionToolsError>> {
+        let place = &Place::of(spec);
         let built = SessionTools {
             tools: Arc::clone(&self.tools),
             files: Arc::new(LocalFiles::new(place)),

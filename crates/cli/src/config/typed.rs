@@ -67,6 +67,7 @@ impl Config {
             context: self.context.clone(),
             max_llm_retries: self.turn.max_llm_retries,
             max_concurrent_tools: self.turn.max_concurrent_tools,
+            ..TurnConfig::default()
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use oarlock_core::event::{Entry, Event, Outcome, StopReason, ToolSettled};
+use oarlock_core::event::{
+    ContinuedBy, Entry, Event, Outcome, PlanStatus, StopReason, TaskOutcome, ToolSettled,
+};
 use oarlock_core::ids::CallId;
 use oarlock_core::message::Part;
 
@@ -85,6 +87,32 @@ impl Activity {
             }
             Event::SummaryFailed(failed) => Some(format!("no summary: {}", failed.why)),
             Event::HistoryEdited(_) => Some("the history was edited".to_owned()),
+            Event::GoalSet(set) => Some(match &set.goal {
+                Some(goal) => format!("goal: {}", goal.objective),
+                None => "no goal any more".to_owned(),
+            }),
+            Event::GoalReached(reached) => Some(format!("goal reached: {}", reached.summary)),
+            Event::TurnContinued(continued) => Some(match continued.by {
+                ContinuedBy::Goal => "the goal is not reached: going on".to_owned(),
+                ContinuedBy::Hook => "a hook lets the turn go on".to_owned(),
+            }),
+            Event::PlanChanged(changed) => {
+                let done = changed.items.iter().filter(|item| item.status == PlanStatus::Completed);
+                Some(format!("plan: {} of {} done", done.count(), changed.items.len()))
+            }
+            Event::SkillLoaded(loaded) => Some(format!("skill {}", loaded.name)),
+            Event::TaskStarted(started) => {
+                Some(format!("{} in the background: {}", started.task, started.label))
+            }
+            Event::TaskSettled(settled) => Some(match settled.outcome {
+                TaskOutcome::Completed => format!("{} is done", settled.task),
+                TaskOutcome::Failed => format!("{} failed", settled.task),
+                TaskOutcome::Canceled => format!("{} was cancelled", settled.task),
+                TaskOutcome::Lost => format!("{} was lost with its process", settled.task),
+            }),
+            Event::SubagentOpened(opened) => Some(format!("subagent {}", opened.profile)),
+            Event::SubagentClosed(_) => None,
+            Event::HookRan(ran) => Some(format!("hook {}", ran.hooks.join(", "))),
         };
         let indent = "  ".repeat(entry.scope.len());
         let longest = match &entry.event {

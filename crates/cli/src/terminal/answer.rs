@@ -100,6 +100,16 @@ impl Answer {
             | Event::SummaryStarted(_)
             | Event::SummaryFailed(_)
             | Event::HistoryEdited(_)
+            | Event::GoalSet(_)
+            | Event::GoalReached(_)
+            | Event::TurnContinued(_)
+            | Event::PlanChanged(_)
+            | Event::SkillLoaded(_)
+            | Event::TaskStarted(_)
+            | Event::TaskSettled(_)
+            | Event::SubagentOpened(_)
+            | Event::SubagentClosed(_)
+            | Event::HookRan(_)
             | Event::Spilled(_) => Ok(()),
         }
     }

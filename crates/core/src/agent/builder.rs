@@ -17,10 +17,10 @@ use crate::ports::clock::{Ids, SystemClock, SystemIds};
 use crate::ports::journal::{Blobs, Catalog, Journal};
 use crate::ports::model::{Model, ModelCandidate, ModelError, ModelErrorKind, Models};
 use crate::ports::policy::Grants;
-use crate::ports::tool::{Place, SessionToolFactory, SessionTools, SessionToolsError};
+use crate::ports::tool::{SessionToolFactory, SessionTools, SessionToolsError};
 use crate::runtime::{DefaultAgentCore, Embedding, Ports};
 use crate::session::feed::LocalBus;
-use crate::spec::{Answers, Mode, ModelSelection, Settings};
+use crate::spec::{Answers, Mode, ModelSelection, SessionSpec, Settings};
 
 /// Collects what a [`DefaultAgentCore`] is made of. Models are the one thing that it must be given.
 #[derive(Debug, Default)]
@@ -201,7 +201,7 @@ struct BothTools {
 impl SessionToolFactory for BothTools {
     fn build<'a>(
         &'a self,
-        place: &'a Place,
+        spec: &'a SessionSpec,
     ) -> BoxFuture<'a, Result<SessionTools, SessionToolsError>> {
         let process = Arc::clone(&self.process);
         let Some(session) = &self.session else {
@@ -209,7 +209,7 @@ impl SessionToolFactory for BothTools {
             return ready(Ok(SessionTools { tools: process, files, shell })).boxed();
         };
         async move {
-            let built = session.build(place).await?;
+            let built = session.build(spec).await?;
             // Sessions that share all their tools share what is worked out of them, too.
             let tools = match (built.tools.schemas().is_empty(), process.schemas().is_empty()) {
                 (true, _) => process,

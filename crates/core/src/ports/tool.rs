@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::agent::registry::ToolRegistry;
-use crate::event::{BlobRef, Effect};
+use crate::event::{BlobRef, Effect, Event, GoalReached, PlanChanged, SkillLoaded};
 use crate::ids::{CallId, SessionId};
 use crate::message::Part;
 use crate::ports::clock::{Cancel, Clock};
 use crate::ports::files::Files;
 use crate::ports::journal::Blobs;
 use crate::ports::shell::Shell;
+use crate::spec::SessionSpec;
 
 /// Something a model can ask to be run.
 pub trait Tool: Send + Sync + fmt::Debug {
@@ -95,6 +96,12 @@ pub struct Place {
 }
 
 impl Place {
+    /// The folders of a session.
+    #[must_use]
+    pub fn of(spec: &SessionSpec) -> Self {
+        Self { cwd: spec.cwd.clone(), roots: spec.roots.clone() }
+    }
+
     /// The absolute path that `text` names, with `.` and `..` taken out by name alone. Links are the business of the [`Files`] port.
     #[must_use]
     pub fn absolute(&self, text: &str) -> PathBuf {
@@ -135,18 +142,24 @@ pub struct ToolContext {
     pub cancel: Cancel,
     /// Where output goes while the call runs.
     pub progress: Progress,
+    /// What of its own session the call can reach.
+    pub reach: Reach,
 }
+
+/// What of its own session a call can reach besides giving it an end. The default reaches nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Reach {}
 
 /// Makes the tools of a session, and its way to files and commands.
 pub trait SessionToolFactory: Send + Sync + fmt::Debug {
-    /// What a session at `place` works with. Whatever it starts for that must end when the result is dropped. The runtime waits until
+    /// What a session that is to be `spec` works with. Whatever it starts for that must end when the result is dropped. The runtime waits until
     /// [`crate::limits::RuntimeLimits::tools_ms`]; then it drops the future, and the session is not opened.
     ///
     /// # Errors
     /// [`SessionToolsError`]; the session is not opened then.
     fn build<'a>(
         &'a self,
-        place: &'a Place,
+        spec: &'a SessionSpec,
     ) -> BoxFuture<'a, Result<SessionTools, SessionToolsError>>;
 }
 
@@ -212,6 +225,30 @@ pub struct ToolOutput {
     pub blobs: Vec<BlobRef>,
     /// Figures for programs.
     pub detail: Map<String, Value>,
+    /// What the session is told besides: it is written together with the call's end, whatever that end is.
+    pub notes: Vec<SessionNote>,
+}
+
+/// Something that a tool tells its session for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "note", rename_all = "snake_case")]
+pub enum SessionNote {
+    /// The plan stands otherwise.
+    Plan(PlanChanged),
+    /// The goal is reached. Without a goal it says nothing.
+    Goal(GoalReached),
+    /// A skill was loaded.
+    Skill(SkillLoaded),
+}
+
+impl SessionNote {
+    pub(crate) fn into_event(self) -> Event {
+        match self {
+            Self::Plan(changed) => Event::PlanChanged(changed),
+            Self::Goal(reached) => Event::GoalReached(reached),
+            Self::Skill(loaded) => Event::SkillLoaded(loaded),
+        }
+    }
 }
 
 impl ToolOutput {

@@ -46,10 +46,10 @@ impl DefaultAgentCore {
         spec.modes.policy(&spec.settings.mode)?;
         check_rules(&spec.settings.rules)
             .map_err(|error| AgentError::Invalid(error.to_string()))?;
-        let place = Place { cwd: spec.cwd.clone(), roots: spec.roots.clone() };
+        let place = Place::of(spec);
         let (clock, within_ms) = (&self.shared.ports.clock, self.shared.limits.tools_ms);
         let deadline = clock.sleep_until(clock.now().after(within_ms));
-        let built = match select(self.shared.ports.tools.build(&place), deadline).await {
+        let built = match select(self.shared.ports.tools.build(spec), deadline).await {
             Either::Left((built, _)) => built.map_err(|error| match error {
                 SessionToolsError::Place { why } => invalid(why),
                 SessionToolsError::Server { server, why } => AgentError::McpStartup { server, why },

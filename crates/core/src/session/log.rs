@@ -96,7 +96,9 @@ impl Log {
             | Event::WriterChanged(_)
             | Event::WriterReleased
             | Event::InputAdmitted(_)
-            | Event::InputWithdrawn(_) => None,
+            | Event::InputWithdrawn(_)
+            | Event::GoalSet(_)
+            | Event::TaskSettled(_) => None,
             Event::TurnRecovered(_)
             | Event::TurnEnded(_)
             | Event::StepStarted(_)
@@ -113,6 +115,14 @@ impl Log {
             | Event::SummaryStarted(_)
             | Event::SummaryFailed(_)
             | Event::HistoryEdited(_)
+            | Event::GoalReached(_)
+            | Event::TurnContinued(_)
+            | Event::PlanChanged(_)
+            | Event::SkillLoaded(_)
+            | Event::TaskStarted(_)
+            | Event::SubagentOpened(_)
+            | Event::SubagentClosed(_)
+            | Event::HookRan(_)
             | Event::Spilled(_) => self.state.turn.as_ref().map(|turn| turn.no),
         };
         // Entries of a session never go back in time, whatever clock its writers had.

@@ -5,6 +5,7 @@
 
 pub mod calls;
 pub mod checkpoint;
+pub mod children;
 pub mod context;
 pub mod conversation;
 pub mod decide;
@@ -12,6 +13,8 @@ pub mod feed;
 pub(crate) mod fold;
 pub mod forget;
 pub mod gate;
+pub mod goal;
+pub mod hooks;
 pub(crate) mod inbox;
 pub(crate) mod log;
 pub mod open_turn;
@@ -23,6 +26,7 @@ mod signals;
 pub mod state;
 pub mod status;
 pub mod summary;
+pub mod tasks;
 pub mod trace;
 pub mod usable;
 

@@ -8,6 +8,7 @@ use crate::event::{Outcome, PermissionAnswered, PermissionAsked, Reserved, ToolC
 use crate::ids::{CallId, StepNo, Timestamp, TurnNo};
 use crate::message::{ReplyStop, ToolResult};
 use crate::ports::model::ModelErrorKind;
+pub use crate::session::hooks::HookPlace;
 use crate::session::state::Used;
 use crate::spec::{Settings, TurnRequestLimit};
 
@@ -34,6 +35,12 @@ pub struct OpenTurn {
     pub made: BTreeSet<u64>,
     /// Steps in which a call completed that it had not made before.
     pub progress: u32,
+    /// Whether it goes on although its model stopped.
+    pub goes_on: bool,
+    /// How often hooks made it go on.
+    pub hook_continues: u32,
+    /// Where hooks changed something, so that they are not run there again after a crash.
+    pub hooked: BTreeSet<HookPlace>,
 }
 
 /// The last step of an open turn.

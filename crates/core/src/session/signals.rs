@@ -7,6 +7,7 @@ use crate::event::{Delta, DeltaItem, Event, Outcome, StopReason, ToolSettled};
 use crate::ids::CallId;
 use crate::ports::bus::{BusError, Live};
 use crate::ports::model::{ModelError, ModelErrorKind, ModelEvent, Price, Reply as ModelReply};
+use crate::ports::tool::SessionNote;
 use crate::session::decide::{Decision, decide};
 use crate::session::forget::{self, CompactionSlot, Flight, Scene, SummaryEnd};
 use crate::session::inbox::Signal;
@@ -296,6 +297,11 @@ impl SessionTask {
         }
         if let Some(effects) = &mut self.effects {
             effects.ended(id);
+        }
+        for note in end.notes {
+            if !matches!(note, SessionNote::Goal(_)) || self.log.state().goal.is_some() {
+                self.stage(note.into_event());
+            }
         }
         self.stage(Event::ToolSettled(settled));
     }

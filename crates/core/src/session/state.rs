@@ -6,16 +6,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{
     AssistantMessage, Entry, Event, Fingerprint, InputAdmitted, ModelFailed, Outcome,
-    PermissionAnswered, StepStarted, StopReason, ToolCalled, ToolSettled, TurnEnded, TurnRecovered,
-    TurnStarted,
+    PermissionAnswered, PlanItem, StepStarted, StopReason, ToolCalled, ToolSettled, TurnEnded,
+    TurnRecovered, TurnStarted,
 };
 use crate::ids::{CallId, Epoch, NodeId, Seq, SessionId, Timestamp, TurnNo};
 use crate::message::{Block, Message, Part, ToolResult, Usage};
 use crate::ports::model::ModelErrorKind;
+pub use crate::session::children::Child;
 use crate::session::conversation::{Conversation, Counted, calls_of};
 pub use crate::session::forget::{OpenSummary, SummaryFailure};
+pub use crate::session::goal::GoalState;
 pub use crate::session::open_turn::{Call, CallPhase, OpenStep, OpenTurn};
 use crate::session::recent::{RecentCalls, RecentKeys};
+pub use crate::session::tasks::{FinishedTask, RunningTask, Tasks};
 use crate::spec::{Rules, SessionSpec};
 
 /// A session, folded.
@@ -61,6 +64,14 @@ pub struct State {
     pub summary: Option<OpenSummary>,
     /// The last summary that was tried and could not be used, until something was forgotten otherwise.
     pub summary_failed: Option<SummaryFailure>,
+    /// What it is to reach before it stops.
+    pub goal: Option<GoalState>,
+    /// The plan as the model wrote it last.
+    pub plan: Vec<PlanItem>,
+    /// What runs in the background, and what ran there last.
+    pub tasks: Tasks,
+    /// Subagents that are not closed.
+    pub children: Vec<Child>,
     /// Call ids that were used.
     pub call_ids: RecentCalls,
     /// The beginning of the first input, for lists.
@@ -156,6 +167,10 @@ impl State {
             last_request: None,
             summary: None,
             summary_failed: None,
+            goal: None,
+            plan: Vec::new(),
+            tasks: Tasks::default(),
+            children: Vec::new(),
             call_ids: RecentCalls::default(),
             first_words: String::new(),
         })
@@ -216,6 +231,16 @@ impl State {
             Event::SummaryStarted(started) => self.start_summary(started).map_err(wrong)?,
             Event::SummaryFailed(failed) => self.fail_summary(entry.at, failed),
             Event::HistoryEdited(edited) => self.edit(edited).map_err(wrong)?,
+            Event::GoalSet(set) => self.set_goal(set),
+            Event::GoalReached(reached) => self.reach_goal(reached).map_err(wrong)?,
+            Event::TurnContinued(continued) => self.continue_turn(continued).map_err(wrong)?,
+            Event::PlanChanged(changed) => self.plan.clone_from(&changed.items),
+            Event::SkillLoaded(loaded) => self.granted.grant(&loaded.grants),
+            Event::TaskStarted(started) => self.start_task(entry.at, started).map_err(wrong)?,
+            Event::TaskSettled(settled) => self.settle_task(settled).map_err(wrong)?,
+            Event::SubagentOpened(opened) => self.open_child(entry.at, opened).map_err(wrong)?,
+            Event::SubagentClosed(closed) => self.close_child(closed).map_err(wrong)?,
+            Event::HookRan(ran) => self.run_hook(ran).map_err(wrong)?,
         }
         self.tip = entry.seq;
         self.updated = entry.at;
@@ -270,7 +295,7 @@ impl State {
         (!parts.is_empty()).then_some(Message::User { parts })
     }
 
-    fn push(&mut self, message: Message) {
+    pub(in crate::session) fn push(&mut self, message: Message) {
         self.conversation.push(message);
     }
 
@@ -295,6 +320,9 @@ impl State {
             shrunk: false,
             made: BTreeSet::new(),
             progress: 0,
+            goes_on: false,
+            hook_continues: 0,
+            hooked: BTreeSet::new(),
         });
         Ok(())
     }
@@ -348,6 +376,7 @@ impl State {
         if started.step != before + 1 {
             return Err("it is not the next step");
         }
+        turn.goes_on = false;
         turn.step = Some(OpenStep {
             no: started.step,
             since: at,
@@ -440,11 +469,9 @@ impl State {
         }
         let allows = answered.choice.allows();
         call.phase = if allows { CallPhase::Allowed } else { CallPhase::Refused(answered.clone()) };
-        let rules = if allows { &mut self.granted.grants } else { &mut self.granted.deny };
-        for rule in &answered.grants {
-            if !rules.contains(rule) {
-                rules.push(rule.clone());
-            }
+        match allows {
+            true => self.granted.grant(&answered.grants),
+            false => self.granted.refuse(&answered.grants),
         }
         Ok(())
     }

@@ -47,6 +47,12 @@ pub struct SessionSpec {
     /// The session this one was forked from or is a child of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<SessionId>,
+    /// How many sessions are above it: 0 for one that a person or program made, 1 for its subagents…
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub depth: u32,
+    /// Of the tools only those that match one of these patterns, in their order; all when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Vec<String>>,
 }
 
 /// What can be changed while a session lives; a change takes effect with the next turn.
@@ -130,6 +136,8 @@ impl SessionSpec {
             settings,
             modes: ModeCatalog::default(),
             parent: None,
+            depth: 0,
+            tools: None,
         }
     }
 
@@ -226,6 +234,24 @@ impl Rules {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Adds rules to the grants, each once.
+    pub(crate) fn grant(&mut self, rules: &[String]) {
+        add(&mut self.grants, rules);
+    }
+
+    /// Adds rules to those that refuse, each once.
+    pub(crate) fn refuse(&mut self, rules: &[String]) {
+        add(&mut self.deny, rules);
+    }
+}
+
+fn add(known: &mut Vec<String>, rules: &[String]) {
+    for rule in rules {
+        if !known.contains(rule) {
+            known.push(rule.clone());
+        }
     }
 }
 

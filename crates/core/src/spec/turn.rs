@@ -24,6 +24,12 @@ pub struct TurnConfig {
     /// Tools of one answer that run at the same time, up to the runtime's own number, which holds when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_concurrent_tools: Option<u32>,
+    /// How many sessions may stand below this one, each a subagent of the one before: 1 when absent, 0 for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subagent_max_depth: Option<u32>,
+    /// How often hooks may make one turn go on whose model stopped; 3 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_hook_continues: Option<u32>,
 }
 
 impl TurnConfig {

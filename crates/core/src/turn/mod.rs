@@ -19,7 +19,7 @@ use crate::ports::clock::{Cancel, Clock};
 use crate::ports::journal::Blobs;
 use crate::ports::model::{Model, ModelRequest};
 use crate::ports::policy::Grants;
-use crate::ports::tool::{Progress, Tool, ToolContext, ToolSchema};
+use crate::ports::tool::{Progress, Reach, Tool, ToolContext, ToolSchema};
 use crate::session::context::{self, ToolsDigest};
 use crate::session::inbox::{Outbox, Signal};
 use crate::session::state::{Call, State};
@@ -232,6 +232,7 @@ impl TurnRunner {
             clock: Arc::clone(&self.clock),
             cancel: Cancel::new(),
             progress,
+            reach: Reach::default(),
         };
         Some((tool, cx))
     }

@@ -14,7 +14,7 @@ use crate::event::{BlobRef, Outcome};
 use crate::ids::Timestamp;
 use crate::message::Part;
 use crate::ports::journal::Blobs;
-use crate::ports::tool::{Tool, ToolContext, ToolError, ToolOutput};
+use crate::ports::tool::{SessionNote, Tool, ToolContext, ToolError, ToolOutput};
 use crate::session::inbox::{Outbox, Signal};
 use crate::turn::registry::parse_arguments;
 
@@ -25,6 +25,8 @@ pub(crate) struct CallEnd {
     pub(crate) content: Vec<Part>,
     pub(crate) blobs: Vec<BlobRef>,
     pub(crate) detail: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notes: Vec<SessionNote>,
 }
 
 /// Runs a call to its end and tells the session.
@@ -91,11 +93,11 @@ async fn end_of(
         Err(ToolError::Arguments(words)) => (Outcome::Failed, ToolOutput::text(words)),
         Err(ToolError::Failed(output)) => (Outcome::Failed, output),
     };
-    let mut end =
-        CallEnd { outcome, content: Vec::new(), blobs: output.blobs, detail: output.detail };
-    let content = match text_bytes(&output.content) > inline_bytes {
-        true => joined(output.content),
-        false => output.content,
+    let ToolOutput { content, blobs: kept, detail, notes } = output;
+    let mut end = CallEnd { outcome, content: Vec::new(), blobs: kept, detail, notes };
+    let content = match text_bytes(&content) > inline_bytes {
+        true => joined(content),
+        false => content,
     };
     for part in content {
         let part = match part {

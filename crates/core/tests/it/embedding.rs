@@ -13,7 +13,7 @@ use oarlock_core::message::Part;
 use oarlock_core::ports::clock::SystemClock;
 use oarlock_core::ports::files::Files;
 use oarlock_core::ports::model::{Model, ModelErrorKind};
-use oarlock_core::ports::tool::{Place, SessionToolFactory, SessionTools, SessionToolsError, Tool};
+use oarlock_core::ports::tool::{SessionToolFactory, SessionTools, SessionToolsError, Tool};
 use oarlock_core::session::recover::Recovery;
 use oarlock_core::spec::{Mode, ModelSelection, ReasoningEffort, SessionSpec, SettingsChange};
 use oarlock_core::{
@@ -54,7 +54,10 @@ enum Broken {
 }
 
 impl SessionToolFactory for Broken {
-    fn build<'a>(&'a self, _: &'a Place) -> BoxFuture<'a, Result<SessionTools, SessionToolsError>> {
+    fn build<'a>(
+        &'a self,
+        _: &'a SessionSpec,
+    ) -> BoxFuture<'a, Result<SessionTools, SessionToolsError>> {
         let why = "it is not there".to_owned();
         match self {
             Self::Hangs => futures::future::pending().boxed(),
@@ -168,9 +171,9 @@ async fn w18_loading_must_not_skip_what_creating_checks() {
 
 /// Files that only count.
 fn files(kit: &Kit) -> Arc<dyn Files> {
-    let place = Place { cwd: PathBuf::from("/"), roots: Vec::new() };
+    let spec = SessionSpec::new(PathBuf::from("/"), "test", settings());
     let tools = Arc::clone(&kit.core.ports().tools);
-    tools.build(&place).now_or_never().unwrap().unwrap().files
+    tools.build(&spec).now_or_never().unwrap().unwrap().files
 }
 
 #[tokio::test(start_paused = true)]
@@ -433,7 +436,10 @@ async fn w14_a_closed_session_must_not_keep_its_task_its_history_or_what_it_work
 struct OwnTools(Mutex<Option<Arc<TestTool>>>);
 
 impl SessionToolFactory for OwnTools {
-    fn build<'a>(&'a self, _: &'a Place) -> BoxFuture<'a, Result<SessionTools, SessionToolsError>> {
+    fn build<'a>(
+        &'a self,
+        _: &'a SessionSpec,
+    ) -> BoxFuture<'a, Result<SessionTools, SessionToolsError>> {
         let tool = self.0.lock().unwrap().take();
         let tools = StaticToolRegistry::new(tool.map(|tool| tool as Arc<dyn Tool>));
         let (files, shell) = (Arc::new(Nowhere), Arc::new(Nowhere));

@@ -16,7 +16,7 @@ use oarlock_core::ports::tool::{
     Assessment, Place, SessionToolFactory, SessionTools, SessionToolsError, Tool, ToolContext,
     ToolError, ToolOutput, ToolSchema,
 };
-use oarlock_core::spec::ModelSelection;
+use oarlock_core::spec::{ModelSelection, SessionSpec};
 use oarlock_testkit::model::{ScriptedModel, calls, text};
 use oarlock_testkit::tool::{Act, SameTools, TestTool};
 use serde_json::Value;
@@ -72,12 +72,12 @@ pub(crate) struct OneTool;
 impl SessionToolFactory for OneTool {
     fn build<'a>(
         &'a self,
-        place: &'a Place,
+        spec: &'a SessionSpec,
     ) -> BoxFuture<'a, Result<SessionTools, SessionToolsError>> {
         async move {
             let look = Look(TestTool::new("look", Effect::Pure, Act::Mute));
             let tools = Arc::new(StaticToolRegistry::new([Arc::new(look) as Arc<dyn Tool>]));
-            Ok(SessionTools { tools, ..SameTools(Vec::new()).build(place).await? })
+            Ok(SessionTools { tools, ..SameTools(Vec::new()).build(spec).await? })
         }
         .boxed()
     }

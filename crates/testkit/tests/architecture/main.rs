@@ -10,12 +10,12 @@ use source::{Source, crates, read, sources};
 
 /// A crate, what it may build on besides `testkit` in tests, and its most lines of code.
 const HOUSE: [(&str, &[&str], usize); 6] = [
-    ("cli", &["core", "models", "store", "tools"], 7_500),
-    ("core", &[], 12_000),
+    ("cli", &["core", "models", "store", "tools"], 9_000),
+    ("core", &[], 15_500),
     ("models", &["core"], 10_500),
     ("store", &["core"], 3_125),
-    ("testkit", &["core"], 4_000),
-    ("tools", &["core"], 8_000),
+    ("testkit", &["core"], 4_500),
+    ("tools", &["core"], 10_000),
 ];
 
 /// Most silenced lints in all crates.

@@ -230,5 +230,10 @@ fn report(
     detail.insert("bytes".to_owned(), json!(output.total));
     detail.insert("truncated_bytes".to_owned(), json!(output.left_out));
     detail.insert("duration_ms".to_owned(), json!(duration_ms));
-    ToolOutput { content: vec![Part::text(text)], blobs: output.blob.into_iter().collect(), detail }
+    ToolOutput {
+        content: vec![Part::text(text)],
+        blobs: output.blob.into_iter().collect(),
+        detail,
+        ..ToolOutput::default()
+    }
 }

@@ -131,7 +131,7 @@ fn report(shown: &str, draft: &Draft) -> ToolOutput {
     detail.insert("line".to_owned(), json!(line));
     detail.insert("bytes_written".to_owned(), json!(draft.after.len()));
     let text = format!("edited {shown}: {what} at line {line}{how}");
-    ToolOutput { content: vec![Part::text(text)], blobs: Vec::new(), detail }
+    ToolOutput { content: vec![Part::text(text)], detail, ..ToolOutput::default() }
 }
 
 impl Tool for EditFile {

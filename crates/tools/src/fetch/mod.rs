@@ -133,7 +133,7 @@ fn report(received: &HttpResponse, mut text: String, elapsed_ms: u64) -> ToolOut
     ];
     let detail: Map<String, Value> =
         figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    ToolOutput { content: vec![Part::text(text)], blobs: Vec::new(), detail }
+    ToolOutput { content: vec![Part::text(text)], detail, ..ToolOutput::default() }
 }
 
 impl Tool for Fetch {

@@ -187,7 +187,7 @@ fn report(findings: Findings) -> ToolOutput {
     detail.insert("count".to_owned(), json!(findings.count));
     detail.insert("files_seen".to_owned(), json!(findings.files_seen));
     detail.insert("truncated".to_owned(), json!(findings.cut.is_some()));
-    ToolOutput { content: vec![Part::text(text)], blobs: Vec::new(), detail }
+    ToolOutput { content: vec![Part::text(text)], detail, ..ToolOutput::default() }
 }
 
 impl Tool for Search {

@@ -11,7 +11,7 @@ use oarlock_core::ids::{BlobId, CallId, SessionId};
 use oarlock_core::message::Part;
 use oarlock_core::ports::clock::{Cancel, SystemClock};
 use oarlock_core::ports::journal::{BlobWriter, Blobs, JournalError};
-use oarlock_core::ports::tool::{Place, Progress, Tool, ToolContext, ToolError, ToolOutput};
+use oarlock_core::ports::tool::{Place, Progress, Reach, Tool, ToolContext, ToolError, ToolOutput};
 use oarlock_tools::{Environment, LocalFiles, LocalShell, ToolsConfig, default_tools};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -160,6 +160,7 @@ impl Kit {
             clock: Arc::new(SystemClock::new()),
             cancel: cancel.clone(),
             progress: Progress::new(move |text| shown.lock().unwrap().push(text.to_owned())),
+            reach: Reach::default(),
         }
     }
 

@@ -2,9 +2,16 @@
 //!
 //! Every event carries a stable `type` tag. Fields are only ever added, with a default, so that old journals stay readable.
 
+mod reach;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::event::reach::{
+    ContinuedBy, Goal, GoalReached, GoalSet, HookChange, HookControl, HookPoint, HookRan,
+    HookResult, HookStop, PlanChanged, PlanItem, PlanPriority, PlanStatus, SkillLoaded,
+    SubagentClosed, SubagentOpened, TaskKind, TaskOutcome, TaskSettled, TaskStarted, TurnContinued,
+};
 use crate::ids::{BlobId, CallId, Epoch, NodeId, Seq, SessionId, StepNo, Timestamp, TurnNo};
 use crate::message::{Block, Message, Part, ReplyStop, Usage};
 use crate::ports::model::ModelErrorKind;
@@ -93,6 +100,26 @@ pub enum Event {
     SummaryFailed(SummaryFailed),
     /// Somebody changed what the model sees.
     HistoryEdited(HistoryEdited),
+    /// The session was given a goal, or its goal was taken away.
+    GoalSet(GoalSet),
+    /// The model says that the goal is reached.
+    GoalReached(GoalReached),
+    /// A turn whose model stopped goes on.
+    TurnContinued(TurnContinued),
+    /// The plan stands otherwise.
+    PlanChanged(PlanChanged),
+    /// A skill was loaded.
+    SkillLoaded(SkillLoaded),
+    /// Something is about to run in the background.
+    TaskStarted(TaskStarted),
+    /// It is over. Exactly once for each `task_started`.
+    TaskSettled(TaskSettled),
+    /// A subagent is about to be made.
+    SubagentOpened(SubagentOpened),
+    /// A subagent is done and paid for. Exactly once for each `subagent_opened`.
+    SubagentClosed(SubagentClosed),
+    /// Hooks changed or stopped something.
+    HookRan(Box<HookRan>),
     /// An event too large for a frame: the blob holds its JSON. Readers of the runtime never see it, they get the event itself.
     Spilled(BlobRef),
 }
