@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use oarlock_core::command::Status;
 use oarlock_core::ids::SessionId;
 use oarlock_core::ports::model::Model;
-use oarlock_core::prompt::answer::{Answer, Ask, ask, told};
+use oarlock_core::prompt::answer::{Answer, Ask, Change, Question, ask, told};
 use oarlock_core::prompt::slash::Slash;
 use oarlock_core::session::context::ToolsDigest;
 use oarlock_core::session::recover::Recovery;
@@ -37,13 +37,13 @@ pub(super) async fn perform(
     let wanted = slash::wanted(slash, |name| opening.named(assembled, name))?;
     let (session, command) = match (wanted, resumed) {
         (Wanted::Help, _) => (None, slash::help(opening.loaded, &[])),
-        (Wanted::Steer(_) | Wanted::Ask(Ask::Withdraw(_)), _) => {
+        (Wanted::Steer(_) | Wanted::Ask(Ask::Change(Change::Withdraw(_))), _) => {
             bail!("/steer and /withdraw are for a session that runs: use them in `oarlock chat`")
         }
-        (Wanted::Ask(Ask::Model(None)), Resumed::New) => {
+        (Wanted::Ask(Ask::Question(Question::Model)), Resumed::New) => {
             (None, Answer::Model { model: opening.selected()?, changed: false })
         }
-        (Wanted::Ask(Ask::Mode(None)), Resumed::New) => {
+        (Wanted::Ask(Ask::Question(Question::Mode)), Resumed::New) => {
             let mode = opening.loaded.config.mode.clone();
             (None, Answer::Mode { mode, changed: false })
         }
@@ -72,18 +72,17 @@ async fn of_session(
 ) -> anyhow::Result<(SessionId, Answer)> {
     let before = target.before.as_deref().context("the session is one that is there")?;
     let flags = opening.change(&before.spec.settings)?;
-    if (SettingsChange { answers: None, ..flags }).is_empty() {
-        let answer = told(&read(assembled, before), &asked);
-        if let Some(answer) = answer {
-            return Ok((before.id.clone(), answer));
-        }
+    if let Ask::Question(question) = asked
+        && (SettingsChange { answers: None, ..flags }).is_empty()
+    {
+        return Ok((before.id.clone(), told(&read(assembled, before), question)));
     }
     refuse_while_inputs_wait(before)?;
     let opened = opening.open(assembled, target, Recovery::Interrupt).await?;
     let screen = Screen::new(output);
     let keyboard = Keyboard::new(Role::Nobody)?;
     let mut console = Console::new(opened.session.clone(), opened.after, screen, keyboard)?;
-    if matches!(asked, Ask::Compact(_)) && !output.quiet {
+    if matches!(asked, Ask::Change(Change::Compact(_))) && !output.quiet {
         complain("summarising; Ctrl-C cancels");
     }
     let answer = console.cancellable(ask(&opened.session, asked)).await;

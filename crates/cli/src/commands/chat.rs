@@ -6,7 +6,7 @@ use oarlock_core::DefaultSession;
 use oarlock_core::command::Command;
 use oarlock_core::event::{AgentEvent, Delivery, Event};
 use oarlock_core::ports::tool::Place;
-use oarlock_core::prompt::answer::{Answer, Ask, ask};
+use oarlock_core::prompt::answer::{Answer, Ask, Change, ask};
 use oarlock_core::prompt::slash::Typed;
 use oarlock_core::session::recover::Recovery;
 use oarlock_core::spec::Answers;
@@ -150,7 +150,7 @@ impl Chat<'_> {
                 return self.admit(&console.session, Delivery::Steer, words).await;
             }
             Wanted::Ask(asked) => {
-                if matches!(asked, Ask::Compact(_)) {
+                if matches!(asked, Ask::Change(Change::Compact(_))) {
                     complain("summarising; Ctrl-C cancels");
                 }
                 let session = console.session.clone();

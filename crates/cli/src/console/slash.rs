@@ -1,6 +1,6 @@
 //! Slash commands at a terminal or in a pipe: what was typed, whom it concerns, and who resolves the names in it.
 
-use oarlock_core::prompt::answer::{Answer, Ask, Listed, listed};
+use oarlock_core::prompt::answer::{Answer, Ask, Change, Listed, Question, listed};
 use oarlock_core::prompt::slash::{PromptFile, Slash, SlashError, Typed};
 use oarlock_core::spec::{Mode, ModelSelection};
 
@@ -52,15 +52,19 @@ pub fn wanted(
     slash: Slash,
     model: impl Fn(&str) -> anyhow::Result<ModelSelection>,
 ) -> anyhow::Result<Wanted> {
-    Ok(Wanted::Ask(match slash {
-        Slash::Help => return Ok(Wanted::Help),
-        Slash::Steer(words) => return Ok(Wanted::Steer(words)),
-        Slash::Compact { instructions } => Ask::Compact(instructions),
-        Slash::Context => Ask::Context,
-        Slash::Usage => Ask::Usage,
-        Slash::Model(name) => Ask::Model(name.as_deref().map(model).transpose()?),
-        Slash::Mode(name) => Ask::Mode(name.as_deref().map(Mode::parse).transpose()?),
-        Slash::Queue => Ask::Queue,
-        Slash::Withdraw(number) => Ask::Withdraw(number),
-    }))
+    let question = |question: Question| Wanted::Ask(question.into());
+    let change = |change: Change| Wanted::Ask(change.into());
+    Ok(match slash {
+        Slash::Help => Wanted::Help,
+        Slash::Steer(words) => Wanted::Steer(words),
+        Slash::Compact { instructions } => change(Change::Compact(instructions)),
+        Slash::Context => question(Question::Context),
+        Slash::Usage => question(Question::Usage),
+        Slash::Model(None) => question(Question::Model),
+        Slash::Model(Some(name)) => change(Change::Model(model(&name)?)),
+        Slash::Mode(None) => question(Question::Mode),
+        Slash::Mode(Some(name)) => change(Change::Mode(Mode::parse(&name)?)),
+        Slash::Queue => question(Question::Queue),
+        Slash::Withdraw(number) => change(Change::Withdraw(number)),
+    })
 }

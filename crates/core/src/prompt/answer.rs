@@ -86,20 +86,50 @@ pub struct Listed {
 /// Something that is asked of a session, whoever asks it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask {
+    /// To say something.
+    Question(Question),
+    /// To do something.
+    Change(Change),
+}
+
+/// What a session is asked to say; nothing changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
     /// How full the window is.
     Context,
     /// What was used.
     Usage,
-    /// Which model answers; with one, take it.
-    Model(Option<ModelSelection>),
-    /// Which mode it is in; with one, change to it.
-    Mode(Option<Mode>),
+    /// Which model answers.
+    Model,
+    /// Which mode it is in.
+    Mode,
     /// What waits.
     Queue,
+}
+
+/// What a session is asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Take this model.
+    Model(ModelSelection),
+    /// Change to this mode.
+    Mode(Mode),
     /// Take back what waits, by its number in the list, from 1.
     Withdraw(usize),
     /// Make a summary, paying attention to this.
     Compact(Option<String>),
+}
+
+impl From<Question> for Ask {
+    fn from(question: Question) -> Self {
+        Self::Question(question)
+    }
+}
+
+impl From<Change> for Ask {
+    fn from(change: Change) -> Self {
+        Self::Change(change)
+    }
 }
 
 /// Why a slash command was not done.
@@ -125,9 +155,6 @@ pub enum AskError {
         /// Why, in words for a person.
         why: String,
     },
-    /// The session answered something else.
-    #[error("the session did not say how it is; this is a defect of Oarlock")]
-    Confused,
 }
 
 impl From<AgentError> for AskError {
@@ -161,62 +188,62 @@ pub fn listed(files: &[PromptFile]) -> Vec<Listed> {
 ///
 /// # Errors
 /// [`AskError`]; nothing has changed then.
-pub async fn ask(session: &DefaultSession, asked: Ask) -> Result<Answer, AskError> {
+pub async fn ask(session: &DefaultSession, asked: impl Into<Ask>) -> Result<Answer, AskError> {
+    let status = session.status().await?;
+    match asked.into() {
+        Ask::Question(question) => Ok(told(&status, question)),
+        Ask::Change(change) => done(session, status, change).await,
+    }
+}
+
+async fn done(
+    session: &DefaultSession,
+    status: Status,
+    change: Change,
+) -> Result<Answer, AskError> {
     let configure = async |change: SettingsChange| {
         session.tell(Command::Configure { change: Box::new(change) }).await.map(drop)
     };
-    let status = session.status().await?;
-    if let Some(answer) = told(&status, &asked) {
-        return Ok(answer);
-    }
-    Ok(match asked {
-        Ask::Model(Some(model)) => {
+    Ok(match change {
+        Change::Model(model) => {
             configure(SettingsChange { model: Some(model.clone()), ..Default::default() }).await?;
             let changed = model != status.settings.model;
             Answer::Model { model, changed }
         }
-        Ask::Mode(Some(mode)) => {
+        Change::Mode(mode) => {
             configure(SettingsChange { mode: Some(mode.clone()), ..Default::default() }).await?;
             let changed = mode != status.settings.mode;
             Answer::Mode { mode, changed }
         }
-        Ask::Withdraw(number) => {
+        Change::Withdraw(number) => {
             let waiting = status.waiting.len();
             let wanted = number.checked_sub(1).and_then(|at| status.waiting.into_iter().nth(at));
             let input = wanted.ok_or(AskError::NoSuchNumber { number, waiting })?;
             session.tell(Command::Withdraw { input: input.input }).await?;
             Answer::Withdraw { input }
         }
-        Ask::Compact(instructions) => {
+        Change::Compact(instructions) => {
             let nothing = || AskError::Summary { why: NOTHING_TO_COMPACT.to_owned() };
             let report = session.compact(instructions).await?.ok_or_else(nothing)?;
             let CompactionReport { tokens_before, tokens_after } = report;
             Answer::Compact { tokens_before, tokens_after }
         }
-        Ask::Context | Ask::Usage | Ask::Queue | Ask::Model(None) | Ask::Mode(None) => {
-            return Err(AskError::Confused);
-        }
     })
 }
 
-/// The answer to what only asks and changes nothing; `None` for everything else.
+/// The answer of a session that is doing like this.
 #[must_use]
-pub fn told(status: &Status, asked: &Ask) -> Option<Answer> {
-    match asked {
-        Ask::Context => Some(Answer::Context { context: status.context }),
-        Ask::Usage => Some(Answer::Usage {
+pub fn told(status: &Status, question: Question) -> Answer {
+    match question {
+        Question::Context => Answer::Context { context: status.context },
+        Question::Usage => Answer::Usage {
             turns: status.turns,
             usage: status.usage,
             cost_micros: status.cost_micros,
-        }),
-        Ask::Model(None) => {
-            Some(Answer::Model { model: status.settings.model.clone(), changed: false })
-        }
-        Ask::Mode(None) => {
-            Some(Answer::Mode { mode: status.settings.mode.clone(), changed: false })
-        }
-        Ask::Queue => Some(Answer::Queue { waiting: status.waiting.clone() }),
-        Ask::Model(Some(_)) | Ask::Mode(Some(_)) | Ask::Withdraw(_) | Ask::Compact(_) => None,
+        },
+        Question::Model => Answer::Model { model: status.settings.model.clone(), changed: false },
+        Question::Mode => Answer::Mode { mode: status.settings.mode.clone(), changed: false },
+        Question::Queue => Answer::Queue { waiting: status.waiting.clone() },
     }
 }
 
