@@ -237,20 +237,17 @@ fn next_step(view: &View<'_>) -> Step {
     if let Some(step) = forget::before_step(&scene) {
         return step;
     }
-    let output_max = match next_allowance(view, model) {
-        Ok(output_max) => output_max,
-        Err(Exhausted::Limit(kind)) => {
-            return end_turn(turn, StopReason::Limit(kind), Some(limit_message(kind)));
-        }
-        Err(Exhausted::PriceUnknown) => {
-            return failed(turn, ModelErrorKind::InvalidRequest, &price_message(model));
-        }
-    };
     let inputs = steering(state);
+    let taken = state.message_of(&inputs).as_ref().map_or(0, context::message_tokens);
+    let prompt = context::prompt_tokens(state, facts.tools).saturating_add(taken);
+    let output_max = match next_allowance(view, model, prompt) {
+        Ok(output_max) => output_max,
+        Err(why) => return exhausted(turn, model, &why),
+    };
     let request = context::fingerprint(state, &inputs, model, facts.tools);
     let prefix_break = context::prefix_break(state, &request);
     let step = turn.step.as_ref().map_or(0, |step| step.no) + 1;
-    let reserved = reserve(model, context::prompt_tokens(state, facts.tools), output_max);
+    let reserved = reserve(model, prompt, output_max);
     let started = StepStarted { step, inputs, request, prefix_break, reserved };
     Step::Record(vec![Event::StepStarted(started)])
 }
@@ -272,6 +269,17 @@ pub(crate) enum Exhausted {
     PriceUnknown,
 }
 
+fn exhausted(turn: &OpenTurn, model: &ModelInfo, why: &Exhausted) -> Step {
+    match why {
+        Exhausted::Limit(kind) => {
+            end_turn(turn, StopReason::Limit(*kind), Some(limit_message(*kind)))
+        }
+        Exhausted::PriceUnknown => {
+            failed(turn, ModelErrorKind::InvalidRequest, &price_message(model))
+        }
+    }
+}
+
 pub(crate) fn reserve(
     model: &ModelInfo,
     prompt_tokens: u64,
@@ -287,8 +295,11 @@ pub(crate) fn reserve(
     }
 }
 
-fn next_allowance(view: &View<'_>, model: &ModelInfo) -> Result<Option<u64>, Exhausted> {
-    let prompt = context::prompt_tokens(view.state, view.facts.tools);
+fn next_allowance(
+    view: &View<'_>,
+    model: &ModelInfo,
+    prompt: u64,
+) -> Result<Option<u64>, Exhausted> {
     if view.turn.steps_max().is_some_and(|steps| view.turn.used.steps >= steps) {
         return Err(Exhausted::Limit(LimitKind::Steps));
     }
@@ -383,17 +394,15 @@ fn plan_model(view: &View<'_>, step: &OpenStep) -> Step {
         (Some(_), Some(at)) if at > facts.now => Step::Wait(at),
         (Some(_) | None, _) => match facts.model {
             Err(error) => failed(turn, error.kind, &error.message),
-            Ok(model) => match next_allowance(view, model) {
-                Ok(output_max) => {
-                    Step::CallModel { attempt: step.attempt(turn.crashes), output_max }
+            Ok(model) => {
+                let prompt = context::prompt_tokens(view.state, facts.tools);
+                match next_allowance(view, model, prompt) {
+                    Ok(output_max) => {
+                        Step::CallModel { attempt: step.attempt(turn.crashes), output_max }
+                    }
+                    Err(why) => exhausted(turn, model, &why),
                 }
-                Err(Exhausted::Limit(kind)) => {
-                    end_turn(turn, StopReason::Limit(kind), Some(limit_message(kind)))
-                }
-                Err(Exhausted::PriceUnknown) => {
-                    failed(turn, ModelErrorKind::InvalidRequest, &price_message(model))
-                }
-            },
+            }
         },
     }
 }

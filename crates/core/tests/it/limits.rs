@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use oarlock_core::DefaultSession;
-use oarlock_core::event::{Effect, Event, Reserved, StopReason};
+use oarlock_core::event::{Delivery, Effect, Event, Reserved, StopReason};
 use oarlock_core::message::{Part, Usage};
 use oarlock_core::ports::model::{ModelInfo, Models, Price};
 use oarlock_core::spec::{Bounds, LimitKind, Limits, Settings};
-use oarlock_testkit::kit::{Kit, Parts, journal, settings};
+use oarlock_testkit::kit::{Kit, Parts, journal, send, settings, wait_for};
 use oarlock_testkit::model::{OneModel, Say, ScriptedModel, calls, info, text};
 use oarlock_testkit::tool::{Act, TestTool};
 
@@ -122,6 +122,40 @@ async fn the_worst_case_of_an_answer_is_reserved_before_the_call() {
         .await;
     session.run_turn(go()).await.unwrap();
     assert!(kit.model.requests()[0].output_max.unwrap() < 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_step_takes_in_is_reserved_with_it_or_keeps_it_from_beginning() {
+    for (tokens, is_begun) in [(2_000, true), (900, false)] {
+        let kit = Kit::new(tireless().drain(..1).collect(), tool());
+        let session = kit
+            .open_with(limited(
+                Bounds { tokens: Some(tokens), ..Bounds::default() },
+                Bounds::default(),
+            ))
+            .await;
+        session.prompt(go()).await.unwrap();
+        wait_for(&session, 0, |event| matches!(event, Event::ToolStarted(_))).await;
+        // 3,000 bytes, which count as 1,000 tokens.
+        let taken = send(&session, &"word ".repeat(600), Delivery::Steer).await.unwrap();
+        let ended = wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
+        let Event::TurnEnded(ended) = &ended.event else { panic!() };
+        let entries = journal(&kit.core, &session).await;
+        let step = entries.iter().find_map(|entry| match &entry.event {
+            Event::StepStarted(step) if step.step == 2 && step.inputs == [taken] => Some(step),
+            _ => None,
+        });
+        assert_eq!(step.is_some(), is_begun, "{tokens}");
+        let Some(step) = step else {
+            assert_eq!(ended.stop, StopReason::Limit(LimitKind::Tokens));
+            continue;
+        };
+        assert!((1_000..1_100).contains(&step.reserved.prompt_tokens), "{:?}", step.reserved);
+        let requests = kit.model.requests();
+        let before = calls(&[("c0", "t", "{}")]).usage.total();
+        assert_eq!(requests[1].output_max, step.reserved.output_tokens);
+        assert_eq!(before + step.reserved.prompt_tokens + requests[1].output_max.unwrap(), tokens);
+    }
 }
 
 #[tokio::test(start_paused = true)]
