@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::trust::write_private;
 
-/// The file may have this many bytes.
+/// The file may have this many bytes; a longer one is refused, and nothing is saved that would make it longer.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// How often the lock is tried, and the pause between two tries: shorter together than a session waits for saving.
 const LOCK_TRIES: u32 = 150;
@@ -66,7 +66,13 @@ impl FileGrants {
             )));
         }
         let mut text = String::new();
-        file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(self.failed("read"))?;
+        file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(self.failed("read"))?;
+        if text.len() as u64 > FILE_BYTES_MAX {
+            let path = self.path.display();
+            return Err(unusable(format!(
+                "{path} is longer than {FILE_BYTES_MAX} bytes; shorten or remove it"
+            )));
+        }
         toml::from_str(&text).map_err(|error| {
             let path = self.path.display();
             unusable(format!("{path} is damaged: {}; mend or remove it", error.message()))

@@ -24,7 +24,7 @@ pub struct Console {
     pub session: DefaultSession,
     /// What has been shown.
     pub screen: Screen,
-    /// Whether lines are left unread for now; those that answer a question are wanted even so.
+    /// Whether as many inputs wait as may: lines are left unread while it is set, but for those that answer a question.
     pub is_full: bool,
     events: EventStream,
     keyboard: Keyboard,

@@ -149,6 +149,36 @@ async fn two_processes_that_save_at_once_lose_nothing() {
 }
 
 #[tokio::test]
+async fn a_file_of_grants_is_bounded_and_one_beyond_the_bound_is_refused_and_kept() {
+    const BYTES_MAX: usize = 4 * 1024 * 1024;
+    let folder = tempfile::tempdir().unwrap();
+    let (path, here) = (folder.path().join("grants.toml"), std::path::Path::new("/here"));
+    let grants = FileGrants::within(folder.path());
+    // One folder with a long name, and so many bytes in all.
+    let write = |bytes: usize| {
+        let (head, tail) = ("[folders.\"/", "\"]\ngrants = [\"bash(ls)\"]\n");
+        let name = "x".repeat(bytes - head.len() - tail.len());
+        let text = format!("{head}{name}{tail}");
+        std::fs::write(&path, &text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        (text, std::path::PathBuf::from(format!("/{name}")))
+    };
+    let rules = ["bash(pwd)".to_owned()];
+    let (full, named) = write(BYTES_MAX);
+    assert_eq!(grants.load(&named).await.unwrap(), ["bash(ls)"]);
+    let refused = grants.save(here, &rules).await.unwrap_err().to_string();
+    assert!(refused.contains("would be longer than 4194304 bytes"), "{refused}");
+    assert!(std::fs::read_to_string(&path).unwrap() == full, "it stays as it was");
+
+    let (beyond, _) = write(BYTES_MAX + 1);
+    for refused in [grants.load(here).await.err(), grants.save(here, &rules).await.err()] {
+        let refused = refused.expect("it is too long").to_string();
+        assert!(refused.contains("is longer than 4194304 bytes"), "{refused}");
+    }
+    assert!(std::fs::read_to_string(&path).unwrap() == beyond, "it stays as it was");
+}
+
+#[tokio::test]
 async fn a_lock_that_is_never_let_go_ends_in_words_within_two_seconds() {
     let folder = tempfile::tempdir().unwrap();
     let held = std::fs::File::create(folder.path().join("grants.lock")).unwrap();
