@@ -270,14 +270,14 @@ pub enum ToolError {
     Arguments(String),
     /// It tried and could not.
     #[error("{}", message(.0))]
-    Failed(ToolOutput),
+    Failed(Box<ToolOutput>),
 }
 
 impl ToolError {
     /// A failure in plain words.
     #[must_use]
     pub fn failed(text: impl Into<String>) -> Self {
-        Self::Failed(ToolOutput::text(text))
+        Self::Failed(Box::new(ToolOutput::text(text)))
     }
 }
 

@@ -91,7 +91,7 @@ async fn end_of(
         Ok(output) => (Outcome::Completed, output),
         Err(ToolError::Cancelled) => (Outcome::Cancelled, ToolOutput::text("cancelled")),
         Err(ToolError::Arguments(words)) => (Outcome::Failed, ToolOutput::text(words)),
-        Err(ToolError::Failed(output)) => (Outcome::Failed, output),
+        Err(ToolError::Failed(output)) => (Outcome::Failed, *output),
     };
     let ToolOutput { content, blobs: kept, detail, notes } = output;
     let mut end = CallEnd { outcome, content: Vec::new(), blobs: kept, detail, notes };
