@@ -35,3 +35,7 @@ flood:
 # 10,000 turns of one session, in flat memory
 long:
     cargo test --release -p oarlock-store --test long -- --ignored --nocapture
+
+# 100,000 simulated worlds, each of which has to come to rest; a seed that does not is named, and `just simulate SEED 1` makes it again
+simulate first="0" count="100000":
+    cargo run --release -p oarlock-testkit --example simulate {{ first }} {{ count }}

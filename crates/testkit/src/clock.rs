@@ -34,6 +34,12 @@ impl Clock for VirtualClock {
     }
 }
 
+/// Lets so much time pass, on a clock that a test has paused.
+#[expect(clippy::disallowed_methods, reason = "time passes on tokio's clock, which is paused")]
+pub(crate) async fn pass(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
 /// Identifiers that count up, so that two runs of a test draw the same.
 #[derive(Debug)]
 pub struct CountedIds {

@@ -1,5 +1,5 @@
 //! For tests only: a scripted model, tools that misbehave on demand, virtual time, whole runtimes made of them, journals with
-//! faults, random lives of sessions with the laws that they must keep, the vendors' rules for requests, and the suite that every store must pass.
+//! faults, random lives of sessions with the laws that they must keep, simulated worlds that must come to rest, the vendors' rules for requests, and the suite that every store must pass.
 
 pub mod clock;
 pub mod conformance;
@@ -8,6 +8,7 @@ pub mod files;
 pub mod kit;
 pub mod model;
 pub mod mortal;
+pub mod sim;
 pub mod story;
 pub mod tool;
 pub mod wires;

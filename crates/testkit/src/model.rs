@@ -160,8 +160,13 @@ impl Model for ScriptedModel {
             }
         }
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-        stream::iter(said).filter_map(say).boxed()
+        play(said)
     }
+}
+
+/// Says these things, one after the other.
+pub(crate) fn play(said: Vec<Say>) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
+    stream::iter(said).filter_map(say).boxed()
 }
 
 fn bytes(request: &ModelRequest) -> u64 {

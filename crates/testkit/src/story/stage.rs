@@ -25,7 +25,7 @@ use oarlock_core::{
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::clock::{CountedIds, VirtualClock};
+use crate::clock::{CountedIds, VirtualClock, pass};
 use crate::kit::{node, spec};
 use crate::model::{Count, ScriptedModel, selection};
 use crate::mortal::MortalJournal;
@@ -63,11 +63,6 @@ pub fn play(story: &Story) -> Told {
         }
         stage.finish().await
     })
-}
-
-#[expect(clippy::disallowed_methods, reason = "time passes on tokio's clock, which is paused")]
-async fn pass(ms: u64) {
-    tokio::time::sleep(Duration::from_millis(ms)).await;
 }
 
 struct Stage {
