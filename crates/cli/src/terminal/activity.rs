@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use oarlock_core::event::{
-    ContinuedBy, Entry, Event, Outcome, PlanStatus, StopReason, TaskOutcome, ToolSettled,
+    ContinuedBy, Entry, Event, Goal, Outcome, PlanItem, PlanStatus, StopReason, TaskOutcome,
+    TaskSettled, ToolSettled, TurnEnded,
 };
 use oarlock_core::ids::CallId;
 use oarlock_core::message::Part;
@@ -41,22 +42,7 @@ impl Activity {
             Event::TurnRecovered(recovered) => {
                 Some(format!("! going on after a crash (the {}. time)", recovered.attempt))
             }
-            Event::TurnEnded(ended) => match ended.stop {
-                StopReason::EndTurn => None,
-                StopReason::MaxTokens => {
-                    Some("✗ the answer reached the model's output limit".into())
-                }
-                StopReason::Refusal => Some("✗ the model declined".into()),
-                StopReason::Cancelled => Some("✗ cancelled".into()),
-                StopReason::Limit(kind) => {
-                    Some(format!("✗ the limit of {} was reached", kind.name()))
-                }
-                StopReason::Interrupted => Some("✗ interrupted".into()),
-                StopReason::Failed(_) => {
-                    let words = ended.error.as_ref().map_or("no reason given", |e| &e.message);
-                    Some(format!("✗ failed: {words}"))
-                }
-            },
+            Event::TurnEnded(ended) => end(ended),
             Event::SessionCreated(_)
             | Event::SessionConfigured(_)
             | Event::SessionArchived
@@ -87,29 +73,15 @@ impl Activity {
             }
             Event::SummaryFailed(failed) => Some(format!("no summary: {}", failed.why)),
             Event::HistoryEdited(_) => Some("the history was edited".to_owned()),
-            Event::GoalSet(set) => Some(match &set.goal {
-                Some(goal) => format!("goal: {}", goal.objective),
-                None => "no goal any more".to_owned(),
-            }),
+            Event::GoalSet(set) => Some(goal(set.goal.as_ref())),
             Event::GoalReached(reached) => Some(format!("goal reached: {}", reached.summary)),
-            Event::TurnContinued(continued) => Some(match continued.by {
-                ContinuedBy::Goal => "the goal is not reached: going on".to_owned(),
-                ContinuedBy::Hook => "a hook lets the turn go on".to_owned(),
-            }),
-            Event::PlanChanged(changed) => {
-                let done = changed.items.iter().filter(|item| item.status == PlanStatus::Completed);
-                Some(format!("plan: {} of {} done", done.count(), changed.items.len()))
-            }
+            Event::TurnContinued(turn) => Some(continued(turn.by).to_owned()),
+            Event::PlanChanged(changed) => Some(plan(&changed.items)),
             Event::SkillLoaded(loaded) => Some(format!("skill {}", loaded.name)),
             Event::TaskStarted(started) => {
                 Some(format!("{} in the background: {}", started.task, started.label))
             }
-            Event::TaskSettled(settled) => Some(match settled.outcome {
-                TaskOutcome::Completed => format!("{} is done", settled.task),
-                TaskOutcome::Failed => format!("{} failed", settled.task),
-                TaskOutcome::Canceled => format!("{} was cancelled", settled.task),
-                TaskOutcome::Lost => format!("{} was lost with its process", settled.task),
-            }),
+            Event::TaskSettled(settled) => Some(task_end(settled)),
             Event::SubagentOpened(opened) => Some(format!("subagent {}", opened.profile)),
             Event::SubagentClosed(_) => None,
             Event::HookRan(ran) => Some(format!("hook {}", ran.hooks.join(", "))),
@@ -133,6 +105,48 @@ impl Activity {
             Outcome::Indeterminate => format!("? may have happened: {title}"),
         }
     }
+}
+
+/// How a turn ended, when that is worth a line.
+fn end(ended: &TurnEnded) -> Option<String> {
+    match ended.stop {
+        StopReason::EndTurn => None,
+        StopReason::MaxTokens => Some("✗ the answer reached the model's output limit".into()),
+        StopReason::Refusal => Some("✗ the model declined".into()),
+        StopReason::Cancelled => Some("✗ cancelled".into()),
+        StopReason::Limit(kind) => Some(format!("✗ the limit of {} was reached", kind.name())),
+        StopReason::Interrupted => Some("✗ interrupted".into()),
+        StopReason::Failed(_) => {
+            let words = ended.error.as_ref().map_or("no reason given", |e| &e.message);
+            Some(format!("✗ failed: {words}"))
+        }
+    }
+}
+
+fn plan(items: &[PlanItem]) -> String {
+    let done = items.iter().filter(|item| item.status == PlanStatus::Completed).count();
+    format!("plan: {done} of {} done", items.len())
+}
+
+fn goal(goal: Option<&Goal>) -> String {
+    goal.map_or("no goal any more".to_owned(), |goal| format!("goal: {}", goal.objective))
+}
+
+fn continued(by: ContinuedBy) -> &'static str {
+    match by {
+        ContinuedBy::Goal => "the goal is not reached: going on",
+        ContinuedBy::Hook => "a hook lets the turn go on",
+    }
+}
+
+fn task_end(settled: &TaskSettled) -> String {
+    let end = match settled.outcome {
+        TaskOutcome::Completed => "is done",
+        TaskOutcome::Failed => "failed",
+        TaskOutcome::Canceled => "was cancelled",
+        TaskOutcome::Lost => "was lost with its process",
+    };
+    format!("{} {end}", settled.task)
 }
 
 fn first_words(settled: &ToolSettled) -> &str {
