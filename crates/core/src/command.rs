@@ -3,9 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Delivery, Delta, InputSource, Outcome, PermissionAsked, PermissionKind};
+use crate::event::{
+    Delivery, Delta, Goal, InputSource, Outcome, PermissionAsked, PermissionKind, PlanItem,
+};
 use crate::ids::{CallId, Seq, TurnNo};
 use crate::message::{Message, Part, Usage};
+use crate::session::goal::GoalState;
 use crate::spec::{ModeCatalog, Settings, SettingsChange};
 
 /// Why [`Command::Compact`] is refused as invalid when there is nothing that a summary could replace.
@@ -47,6 +50,12 @@ pub enum Command {
         outcome: Outcome,
         /// What the model is given.
         content: Vec<Part>,
+    },
+    /// Give the session a goal, or take it away. A running turn that would end goes by it at once. Refused when archived.
+    SetGoal {
+        /// The goal from now on, counted from its beginning; without one the session has none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        goal: Option<Goal>,
     },
     /// Change settings; the next turn uses them.
     Configure {
@@ -93,6 +102,9 @@ pub struct Admit {
     pub delivery: Delivery,
     /// What it says; not empty.
     pub content: Vec<Part>,
+    /// A goal that the session has from this input on: both are written together or not at all, and the model is told of it with the input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goal: Option<Goal>,
 }
 
 /// The answer to a [`Command`].
@@ -137,6 +149,12 @@ pub struct Status {
     pub waiting: Vec<Waiting>,
     /// Questions that are open.
     pub questions: Vec<PermissionAsked>,
+    /// What it is to reach, and how far it is.
+    #[serde(default)]
+    pub goal: Option<GoalState>,
+    /// The plan as the model wrote it last.
+    #[serde(default)]
+    pub plan: Vec<PlanItem>,
     /// Tokens of all its turns.
     pub usage: Usage,
     /// Money of all its turns in millionths of a US dollar; absent when a price was unknown.

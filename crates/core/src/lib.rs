@@ -52,6 +52,7 @@ pub use runtime::{DefaultAgentCore, Ports};
 pub use session::feed::{EventStream, LocalBus};
 pub use session::forget::{CompactionReport, CompactionSlot};
 pub use session::gate::{PermissionGate, PermissionResolution};
+pub use session::goal::GoalState;
 pub use session::recover::Recovery;
 pub use spec::{
     AskWritesPolicy, Limits, Mode, ModeCatalog, ModeDescriptor, ModelSelection, ReasoningEffort,

@@ -84,6 +84,9 @@ pub struct RuntimeLimits {
     pub key_bytes: usize,
     /// Text that a model has sent of one answer; beyond it the attempt fails. 16 MB.
     pub answer_bytes: usize,
+    /// A goal that is not reached while background tasks run: the turn waits for one of them to end, counted from its step's beginning; then the
+    /// model is asked to go on. 10 minutes.
+    pub goal_tasks_ms: u64,
     /// A session without turn or command is put to sleep; the journal stays, the next command wakes it. 1 minute.
     pub idle_sleep_ms: u64,
     /// Crashes of one turn after which it is ended as `failed` instead of being continued. 3.
@@ -128,6 +131,7 @@ impl RuntimeLimits {
         inputs_waiting: 256,
         key_bytes: 256,
         answer_bytes: 16 * 1024 * 1024,
+        goal_tasks_ms: 600_000,
         idle_sleep_ms: 60_000,
         crashes_max: 3,
         live_output_bytes: 16 * 1024,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oarlock_core::command::{Admit, Command, Reply};
-use oarlock_core::event::{AgentEvent, Delivery, Entry, Event, InputSource};
+use oarlock_core::event::{AgentEvent, Delivery, Entry, Event, Goal, InputSource};
 use oarlock_core::ids::{NodeId, Seq};
 use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::memory::MemoryStore;
@@ -156,6 +156,20 @@ pub fn admit(text: &str, delivery: Delivery) -> Command {
         source: InputSource::User,
         delivery,
         content: vec![Part::text(text)],
+        goal: None,
+    })
+}
+
+/// An input that is a goal, too.
+#[must_use]
+pub fn pursue(objective: &str, continuations_max: u32) -> Command {
+    let goal = Goal { objective: objective.to_owned(), continuations_max };
+    Command::Admit(Admit {
+        key: None,
+        source: InputSource::User,
+        delivery: Delivery::Queue,
+        content: vec![Part::text(objective)],
+        goal: Some(goal),
     })
 }
 

@@ -10,8 +10,8 @@ use oarlock_core::event::Effect;
 use oarlock_core::ids::CallId;
 use oarlock_core::message::Part;
 use oarlock_core::ports::tool::{
-    Assessment, Place, Runs, SessionToolFactory, SessionTools, SessionToolsError, Subject, Tool,
-    ToolContext, ToolError, ToolOutput, ToolSchema,
+    Assessment, Place, Runs, SessionNote, SessionToolFactory, SessionTools, SessionToolsError,
+    Subject, Tool, ToolContext, ToolError, ToolOutput, ToolSchema,
 };
 use oarlock_core::spec::SessionSpec;
 use oarlock_core::{Nowhere, StaticToolRegistry};
@@ -26,6 +26,8 @@ pub enum Act {
     After(u64, &'static str),
     /// Never ends, cancelled or not.
     Hang,
+    /// Tells its session this, and gives a word.
+    Note(SessionNote),
     /// Fails with this text.
     Fail(&'static str),
     /// Panics.
@@ -150,6 +152,9 @@ impl Tool for TestTool {
                     }
                 }
                 Act::Hang => std::future::pending().await,
+                Act::Note(note) => {
+                    Ok(ToolOutput { notes: vec![note], ..ToolOutput::text("noted") })
+                }
                 Act::Fail(text) => Err(ToolError::failed(text)),
                 Act::Panic | Act::PanicEarly => panic!("scripted panic"),
                 Act::Mute => Ok(ToolOutput::default()),

@@ -435,7 +435,7 @@ pub(super) async fn admit(
     delivery: Delivery,
     content: Vec<Part>,
 ) -> anyhow::Result<Seq> {
-    let admit = Admit { key: None, source: InputSource::User, delivery, content };
+    let admit = Admit { key: None, source: InputSource::User, delivery, content, goal: None };
     match session.tell(Command::Admit(admit)).await? {
         Reply::Admitted(seq) => Ok(seq),
         Reply::Done | Reply::Attached(_) | Reply::Status(_) | Reply::Rejected(_) => {

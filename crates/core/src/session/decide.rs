@@ -2,13 +2,14 @@
 
 use crate::command::{Admit, Command, END, Rejection};
 use crate::event::{
-    AnsweredBy, CompactionCause, Delivery, Event, HistoryEdited, InputAdmitted, InputRef, Outcome,
-    PermissionAnswered, PermissionAsked, PermissionKind, ToolSettled,
+    AnsweredBy, CompactionCause, Delivery, Event, GoalSet, HistoryEdited, InputAdmitted, InputRef,
+    Outcome, PermissionAnswered, PermissionAsked, PermissionKind, ToolSettled,
 };
 use crate::ids::{CallId, Seq};
 use crate::limits::RuntimeLimits;
 use crate::message::{Message, Part};
 use crate::session::forget;
+use crate::session::goal;
 use crate::session::state::{Call, CallPhase, State};
 use crate::spec::TurnConfig;
 use crate::spec::rule::check_rules;
@@ -18,8 +19,8 @@ use crate::spec::rule::check_rules;
 pub enum Decision {
     /// These events, then the answer "done".
     Record(Vec<Event>),
-    /// This event, then its `seq` as the answer.
-    Admit(Event),
+    /// These events, the last an input, then its `seq` as the answer.
+    Admit(Vec<Event>),
     /// The input had been admitted before, as this entry.
     Known(Seq),
     /// As many inputs wait as may.
@@ -71,6 +72,11 @@ pub fn decide(
         Command::Supply { call, outcome, content } => {
             bounded(content.iter().map(text_bytes).sum(), limits, "the answer to the call")?;
             decide_supply(state, &call, outcome, content)
+        }
+        Command::SetGoal { .. } if state.archived => Err(Rejection::Archived),
+        Command::SetGoal { goal } => {
+            goal::check(goal.as_ref())?;
+            record(Event::GoalSet(GoalSet { goal }))
         }
         Command::Configure { change } if change.is_empty() => Ok(Decision::Record(Vec::new())),
         Command::Configure { change } => {
@@ -140,8 +146,15 @@ fn decide_admit(
     if state.pending.len() >= limits.inputs_waiting {
         return Ok(Decision::Overloaded);
     }
-    let Admit { key, source, delivery, content } = admit;
-    Ok(Decision::Admit(Event::InputAdmitted(InputAdmitted { key, source, delivery, content })))
+    goal::check(admit.goal.as_ref())?;
+    let Admit { key, source, delivery, mut content, goal } = admit;
+    let mut events = Vec::new();
+    if let Some(goal) = goal {
+        content.push(Part::text(goal::told(&goal, &content)));
+        events.push(Event::GoalSet(GoalSet { goal: Some(goal) }));
+    }
+    events.push(Event::InputAdmitted(InputAdmitted { key, source, delivery, content }));
+    Ok(Decision::Admit(events))
 }
 
 fn decide_edit(

@@ -2,9 +2,24 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{ContinuedBy, GoalReached, GoalSet, TurnContinued};
-use crate::message::Message;
-use crate::session::state::State;
+use crate::command::Rejection;
+use crate::event::{ContinuedBy, Goal, GoalReached, GoalSet, TurnContinued};
+use crate::ids::Timestamp;
+use crate::message::{Message, Part};
+use crate::session::plan::Facts;
+use crate::session::state::{OpenStep, State};
+
+/// The tool by which a model says that the goal is reached.
+pub const GOAL_DONE: &str = "goal_done";
+/// How often a session goes on by itself towards its goal, unless somebody says otherwise.
+pub const CONTINUATIONS_MAX: u32 = 16;
+/// Bytes that a goal may have; a longer one is refused. 8 KB.
+pub const OBJECTIVE_BYTES: usize = 8 * 1024;
+/// How the feedback to a model begins that stopped too early.
+const FEEDBACK: &str = "[You stopped, and the goal of this session is not reached: ";
+/// What a model is given that says a goal is reached where there is none.
+pub(in crate::session) const NO_GOAL: &str =
+    "this session has no goal, so there is none to be reached; just end your answer";
 
 /// The goal of a session, and how far it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +32,90 @@ pub struct GoalState {
     pub continuations: u32,
     /// What was done, once the model says that it is reached.
     pub reached: Option<String>,
+}
+
+impl GoalState {
+    /// Whether it is reached.
+    #[must_use]
+    pub fn is_reached(&self) -> bool {
+        self.reached.is_some()
+    }
+
+    /// Whether the session goes on by itself once more when its model stops.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        !self.is_reached() && self.continuations < self.continuations_max
+    }
+
+    /// What the model is told that stopped before the goal was reached.
+    #[must_use]
+    pub fn feedback(&self) -> String {
+        format!(
+            "{FEEDBACK}`{GOAL_DONE}` was not called. The goal:]\n\n{}\n\n[Go on with what is missing. Call `{GOAL_DONE}` as soon as everything is done and checked.]",
+            self.objective
+        )
+    }
+}
+
+/// Whether a text is feedback of the gate: such words are not the user's.
+pub(in crate::session) fn is_feedback(text: &str) -> bool {
+    text.starts_with(FEEDBACK)
+}
+
+/// What becomes of a turn whose model stopped by itself.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::session) enum Gate {
+    /// It ends.
+    Open,
+    /// It waits, until this moment, for a background task to end.
+    Waits(Timestamp),
+    /// It goes on.
+    GoesOn(TurnContinued),
+}
+
+/// Decides what becomes of the turn whose last step is `step`.
+pub(in crate::session) fn at_end(state: &State, step: &OpenStep, facts: &Facts<'_>) -> Gate {
+    let Some(goal) = state.goal.as_ref().filter(|goal| !goal.is_reached()) else {
+        return Gate::Open;
+    };
+    let until = step.since.after(facts.limits.goal_tasks_ms);
+    if !state.tasks.running.is_empty() && facts.now < until {
+        return Gate::Waits(until);
+    }
+    if !goal.goes_on() {
+        return Gate::Open;
+    }
+    let content = vec![Part::text(goal.feedback())];
+    Gate::GoesOn(TurnContinued { by: ContinuedBy::Goal, content })
+}
+
+/// Whether a session can have this goal.
+pub(in crate::session) fn check(goal: Option<&Goal>) -> Result<(), Rejection> {
+    let Some(goal) = goal else { return Ok(()) };
+    let bytes = goal.objective.len();
+    let what = match bytes {
+        _ if goal.objective.trim().is_empty() => "the goal is empty".to_owned(),
+        0..=OBJECTIVE_BYTES => return Ok(()),
+        _ => format!(
+            "the goal has {bytes} bytes and may have {OBJECTIVE_BYTES}; put it into a file and name the file"
+        ),
+    };
+    Err(Rejection::Invalid { what })
+}
+
+/// What the model is told of a goal that comes with the input `content`.
+pub(in crate::session) fn told(goal: &Goal, content: &[Part]) -> String {
+    let is_said = content.iter().any(|part| match part {
+        Part::Text { text } => text.contains(&goal.objective),
+        Part::Image { .. } => false,
+    });
+    let which = match is_said {
+        true => "[What was just said is the goal of this session. ".to_owned(),
+        false => format!("[The goal of this session:]\n\n{}\n\n[", goal.objective),
+    };
+    format!(
+        "{which}Work until everything is done and checked, then call `{GOAL_DONE}`. When you stop before, you are asked to go on.]"
+    )
 }
 
 impl State {

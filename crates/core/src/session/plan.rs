@@ -12,8 +12,9 @@ use crate::message::{ReplyStop, Usage};
 use crate::ports::model::{ModelError, ModelErrorKind, ModelInfo};
 use crate::session::context::ToolsDigest;
 use crate::session::forget::{CompactionSlot, Scene};
+use crate::session::goal::Gate;
 use crate::session::state::{OpenStep, OpenTurn, State, Used};
-use crate::session::{calls, context, forget, usable};
+use crate::session::{calls, context, forget, goal, usable};
 use crate::spec::{Bounds, LimitKind, Settings};
 use crate::turn::permission::Saves;
 use crate::turn::registry::Assessor;
@@ -453,9 +454,25 @@ fn after_calls(view: &View<'_>, step: &OpenStep, stop: &ReplyStop) -> Step {
             Some(limit_message(LimitKind::ToolCalls)),
         );
     }
-    let goes_on =
-        !step.calls.is_empty() || *stop == ReplyStop::Pause || !steering(view.state).is_empty();
-    if goes_on { next_step(view) } else { end_turn(turn, StopReason::EndTurn, None) }
+    let goes_on = turn.goes_on
+        || !step.calls.is_empty()
+        || *stop == ReplyStop::Pause
+        || !steering(view.state).is_empty();
+    if goes_on { next_step(view) } else { at_end(view, step) }
+}
+
+/// The model stopped by itself: the end, unless the goal wants more. A limit that forbids another step goes before the goal.
+fn at_end(view: &View<'_>, step: &OpenStep) -> Step {
+    match goal::at_end(view.state, step, view.facts) {
+        Gate::Open => end_turn(view.turn, StopReason::EndTurn, None),
+        Gate::Waits(until) => Step::Wait(until),
+        Gate::GoesOn(continued) => match next_step(view) {
+            Step::Record(events) if matches!(events[..], [Event::TurnEnded(_)]) => {
+                Step::Record(events)
+            }
+            _ => Step::Record(vec![Event::TurnContinued(continued)]),
+        },
+    }
 }
 
 /// Names a call in an event.

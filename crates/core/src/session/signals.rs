@@ -13,7 +13,7 @@ use crate::session::forget::{self, CompactionSlot, Flight, Scene, SummaryEnd};
 use crate::session::inbox::Signal;
 use crate::session::state::State;
 use crate::session::status::status;
-use crate::session::{Answer, SessionTask, Source, calls, find_call, plan, usable};
+use crate::session::{Answer, SessionTask, Source, calls, find_call, goal, plan, usable};
 use crate::turn;
 use crate::turn::tools::CallEnd;
 
@@ -111,7 +111,10 @@ impl SessionTask {
                 return;
             }
             Ok(Decision::Admit(_)) if self.work.closing => Some(Reply::Rejected(closing())),
-            Ok(Decision::Admit(event)) => Some(Reply::Admitted(self.stage(event))),
+            Ok(Decision::Admit(events)) => {
+                let last = events.into_iter().map(|event| self.stage(event)).last();
+                Some(Reply::Admitted(last.expect("an input is among them")))
+            }
             Ok(Decision::Cancel) => {
                 self.work.stop = Some(StopReason::Cancelled);
                 Some(Reply::Done)
@@ -299,9 +302,12 @@ impl SessionTask {
             effects.ended(id);
         }
         for note in end.notes {
-            if !matches!(note, SessionNote::Goal(_)) || self.log.state().goal.is_some() {
-                self.stage(note.into_event());
+            if matches!(note, SessionNote::Goal(_)) && self.log.state().goal.is_none() {
+                settled.outcome = Outcome::Failed;
+                settled.content = vec![crate::message::Part::text(goal::NO_GOAL)];
+                continue;
             }
+            self.stage(note.into_event());
         }
         self.stage(Event::ToolSettled(settled));
     }

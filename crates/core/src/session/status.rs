@@ -31,6 +31,8 @@ pub fn status(state: &State, tools: &ToolsDigest, model: Option<&ModelInfo>) -> 
         turns: state.turns,
         waiting: waiting.collect(),
         questions: questions.collect(),
+        goal: state.goal.clone(),
+        plan: state.plan.clone(),
         usage: state.used.usage,
         cost_micros: (!state.used.cost_unknown).then_some(state.used.cost_micros),
         context: ContextStatus {

@@ -39,6 +39,7 @@ published!(
     TurnConfig,
     TurnRequestLimit,
     TurnRunner,
+    GoalState,
     RunningContext,
     Frontend,
     new_session_id,

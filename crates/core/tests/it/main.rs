@@ -16,6 +16,7 @@ mod faults;
 mod follow;
 mod forget;
 mod gate;
+mod goals;
 mod grants;
 mod histories;
 mod http;

@@ -318,6 +318,7 @@ async fn an_input_with_a_known_key_is_the_same_input() {
             source: InputSource::User,
             delivery: Delivery::Queue,
             content: prompt("once"),
+            goal: None,
         })
     };
     let first = session.tell(admit()).await.unwrap();

@@ -215,6 +215,7 @@ impl Stage {
                     source: InputSource::User,
                     delivery: *delivery,
                     content: vec![Part::text(format!("input {}", self.inputs))],
+                    goal: None,
                 };
                 if let Some(Reply::Admitted(seq)) = self.tell(Command::Admit(admit)).await {
                     self.admitted.push(seq);

@@ -23,6 +23,7 @@ pub(super) fn by_force(scene: &Scene<'_>) -> Option<Event> {
     let mut content = pins::of(scene, dropped);
     let pinned = u32::try_from(content.len()).unwrap_or(u32::MAX);
     content.push(Part::text(pins::without_summary(dropped)));
+    content.extend(pins::standing(scene));
     let (before, after) = (scene.tokens(), sizes(scene, dropped, &content));
     Some(Event::ContextCompacted(ContextCompacted {
         cause: CompactionCause::Hard,

@@ -1,9 +1,12 @@
-//! What every compaction keeps word for word: how the conversation began, and what else the user said, the newest first while it fits.
+//! What every compaction keeps word for word: how the conversation began, what else the user said, the newest first while it fits, and what stands:
+//! the goal and what is open of the plan.
 
+use crate::event::PlanStatus;
 use crate::message::{Message, Part};
 use crate::prompt::mention::FILE_HEADER;
 use crate::session::context::text_tokens;
 use crate::session::forget::Scene;
+use crate::session::goal;
 
 /// Bytes that are kept of the first message.
 const FIRST_BYTES_MAX: usize = 8 * 1024;
@@ -31,6 +34,27 @@ pub(super) fn of(scene: &Scene<'_>, dropped: usize) -> Vec<Part> {
     std::iter::once(first).chain(kept.into_iter().rev()).map(Part::text).collect()
 }
 
+/// The goal, while it is not reached, and what is open of the plan. They are taken from the state each time, so that none of them grows old here.
+pub(super) fn standing(scene: &Scene<'_>) -> Option<Part> {
+    let most = (scene.thresholds().window / 8).min(TOKENS_MAX);
+    let bytes_max = usize::try_from(most.saturating_mul(3)).unwrap_or(usize::MAX);
+    let mut words = String::new();
+    if let Some(goal) = scene.state.goal.as_ref().filter(|goal| !goal.is_reached()) {
+        let objective = &goal.objective;
+        words.push_str(&format!("[The goal of this session, which is not reached:]\n{objective}"));
+    }
+    let open = scene.state.plan.iter().filter(|item| item.status != PlanStatus::Completed);
+    for (at, item) in open.enumerate() {
+        if at == 0 {
+            let space = if words.is_empty() { "" } else { "\n\n" };
+            words.push_str(&format!("{space}[What is open of your plan:]"));
+        }
+        let begun = if item.status == PlanStatus::InProgress { " (begun)" } else { "" };
+        words.push_str(&format!("\n- {}{begun}", item.content));
+    }
+    (!words.is_empty()).then(|| Part::text(cut(&words, bytes_max)))
+}
+
 /// What the user said in the first `dropped` messages; of a message that stands for older ones, its pins.
 fn said(scene: &Scene<'_>, dropped: usize) -> Vec<String> {
     let pinned = scene.state.conversation.pinned as usize;
@@ -43,7 +67,11 @@ fn said(scene: &Scene<'_>, dropped: usize) -> Vec<String> {
             continue;
         }
         let words = parts.iter().map(|part| text(part).unwrap_or("[image]"));
-        said.push(words.filter(|text| !is_attached(text)).collect::<Vec<_>>().join("\n"));
+        let words = words.filter(|text| !is_attached(text) && !goal::is_feedback(text));
+        let words = words.collect::<Vec<_>>().join("\n");
+        if at == 0 || !words.is_empty() {
+            said.push(words);
+        }
     }
     said
 }

@@ -213,6 +213,7 @@ pub(super) fn conclude(scene: &Scene<'_>, open: &OpenSummary, end: &SummaryEnd) 
     let mut content = pins::of(scene, open.dropped);
     let pinned = u32::try_from(content.len()).unwrap_or(u32::MAX);
     content.push(Part::text(format!("{BEFORE_SUMMARY}\n\n<summary>\n{summary}\n</summary>")));
+    content.extend(pins::standing(scene));
     let (before, after) = (scene.tokens(), clear::sizes(scene, open.dropped, &content));
     if after >= before {
         return refused("the summary is no shorter than what it stands for", usage, cost_micros);
