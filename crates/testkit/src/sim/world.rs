@@ -148,7 +148,8 @@ impl World {
                 let choices = [Delivery::Now, Delivery::Queue, Delivery::Steer];
                 let delivery = *self.chance.pick(&choices);
                 let content = vec![Part::text("go on")];
-                let admit = Admit { key: None, source: InputSource::User, delivery, content };
+                let admit =
+                    Admit { key: None, source: InputSource::User, delivery, content, goal: None };
                 self.tell(Command::Admit(admit)).await
             }
             4 => self.tell(Command::Cancel).await,
