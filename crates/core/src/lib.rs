@@ -36,24 +36,27 @@ pub use agent::registry::{
 };
 pub use agent::session::Session;
 pub use command::{Admit, Attached, Command, ContextStatus, Rejection, Reply, Status};
-pub use event::{AgentEvent, Delta, Entry, Event, InputSource as IngestSource};
+pub use event::{AgentEvent, Delta, Entry, Event, InputSource as IngestSource, StopReason};
 pub use ids::{BlobId, CallId, FrameId, NodeId, Seq, SessionId, Timestamp};
-pub use message::{Block, Content, Message, Part, Usage};
+pub use message::{Block, Content, Message, Part, Part as ContentBlock, Usage};
 pub use ports::clock::new_session_id;
+pub use ports::files::Files as FsBackend;
 pub use ports::http::{HttpClient, HttpError, HttpGet, HttpResponse, NoopHttpClient};
 pub use ports::model::{
     HostedCapabilities, ModelCandidate, ModelError as ProviderError,
-    ModelErrorKind as ProviderErrorKind, ModelInfo, ProviderInfo,
+    ModelErrorKind as ProviderErrorKind, ModelInfo, Models as LlmProvider, ProviderInfo,
 };
-pub use ports::tool::SessionToolFactory;
+pub use ports::shell::Shell as ShellBackend;
+pub use ports::tool::{SessionToolFactory, Tool};
 pub use prompt::{BasePromptConfig, PromptConfig, load_project_prompt, resolve_system_prompt};
-pub use registry::ProviderRegistry;
+pub use registry::{ModelSource as ProviderEntry, ProviderRegistry};
 pub use runtime::{DefaultAgentCore, Ports};
 pub use session::feed::{EventStream, LocalBus};
 pub use session::forget::{CompactionReport, CompactionSlot};
 pub use session::gate::{PermissionGate, PermissionResolution};
 pub use session::goal::GoalState;
 pub use session::recover::Recovery;
+pub use session::state::RequestAuditTracker;
 pub use spec::{
     AskWritesPolicy, Limits, Mode, ModeCatalog, ModeDescriptor, ModelSelection, ReasoningEffort,
     ResolvedSessionCapabilities, SandboxPolicy, SessionCapabilitiesConfig, SessionSpec, Settings,

@@ -10,7 +10,7 @@ use crate::message::{Content, Message, Part};
 use crate::ports::model::ModelInfo;
 use crate::ports::tool::ToolSchema;
 use crate::session::conversation::Counted;
-use crate::session::state::{LastRequest, State};
+use crate::session::state::State;
 use crate::spec::{ResolvedSessionCapabilities, Settings};
 
 /// Tokens that an image is taken for, until a provider has counted it.
@@ -70,17 +70,7 @@ pub fn fingerprint(
 /// What makes this request's beginning differ from the last one's.
 #[must_use]
 pub fn prefix_break(state: &State, request: &Fingerprint) -> Option<PrefixBreak> {
-    let LastRequest { fingerprint: last, edits, .. } = state.last_request.as_ref()?;
-    if last.model != request.model {
-        return Some(PrefixBreak::Model);
-    }
-    if last.system != request.system {
-        return Some(PrefixBreak::System);
-    }
-    if last.tools != request.tools {
-        return Some(PrefixBreak::Tools);
-    }
-    (*edits != state.conversation.edits).then_some(PrefixBreak::History)
+    state.last_request.as_ref()?.prefix_break(request, state.conversation.edits)
 }
 
 /// Tokens of the next request by an estimate of all of it.

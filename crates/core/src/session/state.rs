@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{
     AssistantMessage, Entry, Event, Fingerprint, InputAdmitted, ModelFailed, Outcome,
-    PermissionAnswered, PlanItem, StepStarted, StopReason, ToolCalled, ToolSettled, TurnEnded,
-    TurnRecovered, TurnStarted,
+    PermissionAnswered, PlanItem, PrefixBreak, StepStarted, StopReason, ToolCalled, ToolSettled,
+    TurnEnded, TurnRecovered, TurnStarted,
 };
 use crate::ids::{CallId, Epoch, NodeId, Seq, SessionId, Timestamp, TurnNo};
 use crate::message::{Block, Message, Part, ToolResult, Usage};
@@ -20,6 +20,24 @@ pub use crate::session::open_turn::{Call, CallPhase, OpenStep, OpenTurn};
 use crate::session::recent::{RecentCalls, RecentKeys};
 pub use crate::session::tasks::{FinishedTask, RunningTask, Tasks};
 use crate::spec::{Rules, SessionSpec};
+
+impl RequestAuditTracker {
+    /// What makes a request's beginning differ from the last one's, when the conversation has been edited so often.
+    #[must_use]
+    pub fn prefix_break(&self, request: &Fingerprint, edits: u32) -> Option<PrefixBreak> {
+        let last = &self.fingerprint;
+        if last.model != request.model {
+            return Some(PrefixBreak::Model);
+        }
+        if last.system != request.system {
+            return Some(PrefixBreak::System);
+        }
+        if last.tools != request.tools {
+            return Some(PrefixBreak::Tools);
+        }
+        (self.edits != edits).then_some(PrefixBreak::History)
+    }
+}
 
 /// A session, folded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,7 +77,7 @@ pub struct State {
     /// What all turns used, the open one included.
     pub used: Used,
     /// What the last request was made of.
-    pub last_request: Option<LastRequest>,
+    pub last_request: Option<RequestAuditTracker>,
     /// The summary that was begun and has not ended.
     pub summary: Option<OpenSummary>,
     /// The last summary that was tried and could not be used, until something was forgotten otherwise.
@@ -113,9 +131,9 @@ impl Used {
     }
 }
 
-/// What the last request was made of.
+/// What the last request was made of: whatever differs in the next one's beginning keeps a provider's cache from hitting.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LastRequest {
+pub struct RequestAuditTracker {
     /// Its hashes.
     pub fingerprint: Fingerprint,
     /// How many messages it had.
@@ -390,7 +408,7 @@ impl State {
             progressed: false,
         });
         self.last_request =
-            Some(LastRequest { fingerprint: started.request.clone(), messages, edits });
+            Some(RequestAuditTracker { fingerprint: started.request.clone(), messages, edits });
         Ok(())
     }
 

@@ -71,6 +71,15 @@ published!(
     load_project_prompt,
     BasePromptConfig,
     PromptConfig,
+    AgentEvent,
+    StopReason,
+    ContentBlock,
+    Tool,
+    FsBackend,
+    ShellBackend,
+    LlmProvider,
+    ProviderEntry,
+    RequestAuditTracker,
 );
 
 /// Whether a file declares the name, or gives it to something by `as` in the list of exports.
