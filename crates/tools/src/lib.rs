@@ -11,6 +11,7 @@ mod document;
 mod edit_file;
 mod fetch;
 mod files;
+pub mod front_matter;
 mod http;
 mod place;
 mod read_file;
