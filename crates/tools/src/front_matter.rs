@@ -132,7 +132,8 @@ fn is_key(text: &str) -> bool {
 fn misread(value: &str) -> bool {
     let value = value.trim();
     let is_marked = value.starts_with(['"', '\'', '|', '>', '[', '{', '&', '*', '!']);
-    !is_marked && (value.contains(": ") || value.ends_with(':') || value.starts_with(['@', '`', '%']))
+    !is_marked
+        && (value.contains(": ") || value.ends_with(':') || value.starts_with(['@', '`', '%']))
 }
 
 #[cfg(test)]
@@ -147,7 +148,8 @@ mod tests {
 
     #[test]
     fn a_head_is_yaml_or_toml_and_the_rest_is_the_body() {
-        let yaml = read("\u{feff}---\r\nname: a\r\nlist: [x, \"y z\"]\r\n---\r\nBody\n---\n").unwrap();
+        let yaml =
+            read("\u{feff}---\r\nname: a\r\nlist: [x, \"y z\"]\r\n---\r\nBody\n---\n").unwrap();
         assert_eq!(Value::Object(yaml.head), json!({"name": "a", "list": ["x", "y z"]}));
         assert_eq!((yaml.body, yaml.is_mended), ("Body\n---\n", false));
         let toml = read("+++\nname = \"a\"\n[m]\nk = 1\n+++\nBody").unwrap();

@@ -17,6 +17,7 @@ mod place;
 mod read_file;
 mod search;
 mod shell;
+pub mod skills;
 mod text;
 mod write_file;
 
