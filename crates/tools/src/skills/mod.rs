@@ -1,7 +1,11 @@
 //! Skills: folders with a `SKILL.md` that tell a model how something is done, as people publish them.
 
 mod allowed;
+mod find;
+mod skill;
 mod trigger;
 
 pub use allowed::Allowed;
+pub use find::{Found, Links, SKILL_BYTES_MAX, SKILLS_MAX, Source, find};
+pub use skill::{DESCRIPTION_CHARS_MAX, NAME_CHARS_MAX, Skill};
 pub use trigger::Triggers;

@@ -1,0 +1,215 @@
+//! One skill, read from its `SKILL.md`.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::allowed::Allowed;
+use super::find::{Found, Source};
+use super::trigger::Triggers;
+use crate::front_matter;
+
+/// Characters of a name.
+pub const NAME_CHARS_MAX: usize = 64;
+/// Characters of a description; of a longer one the beginning is shown.
+pub const DESCRIPTION_CHARS_MAX: usize = 1024;
+
+/// Keys that mean something here, and those that only tell people something.
+const UNDERSTOOD: [&str; 5] = ["name", "description", "always", "triggers", "allowed-tools"];
+const FOR_PEOPLE: [&str; 4] = ["license", "compatibility", "metadata", "version"];
+/// Words in a text that stand for the skill's folder.
+const FOLDER_WORDS: [&str; 2] = ["${CLAUDE_SKILL_DIR}", "{baseDir}"];
+
+/// A skill that can be used.
+#[derive(Debug, Clone)]
+pub struct Skill {
+    /// Its name, which is that of its folder.
+    pub name: String,
+    /// What it is for and when to use it, in one line.
+    pub description: String,
+    /// Its canonical folder.
+    pub folder: PathBuf,
+    /// Whose word it is.
+    pub source: Source,
+    /// Whether its text is part of every new session.
+    pub always: bool,
+    /// When it is hinted at.
+    pub triggers: Triggers,
+    /// What its loading grants.
+    pub allowed: Allowed,
+    /// Keys of its head that mean nothing here.
+    pub ignored: Vec<String>,
+    /// What of it is used in another way than its author may think, in words for a person.
+    pub notes: Vec<String>,
+    /// What it tells the model.
+    pub body: String,
+}
+
+impl Skill {
+    /// Reads a skill. `tools` are the names of the tools that there are.
+    ///
+    /// # Errors
+    /// Why it cannot be used, in words for a person.
+    pub fn read(found: &Found, tools: &[String]) -> Result<Self, String> {
+        let text = found.text.as_ref().map_err(Clone::clone)?;
+        let document = front_matter::read(text).map_err(|error| error.to_string())?;
+        let head = &document.head;
+        let mut notes = Vec::new();
+        if document.is_mended {
+            notes.push("its head is no YAML: values with a colon were taken as quoted".to_owned());
+        }
+        let name = name(&found.name, head.get("name"), &mut notes)?;
+        let description = description(head.get("description"), &mut notes)?;
+        if flag(head.get("disable-model-invocation"), "disable-model-invocation", &mut notes) {
+            return Err("`disable-model-invocation`: only a person may load it, and here models load skills".to_owned());
+        }
+        let always = flag(head.get("always"), "always", &mut notes);
+        let triggers = match head.get("triggers") {
+            Some(value) => Triggers::read(value, &mut notes),
+            None => Triggers::default(),
+        };
+        let allowed = match head.get("allowed-tools") {
+            Some(value) => Allowed::translate(value, tools),
+            None => Allowed::default(),
+        };
+        let known = |key: &&String| {
+            let key = key.as_str();
+            UNDERSTOOD.contains(&key)
+                || FOR_PEOPLE.contains(&key)
+                || key == "disable-model-invocation"
+        };
+        let ignored = head.keys().filter(|key| !known(key)).cloned().collect();
+        let folder = found.folder.clone();
+        let mut body = document.body.trim().to_owned();
+        for word in FOLDER_WORDS {
+            body = body.replace(word, &folder.to_string_lossy());
+        }
+        if body.is_empty() {
+            return Err("it says nothing below its head".to_owned());
+        }
+        let source = found.source;
+        Ok(Self {
+            name,
+            description,
+            folder,
+            source,
+            always,
+            triggers,
+            allowed,
+            ignored,
+            notes,
+            body,
+        })
+    }
+}
+
+fn name(folder: &str, given: Option<&Value>, notes: &mut Vec<String>) -> Result<String, String> {
+    let name = match given {
+        None => {
+            notes.push("it has no `name`; that of its folder is taken".to_owned());
+            folder
+        }
+        Some(Value::String(name)) => name,
+        Some(_) => return Err("its `name` is no text".to_owned()),
+    };
+    if name != folder {
+        return Err(format!(
+            "its name is `{name:.80}` and that of its folder is not; rename one of them"
+        ));
+    }
+    let is_word = name.chars().next().is_some_and(char::is_alphanumeric)
+        && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if !is_word || name.chars().count() > NAME_CHARS_MAX {
+        return Err(format!(
+            "its name is no word of letters, digits, `-`, `_` and `.` with at most {NAME_CHARS_MAX} characters"
+        ));
+    }
+    Ok(name.to_owned())
+}
+
+fn description(given: Option<&Value>, notes: &mut Vec<String>) -> Result<String, String> {
+    let Some(Value::String(text)) = given else {
+        return Err("it has no `description`: say what it is for and when to use it".to_owned());
+    };
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.is_empty() {
+        return Err("its `description` is empty: say what it is for and when to use it".to_owned());
+    }
+    match line.char_indices().nth(DESCRIPTION_CHARS_MAX) {
+        None => Ok(line),
+        Some((end, _)) => {
+            notes.push(format!(
+                "its description is cut: {DESCRIPTION_CHARS_MAX} characters are taken"
+            ));
+            Ok(format!("{}…", &line[..end]))
+        }
+    }
+}
+
+fn flag(given: Option<&Value>, key: &str, notes: &mut Vec<String>) -> bool {
+    match given {
+        None | Some(Value::Bool(false) | Value::Null) => false,
+        Some(Value::Bool(true)) => true,
+        Some(_) => {
+            notes.push(format!("`{key}` is neither true nor false and is taken for false"));
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(name: &str, text: &str) -> Result<Skill, String> {
+        let found = Found {
+            name: name.to_owned(),
+            folder: PathBuf::from("/s").join(name),
+            source: Source::User,
+            text: Ok(text.to_owned()),
+        };
+        Skill::read(&found, &["bash".to_owned()])
+    }
+
+    #[test]
+    fn a_published_skill_is_read_unchanged() {
+        let text = "---\nname: pdf-forms\ndescription: >\n  Fills forms.\n  Use it for PDF files.\nlicense: Apache-2.0\ncompatibility: Requires python3\nmetadata:\n  author: someone\n  version: \"1.0\"\nallowed-tools: Bash(python:*) WebSearch\nmodel: some-model\nhooks: {}\n---\n\n# Forms\n\nRun ${CLAUDE_SKILL_DIR}/a.py or {baseDir}/b.py.\n";
+        let skill = read("pdf-forms", text).unwrap();
+        assert_eq!(skill.description, "Fills forms. Use it for PDF files.");
+        assert_eq!(skill.ignored, ["model", "hooks"]);
+        assert_eq!(skill.allowed.grants, ["bash(python)", "bash(python *)"]);
+        assert_eq!(skill.allowed.refused.len(), 1);
+        assert_eq!(skill.body, "# Forms\n\nRun /s/pdf-forms/a.py or /s/pdf-forms/b.py.");
+        assert!(!skill.always && skill.triggers.is_empty() && skill.notes.is_empty());
+    }
+
+    #[test]
+    fn what_is_no_skill_says_why() {
+        for (name, text, why) in [
+            ("a", "# A", "no head"),
+            ("a", "---\nname: b\ndescription: d\n---\nx", "that of its folder"),
+            ("a", "---\nname: [a]\ndescription: d\n---\nx", "`name` is no text"),
+            ("a b", "---\nname: a b\ndescription: d\n---\nx", "is no word"),
+            ("-a", "---\nname: -a\ndescription: d\n---\nx", "is no word"),
+            ("a", "---\nname: a\n---\nx", "no `description`"),
+            ("a", "---\nname: a\ndescription: \" \"\n---\nx", "`description` is empty"),
+            ("a", "---\nname: a\ndescription: d\n---\n \n", "says nothing"),
+            (
+                "a",
+                "---\nname: a\ndescription: d\ndisable-model-invocation: true\n---\nx",
+                "only a person",
+            ),
+        ] {
+            let error = read(name, text).unwrap_err();
+            assert!(error.contains(why), "{name} {text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_used_otherwise_than_it_was_meant_is_said() {
+        let long = format!("---\ndescription: {}\nalways: perhaps\n---\nx", "é ".repeat(600));
+        let skill = read("a", &long).unwrap();
+        assert_eq!((skill.name.as_str(), skill.always, skill.notes.len()), ("a", false, 3));
+        assert_eq!(skill.description.chars().count(), DESCRIPTION_CHARS_MAX + 1);
+    }
+}
