@@ -27,13 +27,34 @@ const HASHED_BYTES: u64 = 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct LocalFiles {
     roots: Roots,
+    /// Roots of which each is by itself: no link leads from one of them anywhere else.
+    readable: Vec<Roots>,
 }
 
 impl LocalFiles {
     /// Files of the working folder and the further folders of `place`.
     #[must_use]
     pub fn new(place: &Place) -> Self {
-        Self { roots: Roots::new(place) }
+        Self { roots: Roots::new(place), readable: Vec::new() }
+    }
+
+    /// The same with further canonical folders whose files may be read and never written, each as if it were alone. Where one lies in the
+    /// session's own folders, these decide.
+    #[must_use]
+    pub fn reading(mut self, folders: impl IntoIterator<Item = PathBuf>) -> Self {
+        self.readable.extend(folders.into_iter().map(Roots::of));
+        self
+    }
+
+    /// As [`Self::run`], for work that changes nothing.
+    fn look<T: Send + 'static>(
+        &self,
+        path: &Path,
+        work: impl FnOnce(&Roots, &Path) -> Result<T, FileError> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, FileError>> {
+        let alone = self.readable.iter().find(|roots| roots.are_named_by(path));
+        let roots = alone.filter(|_| !self.roots.are_named_by(path)).unwrap_or(&self.roots);
+        Self::aside(roots.clone(), path, work)
     }
 
     fn run<T: Send + 'static>(
@@ -41,7 +62,15 @@ impl LocalFiles {
         path: &Path,
         work: impl FnOnce(&Roots, &Path) -> Result<T, FileError> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, FileError>> {
-        let (roots, path) = (self.roots.clone(), path.to_owned());
+        Self::aside(self.roots.clone(), path, work)
+    }
+
+    fn aside<T: Send + 'static>(
+        roots: Roots,
+        path: &Path,
+        work: impl FnOnce(&Roots, &Path) -> Result<T, FileError> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, FileError>> {
+        let path = path.to_owned();
         Box::pin(async move {
             let kept = path.clone();
             match tokio::task::spawn_blocking(move || work(&roots, &path)).await {
@@ -54,7 +83,7 @@ impl LocalFiles {
 
 impl Files for LocalFiles {
     fn stat<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<FileStat, FileError>> {
-        self.run(path, |roots, path| stat(&roots.find(path)?, path))
+        self.look(path, |roots, path| stat(&roots.find(path)?, path))
     }
 
     fn read<'a>(
@@ -63,7 +92,7 @@ impl Files for LocalFiles {
         offset: u64,
         max_bytes: usize,
     ) -> BoxFuture<'a, Result<Bytes, FileError>> {
-        self.run(path, move |roots, path| {
+        self.look(path, move |roots, path| {
             let file = roots.find(path)?.open_file(path)?;
             read(&file, offset, max_bytes)
                 .map_err(|source| FileError::Io { path: path.to_owned(), source })
@@ -84,7 +113,7 @@ impl Files for LocalFiles {
         path: &'a Path,
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<DirEntry>, FileError>> {
-        self.run(path, move |roots, path| list(roots, path, max))
+        self.look(path, move |roots, path| list(roots, path, max))
     }
 }
 

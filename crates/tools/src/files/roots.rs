@@ -54,6 +54,17 @@ impl Roots {
         Self(std::iter::once(&place.cwd).chain(&place.roots).cloned().collect())
     }
 
+    /// One folder by itself.
+    pub(super) fn of(folder: PathBuf) -> Self {
+        Self(vec![folder])
+    }
+
+    /// Whether `path`, as it is written, lies in one of them.
+    pub(super) fn are_named_by(&self, path: &Path) -> bool {
+        let tidy = tidy(path);
+        self.0.iter().any(|root| tidy.starts_with(root))
+    }
+
     /// What is at `path`, with all links followed.
     pub(crate) fn find(&self, path: &Path) -> Result<Found, FileError> {
         let failed = |errno: Errno| failed(path, errno);

@@ -182,3 +182,34 @@ async fn devices_and_pipes_are_never_opened() {
     let below = kit.put("f", "x").join("g");
     assert!(matches!(read(&kit, &below).await, Err(FileError::WrongKind { .. })));
 }
+
+#[tokio::test]
+async fn readable_folders_are_read_and_never_written_and_no_link_leads_out_of_them() {
+    let kit = Kit::new();
+    let skill = kit.outside().join("skill");
+    std::fs::create_dir_all(skill.join("scripts")).unwrap();
+    std::fs::create_dir(kit.outside().join("other")).unwrap();
+    std::fs::write(skill.join("scripts/a.py"), "print()").unwrap();
+    std::fs::write(kit.outside().join("other/b.md"), "b").unwrap();
+    std::fs::write(kit.outside().join("secret"), "s").unwrap();
+    kit.put("own", "o");
+    symlink("scripts/a.py", skill.join("inside")).unwrap();
+    symlink(kit.outside().join("other/b.md"), skill.join("neighbour")).unwrap();
+    symlink(kit.path("own"), skill.join("own")).unwrap();
+    symlink("../secret", skill.join("out")).unwrap();
+    let files = LocalFiles::new(&kit.place).reading([skill.clone(), kit.outside().join("other")]);
+    for name in ["scripts/a.py", "inside", "../other/b.md"] {
+        assert!(files.read(&skill.join(name), 0, 9).await.is_ok(), "{name}");
+    }
+    assert_eq!(files.list(&skill.join("scripts"), 9).await.unwrap().len(), 1);
+    for name in ["neighbour", "own", "out", "../secret", "scripts/../../secret"] {
+        let read = files.read(&skill.join(name), 0, 9).await;
+        assert!(matches!(read, Err(FileError::Outside { .. })), "{name}: {read:?}");
+    }
+    for path in [skill.join("scripts/a.py"), skill.join("new")] {
+        let written = files.write(&path, b"w".to_vec(), Expect::Anything).await;
+        assert!(matches!(written, Err(FileError::Outside { .. })), "{path:?}: {written:?}");
+    }
+    assert!(files.read(&kit.path("own"), 0, 9).await.is_ok());
+    assert!(matches!(read(&kit, &skill.join("inside")).await, Err(FileError::Outside { .. })));
+}
