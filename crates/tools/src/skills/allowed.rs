@@ -1,5 +1,7 @@
 //! `allowed-tools` of a skill, translated to rules of this program. What has no exact counterpart grants nothing, and is said.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 /// Tools by the names under which others publish, and ours.
@@ -55,16 +57,12 @@ impl Allowed {
         }
         for entry in entries.iter().take(ENTRIES_MAX) {
             match rules(entry, tools) {
-                Ok(rules) => {
-                    for rule in rules {
-                        if !allowed.grants.contains(&rule) {
-                            allowed.grants.push(rule);
-                        }
-                    }
-                }
+                Ok(rules) => allowed.grants.extend(rules),
                 Err(why) => allowed.refused.push(format!("`{entry:.80}`: {why}")),
             }
         }
+        let mut seen = HashSet::new();
+        allowed.grants.retain(|rule| seen.insert(rule.clone()));
         allowed
     }
 }

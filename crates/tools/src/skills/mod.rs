@@ -4,10 +4,12 @@ mod allowed;
 mod find;
 mod set;
 mod skill;
+mod tool;
 mod trigger;
 
 pub use allowed::Allowed;
 pub use find::{Found, Links, SKILL_BYTES_MAX, SKILLS_MAX, Source, find};
 pub use set::{LeftOut, Skills};
 pub use skill::{DESCRIPTION_CHARS_MAX, NAME_CHARS_MAX, Skill};
+pub use tool::SkillTool;
 pub use trigger::Triggers;

@@ -109,20 +109,13 @@ fn bounded(mut texts: Vec<String>, what: &str, notes: &mut Vec<String>) -> Vec<S
 
 /// Whether the keyword stands in the text and is no part of a longer word.
 fn holds(text: &str, keyword: &str) -> bool {
+    let joins = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
     text.match_indices(keyword).any(|(at, _)| {
-        let before = text[..at].chars().next_back();
-        let after = text[at + keyword.len()..].chars().next();
-        let joins = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
-        !(joins(before) && starts_joined(keyword)) && !(joins(after) && ends_joined(keyword))
+        let (before, after) = (&text[..at], &text[at + keyword.len()..]);
+        let joined_before = joins(before.chars().next_back()) && joins(keyword.chars().next());
+        let joined_after = joins(after.chars().next()) && joins(keyword.chars().next_back());
+        !joined_before && !joined_after
     })
-}
-
-fn starts_joined(keyword: &str) -> bool {
-    keyword.chars().next().is_some_and(char::is_alphanumeric)
-}
-
-fn ends_joined(keyword: &str) -> bool {
-    keyword.chars().next_back().is_some_and(char::is_alphanumeric)
 }
 
 /// A word without what stands around a path.

@@ -9,4 +9,5 @@ mod files;
 mod http;
 mod kit;
 mod search;
+mod skills;
 mod texts;
