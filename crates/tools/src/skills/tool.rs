@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use oarlock_core::event::Effect;
+use oarlock_core::event::{Effect, SkillLoaded};
 use oarlock_core::ports::tool::{
-    Assessment, Place, Runs, Subject, Tool, ToolContext, ToolError, ToolOutput, ToolSchema,
+    Assessment, Place, Runs, SessionNote, Subject, Tool, ToolContext, ToolError, ToolOutput,
+    ToolSchema,
 };
 use serde_json::{Map, Value, json};
 
@@ -92,11 +93,13 @@ impl Tool for SkillTool {
             let folder = skill.folder.clone();
             let files = tokio::task::spawn_blocking(move || files(&folder)).await;
             let files = files.map_err(|ended| ToolError::failed(ended.to_string()))?;
+            let grants = skill.allowed.grants.clone();
+            let note = SessionNote::Skill(SkillLoaded { name: skill.name.clone(), grants });
             let mut detail = Map::new();
             detail.insert("skill".to_owned(), json!(skill.name));
             detail.insert("folder".to_owned(), json!(skill.folder));
             detail.insert("grants".to_owned(), json!(skill.allowed.grants));
-            Ok(ToolOutput { detail, ..ToolOutput::text(words(skill, &files)) })
+            Ok(ToolOutput { detail, notes: vec![note], ..ToolOutput::text(words(skill, &files)) })
         })
     }
 }

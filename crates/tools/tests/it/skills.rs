@@ -4,8 +4,9 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 
+use oarlock_core::event::SkillLoaded;
 use oarlock_core::ports::clock::Cancel;
-use oarlock_core::ports::tool::Tool;
+use oarlock_core::ports::tool::{SessionNote, Tool};
 use oarlock_tools::skills::{
     Found, Links, SKILL_BYTES_MAX, SKILLS_MAX, SkillTool, Skills, Source, find,
 };
@@ -124,6 +125,9 @@ async fn a_loaded_skill_comes_with_its_folder_its_files_and_what_it_grants() {
         )
     );
     assert_eq!(done.detail["grants"], json!(["bash(python3)", "bash(python3 *)"]));
+    let grants = vec!["bash(python3)".to_owned(), "bash(python3 *)".to_owned()];
+    let loaded = SkillLoaded { name: "forms".to_owned(), grants };
+    assert_eq!(done.notes, [SessionNote::Skill(loaded)]);
     let unknown = run(json!({"name": "fish"})).await.unwrap_err().to_string();
     assert_eq!(unknown, "there is no skill `fish`; there are: forms, other");
     let place = &kit.place;
