@@ -12,7 +12,7 @@ use oarlock_core::memory::MemoryStore;
 use oarlock_core::ports::clock::{Clock, Ids, SystemClock, SystemIds};
 use oarlock_core::ports::journal::{Blobs, Catalog, Journal};
 use oarlock_core::ports::model::{Model, ModelCandidate, ModelError, ModelErrorKind, Models};
-use oarlock_core::ports::tool::{Place, SessionToolFactory, SessionTools, SessionToolsError};
+use oarlock_core::ports::tool::{Place, SessionToolFactory, SessionTools, SessionToolsError, Tool};
 use oarlock_core::registry::ModelSource;
 use oarlock_core::session::trace::TraceSink;
 use oarlock_core::spec::{ModelSelection, SessionSpec};
@@ -21,8 +21,10 @@ use oarlock_core::{
 };
 use oarlock_models::{DemoModel, HttpTransport, Registry, ScriptModel};
 use oarlock_store::SqliteStore;
-use oarlock_tools::{LocalFiles, LocalShell, default_tools};
+use oarlock_tools::skills::{SkillTool, Skills};
+use oarlock_tools::{LocalFiles, LocalShell, ToolsConfig, default_tools};
 
+use crate::config::skills::Shelf;
 use crate::config::{Loaded, paths};
 use crate::grants::FileGrants;
 use crate::providers;
@@ -44,6 +46,8 @@ pub struct Assembled {
     pub core: DefaultAgentCore,
     /// Its name towards the store.
     pub node: NodeId,
+    /// The skills of its sessions.
+    pub shelf: Arc<Shelf>,
     store: Option<SqliteStore>,
 }
 
@@ -80,13 +84,14 @@ pub fn assemble(
     let (ids, clock) = (SystemIds, Arc::new(SystemClock::new()));
     let node = ids.node();
     let stores = Stores::open(loaded, keep, &node)?;
+    let shelf = Arc::new(shelf(loaded)?);
     let ports = Ports {
         journal: stores.journal,
         catalog: stores.catalog,
         blobs: stores.blobs,
         bus: Arc::new(LocalBus::default()),
         models: Arc::new(models(loaded, Arc::clone(&clock) as Arc<dyn Clock>)?),
-        tools: Arc::new(LocalTools::new(loaded)?),
+        tools: Arc::new(LocalTools::new(loaded, Arc::clone(&shelf))?),
         // Without a home there is nowhere to save, and saving is not offered.
         grants: data_dir(loaded).ok().map(|dir| Arc::new(FileGrants::within(&dir)) as _),
         clock,
@@ -96,6 +101,7 @@ pub fn assemble(
     Ok(Assembled {
         core: DefaultAgentCore::new(ports, RuntimeLimits::DEFAULT, node.clone()),
         node,
+        shelf,
         store: stores.sqlite,
     })
 }
@@ -173,21 +179,52 @@ impl Models for Scripts {
     }
 }
 
+/// The skills of sessions that work with the built-in tools.
+///
+/// # Errors
+/// When the configuration cannot be used.
+pub fn shelf(loaded: &Loaded) -> anyhow::Result<Shelf> {
+    Ok(Shelf::new(loaded, tool_names(&loaded.config.tools)?)?)
+}
+
+/// The names of the tools that sessions work with.
+///
+/// # Errors
+/// When the configuration cannot be used.
+pub fn tool_names(config: &ToolsConfig) -> anyhow::Result<Vec<String>> {
+    let tools = default_tools(config)?;
+    let names = tools.iter().map(|tool| tool.schema().name.clone());
+    Ok(names.chain([SkillTool::NAME.to_owned()]).collect())
+}
+
 /// This machine's tools, files and shell for every session.
 #[derive(Debug)]
 struct LocalTools {
-    tools: Arc<dyn ToolRegistry>,
+    tools: Vec<Arc<dyn Tool>>,
+    /// All tools but the one for skills, for sessions without any.
+    registry: Arc<dyn ToolRegistry>,
     environment: oarlock_tools::Environment,
+    shelf: Arc<Shelf>,
 }
 
 impl LocalTools {
-    fn new(loaded: &Loaded) -> anyhow::Result<Self> {
+    fn new(loaded: &Loaded, shelf: Arc<Shelf>) -> anyhow::Result<Self> {
         // Whatever variable holds a provider's key is kept from commands, however it is named.
         let keys = providers::key_variables(&loaded.config);
         let environment =
             oarlock_tools::Environment::without_secrets(loaded.environment.all(), &keys)?;
-        let tools = Arc::new(StaticToolRegistry::new(default_tools(&loaded.config.tools)?));
-        Ok(Self { tools, environment })
+        let tools = default_tools(&loaded.config.tools)?;
+        let registry = Arc::new(StaticToolRegistry::new(tools.clone()));
+        Ok(Self { tools, registry, environment, shelf })
+    }
+
+    fn registry(&self, skills: &Arc<Skills>) -> Arc<dyn ToolRegistry> {
+        if skills.is_empty() {
+            return Arc::clone(&self.registry);
+        }
+        let mut tools = self.tools.clone();
+        tools.push(Arc::new(SkillTool::new(Arc::clone(skills))));
+        Arc::new(StaticToolRegistry::new(tools))
     }
 }
 
@@ -198,14 +235,19 @@ impl SessionToolFactory for LocalTools {
     ) -> BoxFuture<'a, Result<SessionTools, SessionToolsError>> {
         async {
             let place = &Place::of(spec);
-            let folders = std::iter::once(&place.cwd).chain(&place.roots).cloned().collect();
+            let (folders, shelf) = (place.clone(), Arc::clone(&self.shelf));
             // A folder may be on a disk that does not answer.
-            let checked = tokio::task::spawn_blocking(move || check_folders(folders)).await;
-            checked.unwrap_or_else(|error| Err(error.to_string())).map_err(place_error)?;
+            let looked = tokio::task::spawn_blocking(move || {
+                check_folders(&folders)?;
+                Ok(shelf.of(&folders.cwd).skills)
+            });
+            let skills = looked.await.unwrap_or_else(|error| Err(error.to_string()));
+            let skills = skills.map_err(place_error)?;
+            let readable = skills.iter().map(|skill| skill.folder.clone());
             let shell = LocalShell::new(place, self.environment.clone());
             Ok(SessionTools {
-                tools: Arc::clone(&self.tools),
-                files: Arc::new(LocalFiles::new(place)),
+                tools: self.registry(&skills),
+                files: Arc::new(LocalFiles::new(place).reading(readable)),
                 shell: Arc::new(shell),
             })
         }
@@ -217,9 +259,9 @@ fn place_error(why: String) -> SessionToolsError {
     SessionToolsError::Place { why }
 }
 
-fn check_folders(folders: Vec<PathBuf>) -> Result<(), String> {
-    for folder in folders {
-        match std::fs::metadata(&folder) {
+fn check_folders(place: &Place) -> Result<(), String> {
+    for folder in std::iter::once(&place.cwd).chain(&place.roots) {
+        match std::fs::metadata(folder) {
             Ok(found) if found.is_dir() => {}
             Ok(_) => return Err(format!("{} is not a folder", folder.display())),
             Err(error) => return Err(format!("{}: {error}", folder.display())),

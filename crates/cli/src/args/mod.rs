@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 pub use policy::{PolicyAction, PolicyArgs};
 pub use run::{ChatArgs, ModelArgs, OutputArgs, Resumed, RunArgs};
 pub use session::{ReplayArgs, SchemaArgs, SessionArgs, SessionCommand};
-pub use setup::{DoctorArgs, InitArgs, ModelsArgs, TrustArgs};
+pub use setup::{DoctorArgs, InitArgs, ModelsArgs, SkillsArgs, TrustArgs};
 
 /// Runs LLM agents in durable sessions.
 #[derive(Debug, Parser)]
@@ -56,6 +56,8 @@ pub enum Command {
     Session(SessionArgs),
     /// List the models that can be named, and those that only lack a key
     Models(ModelsArgs),
+    /// List the skills that models are told of here
+    Skills(SkillsArgs),
     /// Find keys in the environment and write your configuration
     Init(InitArgs),
     /// Show what works here and what does not, each with its remedy

@@ -23,6 +23,20 @@ pub struct ModelsArgs {
     pub overrides: OverrideArgs,
 }
 
+/// Arguments of `skills`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  oarlock skills\n  oarlock skills --json\n\nA skill is a folder with a SKILL.md. Looked for, those that count more last: ~/.claude/skills, ~/.agents/skills and\nskills beside your configuration file; the folders of `skills.dirs`; and in the project, once you trust it with\n`oarlock trust`: .claude/skills, .agents/skills, .oarlock/skills."
+)]
+pub struct SkillsArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Keys set for this call.
+    #[command(flatten)]
+    pub overrides: OverrideArgs,
+}
+
 /// Arguments of `init`.
 #[derive(Debug, Args)]
 #[command(

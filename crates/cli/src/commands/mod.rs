@@ -12,6 +12,7 @@ mod replay;
 mod run;
 pub mod schema;
 mod session;
+mod skills;
 mod trust;
 
 use std::ffi::OsString;
@@ -62,6 +63,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Schema(_) => schema::run(&mut out),
         Command::Replay(args) => replay::run(&args, &mut out),
         Command::Models(args) => models::run(&frame, args, &mut out),
+        Command::Skills(args) => skills::run(&frame, &args, &mut out),
         Command::Init(args) => init::run(&frame, &args, &mut out),
         Command::Doctor(args) => doctor::run(&frame, args, &mut out),
         Command::Policy(args) => policy::run(&frame, &args, &mut out),

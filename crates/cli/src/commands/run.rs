@@ -13,7 +13,7 @@ use oarlock_core::message::Part;
 use oarlock_core::ports::journal::Filter;
 use oarlock_core::ports::tool::Place;
 use oarlock_core::prompt::SystemPrompt;
-use oarlock_core::prompt::mention::{Desk, with_mentions};
+use oarlock_core::prompt::mention::{Desk, hinted, with_mentions};
 use oarlock_core::prompt::slash::{Slash, Typed};
 use oarlock_core::session::recover::Recovery;
 use oarlock_core::session::state::State;
@@ -310,9 +310,7 @@ impl Opening<'_> {
             capabilities: config.capabilities,
             ..Settings::new(model.clone(), config.mode.clone(), self.answers)
         };
-        let session = self.model.append_system_prompt.as_deref();
-        let SystemPrompt { system, overlays } =
-            system_prompt(self.loaded, (&cwd, self.frontend()), session).await?;
+        let SystemPrompt { system, overlays } = self.system_prompt(assembled, &cwd).await?;
         let modes = modes::catalog(&self.loaded.config)?;
         let spec = SessionSpec {
             roots,
@@ -323,6 +321,22 @@ impl Opening<'_> {
         };
         let session = assembled.core.open(spec.into()).await?;
         Ok(Opened { session, model, after: 0, open_turn: None })
+    }
+
+    /// The system prompt of a new session in the canonical folder `cwd`. What keeps a skill from being told of is told to the person.
+    async fn system_prompt(
+        &self,
+        assembled: &Assembled,
+        cwd: &Path,
+    ) -> anyhow::Result<SystemPrompt> {
+        let session = self.model.append_system_prompt.as_deref();
+        let prompt = system_prompt(self.loaded, (cwd, self.frontend()), session).await?;
+        let shelved = assembled.shelf.of(cwd);
+        shelved.problems.iter().for_each(|line| complain(line));
+        Ok(match shelved.skills.manifest() {
+            Some(manifest) => prompt.with_section("Skills", &manifest),
+            None => prompt,
+        })
     }
 
     fn frontend(&self) -> Frontend {
@@ -408,7 +422,7 @@ async fn latest(assembled: &Assembled, cwd: &Path) -> anyhow::Result<SessionId> 
     Ok(latest.id)
 }
 
-/// The prompt, the files that it mentions if it is to attach them, and its pictures; pictures are stored before an entry names them.
+/// The prompt, the files that it mentions if it is to attach them, a hint at the skills that it triggers, and its pictures; pictures are stored before an entry names them.
 pub(super) async fn content(
     assembled: &Assembled,
     place: &Place,
@@ -417,10 +431,12 @@ pub(super) async fn content(
 ) -> anyhow::Result<Vec<Part>> {
     let blobs = assembled.core.ports().blobs.as_ref();
     let desk = Desk { place, files: &LocalFiles::new(place), blobs };
+    let hint = assembled.shelf.of(&place.cwd).skills.hint(&words);
     let mut content = match attach {
         true => with_mentions(words, desk).await?,
         false => vec![Part::text(words)],
     };
+    content.extend(hint.map(hinted));
     for image in images {
         let bytes = image.bytes.len() as u64;
         let blob = assembled.core.ports().blobs.put(image.bytes.clone()).await?;

@@ -4,8 +4,12 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use anyhow::{Context, bail};
 
+use oarlock_tools::ToolsConfig;
+use oarlock_tools::skills::Skill;
+
 use super::Frame;
 use crate::args::TrustArgs;
+use crate::assembly::tool_names;
 use crate::config::keys::{Found, Need, find};
 use crate::config::{Project, Setting, Standing, TrustStore, paths, project};
 use crate::exit::Exit;
@@ -34,7 +38,7 @@ pub(super) fn run(frame: &Frame, args: &TrustArgs, out: &mut dyn Write) -> anyho
         return Ok(Exit::Done);
     }
     let project = project(&frame.environment, &dir)?;
-    show(&project, out)?;
+    show(&project, &tool_names(&ToolsConfig::default())?, out)?;
     out.flush()?;
     if args.show || project.standing == Standing::Nothing || project.standing == Standing::Trusted {
         return Ok(Exit::Done);
@@ -49,7 +53,7 @@ pub(super) fn run(frame: &Frame, args: &TrustArgs, out: &mut dyn Write) -> anyho
     Ok(Exit::Done)
 }
 
-fn show(project: &Project, out: &mut dyn Write) -> std::io::Result<()> {
+fn show(project: &Project, tools: &[String], out: &mut dyn Write) -> std::io::Result<()> {
     let root = project.root.display();
     match project.standing {
         Standing::Nothing => {
@@ -74,6 +78,19 @@ fn show(project: &Project, out: &mut dyn Write) -> std::io::Result<()> {
     }
     for prompt in &project.prompts {
         writeln!(out, "  a prompt   ({})", plain_path(&prompt.path))?;
+    }
+    for found in &project.skills {
+        let read = Skill::read(found, tools);
+        let (always, grants) = match &read {
+            Ok(skill) => (skill.always, skill.allowed.grants.as_slice()),
+            Err(_) => (false, [].as_slice()),
+        };
+        let always = if always { "; its text is part of every session" } else { "" };
+        writeln!(out, "  a skill   ({}{always})", plain_path(&found.folder))?;
+        for grant in grants {
+            let grant = plain(&toml::Value::String(grant.clone()));
+            writeln!(out, "    once loaded, runs without asking: {grant}")?;
+        }
     }
     Ok(())
 }

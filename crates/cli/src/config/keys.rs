@@ -204,6 +204,14 @@ pub const KEYS: &[Key] = &[
         Trust,
         "the project's file; AGENTS.md is collected from the repository's root down, another is one file, relative to the folder",
     ),
+    key(
+        "skills.enabled",
+        Bool,
+        "true",
+        Tighten,
+        "whether models are told of skills and can load them",
+    ),
+    key("skills.dirs", Texts, "[]", UserOnly, "further folders of skills, relative to this file"),
     key("turn.sampling.max_tokens", TOKENS, "", Trust, "tokens that an answer may have"),
     key(
         "turn.sampling.temperature",

@@ -13,6 +13,7 @@ pub mod modes;
 pub mod paths;
 pub mod prompts;
 pub mod secret;
+pub mod skills;
 pub mod source;
 pub mod stack;
 pub mod trust;
@@ -49,6 +50,8 @@ pub struct Loaded {
     pub stack: Stack,
     /// The environment it was made in, for keys and paths.
     pub environment: Environment,
+    /// The folder it was made for.
+    pub cwd: PathBuf,
     /// The user's file, whether it exists or not.
     pub user_file: PathBuf,
     /// The folder and its standing.
@@ -64,6 +67,8 @@ pub struct Project {
     pub settings: Vec<Setting>,
     /// Its prompts, used only when it is trusted.
     pub prompts: Vec<prompts::Found>,
+    /// Its skills, used only when it is trusted.
+    pub skills: Vec<oarlock_tools::skills::Found>,
     /// Hash of its files.
     pub fingerprint: String,
     /// Whether the user vouches for it.
@@ -113,13 +118,18 @@ pub fn project(environment: &Environment, cwd: &Path) -> Result<Project, LoadErr
         texts.push(Some(prompt.path.to_string_lossy().into_owned()));
         texts.push(prompt.text.clone().ok());
     }
+    let skills = skills::of_project(environment, &root);
+    for skill in &skills {
+        texts.push(Some(format!("skill {} {}", skill.name, skill.folder.display())));
+        texts.push(skill.text.clone().ok());
+    }
     let fingerprint = trust::fingerprint(&texts);
-    let standing = if settings.is_empty() && prompts.is_empty() {
+    let standing = if settings.is_empty() && prompts.is_empty() && skills.is_empty() {
         Standing::Nothing
     } else {
         TrustStore::at(paths::trust_store(environment)?).standing(&root, &fingerprint)?
     };
-    Ok(Project { root, settings, prompts, fingerprint, standing })
+    Ok(Project { root, settings, prompts, skills, fingerprint, standing })
 }
 
 /// Reads all layers.
@@ -147,7 +157,7 @@ pub fn load(inputs: Inputs) -> Result<Loaded, LoadError> {
     stack.lay(flags, Standing::Trusted);
     let config = typed(&stack)?;
     consistency::check(&config, &stack)?;
-    Ok(Loaded { config, stack, environment, user_file, project })
+    Ok(Loaded { config, stack, environment, cwd, user_file, project })
 }
 
 /// The typed form of checked values.

@@ -71,6 +71,20 @@ pub fn project_prompts(root: &Path) -> PathBuf {
     root.join(".oarlock").join("prompts")
 }
 
+/// The user's folders of skills, those that count less first: those of other programs, and our own beside the user's configuration file.
+#[must_use]
+pub fn user_skills(env: &Environment, user_file: &Path) -> Vec<PathBuf> {
+    let others = env.folder("HOME").map(|home| [".claude", ".agents"].map(|name| home.join(name)));
+    let others = others.into_iter().flatten();
+    others.chain(user_file.parent().map(Path::to_owned)).map(|dir| dir.join("skills")).collect()
+}
+
+/// The project's folders of skills, those that count less first.
+#[must_use]
+pub fn project_skills(root: &Path) -> [PathBuf; 3] {
+    [".claude", ".agents", ".oarlock"].map(|name| root.join(name).join("skills"))
+}
+
 /// The project's two files, lower layer first.
 #[must_use]
 pub fn project_files(root: &Path) -> [PathBuf; 2] {

@@ -43,6 +43,8 @@ pub struct Config {
     pub turn: TurnSection,
     /// What the system prompt is made of.
     pub prompt: PromptConfig,
+    /// Which skills there are.
+    pub skills: SkillsConfig,
     /// Providers by their name.
     #[serde(default)]
     pub providers: BTreeMap<String, ProviderSection>,
@@ -191,6 +193,16 @@ pub struct PromptConfig {
     /// Words for a model, by its id.
     #[serde(default)]
     pub models: BTreeMap<String, String>,
+}
+
+/// Section `skills`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SkillsConfig {
+    /// Whether models are told of skills.
+    pub enabled: bool,
+    /// Further folders of skills.
+    pub dirs: Vec<String>,
 }
 
 /// Section `providers.<name>`; what is absent is taken from the well-known provider of that name.

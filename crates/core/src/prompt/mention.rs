@@ -12,9 +12,11 @@ use crate::ports::journal::{Blobs, JournalError};
 use crate::ports::tool::Place;
 use crate::prompt::project;
 
-/// Bytes at the beginning in which a NUL means that this is no text.
 /// How the part of an attached file begins; its first line ends with a colon.
-pub(crate) const FILE_HEADER: &str = "File ";
+const FILE_HEADER: &str = "File ";
+/// How a part begins that the program adds to a prompt.
+const HINT_HEADER: &str = "[hint] ";
+/// Bytes at the beginning in which a NUL means that this is no text.
 const PROBE_BYTES: usize = 8 * 1024;
 /// What may follow a path without belonging to it.
 const AFTER: [char; 14] = ['.', ',', ';', ':', '!', '?', ')', ']', '}', '>', '"', '\'', '`', '…'];
@@ -124,6 +126,19 @@ pub async fn with_mentions(words: String, desk: Desk<'_>) -> Result<Vec<Part>, M
     }
     parts.insert(0, Part::text(words));
     Ok(parts)
+}
+
+/// A part that the program adds to a prompt, besides what the user said. Summaries do not keep it as words of the user.
+#[must_use]
+pub fn hinted(words: impl std::fmt::Display) -> Part {
+    Part::text(format!("{HINT_HEADER}{words}"))
+}
+
+/// Whether a text of a prompt is a file that it mentions, or something that the program added: its words are not the user's.
+pub(crate) fn is_added(text: &str) -> bool {
+    let header = text.lines().next().unwrap_or_default();
+    let is_file = header.starts_with(FILE_HEADER) && header.ends_with(':');
+    is_file || header.starts_with(HINT_HEADER)
 }
 
 /// The size of a mentioned file; `None` when no file is there.

@@ -179,6 +179,13 @@ impl SystemPrompt {
         };
         Ok(Self { system: joined(sections), overlays })
     }
+
+    /// The same with one more section at the end of what never changes, when it has words.
+    #[must_use]
+    pub fn with_section(self, title: &str, words: &str) -> Self {
+        let system = joined(std::iter::once(self.system).chain(section(title, words)));
+        Self { system, ..self }
+    }
 }
 
 /// The whole system prompt for a model, in the order: base, environment, system instructions, project instructions, provider notes, model notes,

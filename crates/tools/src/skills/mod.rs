@@ -9,7 +9,7 @@ mod trigger;
 
 pub use allowed::Allowed;
 pub use find::{Found, Links, SKILL_BYTES_MAX, SKILLS_MAX, Source, find};
-pub use set::{LeftOut, Skills};
+pub use set::{LeftOut, Skills, Why};
 pub use skill::{DESCRIPTION_CHARS_MAX, NAME_CHARS_MAX, Skill};
 pub use tool::SkillTool;
 pub use trigger::Triggers;

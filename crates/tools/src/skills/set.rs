@@ -30,8 +30,26 @@ pub struct LeftOut {
     pub name: String,
     /// The folder.
     pub folder: PathBuf,
-    /// Why, in words for a person.
-    pub why: String,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why something is not used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// It is no skill, in words for a person.
+    Broken(String),
+    /// The skill of the same name in this folder takes its place.
+    Replaced(PathBuf),
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Broken(why) => f.write_str(why),
+            Self::Replaced(by) => write!(f, "the skill of this name in {} is used", by.display()),
+        }
+    }
 }
 
 impl Skills {
@@ -50,7 +68,9 @@ impl Skills {
             }
             match Skill::read(one, tools) {
                 Ok(skill) => set.put(skill),
-                Err(why) => set.leave_out(one.name.clone(), one.folder.clone(), why),
+                Err(why) => {
+                    set.leave_out(one.name.clone(), one.folder.clone(), Why::Broken(why));
+                }
             }
         }
         set.skills.sort_by(|a, b| a.name.cmp(&b.name));
@@ -61,14 +81,14 @@ impl Skills {
         match self.skills.iter_mut().find(|known| known.name == skill.name) {
             None => self.skills.push(skill),
             Some(known) => {
-                let why = format!("the skill of this name in {} is used", skill.folder.display());
+                let why = Why::Replaced(skill.folder.clone());
                 let before = std::mem::replace(known, skill);
                 self.leave_out(before.name, before.folder, why);
             }
         }
     }
 
-    fn leave_out(&mut self, name: String, folder: PathBuf, why: String) {
+    fn leave_out(&mut self, name: String, folder: PathBuf, why: Why) {
         self.left_out.push(LeftOut { name, folder, why });
     }
 

@@ -3,7 +3,7 @@
 
 use crate::event::PlanStatus;
 use crate::message::{Message, Part};
-use crate::prompt::mention::FILE_HEADER;
+use crate::prompt::mention::is_added;
 use crate::session::context::text_tokens;
 use crate::session::forget::Scene;
 use crate::session::goal;
@@ -67,7 +67,7 @@ fn said(scene: &Scene<'_>, dropped: usize) -> Vec<String> {
             continue;
         }
         let words = parts.iter().map(|part| text(part).unwrap_or("[image]"));
-        let words = words.filter(|text| !is_attached(text) && !goal::is_feedback(text));
+        let words = words.filter(|text| !is_added(text) && !goal::is_feedback(text));
         let words = words.collect::<Vec<_>>().join("\n");
         if at == 0 || !words.is_empty() {
             said.push(words);
@@ -81,12 +81,6 @@ fn text(part: &Part) -> Option<&str> {
         Part::Text { text } => Some(text),
         Part::Image { .. } => None,
     }
-}
-
-/// Whether a part is a file that a prompt mentioned: its words are not the user's.
-fn is_attached(text: &str) -> bool {
-    let header = text.lines().next().unwrap_or_default();
-    header.starts_with(FILE_HEADER) && header.ends_with(':')
 }
 
 /// Head and tail of a text that is too long.
