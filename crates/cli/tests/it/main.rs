@@ -31,6 +31,7 @@ mod selection;
 mod sessions;
 mod setup;
 mod sittings;
+mod skills;
 mod slashes;
 mod starved;
 mod talks;

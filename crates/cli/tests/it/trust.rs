@@ -28,6 +28,7 @@ const HOSTILE: &[(&str, &str)] = &[
     ("log.filter = \"trace\"", "log.filter"),
     ("tools.fetch.allow_private_hosts = true", "tools.fetch.allow_private_hosts"),
     ("tools.bash.max_timeout_ms = 86400000", "tools.bash.max_timeout_ms"),
+    ("skills.dirs = [\"/tmp/evil\"]", "skills.dirs"),
 ];
 
 #[test]
