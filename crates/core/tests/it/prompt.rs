@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use oarlock_core::agent::context::{Frontend, RunningContext};
 use oarlock_core::limits::{PROMPT_FILE_BYTES, PROMPT_PROJECT_BYTES};
 use oarlock_core::prompt::{
-    BasePromptConfig, PromptConfig, PromptError, PromptInputs, load_project_prompt,
-    resolve_system_prompt,
+    BasePromptConfig, Overlays, PromptConfig, PromptError, PromptInputs, SystemPrompt,
+    load_project_prompt, resolve_system_prompt,
 };
 use oarlock_core::spec::ModelSelection;
 use oarlock_testkit::files::{Node, TableFiles};
@@ -65,6 +65,17 @@ async fn sections_stand_in_the_published_order_and_only_those_with_words() {
             .replace("# Model notes\n\nM thinks.\n\n---\n\n", "")
     );
     assert_eq!(resolved(&model("p", "m")).await, whole, "the same inputs give the same bytes");
+}
+
+#[test]
+fn a_section_that_is_added_stands_before_what_depends_on_the_model() {
+    let overlays = Overlays { session: Some("Only today.".to_owned()), ..Overlays::default() };
+    let prompt = SystemPrompt { system: "# Base\n\nYou row.".to_owned(), overlays };
+    let prompt = prompt.with_section("Skills", " - row \n").with_section("Nothing", " ");
+    assert_eq!(
+        prompt.overlays.complete(&prompt.system, &model("p", "m")),
+        "# Base\n\nYou row.\n\n---\n\n# Skills\n\n- row\n\n---\n\n# Session instructions\n\nOnly today."
+    );
 }
 
 #[tokio::test]
