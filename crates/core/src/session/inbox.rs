@@ -32,6 +32,9 @@ pub(crate) enum Signal {
         run: u64,
         /// What the model gave.
         reply: Result<model::Reply, ModelError>,
+        /// What had arrived when it broke, in bytes.
+        #[serde(default)]
+        answer_bytes: usize,
     },
     /// A call said something.
     ToolOutput {

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use crate::command::{Attached, Command, Rejection, Reply, Status};
 use crate::event::{Delta, DeltaItem, Event, Outcome, StopReason, ToolSettled};
 use crate::ids::CallId;
+use crate::message::Usage;
 use crate::ports::bus::{BusError, Live};
 use crate::ports::model::{ModelError, ModelErrorKind, ModelEvent, Price, Reply as ModelReply};
 use crate::ports::tool::SessionNote;
+use crate::session::context::text_tokens;
 use crate::session::decide::{Decision, decide};
 use crate::session::forget::{self, CompactionSlot, Flight, Scene, SummaryEnd};
 use crate::session::inbox::Signal;
@@ -37,8 +39,8 @@ impl SessionTask {
                     self.work.described.insert(call, detail);
                 }
             }
-            Signal::Summarised { run, reply } if run == self.summaries => {
-                self.take_summary(reply);
+            Signal::Summarised { run, reply, answer_bytes } if run == self.summaries => {
+                self.take_summary(reply, answer_bytes);
             }
             Signal::Summarised { .. } => {}
             Signal::Tick => {
@@ -55,14 +57,12 @@ impl SessionTask {
         Some(self.model_error(ModelErrorKind::Timeout, &why))
     }
 
-    fn take_summary(&mut self, reply: Result<ModelReply, ModelError>) {
+    fn take_summary(&mut self, reply: Result<ModelReply, ModelError>, answer_bytes: usize) {
         let CompactionSlot::Busy(Flight { price, .. }) = self.work.summary else { return };
-        let cost_micros = match (&reply, price) {
-            (Ok(reply), Some(price)) => Some(price.of(&reply.usage)),
-            (Ok(_), None) => None,
-            (Err(_), _) => Some(0),
-        };
-        self.work.summary = CompactionSlot::Ready(SummaryEnd { reply, cost_micros });
+        let heard = Usage { output: text_tokens(answer_bytes), ..Usage::default() };
+        let usage = reply.as_ref().map_or(heard, |reply| reply.usage);
+        let cost_micros = price.map(|price| price.of(&usage));
+        self.work.summary = CompactionSlot::Ready(SummaryEnd { reply, usage, cost_micros });
     }
 
     fn end_late_summary(&mut self) {
@@ -73,7 +73,7 @@ impl SessionTask {
             }
             let why =
                 format!("no summary came within {} s", self.around.limits.summary_total_ms / 1000);
-            self.take_summary(Err(self.model_error(ModelErrorKind::Timeout, &why)));
+            self.take_summary(Err(self.model_error(ModelErrorKind::Timeout, &why)), 0);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::{FutureExt, StreamExt};
 
@@ -19,17 +20,18 @@ pub(crate) async fn summarise(
         let message = format!("{}: {why}", model.info().selection);
         Err(ModelError { kind, message, retry_after_ms: None })
     };
+    let heard = AtomicUsize::new(0);
     let answer = async {
-        let (mut stream, mut said) = (model.call(request), 0_usize);
+        let mut stream = model.call(request);
         while let Some(event) = stream.next().await {
             match event {
                 Ok(ModelEvent::Alive) => {}
-                Ok(ModelEvent::Delta { text, .. }) if said + text.len() <= answer_bytes => {
-                    said += text.len();
-                }
-                Ok(ModelEvent::Delta { .. }) => {
-                    let why = format!("the summary is longer than {answer_bytes} bytes");
-                    return failed(ModelErrorKind::Transport, &why);
+                Ok(ModelEvent::Delta { text, .. }) => {
+                    let before = heard.fetch_add(text.len(), Ordering::Relaxed);
+                    if before + text.len() > answer_bytes {
+                        let why = format!("the summary is longer than {answer_bytes} bytes");
+                        return failed(ModelErrorKind::Transport, &why);
+                    }
                 }
                 Ok(ModelEvent::Reply(reply)) => return Ok(reply),
                 Err(error) => return Err(error),
@@ -40,5 +42,6 @@ pub(crate) async fn summarise(
     let reply = AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
         failed(ModelErrorKind::InvalidRequest, "the adapter crashed; this is a defect of Oarlock")
     });
-    outbox.send(Signal::Summarised { run, reply }).await;
+    let answer_bytes = heard.load(Ordering::Relaxed);
+    outbox.send(Signal::Summarised { run, reply, answer_bytes }).await;
 }

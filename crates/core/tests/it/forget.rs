@@ -577,9 +577,36 @@ async fn a_summary_without_end_is_given_up_by_its_length() {
     let session = kit.open_with(windowed(&never())).await;
     session.run_turn(go("go")).await.unwrap();
     let entries = journal(&kit.core, &session).await;
-    let why = entries.into_iter().find_map(|entry| match entry.event {
-        Event::SummaryFailed(failed) => Some(failed.why),
+    let failed = entries.into_iter().find_map(|entry| match entry.event {
+        Event::SummaryFailed(failed) => Some(failed),
         _ => None,
     });
-    assert!(why.unwrap().contains("is longer than"));
+    let failed = failed.unwrap();
+    assert!(failed.why.contains("is longer than"));
+    // Its provider has counted what was asked and what was heard.
+    let heard = RuntimeLimits::DEFAULT.answer_bytes as u64 / 3;
+    assert!(failed.usage.input > 1_000 && failed.usage.output > heard, "{:?}", failed.usage);
+    assert!(failed.cost_micros > Some(2 * heard));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_summary_that_broke_is_counted_once_it_has_begun_and_a_refused_one_is_not() {
+    let refused = Say::Fail(ModelErrorKind::Overloaded, None);
+    let table = [
+        (vec![refused.clone()], false, 0),
+        (vec![Say::Delta("half a summary"), refused.clone()], true, 5),
+        (vec![Say::Delta("half a summary"), Say::Panic], true, 5),
+    ];
+    for (summary, is_counted, heard) in table {
+        let kit = kit(steps(3), vec![summary], 3_000);
+        let session = kit.open_with(windowed(&never())).await;
+        session.run_turn(go("go")).await.unwrap();
+        let before = kit.core.state(session.id()).await.unwrap().used;
+        session.compact(None).await.unwrap_err();
+        let after = kit.core.state(session.id()).await.unwrap().used;
+        assert_eq!(after.usage.output - before.usage.output, heard);
+        assert_eq!(after.usage.input > before.usage.input + 1_000, is_counted, "{after:?}");
+        assert_eq!(after.cost_micros > before.cost_micros, is_counted);
+        assert!(!after.cost_unknown);
+    }
 }

@@ -38,7 +38,9 @@ Facts, decisions and places that will be needed again.";
 pub struct SummaryEnd {
     /// What the model gave.
     pub(crate) reply: Result<Reply, ModelError>,
-    /// Its price in millionths of a US dollar, where known.
+    /// The tokens of the call; where it broke, those of what had arrived.
+    pub(crate) usage: Usage,
+    /// Their price in millionths of a US dollar, where known.
     pub(crate) cost_micros: Option<u64>,
 }
 
@@ -193,16 +195,14 @@ pub(super) fn conclude(scene: &Scene<'_>, open: &OpenSummary, end: &SummaryEnd) 
     let reply = match &end.reply {
         Ok(reply) => reply,
         Err(error) => {
-            // A call that broke has been counted by its provider; one that was refused has not.
-            let broke = matches!(error.kind, ModelErrorKind::Timeout | ModelErrorKind::Truncated);
             return Event::SummaryFailed(SummaryFailed {
                 why: error.message.clone(),
                 retry_in_ms: retry_in_ms(scene, error),
-                ..if broke { charged(open) } else { failed(open.cause) }
+                ..broken(open, end, error.kind)
             });
         }
     };
-    let (usage, cost_micros) = (reply.usage, end.cost_micros);
+    let (usage, cost_micros) = (end.usage, end.cost_micros);
     if open.shape != scene.state.conversation.shape {
         return refused("the history was changed in the meantime", usage, cost_micros);
     }
@@ -246,6 +246,21 @@ pub(super) fn charged(open: &OpenSummary) -> SummaryFailed {
     let usage = Usage { input: open.reserved.prompt_tokens, ..Usage::default() };
     let cost_micros = open.reserved.prompt_micros;
     SummaryFailed { usage, cost_micros, ..failed(open.cause) }
+}
+
+/// A failure that has no words yet, of a call that failed. One that broke has been counted by its provider; one that was refused has not.
+fn broken(open: &OpenSummary, end: &SummaryEnd, kind: ModelErrorKind) -> SummaryFailed {
+    let begun = matches!(kind, ModelErrorKind::Timeout | ModelErrorKind::Truncated);
+    if !begun && end.usage == Usage::default() {
+        return failed(open.cause);
+    }
+    let mut failed = charged(open);
+    failed.usage += end.usage;
+    failed.cost_micros = failed
+        .cost_micros
+        .zip(end.cost_micros)
+        .map(|(request, heard)| request.saturating_add(heard));
+    failed
 }
 
 fn words(reply: &Reply) -> String {
