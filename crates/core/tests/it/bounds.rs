@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use futures::FutureExt;
-use oarlock_core::command::{Admit, Command, Rejection};
+use oarlock_core::command::{Admit, Command, END, Rejection};
 use oarlock_core::event::{AgentEvent, Delivery, DeltaItem, Effect, Event, InputSource, Outcome};
 use oarlock_core::ids::{CallId, SessionId};
 use oarlock_core::limits::RuntimeLimits;
-use oarlock_core::message::Part;
+use oarlock_core::message::{Message, Part};
 use oarlock_core::ports::bus::{Bus, BusError, Followed, Live};
 use oarlock_core::ports::model::ModelErrorKind;
 use oarlock_core::session::feed::{COMMANDS_MAX, QUEUE_MAX};
 use oarlock_core::spec::{Answers, Settings, SettingsChange};
-use oarlock_core::{LocalBus, SessionError};
+use oarlock_core::{DefaultSession, LocalBus, SessionError};
 use oarlock_testkit::kit::{Kit, send, settings, wait_for};
 use oarlock_testkit::model::{Say, calls};
 use oarlock_testkit::tool::{Act, TestTool};
@@ -66,12 +66,26 @@ async fn what_a_client_sends_has_a_size_that_is_refused() {
         },
     ];
     for command in too_long {
-        let refused = session.tell(command).await.unwrap_err();
-        let SessionError::Rejected(Rejection::Invalid { what }) = refused else {
-            panic!("{refused:?}")
-        };
-        assert!(what.len() < 300, "{what}");
+        refuses(&session, command).await;
     }
+    session.tell(Command::Cancel).await.unwrap();
+    wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
+    let messages = vec![Message::User { parts: vec![Part::text(&long)] }];
+    for command in [
+        Command::Compact { instructions: Some(long) },
+        Command::Edit { from: END, to: END, messages },
+    ] {
+        refuses(&session, command).await;
+    }
+}
+
+async fn refuses(session: &DefaultSession, command: Command) {
+    let refused = session.tell(command).await.unwrap_err();
+    let SessionError::Rejected(Rejection::Invalid { what }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert!(what.contains("at most") || what.contains("longer than"), "{what}");
+    assert!(what.len() < 300, "{what}");
 }
 
 #[test]

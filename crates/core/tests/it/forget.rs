@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use oarlock_core::command::{Command, Rejection, Reply};
 use oarlock_core::event::{
-    CompactionCause, ContextCompacted, Effect, Event, FailureClass, PrefixBreak, StopReason,
+    CompactionCause, ContextCompacted, Effect, Event, FailureClass, PrefixBreak, StepStarted,
+    StopReason, SummaryStarted,
 };
 use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::message::{Message, Part};
@@ -370,6 +371,66 @@ async fn a_cancel_does_not_wait_for_a_summary() {
     session.close().await.unwrap();
     let entries = journal(&kit.core, &session).await;
     assert_eq!(count(&entries, "summary_failed"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_between_turns_leaves_a_summary_alone_that_nobody_asked_for() {
+    let slow = vec![Say::Wait(60_000), Say::Reply(text("notes"))];
+    let policy = ContextPolicy { clear_ratio: Decimal(0), ..ContextPolicy::default() };
+    let kit = kit(steps(7), vec![slow], 3_000);
+    let session = kit.open_with(windowed(&policy)).await;
+    session.run_turn(go("go")).await.unwrap();
+    let state = kit.core.state(session.id()).await.unwrap();
+    assert_eq!(state.summary.map(|open| open.cause), Some(CompactionCause::Soft));
+    let refused = session.tell(Command::Cancel).await;
+    assert!(matches!(refused, Err(SessionError::Rejected(Rejection::NotRunning))), "{refused:?}");
+    wait_for(&session, 0, |event| matches!(event, Event::ContextCompacted(_))).await;
+}
+
+/// What was used and set aside when the first step began while a summary was made, and how long its answer may be.
+async fn during_a_summary(tokens: Option<u64>) -> (u64, u64) {
+    let slow = vec![Say::Wait(60_000), Say::Reply(text("notes"))];
+    let policy = ContextPolicy { clear_ratio: Decimal(0), ..ContextPolicy::default() };
+    let kit = kit(steps(12), vec![slow], 3_000);
+    let limits = Limits { session: Bounds { tokens, ..Bounds::default() }, ..Limits::default() };
+    let session = kit.open_with(Settings { limits, ..windowed(&policy) }).await;
+    session.run_turn(go("go")).await.unwrap();
+    let (mut used, mut summary) = (0, None);
+    for entry in journal(&kit.core, &session).await {
+        match &entry.event {
+            Event::AssistantMessage(message) => used += message.usage.total(),
+            Event::SummaryStarted(SummaryStarted { reserved, .. }) => {
+                summary = Some(reserved.prompt_tokens + reserved.output_tokens.unwrap());
+            }
+            Event::StepStarted(StepStarted { reserved, .. }) => {
+                let Some(summary) = summary else { continue };
+                let before = used + summary + reserved.prompt_tokens;
+                return (before, reserved.output_tokens.unwrap());
+            }
+            _ => {}
+        }
+    }
+    panic!("no step was begun while the summary was made")
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_summary_may_still_use_is_set_aside_while_turns_go_on() {
+    let (before, _) = during_a_summary(None).await;
+    assert_eq!(during_a_summary(Some(before + 1_000)).await, (before, 1_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_summary_that_may_be_tried_again_only_after_too_long_is_not_waited_for() {
+    for (asked_for, waited) in [(7_000, Some(7_000)), (10_000_000, None)] {
+        let busy = vec![Say::Fail(ModelErrorKind::RateLimited, Some(asked_for))];
+        let kit = kit(steps(3), vec![busy], 3_000);
+        let session = kit.open_with(windowed(&never())).await;
+        session.run_turn(go("go")).await.unwrap();
+        session.compact(None).await.unwrap_err();
+        let failed = wait_for(&session, 0, |event| matches!(event, Event::SummaryFailed(_))).await;
+        let Event::SummaryFailed(failed) = &failed.event else { panic!() };
+        assert_eq!(failed.retry_in_ms, waited);
+    }
 }
 
 #[tokio::test(start_paused = true)]

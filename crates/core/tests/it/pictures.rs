@@ -39,3 +39,16 @@ async fn more_pictures_than_a_request_takes_leave_the_oldest_out_and_the_session
     };
     assert!(words.contains("31457280 bytes was left out"), "{words}");
 }
+
+#[tokio::test]
+async fn a_picture_that_is_shown_twice_is_loaded_once() {
+    let parts = Parts::new(vec![vec![Say::Reply(text("seen"))]], vec![]);
+    let store = parts.store.clone();
+    let kit = Kit::of(parts);
+    let blob = store.put(Bytes::from(vec![7; 40 * MIB])).await.unwrap();
+    let image = Part::Image { media_type: "image/png".to_owned(), blob, bytes: 40 << 20 };
+    kit.open().await.run_turn(vec![image.clone(), image.clone()]).await.unwrap();
+    let asked = kit.model.requests().remove(0);
+    assert_eq!(asked.images.len(), 1);
+    assert_eq!(*asked.messages, [Message::User { parts: vec![image.clone(), image] }]);
+}

@@ -1,15 +1,20 @@
 //! What a session is set to is in force, or its turn says why not; nothing is taken and passed over.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use oarlock_core::command::Command;
-use oarlock_core::event::{Effect, Event, Outcome, StopReason, TurnEnded};
+use oarlock_core::command::{Command, Rejection};
+use oarlock_core::event::{Effect, Event, FailureClass, Outcome, StopReason, TurnEnded};
+use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::Part;
 use oarlock_core::ports::journal::Filter;
+use oarlock_core::ports::model::{Model, ModelCandidate, ModelError, ModelErrorKind, Models};
 use oarlock_core::spec::{
-    Answers, Bounds, LimitKind, Limits, Mode, ReasoningEffort, Rules, SettingsChange,
+    Answers, Bounds, ContextPolicy, LimitKind, Limits, Mode, ModelSelection, ReasoningEffort,
+    Rules, SettingsChange, TurnConfig,
 };
-use oarlock_testkit::kit::{Kit, journal};
+use oarlock_core::{AgentError, LoadSession, Origin, Recovery, SessionError};
+use oarlock_testkit::kit::{Kit, Parts, journal, node, settings, spec};
 use oarlock_testkit::model::{Say, calls};
 use oarlock_testkit::tool::{Act, TestTool};
 
@@ -83,4 +88,67 @@ async fn title_and_labels_are_what_lists_show() {
     let listed = ran.kit.core.ports().catalog.list(&Filter::default()).await.unwrap().remove(0);
     let summary = listed.summary.unwrap().unwrap();
     assert_eq!((summary.title.as_str(), summary.labels), ("a title", labels));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_session_cannot_be_is_refused_when_it_is_made_and_when_it_is_changed() {
+    let context = ContextPolicy { window: Some(0), ..ContextPolicy::default() };
+    let turn = TurnConfig { context, ..TurnConfig::default() };
+    let rules = Rules { deny: vec!["bash(".to_owned()], ..Rules::default() };
+    let table = [
+        SettingsChange { turn: Some(turn), ..SettingsChange::default() },
+        SettingsChange { rules: Some(rules), ..SettingsChange::default() },
+    ];
+    for change in table {
+        let kit = Kit::new(vec![], vec![]);
+        let mut wrong = settings();
+        wrong.apply(&change);
+        let made = kit.core.open(spec(wrong).into()).await;
+        assert!(matches!(made, Err(AgentError::Invalid(_))), "{made:?}");
+        let session = kit.open().await;
+        let changed = session.tell(Command::Configure { change: Box::new(change) }).await;
+        assert!(
+            matches!(changed, Err(SessionError::Rejected(Rejection::Invalid { .. }))),
+            "{changed:?}"
+        );
+        assert_eq!(kit.core.state(session.id()).await.unwrap().spec.settings, settings());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_effort_is_taken_while_the_model_cannot_be_found_and_the_next_turn_says_so() {
+    let store = MemoryStore::new(node("a"));
+    let session = {
+        let kit = Kit::of(Parts::on(store.clone(), vec![], vec![]));
+        let session = kit.open().await;
+        session.close().await.unwrap();
+        session.id().clone()
+    };
+    let none: Option<Arc<dyn Models>> = Some(Arc::new(NoModels));
+    let parts = Parts { name: "b", models: none, ..Parts::on(store, vec![], vec![]) };
+    let kit = Kit::of(parts);
+    let load = LoadSession::new(session, Recovery::Continue);
+    let session = kit.core.open(Origin::Resume(load)).await.unwrap();
+    let effort = Some(ReasoningEffort::High);
+    let change = SettingsChange { effort, ..SettingsChange::default() };
+    session.tell(Command::Configure { change: Box::new(change) }).await.unwrap();
+    assert_eq!(kit.core.state(session.id()).await.unwrap().spec.settings.effort, effort);
+    let ended = session.run_turn(vec![Part::text("go")]).await.unwrap();
+    let missing = FailureClass::Model(ModelErrorKind::ModelNotFound);
+    assert_eq!(ended.stop, StopReason::Failed(missing));
+}
+
+/// A process without models.
+#[derive(Debug)]
+struct NoModels;
+
+impl Models for NoModels {
+    fn resolve(&self, _: &ModelSelection) -> Result<Arc<dyn Model>, ModelError> {
+        let message = "there is no model here".to_owned();
+        Err(ModelError { kind: ModelErrorKind::ModelNotFound, message, retry_after_ms: None })
+    }
+
+    fn candidates(&self) -> Vec<ModelCandidate> {
+        Vec::new()
+    }
 }
