@@ -299,3 +299,33 @@ async fn a_session_that_is_closed_at_once_has_saved_what_it_was_told_to_save() {
     session.close().await.unwrap();
     assert_eq!(slow.load(Path::new("/")).await.unwrap(), ["write(x)"]);
 }
+
+/// Grants that somebody wrote by hand.
+#[derive(Debug)]
+struct Written(Vec<String>);
+
+impl Grants for Written {
+    fn load<'a>(&'a self, _: &'a Path) -> BoxFuture<'a, Result<Vec<String>, GrantsError>> {
+        Box::pin(async { Ok(self.0.clone()) })
+    }
+    fn save<'a>(&'a self, _: &'a Path, _: &'a [String]) -> BoxFuture<'a, Result<(), GrantsError>> {
+        Box::pin(pending())
+    }
+    fn forget<'a>(
+        &'a self,
+        _: &'a Path,
+        _: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<String>, GrantsError>> {
+        Box::pin(pending())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saved_grant_that_is_no_rule_is_left_out_and_keeps_no_session_from_beginning() {
+    let written = Written(vec!["write(".to_owned(), "other".to_owned()]);
+    let grants: Option<Arc<dyn Grants>> = Some(Arc::new(written));
+    let kit = Kit::of(Parts { grants, ..Parts::new(vec![], tools()) });
+    let session = in_folder(&kit, "/here", asking()).await;
+    let spec = kit.core.state(session.id()).await.unwrap().spec;
+    assert_eq!(spec.settings.rules.grants, ["other"]);
+}

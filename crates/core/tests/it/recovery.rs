@@ -371,3 +371,20 @@ fn a_summary_whose_process_died_has_failed_and_another_can_be_asked_for() {
     ];
     assert_eq!(tags, wanted);
 }
+
+#[tokio::test(start_paused = true)]
+async fn times_in_a_journal_never_go_back_although_the_next_clock_is_behind() {
+    let store = MemoryStore::new(node("a"));
+    let slow = vec![Say::Wait(50_000), Say::Reply(text("at last"))];
+    let before = Kit::of(Parts::on(store.clone(), vec![slow], vec![]));
+    let session = before.open().await;
+    session.run_turn(go()).await.unwrap();
+    session.close().await.unwrap();
+    // The clock of a kit begins when it is made.
+    let after = Kit::of(Parts { name: "b", ..Parts::on(store, vec![], vec![]) });
+    let load = LoadSession::new(session.id().clone(), Recovery::Continue);
+    let session = after.core.open(Origin::Resume(load)).await.unwrap();
+    session.run_turn(go()).await.unwrap();
+    let times: Vec<_> = journal(&after.core, &session).await.iter().map(|e| e.at).collect();
+    assert!(times.is_sorted(), "{times:?}");
+}
