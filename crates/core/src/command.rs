@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use crate::event::{
     Delivery, Delta, Goal, InputSource, Outcome, PermissionAsked, PermissionKind, PlanItem,
 };
-use crate::ids::{CallId, Seq, TurnNo};
+use crate::ids::{CallId, Seq, TaskId, TurnNo};
 use crate::message::{Message, Part, Usage};
 use crate::session::goal::GoalState;
+use crate::session::tasks::Tasks;
 use crate::spec::{ModeCatalog, Settings, SettingsChange};
 
 /// Why [`Command::Compact`] is refused as invalid when there is nothing that a summary could replace.
@@ -81,6 +82,19 @@ pub enum Command {
     Archive,
     /// Take turns again.
     Restore,
+    /// Tell a running background task to stop, or all of them. Their end is an entry.
+    CancelTask {
+        /// The task; without one all of them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<TaskId>,
+    },
+    /// Give a running background task words that it waits for, such as a line for a command. They are not journaled.
+    SendToTask {
+        /// The task.
+        task: TaskId,
+        /// What it is given.
+        text: String,
+    },
     /// Tell where the session stands and what is being written this moment.
     Attach,
     /// Tell how the session is doing.
@@ -164,6 +178,9 @@ pub struct Status {
     /// The modes it can be in.
     #[serde(default)]
     pub modes: ModeCatalog,
+    /// What runs in the background, and what ended there last.
+    #[serde(default)]
+    pub tasks: Tasks,
 }
 
 /// An input that waits for a turn.

@@ -19,6 +19,11 @@ pub mod session;
 pub mod spec;
 pub mod turn;
 
+pub use agent::background::{
+    AttachTask, BackgroundError, BackgroundOutcome, BackgroundProgressConfig, BackgroundResult,
+    BackgroundTasks, BlockKind, ProgressBlock, TaskHandle, TaskSnapshot, TaskStatus,
+    format_background_outcome,
+};
 pub use agent::builder::{BuildError, DefaultAgentCoreBuilder};
 pub use agent::context::{Frontend, RunningContext};
 pub use agent::core::AgentCore;

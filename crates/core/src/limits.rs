@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::agent::background::BackgroundProgressConfig;
+
 /// Of one file that becomes part of a system prompt, its first bytes; what was left out is said there. 64 KB.
 pub const PROMPT_FILE_BYTES: usize = 64 * 1024;
 /// Of a project's files together; the folder's own is taken first, and what was left out is said. 256 KB.
@@ -93,6 +95,18 @@ pub struct RuntimeLimits {
     pub crashes_max: u32,
     /// Live output of a call that a joining reader is given: its last part. 16 KB.
     pub live_output_bytes: usize,
+    /// Background tasks of a session that run at the same time; one more is refused, in words for the model. 64.
+    pub tasks_running: usize,
+    /// Of what a background task gives at its end, what the model is told; of a longer one head and tail, and the whole is a blob. 8 KB.
+    pub task_inline_bytes: usize,
+    /// Text of a running background task that is kept to be looked at: its last part. 64 KB.
+    pub task_output_bytes: usize,
+    /// Inputs that a background task has not taken; one more is refused. 16.
+    pub task_inputs: usize,
+    /// Turns in a row that ends of background tasks start by themselves; then these ends wait for somebody's input. 32.
+    pub autonomous_turns_max: u32,
+    /// What of background tasks is kept to be looked at.
+    pub background: BackgroundProgressConfig,
 }
 
 impl RuntimeLimits {
@@ -135,5 +149,11 @@ impl RuntimeLimits {
         idle_sleep_ms: 60_000,
         crashes_max: 3,
         live_output_bytes: 16 * 1024,
+        tasks_running: 64,
+        task_inline_bytes: 8 * 1024,
+        task_output_bytes: 64 * 1024,
+        task_inputs: 16,
+        autonomous_turns_max: 32,
+        background: BackgroundProgressConfig::DEFAULT,
     };
 }

@@ -52,6 +52,8 @@ pub struct Parts {
     pub grants: Option<Arc<dyn Grants>>,
     /// Takes a recording.
     pub trace: Option<Arc<dyn TraceSink>>,
+    /// Bounds.
+    pub limits: RuntimeLimits,
     /// The models; the one that plays `script` when absent.
     pub models: Option<Arc<dyn Models>>,
 }
@@ -76,6 +78,7 @@ impl Parts {
             name: "a",
             grants: None,
             trace: None,
+            limits: RuntimeLimits::DEFAULT,
             models: None,
         }
     }
@@ -104,7 +107,7 @@ impl Kit {
             ids: Arc::new(CountedIds::new(parts.name)),
             trace: parts.trace,
         };
-        Self { core: DefaultAgentCore::new(ports, RuntimeLimits::DEFAULT, node(parts.name)), model }
+        Self { core: DefaultAgentCore::new(ports, parts.limits, node(parts.name)), model }
     }
 
     /// A new session in mode `open` where nobody answers.

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use oarlock_core::event::Effect;
+use oarlock_core::event::{Effect, TaskKind};
 use oarlock_core::ids::CallId;
 use oarlock_core::message::Part;
+use oarlock_core::ports::clock::{Cancel, Clock};
 use oarlock_core::ports::tool::{
     Assessment, Place, Runs, SessionNote, SessionToolFactory, SessionTools, SessionToolsError,
     Subject, Tool, ToolContext, ToolError, ToolOutput, ToolSchema,
 };
 use oarlock_core::spec::SessionSpec;
-use oarlock_core::{Nowhere, StaticToolRegistry};
+use oarlock_core::{BlockKind, Nowhere, StaticToolRegistry, TaskHandle};
 use serde_json::{Value, json};
 
 /// What a call does.
@@ -40,6 +41,23 @@ pub enum Act {
     Parts(usize, &'static str),
     /// Shows so many bytes at once, and is done a second later.
     Shout(usize),
+    /// Starts this in the background and gives the name of the task.
+    Background(Work),
+}
+
+/// What a background task does.
+#[derive(Debug, Clone)]
+pub enum Work {
+    /// Prints `begun`, lets so many milliseconds pass, then gives this text; stops at once when cancelled.
+    After(u64, String),
+    /// Never ends, cancelled or not.
+    Hang,
+    /// Fails with this text.
+    Fail(&'static str),
+    /// Panics.
+    Panic,
+    /// Gives the first words that it is sent.
+    Echo,
 }
 
 /// A tool of a test. Its arguments are `{"what": text}`, which rules are matched against.
@@ -151,6 +169,15 @@ impl Tool for TestTool {
                         () = cx.cancel.cancelled() => Err(ToolError::Cancelled),
                     }
                 }
+                Act::Background(work) => {
+                    let tasks = cx.reach.tasks;
+                    let clock = cx.clock;
+                    let spawned = tasks.spawn("test", TaskKind::Work, move |cancel, handle| {
+                        work_on(work, clock, cancel, handle)
+                    });
+                    let task = spawned.await.map_err(|e| ToolError::failed(e.to_string()))?;
+                    Ok(ToolOutput::text(format!("started {task}")))
+                }
                 Act::Hang => std::future::pending().await,
                 Act::Note(note) => {
                     Ok(ToolOutput { notes: vec![note], ..ToolOutput::text("noted") })
@@ -170,6 +197,31 @@ impl Tool for TestTool {
             }
         }
         .boxed()
+    }
+}
+
+async fn work_on(
+    work: Work,
+    clock: Arc<dyn Clock>,
+    cancel: Cancel,
+    handle: TaskHandle,
+) -> Result<ToolOutput, ToolError> {
+    match work {
+        Work::After(ms, text) => {
+            handle.show(BlockKind::Output, "begun");
+            tokio::select! {
+                () = clock.sleep_until(clock.now().after(ms)) => Ok(ToolOutput::text(text)),
+                () = cancel.cancelled() => Err(ToolError::Cancelled),
+            }
+        }
+        Work::Hang => std::future::pending().await,
+        Work::Fail(text) => Err(ToolError::failed(text)),
+        Work::Panic => panic!("scripted panic"),
+        Work::Echo => {
+            let mut inputs = handle.inputs();
+            let heard = inputs.recv().await.unwrap_or_default();
+            Ok(ToolOutput::text(heard))
+        }
     }
 }
 

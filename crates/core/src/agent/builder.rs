@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 
+use crate::agent::background::BackgroundProgressConfig;
 use crate::agent::nowhere::Nowhere;
 use crate::agent::observer::SessionObserver;
 use crate::agent::registry::{
@@ -35,6 +36,7 @@ pub struct DefaultAgentCoreBuilder {
     observers: Vec<Arc<dyn SessionObserver>>,
     grants: Option<Arc<dyn Grants>>,
     limits: Option<RuntimeLimits>,
+    background: Option<BackgroundProgressConfig>,
 }
 
 /// A store by its three sides.
@@ -130,6 +132,12 @@ impl DefaultAgentCoreBuilder {
         Self { limits: Some(limits), ..self }
     }
 
+    /// What of background tasks is kept to be looked at. Without it: what the limits say.
+    #[must_use]
+    pub fn background_progress(self, config: BackgroundProgressConfig) -> Self {
+        Self { background: Some(config), ..self }
+    }
+
     /// The core.
     ///
     /// # Errors
@@ -166,7 +174,8 @@ impl DefaultAgentCoreBuilder {
             grants: self.grants,
             trace: None,
         };
-        let limits = self.limits.unwrap_or(RuntimeLimits::DEFAULT);
+        let mut limits = self.limits.unwrap_or(RuntimeLimits::DEFAULT);
+        limits.background = self.background.unwrap_or(limits.background);
         let embedding = Embedding { observers: self.observers, settings };
         Ok(DefaultAgentCore::embedded(ports, limits, node, embedding))
     }

@@ -8,7 +8,7 @@ use crate::command::{Admit, Command, NOTHING_TO_COMPACT, Rejection, Reply, Statu
 use crate::event::{
     AgentEvent, CompactionCause, ContextCompacted, Delivery, Event, InputSource, TurnEnded,
 };
-use crate::ids::{Seq, SessionId};
+use crate::ids::{Seq, SessionId, TaskId};
 use crate::message::Part;
 use crate::ports::bus::BusError;
 use crate::ports::journal::JournalError;
@@ -20,6 +20,7 @@ use crate::session::gate::PermissionGate;
 use crate::session::recover::Recovery;
 use crate::session::state::State;
 use crate::session::status::status;
+use crate::session::tasks::Tasks;
 
 /// How often a command is sent again when its session was going to sleep that moment.
 const WAKES_MAX: u32 = 5;
@@ -222,6 +223,40 @@ impl DefaultSession {
             // What it committed before it ended is still to be read.
             Either::Right((Ok(()), next)) => Ok(next.await?),
         }
+    }
+
+    /// What runs in its background and what ended there last, oldest first, from its owner or its journal. It is not woken.
+    ///
+    /// # Errors
+    /// As [`DefaultSession::status`].
+    pub async fn background_tasks(&self) -> Result<Tasks, SessionError> {
+        Ok(self.status().await?.tasks)
+    }
+
+    /// Tells a running background task to stop, or all of them; its end is an entry soon after. `None` for a task that is not known, `false`
+    /// for one that has ended.
+    ///
+    /// # Errors
+    /// When neither the session's owner nor the store answers.
+    pub async fn cancel_task(&self, task: Option<&TaskId>) -> Result<Option<bool>, SessionError> {
+        match self.ask(Command::CancelTask { task: task.cloned() }).await {
+            Ok(Reply::Rejected(Rejection::Stale { .. })) | Err(BusError::NoOwner { .. }) => {}
+            Ok(Reply::Rejected(rejection)) => return Err(rejection.into()),
+            Ok(_) => return Ok(Some(true)),
+            Err(error) => return Err(error.into()),
+        }
+        // Nothing runs in a session that sleeps.
+        let tasks = self.background_tasks().await?;
+        let ended = |task: &TaskId| tasks.finished.iter().any(|finished| finished.task == *task);
+        Ok(task.is_none_or(ended).then_some(false))
+    }
+
+    /// Gives a running background task words that it waits for, such as a line for a command.
+    ///
+    /// # Errors
+    /// `Rejected(Stale)` when it does not run, `Rejected(Invalid)` when it takes no input.
+    pub async fn send_to_task(&self, task: &TaskId, text: String) -> Result<(), SessionError> {
+        self.tell(Command::SendToTask { task: task.clone(), text }).await.map(drop)
     }
 
     /// Cancels the running turn if there is one, lets go of the session and ends its task.

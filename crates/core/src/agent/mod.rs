@@ -1,5 +1,6 @@
 //! The published interface of the agent core: what a program that embeds it names. Each name is the part that does the job, or a door to it.
 
+pub mod background;
 pub mod builder;
 pub mod context;
 pub mod core;

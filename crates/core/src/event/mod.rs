@@ -12,7 +12,9 @@ pub use crate::event::reach::{
     HookResult, HookStop, PlanChanged, PlanItem, PlanPriority, PlanStatus, SkillLoaded,
     SubagentClosed, SubagentOpened, TaskKind, TaskOutcome, TaskSettled, TaskStarted, TurnContinued,
 };
-use crate::ids::{BlobId, CallId, Epoch, NodeId, Seq, SessionId, StepNo, Timestamp, TurnNo};
+use crate::ids::{
+    BlobId, CallId, Epoch, NodeId, Seq, SessionId, StepNo, TaskId, Timestamp, TurnNo,
+};
 use crate::message::{Block, Message, Part, ReplyStop, Usage};
 use crate::ports::model::ModelErrorKind;
 use crate::spec::{LimitKind, SessionSpec, Settings, SettingsChange};
@@ -715,6 +717,11 @@ pub enum DeltaItem {
     Output {
         /// The call.
         call: CallId,
+    },
+    /// Output of a background task; its turn and step are 0.
+    Task {
+        /// The task.
+        task: TaskId,
     },
 }
 

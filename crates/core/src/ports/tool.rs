@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::agent::background::BackgroundTasks;
 use crate::agent::registry::ToolRegistry;
 use crate::event::{BlobRef, Effect, Event, GoalReached, PlanChanged, SkillLoaded};
 use crate::ids::{CallId, SessionId};
@@ -148,7 +149,10 @@ pub struct ToolContext {
 
 /// What of its own session a call can reach besides giving it an end. The default reaches nothing.
 #[derive(Debug, Clone, Default)]
-pub struct Reach {}
+pub struct Reach {
+    /// Its background tasks.
+    pub tasks: BackgroundTasks,
+}
 
 /// Makes the tools of a session, and its way to files and commands.
 pub trait SessionToolFactory: Send + Sync + fmt::Debug {

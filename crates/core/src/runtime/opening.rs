@@ -219,7 +219,8 @@ impl DefaultAgentCore {
             Arc::clone(&ports.clock),
             (limits, outbox),
         )
-        .with_grants(ports.grants.clone());
+        .with_grants(ports.grants.clone())
+        .with_attach(None);
         let task = Box::new(SessionTask::new(
             around,
             Log::new(store, fence, folded),

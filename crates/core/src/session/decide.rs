@@ -3,14 +3,14 @@
 use crate::command::{Admit, Command, END, Rejection};
 use crate::event::{
     AnsweredBy, CompactionCause, Delivery, Event, GoalSet, HistoryEdited, InputAdmitted, InputRef,
-    Outcome, PermissionAnswered, PermissionAsked, PermissionKind, ToolSettled,
+    InputSource, Outcome, PermissionAnswered, PermissionAsked, PermissionKind, ToolSettled,
 };
-use crate::ids::{CallId, Seq};
+use crate::ids::{CallId, Seq, TaskId};
 use crate::limits::RuntimeLimits;
 use crate::message::{Message, Part};
 use crate::session::forget;
 use crate::session::goal;
-use crate::session::state::{Call, CallPhase, State};
+use crate::session::state::{Call, CallPhase, PendingInput, State};
 use crate::spec::TurnConfig;
 use crate::spec::rule::check_rules;
 
@@ -36,6 +36,10 @@ pub enum Decision {
         /// What it should pay attention to.
         instructions: Option<String>,
     },
+    /// This background task is to be told to stop; without a name all of them.
+    CancelTask(Option<TaskId>),
+    /// This background task is to be given words.
+    SendToTask(TaskId, String),
     /// The session is to be let go.
     Close,
 }
@@ -109,8 +113,25 @@ pub fn decide(
         Command::Restore => Ok(Decision::Record(Vec::new())),
         Command::Attach => Ok(Decision::Attach),
         Command::Look => Ok(Decision::Look),
+        Command::CancelTask { task } => {
+            task.as_ref().map_or(Ok(()), |task| runs(state, task))?;
+            Ok(Decision::CancelTask(task))
+        }
+        Command::SendToTask { task, text } => {
+            runs(state, &task)?;
+            bounded(text.len(), limits, "the text for the task")?;
+            Ok(Decision::SendToTask(task, text))
+        }
         Command::Close => Ok(Decision::Close),
     }
+}
+
+/// Whether a background task runs.
+fn runs(state: &State, task: &TaskId) -> Result<(), Rejection> {
+    if state.tasks.running.iter().any(|running| running.started.task == *task) {
+        return Ok(());
+    }
+    Err(stale(format!("no background task {task} runs: it has ended or never was")))
 }
 
 fn stale(what: String) -> Rejection {
@@ -143,7 +164,10 @@ fn decide_admit(
     if admit.delivery == Delivery::Now && state.turn.is_some() {
         return Err(Rejection::Busy);
     }
-    if state.pending.len() >= limits.inputs_waiting {
+    // Ends of background tasks are bounded by the number of tasks and take nobody's place.
+    let outcomes = |pending: &&PendingInput| pending.admitted.source == InputSource::Background;
+    let others = state.pending.len() - state.pending.iter().filter(outcomes).count();
+    if others >= limits.inputs_waiting {
         return Ok(Decision::Overloaded);
     }
     goal::check(admit.goal.as_ref())?;

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::command::{Attached, Command, Reply};
 use crate::event::{AgentEvent, AssistantMessage, Delta, DeltaItem, Entry, Event, ModelFailed};
-use crate::ids::{CallId, Epoch, Seq, SessionId, StepNo, TurnNo};
+use crate::ids::{CallId, Epoch, Seq, SessionId, StepNo, TaskId, TurnNo};
 use crate::ports::bus::{Bus, BusError, Followed, Live, LiveFeed, Request, Requests};
 use crate::ports::journal::JournalError;
 use crate::session::log::Store;
@@ -168,6 +168,11 @@ impl LiveFeed for LocalFeed {
     }
 }
 
+/// Whether something is output of work, not part of an answer.
+fn is_output(item: &DeltaItem) -> bool {
+    matches!(item, DeltaItem::Output { .. } | DeltaItem::Task { .. })
+}
+
 /// The texts that are being written, each from its beginning, for readers that join.
 #[derive(Debug, Default)]
 pub(crate) struct Growing {
@@ -194,7 +199,7 @@ impl Growing {
             growing.text.clear();
         }
         growing.text.push_str(&delta.text);
-        if matches!(growing.item, DeltaItem::Output { .. }) && growing.text.len() > 2 * output_max {
+        if is_output(&growing.item) && growing.text.len() > 2 * output_max {
             let mut cut = growing.text.len() - output_max;
             while !growing.text.is_char_boundary(cut) {
                 cut += 1;
@@ -206,20 +211,26 @@ impl Growing {
 
     /// Bytes of the answer so far.
     pub(crate) fn answer_bytes(&self) -> usize {
-        let answer =
-            self.items.iter().filter(|delta| !matches!(delta.item, DeltaItem::Output { .. }));
+        let answer = self.items.iter().filter(|delta| !is_output(&delta.item));
         answer.map(|delta| delta.text.len()).sum()
     }
 
     /// Forgets what the model was writing: it was committed, or its attempt failed.
     pub(crate) fn forget_answer(&mut self) {
-        self.items.retain(|delta| matches!(delta.item, DeltaItem::Output { .. }));
+        self.items.retain(|delta| is_output(&delta.item));
     }
 
     /// Forgets a call's output.
     pub(crate) fn forget_call(&mut self, call: &CallId) {
         self.items.retain(
             |delta| !matches!(&delta.item, DeltaItem::Output { call: other } if other == call),
+        );
+    }
+
+    /// Forgets a background task's output.
+    pub(crate) fn forget_task(&mut self, task: &TaskId) {
+        self.items.retain(
+            |delta| !matches!(&delta.item, DeltaItem::Task { task: other } if other == task),
         );
     }
 
@@ -354,15 +365,19 @@ impl EventStream {
         | Event::ModelFailed(ModelFailed { step, attempt, .. }) = &entry.event
         {
             self.answered = (turn, *step, *attempt);
-            self.given.retain(|(_, _, _, item), _| matches!(item, DeltaItem::Output { .. }));
+            self.given.retain(|(_, _, _, item), _| is_output(item));
         }
         if let Event::StepStarted(started) = &entry.event {
             self.settled.clear();
-            self.given.clear();
+            self.given.retain(|(_, _, _, item), _| matches!(item, DeltaItem::Task { .. }));
             self.stepped = (turn, started.step);
         }
         if let Event::ToolSettled(settled) = &entry.event {
             self.settled.insert(settled.call.clone());
+        }
+        if let Event::TaskSettled(settled) = &entry.event {
+            let ended = DeltaItem::Task { task: settled.task.clone() };
+            self.given.retain(|(_, _, _, item), _| *item != ended);
         }
         self.cursor = entry.seq;
         self.ready.push_back(AgentEvent::Entry(entry));
@@ -374,6 +389,8 @@ impl EventStream {
             DeltaItem::Output { call } => {
                 (delta.turn, delta.step) < self.stepped || self.settled.contains(call)
             }
+            // The session's task sends none of a task that has ended.
+            DeltaItem::Task { .. } => false,
             DeltaItem::Text { .. } | DeltaItem::Thinking { .. } | DeltaItem::Arguments { .. } => {
                 (delta.turn, delta.step, delta.attempt) <= self.answered
             }

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::command::{Command, Reply};
-use crate::ids::{CallId, Timestamp};
+use crate::event::TaskKind;
+use crate::ids::{CallId, TaskId, Timestamp};
 use crate::ports::bus::{BusError, Requests};
 use crate::ports::clock::Clock;
 use crate::ports::model::{self, ModelError, ModelEvent};
@@ -58,6 +59,33 @@ pub(crate) enum Signal {
         call: CallId,
         /// What.
         detail: String,
+    },
+    /// Something is to run in the background.
+    SpawnTask {
+        /// Names the work in this process.
+        ticket: u64,
+        /// A few words about it.
+        label: String,
+        /// What it is.
+        kind: TaskKind,
+        /// The call that wants it.
+        call: Option<CallId>,
+    },
+    /// A background task printed something.
+    TaskOutput {
+        /// Which.
+        task: TaskId,
+        /// Where `text` begins in its output, in bytes.
+        offset: u64,
+        /// What.
+        text: String,
+    },
+    /// A background task ended.
+    TaskEnded {
+        /// Which.
+        task: TaskId,
+        /// How.
+        end: CallEnd,
     },
     /// The moment has come that was waited for.
     Tick,

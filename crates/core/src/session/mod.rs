@@ -38,7 +38,7 @@ use tokio::sync::oneshot;
 use crate::agent::emitter::EventEmitter;
 use crate::command::Reply;
 use crate::event::{Entry, Event};
-use crate::ids::{CallId, Seq, Timestamp};
+use crate::ids::{CallId, Seq, TaskId, Timestamp};
 use crate::limits::RuntimeLimits;
 use crate::ports::bus::{BusError, Live};
 use crate::ports::clock::Clock;
@@ -208,7 +208,7 @@ impl SessionTask {
 
     fn is_idle(&self) -> bool {
         let state = self.log.state();
-        state.turn.is_none() && state.summary.is_none()
+        state.turn.is_none() && state.summary.is_none() && state.tasks.running.is_empty()
     }
 
     /// Decides, commits and acts until there is nothing to do but wait.
@@ -240,7 +240,9 @@ impl SessionTask {
                 | Step::Run(_)
                 | Step::Describe(_)
                 | Step::StopTools(_)
-                | Step::AbandonTools(_) => {
+                | Step::AbandonTools(_)
+                | Step::BeginTasks(_)
+                | Step::CancelTasks => {
                     self.commit().await?;
                     self.perform(step);
                 }
@@ -296,7 +298,19 @@ impl SessionTask {
         match &event {
             Event::TurnEnded(_) => {
                 let summary = std::mem::take(&mut self.work.summary);
-                self.work = Work { closing: self.work.closing, summary, ..Work::default() }
+                let was = std::mem::take(&mut self.work);
+                self.work = Work {
+                    closing: was.closing,
+                    summary,
+                    tasks: was.tasks,
+                    starting: was.starting,
+                    tasks_until: was.tasks_until,
+                    ..Work::default()
+                };
+            }
+            Event::TaskSettled(settled) => {
+                self.work.tasks.remove(&settled.task);
+                self.growing.forget_task(&settled.task);
             }
             Event::StepStarted(_) => self.assessments.forget(),
             Event::AssistantMessage(_) | Event::ModelFailed(_) => self.growing.forget_answer(),
@@ -353,6 +367,9 @@ impl SessionTask {
                 && !answered.saves().is_empty()
             {
                 effects.save_grants(answered.saves().to_vec());
+            }
+            if let (Event::TaskSettled(settled), Some(effects)) = (&entry.event, &self.effects) {
+                effects.task_settled(settled);
             }
         }
         for (answer, reply) in self.answers.drain(..) {
@@ -441,8 +458,27 @@ impl SessionTask {
                     }
                 }
             }
+            Step::BeginTasks(tasks) => tasks.into_iter().for_each(|task| self.begin_task(task)),
+            Step::CancelTasks => {
+                let grace = limits.cancel_grace_ms;
+                // A task that does not stop is dropped after the grace, and says so a moment later.
+                self.work.tasks_until = Some(now.after(grace + grace / 4));
+                if let Some(effects) = &self.effects {
+                    effects.background().cancel_all();
+                }
+            }
             Step::Rest | Step::Wait(_) | Step::Record(_) | Step::StopModel => {}
         }
+    }
+
+    fn begin_task(&mut self, task: TaskId) {
+        let ticket = self.work.starting.remove(&task);
+        let running = &self.log.state().tasks.running;
+        let started = running.iter().find(|running| running.started.task == task);
+        if let (Some(effects), Some(running)) = (&mut self.effects, started) {
+            effects.begin_task(&running.started, ticket);
+        }
+        self.work.tasks.insert(task);
     }
 }
 

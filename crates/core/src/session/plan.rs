@@ -1,12 +1,12 @@
 //! What comes next for a session as it stands. Pure: it reads the state, what is under way and the time, and names one step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{CallRef, Delivery};
 use crate::event::{
     Event, Failure, FailureClass, Reserved, StepStarted, StopReason, TurnEnded, TurnStarted,
 };
-use crate::ids::{CallId, Seq, Timestamp};
+use crate::ids::{CallId, Seq, TaskId, Timestamp};
 use crate::limits::RuntimeLimits;
 use crate::message::{ReplyStop, Usage};
 use crate::ports::model::{ModelError, ModelErrorKind, ModelInfo};
@@ -14,7 +14,7 @@ use crate::session::context::ToolsDigest;
 use crate::session::forget::{CompactionSlot, Scene};
 use crate::session::goal::Gate;
 use crate::session::state::{OpenStep, OpenTurn, State, Used};
-use crate::session::{calls, context, forget, goal, usable};
+use crate::session::{calls, context, forget, goal, tasks, usable};
 use crate::spec::{Bounds, LimitKind, Settings};
 use crate::turn::permission::Saves;
 use crate::turn::registry::Assessor;
@@ -47,6 +47,10 @@ pub enum Step {
     StopTools(Vec<CallId>),
     /// These running calls did not stop: they are to be dropped.
     AbandonTools(Vec<CallId>),
+    /// These background tasks are to be begun, or taken up again.
+    BeginTasks(Vec<TaskId>),
+    /// All background tasks are to be told to stop.
+    CancelTasks,
 }
 
 /// What is under way in this process; gone after a crash.
@@ -66,6 +70,12 @@ pub struct Work {
     pub stop: Option<StopReason>,
     /// The session is to be let go.
     pub closing: bool,
+    /// Running background tasks.
+    pub tasks: BTreeSet<TaskId>,
+    /// Where the work of tasks is that are to be begun.
+    pub starting: BTreeMap<TaskId, u64>,
+    /// When tasks that were told to stop are given up.
+    pub tasks_until: Option<Timestamp>,
 }
 
 /// A model call under way.
@@ -114,7 +124,17 @@ pub(crate) struct View<'a> {
 /// Names the next step.
 #[must_use]
 pub fn plan(state: &State, work: &Work, facts: &Facts<'_>) -> Step {
-    let Some(turn) = &state.turn else { return plan_idle(state, work, facts) };
+    if let Some(step) = tasks::plan(state, work, facts) {
+        return step;
+    }
+    let step = match &state.turn {
+        None => plan_idle(state, work, facts),
+        Some(turn) => plan_turn(state, turn, work, facts),
+    };
+    tasks::bounded(step, work, state)
+}
+
+fn plan_turn(state: &State, turn: &OpenTurn, work: &Work, facts: &Facts<'_>) -> Step {
     let view = View { state, turn, work, facts };
     let stop = work.stop.or_else(|| time_is_up(state, turn, facts.now));
     if let Some(stop) = stop {
@@ -142,7 +162,8 @@ fn plan_idle(state: &State, work: &Work, facts: &Facts<'_>) -> Step {
         return step;
     }
     let inputs = inputs_of_turn(state);
-    if inputs.is_empty() || work.closing || state.archived {
+    let waits = state.only_outcomes(&inputs) && !tasks::may_start_turn(state, facts);
+    if inputs.is_empty() || waits || work.closing || state.archived {
         return match &work.summary {
             CompactionSlot::Busy(flight) if !work.closing => Step::Wait(flight.until),
             CompactionSlot::Busy(_) | CompactionSlot::Free | CompactionSlot::Ready(_) => Step::Rest,

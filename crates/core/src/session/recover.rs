@@ -10,6 +10,7 @@ use crate::session::calls::{cut, settled};
 use crate::session::forget;
 use crate::session::plan::turn_ended;
 use crate::session::state::{Call, CallPhase, OpenStep, OpenTurn, State};
+use crate::session::tasks;
 
 /// What to do with a turn that is open when its session is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +33,10 @@ pub fn recover(
     now: Timestamp,
 ) -> Vec<Event> {
     let summary = forget::lost(state, "the process ended before it was made");
-    let Some(turn) = &state.turn else { return Vec::from_iter(summary) };
+    let lost_tasks = tasks::lost(state, now);
+    let Some(turn) = &state.turn else {
+        return summary.into_iter().chain(lost_tasks).collect();
+    };
     let crashed = !state.released;
     let attempt = turn.crashes + u32::from(crashed);
     let mut events = Vec::from_iter(summary);
@@ -41,6 +45,7 @@ pub fn recover(
     if let Some(Event::SummaryFailed(failed)) = events.first() {
         ended.used.spend(failed.usage, failed.cost_micros);
     }
+    events.extend(lost_tasks);
     if crashed {
         let recovered = lost(turn, attempt, now);
         ended.used.spend(recovered.usage, recovered.cost_micros);

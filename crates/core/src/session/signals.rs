@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::agent::background::BackgroundError;
 use crate::command::{Attached, Command, Rejection, Reply, Status};
-use crate::event::{Delta, DeltaItem, Event, Outcome, StopReason, ToolSettled};
-use crate::ids::CallId;
+use crate::event::{
+    Delta, DeltaItem, Event, Outcome, StopReason, TaskKind, TaskStarted, ToolSettled,
+};
+use crate::ids::{CallId, TaskId};
 use crate::message::Usage;
 use crate::ports::bus::{BusError, Live};
 use crate::ports::model::{ModelError, ModelErrorKind, ModelEvent, Price, Reply as ModelReply};
@@ -15,7 +18,7 @@ use crate::session::forget::{self, CompactionSlot, Flight, Scene, SummaryEnd};
 use crate::session::inbox::Signal;
 use crate::session::state::State;
 use crate::session::status::status;
-use crate::session::{Answer, SessionTask, Source, calls, find_call, goal, plan, usable};
+use crate::session::{Answer, SessionTask, Source, calls, find_call, goal, plan, tasks, usable};
 use crate::turn;
 use crate::turn::tools::CallEnd;
 
@@ -43,6 +46,16 @@ impl SessionTask {
                 self.take_summary(reply, answer_bytes);
             }
             Signal::Summarised { .. } => {}
+            Signal::SpawnTask { ticket, label, kind, call } => {
+                self.take_spawn(ticket, TaskWords { label, kind, call });
+            }
+            Signal::TaskOutput { task, offset, text } => {
+                if self.work.tasks.contains(&task) {
+                    let item = DeltaItem::Task { task };
+                    self.tell(Delta { turn: 0, step: 0, attempt: 0, item, offset, text });
+                }
+            }
+            Signal::TaskEnded { task, end } => self.take_task_end(&task, end),
             Signal::Tick => {
                 self.end_late_summary();
                 if let Some(timeout) = self.model_timeout() {
@@ -118,6 +131,25 @@ impl SessionTask {
             Ok(Decision::Cancel) => {
                 self.work.stop = Some(StopReason::Cancelled);
                 Some(Reply::Done)
+            }
+            Ok(Decision::CancelTask(task)) => {
+                if let Some(effects) = &self.effects {
+                    match task {
+                        // It runs, as its journal says.
+                        Some(task) => drop(effects.background().cancel_task(&task)),
+                        None => drop(effects.background().cancel_all()),
+                    }
+                }
+                Some(Reply::Done)
+            }
+            Ok(Decision::SendToTask(task, text)) => {
+                let sent = self.effects.as_ref().map(|e| e.background().send(&task, text));
+                Some(match sent {
+                    Some(Err(error)) => {
+                        Reply::Rejected(Rejection::Invalid { what: error.to_string() })
+                    }
+                    Some(Ok(())) | None => Reply::Done,
+                })
             }
             Ok(Decision::Close) => {
                 self.work.closing = true;
@@ -278,6 +310,37 @@ impl SessionTask {
         }
     }
 
+    fn take_spawn(&mut self, ticket: u64, TaskWords { label, kind, call }: TaskWords) {
+        let (max, tasks) = (self.around.limits.tasks_running, &self.log.state().tasks);
+        let refused = match self.work.closing {
+            true => Some(BackgroundError::Unavailable),
+            false => (tasks.running.len() >= max).then_some(BackgroundError::Full { max }),
+        };
+        if let Some(error) = refused {
+            if let Some(effects) = &self.effects {
+                effects.refuse_task(ticket, error);
+            }
+            return;
+        }
+        let task = TaskId::numbered(tasks.last + 1);
+        self.work.starting.insert(task.clone(), ticket);
+        self.stage(Event::TaskStarted(TaskStarted { task, work: kind, label, call }));
+    }
+
+    fn take_task_end(&mut self, task: &TaskId, mut end: CallEnd) {
+        let notes = std::mem::take(&mut end.notes);
+        let events = tasks::settled(self.log.state(), task, end, self.now);
+        if events.is_empty() {
+            return;
+        }
+        for note in notes {
+            self.stage(note.into_event());
+        }
+        for event in events {
+            self.stage(event);
+        }
+    }
+
     fn take_end(&mut self, id: &CallId, end: CallEnd) {
         let Some(running) = self.work.tools.get(id).copied() else { return };
         let Some(call) = find_call(self.log.state(), id) else { return };
@@ -311,6 +374,13 @@ impl SessionTask {
         }
         self.stage(Event::ToolSettled(settled));
     }
+}
+
+/// What is said of work that is to run in the background.
+struct TaskWords {
+    label: String,
+    kind: TaskKind,
+    call: Option<CallId>,
 }
 
 fn closing() -> Rejection {

@@ -220,6 +220,7 @@ impl State {
                 self.epoch = writer.epoch;
                 self.node = writer.node.clone();
                 self.released = false;
+                self.tasks.quiet = true;
             }
             Event::WriterReleased => self.released = true,
             Event::InputAdmitted(admitted) => self.admit(entry.seq, admitted),
@@ -325,6 +326,7 @@ impl State {
         if entry.turn != Some(no) {
             return Err("it is not the next turn");
         }
+        self.count_autonomous(&started.inputs, true);
         self.take_inputs(&started.inputs)?;
         let settings = started.settings.clone();
         self.turn = Some(OpenTurn {
@@ -387,6 +389,7 @@ impl State {
         if self.conversation.has_open_calls() {
             return Err("a call of the step before is not settled");
         }
+        self.count_autonomous(&started.inputs, false);
         self.take_inputs(&started.inputs)?;
         let (messages, edits) = (self.conversation.messages.len(), self.conversation.edits);
         let turn = self.turn.as_mut().ok_or("no turn is open")?;

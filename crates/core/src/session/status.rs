@@ -40,5 +40,6 @@ pub fn status(state: &State, tools: &ToolsDigest, model: Option<&ModelInfo>) -> 
             context_window: context::window(&state.spec.settings, model),
         },
         modes: state.spec.modes.clone(),
+        tasks: state.tasks.clone(),
     }
 }

@@ -1,10 +1,12 @@
 //! The effects of a turn: model calls and tools, each a task that this module owns and ends.
 
+pub(crate) mod background;
 pub(crate) mod compact;
 pub(crate) mod grants;
 pub(crate) mod model;
 pub mod permission;
 pub mod registry;
+pub(crate) mod tasks;
 pub(crate) mod tools;
 
 use std::collections::HashMap;
@@ -13,6 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::agent::background::{AttachTask, BackgroundError, BackgroundTasks, TaskStatus};
+use crate::event::{TaskSettled, TaskStarted};
 use crate::ids::{CallId, SessionId};
 use crate::limits::RuntimeLimits;
 use crate::ports::clock::{Cancel, Clock};
@@ -43,6 +47,8 @@ pub struct TurnRunner {
     model: Option<AbortHandle>,
     summary: Option<AbortHandle>,
     calls: HashMap<CallId, (Cancel, AbortHandle)>,
+    background: BackgroundTasks,
+    attach: Option<Arc<dyn AttachTask>>,
 }
 
 impl TurnRunner {
@@ -54,6 +60,7 @@ impl TurnRunner {
         around: (RuntimeLimits, Outbox),
     ) -> Self {
         let (limits, outbox) = around;
+        let background = BackgroundTasks::new(limits, outbox.clone());
         Self {
             session,
             toolbox,
@@ -67,7 +74,15 @@ impl TurnRunner {
             model: None,
             summary: None,
             calls: HashMap::new(),
+            background,
+            attach: None,
         }
+    }
+
+    /// The same effects, with somebody who takes up tasks of an earlier process.
+    pub(crate) fn with_attach(mut self, attach: Option<Arc<dyn AttachTask>>) -> Self {
+        self.attach = attach;
+        self
     }
 
     /// The same effects, with somebody who keeps grants.
@@ -197,8 +212,48 @@ impl TurnRunner {
         self.calls.remove(call);
     }
 
+    /// Begins a background task: the work that waits under `ticket`, or without one that of an earlier process.
+    pub(crate) fn begin_task(&mut self, started: &TaskStarted, ticket: Option<u64>) {
+        self.reap();
+        let with = (Arc::clone(&self.clock), Arc::clone(&self.blobs), self.limits);
+        let waiting = match ticket {
+            Some(ticket) => self.background.take(ticket).map(|w| (w.start, Some(w.answer))),
+            None => self.attach.as_ref().and_then(|door| Some((door.attach(started)?, None))),
+        };
+        let begun = self.background.begin(&started.task, &started.label);
+        let (Some((start, answer)), Some((cancel, handle))) = (waiting, begun) else {
+            let gone = tasks::gone(started.task.clone(), ticket.is_some(), self.outbox.clone());
+            self.tasks.spawn(gone);
+            return;
+        };
+        self.tasks.spawn(tasks::run(start, (cancel, handle), with, self.outbox.clone()));
+        if let Some(answer) = answer {
+            // Whoever started it may be gone; the task is in the journal and runs.
+            drop(answer.send(Ok(started.task.clone())));
+        }
+    }
+
+    /// Answers that a task is not begun.
+    pub(crate) fn refuse_task(&self, ticket: u64, error: BackgroundError) {
+        if let Some(waiting) = self.background.take(ticket) {
+            // Whoever wanted it may be gone.
+            drop(waiting.answer.send(Err(error)));
+        }
+    }
+
+    /// The background tasks.
+    pub(crate) fn background(&self) -> &BackgroundTasks {
+        &self.background
+    }
+
+    /// Takes note of a task's end, which is in the journal.
+    pub(crate) fn task_settled(&self, settled: &TaskSettled) {
+        self.background.settled(&settled.task, TaskStatus::from(settled.outcome));
+    }
+
     /// Ends everything.
     pub(crate) fn end(&mut self) {
+        self.background.close();
         self.end_model();
         for (_, (cancel, _)) in self.calls.drain() {
             cancel.cancel();
@@ -232,8 +287,15 @@ impl TurnRunner {
             clock: Arc::clone(&self.clock),
             cancel: Cancel::new(),
             progress,
-            reach: Reach::default(),
+            reach: Reach { tasks: self.background.of_call(call.called.call.clone()) },
         };
         Some((tool, cx))
+    }
+}
+
+impl Drop for TurnRunner {
+    fn drop(&mut self) {
+        // What waits in the table may hold the table.
+        self.background.close();
     }
 }

@@ -1,5 +1,6 @@
 //! Running calls: one task each, its output bounded, its panic its own failure.
 
+use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
@@ -45,14 +46,8 @@ pub(crate) async fn run(
         }
     };
     let result = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
-        let words = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(ToolError::failed(format!(
-            "the tool `{name}` crashed: {}",
-            words.unwrap_or("without a word")
-        )))
+        let words = panic_words(panic.as_ref());
+        Err(ToolError::failed(format!("the tool `{name}` crashed: {words}")))
     });
     let end = end_of(result, blobs.as_ref(), inline_bytes).await;
     outbox.send(Signal::ToolDone { call, end }).await;
@@ -82,7 +77,22 @@ pub(crate) async fn describe(
     outbox.send(Signal::Described { call, detail }).await;
 }
 
-async fn end_of(
+/// What a panic says.
+pub(crate) fn panic_words(panic: &(dyn Any + Send)) -> &str {
+    let words = panic.downcast_ref::<String>().map(String::as_str);
+    words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word")
+}
+
+impl CallEnd {
+    /// An end with all of this output.
+    pub(crate) fn of(outcome: Outcome, output: ToolOutput) -> Self {
+        let ToolOutput { content, blobs, detail, notes } = output;
+        Self { outcome, content, blobs, detail, notes }
+    }
+}
+
+/// The end that a result means: its text bounded, the whole of a longer one in a blob.
+pub(crate) async fn end_of(
     result: Result<ToolOutput, ToolError>,
     blobs: &dyn Blobs,
     inline_bytes: usize,
@@ -93,8 +103,8 @@ async fn end_of(
         Err(ToolError::Arguments(words)) => (Outcome::Failed, ToolOutput::text(words)),
         Err(ToolError::Failed(output)) => (Outcome::Failed, *output),
     };
-    let ToolOutput { content, blobs: kept, detail, notes } = output;
-    let mut end = CallEnd { outcome, content: Vec::new(), blobs: kept, detail, notes };
+    let mut end = CallEnd::of(outcome, output);
+    let content = std::mem::take(&mut end.content);
     let content = match text_bytes(&content) > inline_bytes {
         true => joined(content),
         false => content,

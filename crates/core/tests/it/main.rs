@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its own tools")]
 
 mod asks;
+mod background;
 mod bounds;
 mod cancels;
 mod capabilities;
