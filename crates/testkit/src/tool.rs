@@ -15,7 +15,7 @@ use oarlock_core::ports::tool::{
     Subject, Tool, ToolContext, ToolError, ToolOutput, ToolSchema,
 };
 use oarlock_core::spec::SessionSpec;
-use oarlock_core::{BlockKind, Nowhere, StaticToolRegistry, TaskHandle};
+use oarlock_core::{BackgroundTasks, BlockKind, Nowhere, StaticToolRegistry, TaskHandle};
 use serde_json::{Value, json};
 
 /// What a call does.
@@ -68,6 +68,9 @@ pub struct TestTool {
     act: Act,
     runs: AtomicU32,
     ran: Mutex<Vec<CallId>>,
+    /// The background tasks of the session that ran it last, and the handle of the task it started last.
+    tasks: Mutex<BackgroundTasks>,
+    handle: Mutex<Option<TaskHandle>>,
 }
 
 impl TestTool {
@@ -80,7 +83,7 @@ impl TestTool {
             input: json!({"type": "object", "properties": {"what": {"type": "string"}}}),
             runs: Runs::Here,
         };
-        Arc::new(Self { schema, effect, act, runs: AtomicU32::new(0), ran: Mutex::default() })
+        Arc::new(Self::of(schema, effect, act))
     }
 
     /// A tool whose calls the client answers.
@@ -88,13 +91,29 @@ impl TestTool {
     pub fn client(name: &str) -> Arc<Self> {
         let tool = Self::new(name, Effect::Pure, Act::Hang);
         let schema = ToolSchema { runs: Runs::Client, ..tool.schema.clone() };
-        Arc::new(Self {
-            schema,
-            effect: Effect::Pure,
-            act: Act::Hang,
-            runs: AtomicU32::new(0),
-            ran: Mutex::default(),
-        })
+        Arc::new(Self::of(schema, Effect::Pure, Act::Hang))
+    }
+
+    fn of(schema: ToolSchema, effect: Effect, act: Act) -> Self {
+        let (runs, ran) = (AtomicU32::new(0), Mutex::default());
+        let (tasks, handle) = (Mutex::default(), Mutex::default());
+        Self { schema, effect, act, runs, ran, tasks, handle }
+    }
+
+    /// The background tasks of the session that ran it last.
+    #[must_use]
+    pub fn tasks(&self) -> BackgroundTasks {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The handle of the background task that it started last.
+    ///
+    /// # Panics
+    /// When it started none.
+    #[must_use]
+    pub fn handle(&self) -> TaskHandle {
+        let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        handle.expect("it started a task")
     }
 
     /// The calls that were run, in order, each as often as it was run.
@@ -158,6 +177,7 @@ impl Tool for TestTool {
     ) -> BoxFuture<'static, Result<ToolOutput, ToolError>> {
         self.runs.fetch_add(1, Ordering::SeqCst);
         self.ran.lock().unwrap_or_else(PoisonError::into_inner).push(cx.call.clone());
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&cx.reach.tasks);
         let act = self.act.clone();
         async move {
             match act {
@@ -173,6 +193,7 @@ impl Tool for TestTool {
                     let tasks = cx.reach.tasks;
                     let clock = cx.clock;
                     let spawned = tasks.spawn("test", TaskKind::Work, move |cancel, handle| {
+                        *self.handle.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle.clone());
                         work_on(work, clock, cancel, handle)
                     });
                     let task = spawned.await.map_err(|e| ToolError::failed(e.to_string()))?;

@@ -13,8 +13,9 @@ use oarlock_core::message::{Message, Part};
 use oarlock_core::ports::model::ModelRequest;
 use oarlock_core::spec::{Bounds, LimitKind, Limits, Mode, Settings};
 use oarlock_core::{
-    BackgroundOutcome, BackgroundResult, DefaultSession, EventStream, LoadSession, Origin,
-    Recovery, Rejection, SessionError, format_background_outcome,
+    BackgroundOutcome, BackgroundProgressConfig, BackgroundResult, BlockKind, DefaultSession,
+    EventStream, LoadSession, Origin, ProgressBlock, Recovery, Rejection, SessionError, TaskStatus,
+    VecHistory, format_background_outcome,
 };
 use oarlock_testkit::kit::{Kit, Parts, journal, node, send, settings, tags, wait_for};
 use oarlock_testkit::model::{Say, calls, text};
@@ -248,10 +249,10 @@ async fn a_session_with_a_running_task_is_not_put_to_sleep() {
 
 #[tokio::test(start_paused = true)]
 async fn a_task_whose_process_died_is_lost_and_the_model_is_told_once() {
-    let store = MemoryStore::new(node("a"));
+    let store = MemoryStore::new(node("world"));
     let script = vec![one_call("bg"), say("started")];
     let tools = vec![tool("bg", after(5_000, "forty-two"))];
-    let journal_a = Arc::new(MortalJournal::new(store.clone(), 1, 0));
+    let journal_a = Arc::new(MortalJournal::new(store.reopen(node("a")), 1, 0));
     let a = Kit::of(Parts {
         journal: journal_a.clone(),
         ..Parts::on(store.clone(), script, tools.clone())
@@ -260,8 +261,9 @@ async fn a_task_whose_process_died_is_lost_and_the_model_is_told_once() {
     session.run_turn(go()).await.unwrap();
     journal_a.die();
     for name in ["b", "c"] {
-        let data = store.reopen(node(name));
-        let kit = Kit::of(Parts { name, ..Parts::on(data, vec![], tools.clone()) });
+        let journal_of = Arc::new(MortalJournal::new(store.reopen(node(name)), 1, 0));
+        let parts = Parts::on(store.clone(), vec![], tools.clone());
+        let kit = Kit::of(Parts { name, journal: journal_of, ..parts });
         let load = LoadSession::new(session.id().clone(), Recovery::Continue);
         let again = kit.core.open(Origin::Resume(load)).await.unwrap();
         again.run_turn(go()).await.unwrap();
@@ -412,4 +414,37 @@ async fn a_task_can_be_sent_words_if_it_takes_any() {
     );
     let gone = session.send_to_task(&task(1), "hello".to_owned()).await.unwrap_err();
     assert!(matches!(gone, SessionError::Rejected(Rejection::Stale { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_is_inspected_by_its_last_blocks() {
+    let script = vec![one_call("watched"), say("started"), say("thanks")];
+    let watched = tool("watched", after(5_000, "done"));
+    let background = BackgroundProgressConfig { default_recent_blocks: 2, ..Default::default() };
+    let limits = RuntimeLimits { background, ..RuntimeLimits::DEFAULT };
+    let kit = Kit::of(Parts { limits, ..Parts::new(script, vec![watched.clone()]) });
+    let session = kit.open().await;
+    session.run_turn(go()).await.unwrap();
+    // Whoever holds a call's way to the tasks has it for the life of the session.
+    let tasks = watched.tasks();
+    assert_eq!((tasks.running_count(), tasks.has_completed()), (1, false));
+    let history = VecHistory::from_messages(vec![
+        Message::User { parts: vec![Part::text("look around")] },
+        Message::Assistant { blocks: text("I see").blocks },
+    ]);
+    watched.handle().attach_history(Arc::new(history.unwrap()));
+    let peek = tasks.peek(&task(1), None).await.unwrap();
+    let block = |kind, text: &str| ProgressBlock { kind, text: text.to_owned() };
+    // The limit for texts is 0: of what a model says the kind alone is shown.
+    let expected = [block(BlockKind::Assistant, ""), block(BlockKind::Output, "begun")];
+    assert_eq!((peek.status, peek.block_count), (TaskStatus::Running, 3));
+    assert_eq!(peek.recent, expected);
+    let all = tasks.peek(&task(1), Some(9)).await.unwrap();
+    assert_eq!(all.recent[0], block(BlockKind::User, ""));
+    assert!(tasks.list()[0].recent.is_empty());
+    tasks.wait_for_completion().await;
+    assert_eq!(tasks.peek(&task(1), None).await.unwrap().status, TaskStatus::Completed);
+    assert_eq!(tasks.cancel_task(&task(1)), Some(false));
+    assert_eq!(tasks.cancel_task(&task(2)), None);
+    assert!(tasks.peek(&task(2), None).await.is_none());
 }

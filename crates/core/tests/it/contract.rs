@@ -80,6 +80,16 @@ published!(
     LlmProvider,
     ProviderEntry,
     RequestAuditTracker,
+    BackgroundTasks,
+    TaskHandle,
+    TaskSnapshot,
+    TaskStatus,
+    ProgressBlock,
+    BlockKind,
+    BackgroundOutcome,
+    BackgroundResult,
+    BackgroundProgressConfig,
+    format_background_outcome,
 );
 
 /// Whether a file declares the name, or gives it to something by `as` in the list of exports.

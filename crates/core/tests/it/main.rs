@@ -4,6 +4,7 @@
 
 mod asks;
 mod background;
+mod background_deaths;
 mod bounds;
 mod cancels;
 mod capabilities;
