@@ -113,14 +113,13 @@ pub fn decide(
         Command::Restore => Ok(Decision::Record(Vec::new())),
         Command::Attach => Ok(Decision::Attach),
         Command::Look => Ok(Decision::Look),
-        Command::CancelTask { task } => {
-            task.as_ref().map_or(Ok(()), |task| runs(state, task))?;
-            Ok(Decision::CancelTask(task))
+        Command::CancelTask { task: None } => Ok(Decision::CancelTask(None)),
+        Command::CancelTask { task: Some(task) } => {
+            runs(state, &task).map(|()| Decision::CancelTask(Some(task)))
         }
         Command::SendToTask { task, text } => {
-            runs(state, &task)?;
             bounded(text.len(), limits, "the text for the task")?;
-            Ok(Decision::SendToTask(task, text))
+            runs(state, &task).map(|()| Decision::SendToTask(task, text))
         }
         Command::Close => Ok(Decision::Close),
     }

@@ -10,6 +10,7 @@ use oarlock_core::ids::TaskId;
 use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::{Message, Part};
+use oarlock_core::ports::clock::Clock;
 use oarlock_core::ports::model::ModelRequest;
 use oarlock_core::spec::{Bounds, LimitKind, Limits, Mode, Settings};
 use oarlock_core::{
@@ -17,6 +18,7 @@ use oarlock_core::{
     EventStream, LoadSession, Origin, ProgressBlock, Recovery, Rejection, SessionError, TaskStatus,
     VecHistory, format_background_outcome,
 };
+use oarlock_testkit::clock::VirtualClock;
 use oarlock_testkit::kit::{Kit, Parts, journal, node, send, settings, tags, wait_for};
 use oarlock_testkit::model::{Say, calls, text};
 use oarlock_testkit::mortal::MortalJournal;
@@ -83,6 +85,12 @@ fn told(request: &ModelRequest, words: &str) -> usize {
     users.map(|text| text.matches(words).count()).sum()
 }
 
+/// Lets virtual time pass.
+async fn pass(ms: u64) {
+    let clock = VirtualClock::new();
+    clock.sleep_until(clock.now().after(ms)).await;
+}
+
 async fn turn_ends(session: &DefaultSession, count: u32) -> Vec<StopReason> {
     let mut stops = Vec::new();
     let mut after = 0;
@@ -117,7 +125,7 @@ async fn a_task_outlives_its_turn_and_its_end_starts_one_of_its_own() {
         label: "test".to_owned(),
         result: BackgroundResult::Completed("forty-two".to_owned()),
     });
-    assert_eq!(outcomes(&entries), [expected.clone()]);
+    assert_eq!(outcomes(&entries), std::slice::from_ref(&expected));
     let requests = kit.model.requests();
     assert_eq!(requests.iter().map(|r| told(r, &expected)).collect::<Vec<_>>(), [0, 0, 1]);
     let tasks = session.background_tasks().await.unwrap();
@@ -288,7 +296,7 @@ async fn ends_start_only_so_many_turns_in_a_row_and_then_wait_for_somebody() {
     turn_ends(&session, 4).await;
     wait_for(&session, 0, |event| matches!(event, Event::TaskSettled(end) if end.task == task(4)))
         .await;
-    tokio::time::sleep(std::time::Duration::from_secs(86_400)).await;
+    pass(86_400_000).await;
     let status = session.status().await.unwrap();
     assert_eq!((status.turns, status.waiting.len()), (4, 1));
     // Somebody's word takes what waited, and the count begins again.
@@ -347,7 +355,7 @@ async fn a_cancelled_turn_leaves_its_tasks_and_a_turn_of_its_own_can_be_cancelle
     );
     began.await;
     wait_for(&session, 0, |event| matches!(event, Event::InputAdmitted(input) if input.source == InputSource::Background)).await;
-    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    pass(10).await;
     session.tell(Command::Cancel).await.unwrap();
     assert_eq!(turn_ends(&session, 2).await, [StopReason::Cancelled; 2]);
 }

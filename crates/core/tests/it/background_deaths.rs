@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt};
 use oarlock_core::event::{Delivery, Effect, Entry, Event, InputSource, TaskOutcome};
@@ -11,11 +10,13 @@ use oarlock_core::ids::{Seq, SessionId};
 use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::{Message, Part};
+use oarlock_core::ports::clock::Clock;
 use oarlock_core::ports::model::{
     Model, ModelCandidate, ModelError, ModelEvent, ModelInfo, ModelRequest, Models,
 };
 use oarlock_core::spec::ModelSelection;
 use oarlock_core::{DefaultSession, LoadSession, Origin, Recovery};
+use oarlock_testkit::clock::VirtualClock;
 use oarlock_testkit::kit::{Kit, Parts, journal, node, send, settings};
 use oarlock_testkit::model::{calls, info, text};
 use oarlock_testkit::mortal::{LastWrite, MortalJournal};
@@ -158,8 +159,10 @@ impl Drop for Process {
     }
 }
 
+/// Lets virtual time pass.
 async fn pass(ms: u64) {
-    tokio::time::sleep(Duration::from_millis(ms)).await;
+    let clock = VirtualClock::new();
+    clock.sleep_until(clock.now().after(ms)).await;
 }
 
 /// Lets processes live and die until as many tasks were started as are wanted. Returns how many died.
