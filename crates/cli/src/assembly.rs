@@ -24,7 +24,7 @@ use oarlock_store::SqliteStore;
 use oarlock_tools::skills::{SkillTool, Skills};
 use oarlock_tools::{LocalFiles, LocalShell, ToolsConfig, default_tools};
 
-use crate::config::skills::Shelf;
+use crate::config::skills::{Shelf, Shelved};
 use crate::config::{Loaded, paths};
 use crate::grants::FileGrants;
 use crate::providers;
@@ -46,12 +46,21 @@ pub struct Assembled {
     pub core: DefaultAgentCore,
     /// Its name towards the store.
     pub node: NodeId,
-    /// The skills of its sessions.
-    pub shelf: Arc<Shelf>,
+    shelf: Arc<Shelf>,
     store: Option<SqliteStore>,
 }
 
 impl Assembled {
+    /// The skills of sessions in this canonical folder.
+    ///
+    /// # Errors
+    /// When the thread that reads them ended.
+    pub async fn skills(&self, cwd: &Path) -> anyhow::Result<Shelved> {
+        let (shelf, cwd) = (Arc::clone(&self.shelf), cwd.to_owned());
+        let looked = tokio::task::spawn_blocking(move || shelf.of(&cwd));
+        looked.await.context("the skills could not be read")
+    }
+
     /// Ends the store in good order.
     pub async fn close(self) {
         drop(self.core);

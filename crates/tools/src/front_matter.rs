@@ -17,7 +17,7 @@ pub struct Document<'a> {
     pub head: Map<String, Value>,
     /// What follows the head, as it is.
     pub body: &'a str,
-    /// The head is no YAML as it stands: values that hold a colon were taken as if they stood in quotes.
+    /// The head is no YAML as it stands: values that hold a colon, or several lists, were taken as if they stood in quotes.
     pub is_mended: bool,
 }
 
@@ -131,9 +131,12 @@ fn is_key(text: &str) -> bool {
 
 fn misread(value: &str) -> bool {
     let value = value.trim();
+    // As in `argument-hint: [number] [urgency]`.
+    let are_lists = value.starts_with('[') && value.contains("] ");
     let is_marked = value.starts_with(['"', '\'', '|', '>', '[', '{', '&', '*', '!']);
-    !is_marked
-        && (value.contains(": ") || value.ends_with(':') || value.starts_with(['@', '`', '%']))
+    let is_plain =
+        value.contains(": ") || value.ends_with(':') || value.starts_with(['@', '`', '%']);
+    are_lists || (!is_marked && is_plain)
 }
 
 #[cfg(test)]
@@ -164,12 +167,12 @@ mod tests {
 
     #[test]
     fn values_that_yaml_misreads_are_taken_as_they_were_meant() {
-        let text = "---\nname: a\ndescription: Fills forms. Use when: a form is named\n  or shown: always\nalways: true\n---\nB";
+        let text = "---\nname: a\ndescription: Fills forms. Use when: a form is named\n  or shown: always\nargument-hint: [a] [b]\nalways: true\n---\nB";
         let document = read(text).unwrap();
         assert!(document.is_mended);
         assert_eq!(
             Value::Object(document.head),
-            json!({"name": "a", "description": "Fills forms. Use when: a form is named or shown: always", "always": true})
+            json!({"name": "a", "description": "Fills forms. Use when: a form is named or shown: always", "argument-hint": "[a] [b]", "always": true})
         );
     }
 

@@ -36,7 +36,7 @@ pub(super) async fn perform(
 ) -> anyhow::Result<Exit> {
     let wanted = slash::wanted(slash, |name| opening.named(assembled, name))?;
     let (session, command) = match (wanted, resumed) {
-        (Wanted::Help, _) => (None, slash::help(opening.loaded, &[])),
+        (Wanted::Help, _) => (None, slash::help(opening.loaded, &[])?),
         (Wanted::Steer(_) | Wanted::Ask(Ask::Change(Change::Withdraw(_))), _) => {
             bail!("/steer and /withdraw are for a session that runs: use them in `oarlock chat`")
         }

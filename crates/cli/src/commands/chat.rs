@@ -143,7 +143,7 @@ impl Chat<'_> {
         let model = |name: &str| self.opening.named(self.assembled, name);
         let answer = match slash::wanted(slash, model)? {
             Wanted::Help => {
-                slash::help(self.opening.loaded, &[("exit", "leave; the session stays")])
+                slash::help(self.opening.loaded, &[("exit", "leave; the session stays")])?
             }
             // Without a turn to steer, the words begin the next one.
             Wanted::Steer(words) => {

@@ -331,7 +331,7 @@ impl Opening<'_> {
     ) -> anyhow::Result<SystemPrompt> {
         let session = self.model.append_system_prompt.as_deref();
         let prompt = system_prompt(self.loaded, (cwd, self.frontend()), session).await?;
-        let shelved = assembled.shelf.of(cwd);
+        let shelved = assembled.skills(cwd).await?;
         shelved.problems.iter().for_each(|line| complain(line));
         Ok(match shelved.skills.manifest() {
             Some(manifest) => prompt.with_section("Skills", &manifest),
@@ -431,7 +431,7 @@ pub(super) async fn content(
 ) -> anyhow::Result<Vec<Part>> {
     let blobs = assembled.core.ports().blobs.as_ref();
     let desk = Desk { place, files: &LocalFiles::new(place), blobs };
-    let hint = assembled.shelf.of(&place.cwd).skills.hint(&words);
+    let hint = assembled.skills(&place.cwd).await?.skills.hint(&words);
     let mut content = match attach {
         true => with_mentions(words, desk).await?,
         false => vec![Part::text(words)],

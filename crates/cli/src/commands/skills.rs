@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use oarlock_tools::skills::{LeftOut, Skill, Source, Why};
+use oarlock_tools::skills::{LeftOut, Skill, Source, ThoughtOf, Why};
 use serde_json::{Value, json};
 
 use super::{Frame, complain};
@@ -52,6 +52,11 @@ fn show(skill: &Skill, out: &mut dyn Write) -> std::io::Result<()> {
         line(&skill.description)
     )?;
     writeln!(out, "    {}", line(&skill.folder.to_string_lossy()))?;
+    match skill.thought_of {
+        ThoughtOf::ByAnybody => {}
+        ThoughtOf::ByPeople => writeln!(out, "    models are not told of it: say /{}", skill.name)?,
+        ThoughtOf::ByModels => writeln!(out, "    models load it by themselves; it is no command")?,
+    }
     if !skill.allowed.grants.is_empty() {
         writeln!(
             out,
@@ -87,6 +92,7 @@ fn listed(shelved: &Shelved) -> Value {
             "source": skill.source,
             "folder": skill.folder,
             "always": skill.always,
+            "thought_of": skill.thought_of,
             "triggers": !skill.triggers.is_empty(),
             "grants": skill.allowed.grants,
             "not_granted": skill.allowed.refused,

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use oarlock_tools::skills::{Found, Links, Skills, Source, Why, find};
+use oarlock_core::prompt::slash::{BUILT_IN, PromptFile};
+use oarlock_tools::skills::{Found, Links, Skill, Skills, Source, Why, find};
 
 use super::{ConfigError, Environment, Loaded, Project, Standing, paths};
 
@@ -97,6 +98,23 @@ impl Shelf {
         );
         Shelved { skills: Arc::new(skills), problems }
     }
+}
+
+/// The skills that a person uses by their names, as prompts: the model is asked to load them.
+#[must_use]
+pub fn as_prompts(skills: &Skills) -> Vec<PromptFile> {
+    let usable =
+        skills.commands().filter(|skill| !BUILT_IN.iter().any(|known| known.name == skill.name));
+    let prompt = |skill: &Skill| PromptFile {
+        name: skill.name.clone(),
+        description: Some(skill.description.clone()),
+        argument_hint: skill.argument_hint.clone(),
+        body: format!(
+            "Load the skill `{}` with the tool `skill`, and do what it says.\n\n$ARGUMENTS",
+            skill.name
+        ),
+    };
+    usable.map(prompt).collect()
 }
 
 /// What a project has as skills. A folder that is the user's own as well is not the project's.

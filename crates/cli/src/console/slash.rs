@@ -1,11 +1,12 @@
 //! Slash commands at a terminal or in a pipe: what was typed, whom it concerns, and who resolves the names in it.
 
 use oarlock_core::prompt::answer::{Answer, Ask, Change, Listed, Question, listed};
-use oarlock_core::prompt::slash::{PromptFile, Slash, SlashError, Typed};
+use oarlock_core::prompt::slash::{PromptFile, Slash, Typed};
 use oarlock_core::spec::{Mode, ModelSelection};
 
+use crate::assembly::shelf;
 use crate::commands::complain;
-use crate::config::{Loaded, prompts};
+use crate::config::{Loaded, prompts, skills};
 
 /// What a slash command wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,22 +19,25 @@ pub enum Wanted {
     Ask(Ask),
 }
 
-/// Reads a typed text. Prompt files are read when it begins like a command; those that cannot be used are told when it is none.
+/// Reads a typed text. Prompt files and skills are read when it begins like a command; those that cannot be used are told when it is none.
 ///
 /// # Errors
-/// [`SlashError`].
-pub fn read(loaded: &Loaded, text: &str) -> Result<Typed, SlashError> {
+/// `SlashError`, and when the configuration of skills cannot be used.
+pub fn read(loaded: &Loaded, text: &str) -> anyhow::Result<Typed> {
     if !text.trim_start().starts_with('/') {
         return Ok(Typed::Words(text.to_owned()));
     }
-    let (files, problems) = prompts::load(loaded);
-    Typed::read(text, &files).inspect_err(|_| problems.iter().for_each(|line| complain(line)))
+    let (files, problems) = files(loaded)?;
+    let typed = Typed::read(text, &files);
+    Ok(typed.inspect_err(|_| problems.iter().for_each(|line| complain(line)))?)
 }
 
-/// All commands, with those that only this surface has. Prompt files that cannot be used are told.
-#[must_use]
-pub fn help(loaded: &Loaded, own: &[(&str, &str)]) -> Answer {
-    let (files, problems): (Vec<PromptFile>, Vec<String>) = prompts::load(loaded);
+/// All commands, with those that only this surface has. Prompt files and skills that cannot be used are told.
+///
+/// # Errors
+/// When the configuration of skills cannot be used.
+pub fn help(loaded: &Loaded, own: &[(&str, &str)]) -> anyhow::Result<Answer> {
+    let (files, problems) = files(loaded)?;
     problems.iter().for_each(|line| complain(line));
     let mut commands = listed(&files);
     commands.extend(own.iter().map(|(name, description)| Listed {
@@ -41,7 +45,20 @@ pub fn help(loaded: &Loaded, own: &[(&str, &str)]) -> Answer {
         hint: None,
         description: Some((*description).to_owned()),
     }));
-    Answer::Help { commands }
+    Ok(Answer::Help { commands })
+}
+
+/// Prompt files, then the skills that have no prompt file of their name, and a line for each that cannot be used.
+fn files(loaded: &Loaded) -> anyhow::Result<(Vec<PromptFile>, Vec<String>)> {
+    let (mut files, mut problems) = prompts::load(loaded);
+    let shelved = shelf(loaded)?.of(&loaded.cwd);
+    for skill in skills::as_prompts(&shelved.skills) {
+        if !files.iter().any(|file| file.name == skill.name) {
+            files.push(skill);
+        }
+    }
+    problems.extend(shelved.problems);
+    Ok((files, problems))
 }
 
 /// What a command wants. `model` finds a model by the name that a person gave it.

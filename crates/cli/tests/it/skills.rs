@@ -337,3 +337,43 @@ fn skills_are_listed_with_what_of_them_is_not_used() {
     let entries = journal(&home, ran.result()["session"].as_str().unwrap());
     assert!(words(&entries, "load").ends_with("project's"));
 }
+
+#[test]
+fn a_skill_is_a_command_and_one_that_models_are_not_told_of_is_nothing_else() {
+    let server = Loopback::start("aye");
+    let home = server.home("openai-chat", "");
+    publish(&home, ".claude/skills");
+    let head = "disable-model-invocation: true\nargument-hint: [where] [when]\n";
+    skill(&home, ".claude/skills/sail", head, "Set sail.");
+    skill(&home, ".claude/skills/quiet", "user-invocable: false\n", "Q");
+    skill(&home, ".claude/skills/usage", "", "no command: /usage is always there");
+    done(&home.run(&["run", "/sail to Elba"]));
+    let asked = server.asked().pop().unwrap();
+    let system = asked["messages"][0]["content"].as_str().unwrap();
+    assert!(system.contains("- rowing-log: ") && system.contains("- quiet: "), "{system}");
+    assert!(!system.contains("sail"), "{system}");
+    let said = asked["messages"][1]["content"].as_str().unwrap();
+    assert_eq!(
+        said,
+        "Load the skill `sail` with the tool `skill`, and do what it says.\n\nto Elba"
+    );
+
+    let help = home.run(&["run", "--resume", "/help"]).out;
+    assert!(help.contains("/sail [where] [when]") && help.contains("/rowing-log"), "{help}");
+    assert!(!help.contains("/quiet"), "{help}");
+    assert_eq!(home.run(&["run", "/quiet"]).code, Some(2));
+    let usage = home.run(&["run", "--resume", "/usage"]);
+    done(&usage);
+    assert!(!usage.out.contains("always there"), "{}", usage.out);
+    let listed = home.run(&["skills"]).out;
+    assert!(listed.contains("    models are not told of it: say /sail\n"), "{listed}");
+
+    let model = home.script(&json!([
+        {"calls": [load("sail", "sail"), load("fish", "fish")]},
+        {"text": "done"},
+    ]));
+    let ran = home.run(&["run", "--json", "--model", &model, "/sail"]);
+    let entries = journal(&home, ran.result()["session"].as_str().unwrap());
+    assert!(words(&entries, "sail").ends_with("Set sail."));
+    assert!(words(&entries, "fish").ends_with("there are: quiet, rowing-log, usage"));
+}

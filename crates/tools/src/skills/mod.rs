@@ -10,6 +10,6 @@ mod trigger;
 pub use allowed::Allowed;
 pub use find::{Found, Links, SKILL_BYTES_MAX, SKILLS_MAX, Source, find};
 pub use set::{LeftOut, Skills, Why};
-pub use skill::{DESCRIPTION_CHARS_MAX, NAME_CHARS_MAX, Skill};
+pub use skill::{DESCRIPTION_CHARS_MAX, NAME_CHARS_MAX, Skill, ThoughtOf};
 pub use tool::SkillTool;
 pub use trigger::Triggers;

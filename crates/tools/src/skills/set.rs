@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::find::Found;
-use super::skill::Skill;
+use super::skill::{Skill, ThoughtOf};
 
 /// Bytes of the list in a system prompt; of further skills only their number is given.
 const LIST_BYTES_MAX: usize = 24 * 1024;
@@ -97,6 +97,16 @@ impl Skills {
         self.skills.iter()
     }
 
+    /// Those that models are told of, sorted by their names.
+    pub fn told(&self) -> impl Iterator<Item = &Skill> {
+        self.skills.iter().filter(|skill| skill.thought_of != ThoughtOf::ByPeople)
+    }
+
+    /// Those that a person names as commands, sorted by their names.
+    pub fn commands(&self) -> impl Iterator<Item = &Skill> {
+        self.skills.iter().filter(|skill| skill.thought_of != ThoughtOf::ByModels)
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -110,19 +120,17 @@ impl Skills {
     }
 
     /// The section of a system prompt that names them, and gives the texts of those that are for every session. The same skills give the same
-    /// bytes. `None` when there are none.
+    /// bytes. `None` when there are none that models are told of.
     #[must_use]
     pub fn manifest(&self) -> Option<String> {
-        if self.is_empty() {
-            return None;
-        }
+        self.told().next()?;
         let mut text = format!("{PREAMBLE}\n");
         let given = self.given_always();
-        for (at, skill) in self.skills.iter().enumerate() {
+        for (at, skill) in self.told().enumerate() {
             let below = if given.contains(&skill.name.as_str()) { " (given below)" } else { "" };
             let line = format!("\n- {}{below}: {}", skill.name, skill.description);
             if text.len() + line.len() > LIST_BYTES_MAX {
-                let more = self.skills.len() - at;
+                let more = self.told().count() - at;
                 text.push_str(&format!("\n\n{more} more skills are not listed; the tool `skill` names all of them when it is asked for one that does not exist."));
                 break;
             }
@@ -156,7 +164,7 @@ impl Skills {
     #[must_use]
     pub fn hint(&self, prompt: &str) -> Option<String> {
         let triggered =
-            self.skills.iter().filter_map(|skill| Some((skill, skill.triggers.found_in(prompt)?)));
+            self.told().filter_map(|skill| Some((skill, skill.triggers.found_in(prompt)?)));
         let hints: Vec<String> = triggered
             .take(HINTS_MAX)
             .map(|(skill, found)| {
@@ -233,6 +241,24 @@ mod tests {
         let always = many(5, "description: d\nalways: true", &"x".repeat(20 * 1024));
         assert_eq!(always.given_always(), ["s000", "s001", "s002"]);
         assert!(always.manifest().unwrap().len() < ALWAYS_BYTES_MAX + 2000);
+    }
+
+    #[test]
+    fn what_only_people_think_of_is_not_told_to_models() {
+        let all = [
+            found(
+                "a",
+                "/a",
+                "description: d\ndisable-model-invocation: true\ntriggers: [row]",
+                "x",
+            ),
+            found("b", "/b", "description: d\nuser-invocable: false", "x"),
+        ];
+        let skills = Skills::read(&all, &[]);
+        assert!(skills.manifest().unwrap().ends_with("\n\n- b: d"));
+        assert_eq!(skills.hint("row"), None);
+        assert_eq!(skills.commands().map(|skill| skill.name.as_str()).collect::<Vec<_>>(), ["a"]);
+        assert_eq!(Skills::read(&all[..1], &[]).manifest(), None);
     }
 
     #[test]

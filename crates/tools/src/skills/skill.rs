@@ -15,7 +15,16 @@ pub const NAME_CHARS_MAX: usize = 64;
 pub const DESCRIPTION_CHARS_MAX: usize = 1024;
 
 /// Keys that mean something here, and those that only tell people something.
-const UNDERSTOOD: [&str; 5] = ["name", "description", "always", "triggers", "allowed-tools"];
+const UNDERSTOOD: [&str; 8] = [
+    "name",
+    "description",
+    "always",
+    "triggers",
+    "allowed-tools",
+    "disable-model-invocation",
+    "user-invocable",
+    "argument-hint",
+];
 const FOR_PEOPLE: [&str; 4] = ["license", "compatibility", "metadata", "version"];
 /// Words in a text that stand for the skill's folder.
 const FOLDER_WORDS: [&str; 2] = ["${CLAUDE_SKILL_DIR}", "{baseDir}"];
@@ -33,6 +42,10 @@ pub struct Skill {
     pub source: Source,
     /// Whether its text is part of every new session.
     pub always: bool,
+    /// Who thinks of it.
+    pub thought_of: ThoughtOf,
+    /// What may follow when a person names it.
+    pub argument_hint: Option<String>,
     /// When it is hinted at.
     pub triggers: Triggers,
     /// What its loading grants.
@@ -43,6 +56,18 @@ pub struct Skill {
     pub notes: Vec<String>,
     /// What it tells the model.
     pub body: String,
+}
+
+/// Who may think of a skill. Whoever does, it is the model that loads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ThoughtOf {
+    /// The model, which is told of it, and a person, who names it as a command.
+    ByAnybody,
+    /// A person alone: models are not told of it.
+    ByPeople,
+    /// The model alone: it is no command.
+    ByModels,
 }
 
 impl Skill {
@@ -56,14 +81,23 @@ impl Skill {
         let head = &document.head;
         let mut notes = Vec::new();
         if document.is_mended {
-            notes.push("its head is no YAML: values with a colon were taken as quoted".to_owned());
+            notes.push(
+                "its head is no YAML: what was misread was taken as if it stood in quotes"
+                    .to_owned(),
+            );
         }
         let name = name(&found.name, head.get("name"), &mut notes)?;
         let description = description(head.get("description"), &mut notes)?;
-        if flag(head.get("disable-model-invocation"), "disable-model-invocation", &mut notes) {
-            return Err("`disable-model-invocation`: only a person may load it, and here models load skills".to_owned());
-        }
-        let always = flag(head.get("always"), "always", &mut notes);
+        let mut flag = |key, default| flag(head.get(key), key, default, &mut notes);
+        let always = flag("always", false);
+        let models_may_not = flag("disable-model-invocation", false);
+        let people_may = flag("user-invocable", true);
+        let thought_of = match (models_may_not, people_may) {
+            (false, true) => ThoughtOf::ByAnybody,
+            (true, true) => ThoughtOf::ByPeople,
+            (false, false) => ThoughtOf::ByModels,
+            (true, false) => return Err("neither a model nor a person may use it".to_owned()),
+        };
         let triggers = match head.get("triggers") {
             Some(value) => Triggers::read(value, &mut notes),
             None => Triggers::default(),
@@ -72,13 +106,11 @@ impl Skill {
             Some(value) => Allowed::translate(value, tools),
             None => Allowed::default(),
         };
-        let known = |key: &&String| {
-            let key = key.as_str();
-            UNDERSTOOD.contains(&key)
-                || FOR_PEOPLE.contains(&key)
-                || key == "disable-model-invocation"
+        let understood = |key: &&String| {
+            UNDERSTOOD.contains(&key.as_str()) || FOR_PEOPLE.contains(&key.as_str())
         };
-        let ignored = head.keys().filter(|key| !known(key)).cloned().collect();
+        let ignored = head.keys().filter(|key| !understood(key)).cloned().collect();
+        let argument_hint = head.get("argument-hint").and_then(hint);
         let folder = found.folder.clone();
         let mut body = document.body.trim().to_owned();
         for word in FOLDER_WORDS {
@@ -87,13 +119,15 @@ impl Skill {
         if body.is_empty() {
             return Err("it says nothing below its head".to_owned());
         }
-        let source = found.source;
         Ok(Self {
             name,
             description,
             folder,
-            source,
-            always,
+            source: found.source,
+            // What models are not told of is not given to each of them either.
+            always: always && thought_of != ThoughtOf::ByPeople,
+            thought_of,
+            argument_hint,
             triggers,
             allowed,
             ignored,
@@ -101,6 +135,19 @@ impl Skill {
             body,
         })
     }
+}
+
+/// What may follow, in one line. YAML takes `[number]` for a list.
+fn hint(value: &Value) -> Option<String> {
+    let words = match value {
+        Value::String(text) => text.split_whitespace().collect::<Vec<_>>().join(" "),
+        Value::Array(list) => {
+            let words = list.iter().filter_map(Value::as_str);
+            format!("[{}]", words.collect::<Vec<_>>().join(", "))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => return None,
+    };
+    (!words.is_empty() && words.len() <= NAME_CHARS_MAX * 2).then_some(words)
 }
 
 fn name(folder: &str, given: Option<&Value>, notes: &mut Vec<String>) -> Result<String, String> {
@@ -146,13 +193,13 @@ fn description(given: Option<&Value>, notes: &mut Vec<String>) -> Result<String,
     }
 }
 
-fn flag(given: Option<&Value>, key: &str, notes: &mut Vec<String>) -> bool {
+fn flag(given: Option<&Value>, key: &str, default: bool, notes: &mut Vec<String>) -> bool {
     match given {
-        None | Some(Value::Bool(false) | Value::Null) => false,
-        Some(Value::Bool(true)) => true,
+        None | Some(Value::Null) => default,
+        Some(Value::Bool(flag)) => *flag,
         Some(_) => {
-            notes.push(format!("`{key}` is neither true nor false and is taken for false"));
-            false
+            notes.push(format!("`{key}` is neither true nor false and is taken for {default}"));
+            default
         }
     }
 }
@@ -196,8 +243,8 @@ mod tests {
             ("a", "---\nname: a\ndescription: d\n---\n \n", "says nothing"),
             (
                 "a",
-                "---\nname: a\ndescription: d\ndisable-model-invocation: true\n---\nx",
-                "only a person",
+                "---\nname: a\ndescription: d\ndisable-model-invocation: true\nuser-invocable: false\n---\nx",
+                "neither a model nor a person",
             ),
         ] {
             let error = read(name, text).unwrap_err();
@@ -211,5 +258,31 @@ mod tests {
         let skill = read("a", &long).unwrap();
         assert_eq!((skill.name.as_str(), skill.always, skill.notes.len()), ("a", false, 3));
         assert_eq!(skill.description.chars().count(), DESCRIPTION_CHARS_MAX + 1);
+    }
+
+    #[test]
+    fn who_may_think_of_a_skill_is_what_its_head_says() {
+        let read =
+            |head: &str| read("a", &format!("---\ndescription: d\nalways: true\n{head}\n---\nx"));
+        for (head, thought_of, always, hint) in [
+            (
+                "argument-hint: [number] [urgency]",
+                ThoughtOf::ByAnybody,
+                true,
+                Some("[number] [urgency]"),
+            ),
+            (
+                "argument-hint: [number, urgency]",
+                ThoughtOf::ByAnybody,
+                true,
+                Some("[number, urgency]"),
+            ),
+            ("disable-model-invocation: true", ThoughtOf::ByPeople, false, None),
+            ("user-invocable: false", ThoughtOf::ByModels, true, None),
+        ] {
+            let skill = read(head).unwrap();
+            assert_eq!((skill.thought_of, skill.always), (thought_of, always), "{head}");
+            assert_eq!((skill.argument_hint.as_deref(), skill.ignored.len()), (hint, 0), "{head}");
+        }
     }
 }

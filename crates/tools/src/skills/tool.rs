@@ -52,7 +52,7 @@ impl SkillTool {
     fn named<'a>(&'a self, arguments: &Value) -> Result<&'a Skill, String> {
         let name = Arguments::new(arguments, &self.schema.input)?.text("name")?.trim();
         self.skills.get(name).ok_or_else(|| {
-            let names: Vec<&str> = self.skills.iter().map(|skill| skill.name.as_str()).collect();
+            let names: Vec<&str> = self.skills.told().map(|skill| skill.name.as_str()).collect();
             format!("there is no skill `{name:.80}`; there are: {}", names.join(", "))
         })
     }
