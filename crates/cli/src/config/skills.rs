@@ -6,7 +6,12 @@ use std::sync::{Arc, OnceLock};
 use oarlock_core::prompt::slash::{BUILT_IN, PromptFile};
 use oarlock_tools::skills::{Found, Links, Skill, Skills, Source, Why, find};
 
+use crate::terminal::safe;
+
 use super::{ConfigError, Environment, Loaded, Project, Standing, paths};
+
+/// Characters of a description in a list of commands.
+const COMMAND_CHARS_MAX: usize = 100;
 
 /// The skills of sessions, and what there is to say about them.
 #[derive(Debug, Clone, Default)]
@@ -107,7 +112,7 @@ pub fn as_prompts(skills: &Skills) -> Vec<PromptFile> {
         skills.commands().filter(|skill| !BUILT_IN.iter().any(|known| known.name == skill.name));
     let prompt = |skill: &Skill| PromptFile {
         name: skill.name.clone(),
-        description: Some(skill.description.clone()),
+        description: Some(safe::line(&skill.description, COMMAND_CHARS_MAX)),
         argument_hint: skill.argument_hint.clone(),
         body: format!(
             "Load the skill `{}` with the tool `skill`, and do what it says.\n\n$ARGUMENTS",

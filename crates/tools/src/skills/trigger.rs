@@ -70,16 +70,17 @@ impl Triggers {
         if let Some(keyword) = self.keywords.iter().find(|keyword| holds(&lower, keyword)) {
             return Some(keyword.clone());
         }
-        if self.globs.is_empty() {
+        let words = prompt.split_whitespace().take(WORDS_MAX).map(path);
+        let mut paths = words.filter(|word| word.contains(['/', '.'])).peekable();
+        if self.globs.is_empty() || paths.peek().is_none() {
             return None;
         }
         let mut set = GlobSetBuilder::new();
         for glob in &self.globs {
             set.add(glob.clone());
         }
+        // Each of them was understood; all together they can only be too large, and then they match nothing.
         let set = set.build().ok()?;
-        let words = prompt.split_whitespace().take(WORDS_MAX);
-        let mut paths = words.map(path).filter(|word| word.contains(['/', '.']));
         paths.find(|path| set.is_match(path)).map(str::to_owned)
     }
 }
