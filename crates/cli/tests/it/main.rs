@@ -6,6 +6,7 @@ mod attached;
 mod busy;
 mod deaths;
 mod docs;
+mod embedded_skills;
 mod flood;
 mod forgets;
 mod home;

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use oarlock_core::spec::rule::Rule;
 use serde_json::Value;
 
 /// Tools by the names under which others publish, and ours.
@@ -95,11 +96,17 @@ fn rules(entry: &str, tools: &[String]) -> Result<Vec<String>, &'static str> {
         None => (entry, None),
         Some((name, rest)) => (name, Some(rest.strip_suffix(')').ok_or("its `)` is missing")?)),
     };
+    let there_is = |tool: &str| tools.iter().any(|there| there == tool);
     let known = TRANSLATED.iter().find(|(theirs, _)| *theirs == name).map(|(_, ours)| *ours);
-    let tool = known.unwrap_or(name);
-    if !tools.iter().any(|there| there == tool) {
-        return Err("there is no such tool here");
-    }
+    let Some(tool) = known.filter(|tool| there_is(tool)) else {
+        // Under the name that it has here, it is a rule of ours.
+        let is_rule = there_is(name) && Rule::parse(entry).is_ok();
+        return if is_rule {
+            Ok(vec![entry.to_owned()])
+        } else {
+            Err("there is no such tool here")
+        };
+    };
     let pattern = match pattern.map(str::trim) {
         None | Some("" | "*" | ":*") => return Ok(vec![tool.to_owned()]),
         Some(pattern) => pattern,
@@ -158,7 +165,6 @@ fn path(pattern: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use oarlock_core::spec::rule::Rule;
     use serde_json::json;
 
     use super::*;
@@ -187,6 +193,7 @@ mod tests {
             ("Edit(src/**) Write(./docs/a.md)", &["edit_file(src/*)", "write_file(docs/a.md)"]),
             ("WebFetch(domain:docs.rs)", &["fetch(https://docs.rs/*)"]),
             ("edit_file bash(cargo *)", &["edit_file", "bash(cargo *)"]),
+            ("edit_file(src/*.ts)", &["edit_file(src/*.ts)"]),
             ("", &[]),
         ] {
             let allowed = translated(&json!(text));
@@ -218,6 +225,7 @@ mod tests {
             "WebFetch(domain:example.com/x)",
             "WebFetch(https://example.com)",
             "Skill(other)",
+            "bash()",
             "*",
         ] {
             let allowed = translated(&json!(text));
