@@ -33,10 +33,12 @@ impl From<Exit> for std::process::ExitCode {
 }
 
 impl Exit {
-    /// The code for a turn, from how it ended and how its last tool call was settled.
+    /// The code for a turn, from how it ended, how its last tool call was settled, and whether its session has a goal that is not reached. A turn
+    /// that did not end by itself tells why it ended, goal or not.
     #[must_use]
-    pub fn of_turn(ended: &TurnEnded, last_outcome: Option<Outcome>) -> Self {
+    pub fn of_turn(ended: &TurnEnded, last_outcome: Option<Outcome>, is_pursued: bool) -> Self {
         match ended.stop {
+            StopReason::EndTurn if is_pursued => Self::GoalNotReached,
             StopReason::EndTurn if last_outcome == Some(Outcome::Denied) => Self::Denied,
             StopReason::EndTurn => Self::Done,
             StopReason::MaxTokens => Self::MaxTokens,
@@ -50,13 +52,16 @@ impl Exit {
     /// The code for the last turn of a session's own entries; `None` while it has not ended.
     #[must_use]
     pub fn of_entries<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Option<Self> {
-        let mut last_outcome = None;
-        let mut exit = None;
+        let (mut last_outcome, mut exit, mut is_pursued) = (None, None, false);
         for entry in entries.into_iter().filter(|entry| entry.scope.is_empty()) {
             match &entry.event {
                 Event::TurnStarted(_) => (last_outcome, exit) = (None, None),
                 Event::ToolSettled(settled) => last_outcome = Some(settled.outcome),
-                Event::TurnEnded(ended) => exit = Some(Self::of_turn(ended, last_outcome)),
+                Event::TurnEnded(ended) => {
+                    exit = Some(Self::of_turn(ended, last_outcome, is_pursued));
+                }
+                Event::GoalSet(set) => is_pursued = set.goal.is_some(),
+                Event::GoalReached(_) => is_pursued = false,
                 Event::SessionCreated(_)
                 | Event::SessionConfigured(_)
                 | Event::SessionArchived
@@ -79,8 +84,6 @@ impl Exit {
                 | Event::SummaryStarted(_)
                 | Event::SummaryFailed(_)
                 | Event::HistoryEdited(_)
-                | Event::GoalSet(_)
-                | Event::GoalReached(_)
                 | Event::TurnContinued(_)
                 | Event::PlanChanged(_)
                 | Event::SkillLoaded(_)

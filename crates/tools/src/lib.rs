@@ -12,6 +12,7 @@ mod edit_file;
 mod fetch;
 mod files;
 pub mod front_matter;
+mod goal_done;
 mod http;
 mod place;
 mod read_file;
@@ -19,6 +20,7 @@ mod search;
 mod shell;
 pub mod skills;
 mod text;
+mod update_plan;
 mod write_file;
 
 use std::sync::Arc;
@@ -65,5 +67,7 @@ pub fn default_tools_with_http(
         tools.push(Arc::new(fetch::Fetch::new(&config.fetch, http)));
     }
     tools.push(Arc::new(ask_user::AskUser::new()));
+    tools.push(Arc::new(update_plan::UpdatePlan::new()));
+    tools.push(Arc::new(goal_done::GoalDone::new()));
     Ok(tools)
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use oarlock_core::session::goal::CONTINUATIONS_MAX;
 
 use super::OverrideArgs;
 use crate::config::{Setting, flag};
@@ -11,7 +12,7 @@ use crate::values::{Dollars, Millis};
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  oarlock run \"what does this project do?\"\n  oarlock run --mode open --max-cost 0.50 \"fix the failing test\"\n  oarlock run --quiet - < task.md\n  oarlock run --resume \"and now the documentation\"\n  oarlock run --resume /usage\n\n`/help` lists the commands that can stand in place of a prompt.\n\nExit codes: 0 done, 1 error, 2 usage, 3 refusal, 4 denied, 5 cancelled, 6 goal not reached, 7 limit, 8 max tokens."
+    after_help = "Examples:\n  oarlock run \"what does this project do?\"\n  oarlock run --mode open --max-cost 0.50 \"fix the failing test\"\n  oarlock run --quiet - < task.md\n  oarlock run --resume \"and now the documentation\"\n  oarlock run --resume /usage\n  oarlock run --mode open --max-cost 2 --goal \"make the tests pass\"\n\n`/help` lists the commands that can stand in place of a prompt.\n\nExit codes: 0 done, 1 error, 2 usage, 3 refusal, 4 denied, 5 cancelled, 6 goal not reached, 7 limit, 8 max tokens."
 )]
 pub struct RunArgs {
     /// What to do; `-` reads it from stdin, and so does a pipe when there is none. `@path` attaches a file, but not in words from stdin
@@ -19,6 +20,12 @@ pub struct RunArgs {
     /// Go on with a session; without ID the latest one of this folder
     #[arg(long, value_name = "ID", num_args = 0..=1, default_missing_value = "")]
     pub resume: Option<String>,
+    /// Work until this is reached: when the model stops before, it is asked to go on; `-` reads it from stdin. Without a prompt it is the prompt, too
+    #[arg(long, value_name = "TEXT")]
+    pub goal: Option<String>,
+    /// How often the model is asked to go on
+    #[arg(long, value_name = "N", requires = "goal", default_value_t = CONTINUATIONS_MAX)]
+    pub goal_continuations: u32,
     /// Further folders that tools may use
     #[arg(long = "add-dir", value_name = "DIR")]
     pub roots: Vec<PathBuf>,

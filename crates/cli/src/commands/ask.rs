@@ -40,6 +40,9 @@ pub(super) async fn perform(
         (Wanted::Steer(_) | Wanted::Ask(Ask::Change(Change::Withdraw(_))), _) => {
             bail!("/steer and /withdraw are for a session that runs: use them in `oarlock chat`")
         }
+        (Wanted::Pursue(_), _) => {
+            bail!("a goal is given to `oarlock run` by --goal; /goal WORDS is for `oarlock chat`")
+        }
         (Wanted::Ask(Ask::Question(Question::Model)), Resumed::New) => {
             (None, Answer::Model { model: opening.selected()?, changed: false })
         }

@@ -4,10 +4,11 @@ use std::io::{IsTerminal, Write};
 
 use oarlock_core::DefaultSession;
 use oarlock_core::command::Command;
-use oarlock_core::event::{AgentEvent, Delivery, Event};
+use oarlock_core::event::{AgentEvent, Delivery, Event, Goal};
 use oarlock_core::ports::tool::Place;
 use oarlock_core::prompt::answer::{Answer, Ask, Change, ask};
 use oarlock_core::prompt::slash::Typed;
+use oarlock_core::session::goal::CONTINUATIONS_MAX;
 use oarlock_core::session::recover::Recovery;
 use oarlock_core::spec::Answers;
 
@@ -136,7 +137,7 @@ impl Chat<'_> {
     ) -> anyhow::Result<()> {
         let slash = match slash::read(self.opening.loaded, line)? {
             Typed::Words(words) => {
-                return self.admit(&console.session, Delivery::Queue, words).await;
+                return self.admit(&console.session, (Delivery::Queue, None), words).await;
             }
             Typed::Slash(slash) => slash,
         };
@@ -147,7 +148,11 @@ impl Chat<'_> {
             }
             // Without a turn to steer, the words begin the next one.
             Wanted::Steer(words) => {
-                return self.admit(&console.session, Delivery::Steer, words).await;
+                return self.admit(&console.session, (Delivery::Steer, None), words).await;
+            }
+            Wanted::Pursue(words) => {
+                let goal = Goal { objective: words.clone(), continuations_max: CONTINUATIONS_MAX };
+                return self.admit(&console.session, (Delivery::Queue, Some(goal)), words).await;
             }
             Wanted::Ask(asked) => {
                 if matches!(asked, Ask::Change(Change::Compact(_))) {
@@ -168,14 +173,14 @@ impl Chat<'_> {
     async fn admit(
         &mut self,
         session: &DefaultSession,
-        delivery: Delivery,
+        (delivery, goal): (Delivery, Option<Goal>),
         words: String,
     ) -> anyhow::Result<()> {
         let spec = session.state().await?.spec;
         let rights = Rights { modes: spec.modes, settings: spec.settings };
         rights.check(&words, &self.place).await?;
         let content = content(self.assembled, &self.place, (words, true), &[]).await?;
-        admit(session, delivery, content).await?;
+        admit(session, (delivery, goal), content).await?;
         self.waiting += 1;
         Ok(())
     }

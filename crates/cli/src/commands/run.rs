@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use oarlock_core::agent::context::Frontend;
 use oarlock_core::command::{Admit, Command, Reply};
-use oarlock_core::event::{Delivery, InputSource};
+use oarlock_core::event::{Delivery, Goal, InputSource};
 use oarlock_core::ids::{Seq, SessionId};
 use oarlock_core::message::Part;
 use oarlock_core::ports::journal::Filter;
@@ -15,6 +15,7 @@ use oarlock_core::ports::tool::Place;
 use oarlock_core::prompt::SystemPrompt;
 use oarlock_core::prompt::mention::{Desk, hinted, with_mentions};
 use oarlock_core::prompt::slash::{Slash, Typed};
+use oarlock_core::session::goal::{self, GoalState};
 use oarlock_core::session::recover::Recovery;
 use oarlock_core::session::state::State;
 use oarlock_core::session::trace::TraceSink;
@@ -44,24 +45,28 @@ pub(super) fn run(frame: &Frame, args: &RunArgs, out: &mut dyn Write) -> anyhow:
     let loaded = frame.load_with(&args.model)?;
     let (resumed, given) = args.session_and_prompt();
     let stdin_is_terminal = std::io::stdin().is_terminal();
-    let continues = resumed != Resumed::New && given.is_none() && stdin_is_terminal;
-    let read = match continues {
-        true => None,
-        false => read_prompt(given.as_deref(), stdin_is_terminal)?,
-    };
-    let is_piped = read.as_ref().is_some_and(|(_, is_piped)| *is_piped);
-    let words = read.map(|(words, _)| words);
+    let Said { words, is_piped, goal } = said(args, (&resumed, given.as_deref()))?;
     if words.is_none() && resumed == Resumed::New {
         bail!(prompt::PromptError::Missing);
     }
-    let answers = answers(stdin_is_terminal && given.as_deref() != Some("-"), args.output.json);
+    let stdin_is_read = given.as_deref() == Some("-") || args.goal.as_deref() == Some("-");
+    let answers = answers(stdin_is_terminal && !stdin_is_read, args.output.json);
     let images = args
         .images
         .iter()
         .map(|path| image::load(&frame.cwd.join(path)))
         .collect::<Result<_, _>>()?;
-    let task = Task { frame, loaded: &loaded, args, answers, images, is_piped };
-    match words.map(|words| slash::read(&loaded, &words)).transpose()? {
+    // A goal is never a command, whatever it begins with.
+    let read = |words: String| match args.goal.is_some() && given.is_none() {
+        true => Ok(Typed::Words(words)),
+        false => slash::read(&loaded, &words),
+    };
+    let typed = words.map(read).transpose()?;
+    let task = Task { frame, loaded: &loaded, args, answers, images, is_piped, goal };
+    match typed {
+        Some(Typed::Slash(_)) if args.goal.is_some() => {
+            bail!("--goal goes with a prompt, and a slash command is none")
+        }
         Some(Typed::Slash(slash)) => super::block_on(task.ask(resumed, slash, out)),
         Some(Typed::Words(words)) => super::block_on(task.perform(resumed, Some(words), out)),
         None => super::block_on(task.perform(resumed, None, out)),
@@ -72,9 +77,46 @@ pub(super) fn run(frame: &Frame, args: &RunArgs, out: &mut dyn Write) -> anyhow:
 pub(super) fn go_on(frame: &Frame, args: &RunArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let loaded = frame.load_with(&args.model)?;
     let answers = answers(std::io::stdin().is_terminal(), args.output.json);
-    let task = Task { frame, loaded: &loaded, args, answers, images: Vec::new(), is_piped: true };
     let (resumed, _) = args.session_and_prompt();
+    let (images, is_piped, goal) = (Vec::new(), true, None);
+    let task = Task { frame, loaded: &loaded, args, answers, images, is_piped, goal };
     super::block_on(task.perform(resumed, None, out))
+}
+
+/// What the command line and stdin say.
+struct Said {
+    /// The prompt.
+    words: Option<String>,
+    /// Whether it came from stdin.
+    is_piped: bool,
+    goal: Option<Goal>,
+}
+
+/// Reads prompt and goal; a goal without a prompt is both, and stdin is left alone then unless it is the goal.
+fn said(args: &RunArgs, (resumed, given): (&Resumed, Option<&str>)) -> anyhow::Result<Said> {
+    let stdin_is_terminal = std::io::stdin().is_terminal();
+    let piped = match (args.goal.as_deref(), given) {
+        (Some("-"), Some("-")) => bail!("--goal and the prompt cannot both come from stdin"),
+        (Some("-"), _) => Some(prompt::read(std::io::stdin().lock())?),
+        _ => None,
+    };
+    let objective = piped.or_else(|| args.goal.clone());
+    let continuations_max = args.goal_continuations;
+    let goal = objective.map(|objective| Goal { objective, continuations_max });
+    if let Some(goal) = &goal {
+        goal::check(goal)?;
+        if given.is_none() {
+            let (words, is_piped) = (goal.objective.clone(), args.goal.as_deref() == Some("-"));
+            return Ok(Said { words: Some(words), is_piped, goal: Some(goal.clone()) });
+        }
+    }
+    let continues = *resumed != Resumed::New && given.is_none() && stdin_is_terminal;
+    let read = match continues {
+        true => None,
+        false => read_prompt(given, stdin_is_terminal)?,
+    };
+    let is_piped = read.as_ref().is_some_and(|(_, is_piped)| *is_piped);
+    Ok(Said { words: read.map(|(words, _)| words), is_piped, goal })
 }
 
 /// The prompt and whether it came from stdin, or nothing when stdin is empty.
@@ -108,6 +150,8 @@ struct Task<'a> {
     images: Vec<Image>,
     /// The words came from stdin: whoever wrote them need not be who runs this, so that they attach no files.
     is_piped: bool,
+    /// What the session is to reach from this prompt on.
+    goal: Option<Goal>,
 }
 
 impl Task<'_> {
@@ -181,27 +225,27 @@ impl Task<'_> {
         let kept = opened.session.id().clone();
         tracing::info!(session = %kept, model = %opened.model, tip = opened.after, "a session is open");
         let role = if self.answers == Answers::Somebody { Role::Person } else { Role::Nobody };
-        let screen = Screen::new(self.args.output);
+        let is_pursued = opened.goal.as_ref().is_some_and(|goal| !goal.is_reached());
+        let screen = Screen::new(self.args.output).towards_a_goal(is_pursued);
         let mut console =
             Console::new(opened.session.clone(), opened.after, screen, Keyboard::new(role)?)?;
-        let awaited =
-            match content {
-                Some(content) => Awaited {
-                    input: Some(admit(&opened.session, Delivery::Queue, content).await?),
-                    turn: None,
-                },
-                None => Awaited {
-                    input: None,
-                    turn: Some(opened.open_turn.context(
-                        "no turn of this session was cut; give a prompt to go on with it",
-                    )?),
-                },
-            };
+        let awaited = match content {
+            Some(content) => {
+                let how = (Delivery::Queue, self.goal.clone());
+                Awaited { input: Some(admit(&opened.session, how, content).await?), turn: None }
+            }
+            None => left_over(&opened).await?,
+        };
         let ended = console.follow_turn(out, awaited).await;
         let closed = opened.session.close().await;
         let ended = ended?;
         closed.context("the session did not end in good order")?;
         let exit = console.screen.end(out, (&kept, &opened.model), &ended)?;
+        if exit == Exit::GoalNotReached && !self.args.output.json {
+            complain(&format!(
+                "the goal is not reached; `oarlock session resume {kept}` goes on towards it"
+            ));
+        }
         if !(self.args.ephemeral || self.args.output.json || self.args.output.quiet) {
             complain(&format!(
                 "kept as session {kept}; `oarlock run --resume \"…\"` goes on with it"
@@ -209,6 +253,25 @@ impl Task<'_> {
         }
         Ok(exit)
     }
+}
+
+/// What a session goes on with that is given nothing: its open turn, what waits in it, or its goal.
+async fn left_over(opened: &Opened) -> anyhow::Result<Awaited> {
+    if opened.open_turn.is_some() {
+        return Ok(Awaited { input: None, turn: opened.open_turn });
+    }
+    let unreached = opened.goal.as_ref().filter(|goal| !goal.is_reached());
+    let input = match (opened.waiting, unreached) {
+        (Some(waiting), _) => waiting,
+        (None, Some(goal)) => {
+            let content = vec![Part::text(goal.feedback())];
+            admit(&opened.session, (Delivery::Queue, None), content).await?
+        }
+        (None, None) => bail!(
+            "no turn of this session was cut, nothing waits in it and it has no goal to reach; give a prompt to go on with it"
+        ),
+    };
+    Ok(Awaited { input: Some(input), turn: None })
 }
 
 /// How a session is opened from the command line.
@@ -235,6 +298,10 @@ pub(super) struct Opened {
     pub(super) after: Seq,
     /// The turn that goes on.
     pub(super) open_turn: Option<u32>,
+    /// The first input that no turn has taken.
+    waiting: Option<Seq>,
+    /// What it is to reach.
+    goal: Option<GoalState>,
 }
 
 impl Opening<'_> {
@@ -269,7 +336,8 @@ impl Opening<'_> {
         let load = LoadSession { change, ..LoadSession::new(id, recovery) };
         let session = assembled.core.open(Origin::Resume(load)).await?;
         let open_turn = before.turn.as_ref().map(|turn| turn.no);
-        Ok(Opened { session, model, after: before.tip, open_turn })
+        let (waiting, goal) = (before.pending.first().map(|input| input.seq), before.goal);
+        Ok(Opened { session, model, after: before.tip, open_turn, waiting, goal })
     }
 
     /// What decides about the files that a prompt to this session mentions.
@@ -320,7 +388,7 @@ impl Opening<'_> {
             ..SessionSpec::new(cwd, "cli", settings)
         };
         let session = assembled.core.open(spec.into()).await?;
-        Ok(Opened { session, model, after: 0, open_turn: None })
+        Ok(Opened { session, model, after: 0, open_turn: None, waiting: None, goal: None })
     }
 
     /// The system prompt of a new session in the canonical folder `cwd`. What keeps a skill from being told of is told to the person.
@@ -448,10 +516,10 @@ pub(super) async fn content(
 /// Admits an input of the person.
 pub(super) async fn admit(
     session: &DefaultSession,
-    delivery: Delivery,
+    (delivery, goal): (Delivery, Option<Goal>),
     content: Vec<Part>,
 ) -> anyhow::Result<Seq> {
-    let admit = Admit { key: None, source: InputSource::User, delivery, content, goal: None };
+    let admit = Admit { key: None, source: InputSource::User, delivery, content, goal };
     match session.tell(Command::Admit(admit)).await? {
         Reply::Admitted(seq) => Ok(seq),
         Reply::Done | Reply::Attached(_) | Reply::Status(_) | Reply::Rejected(_) => {

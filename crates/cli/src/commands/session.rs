@@ -10,6 +10,8 @@ use oarlock_core::event::{Event, InputAdmitted};
 use oarlock_core::ids::SessionId;
 use oarlock_core::message::Part;
 use oarlock_core::ports::journal::{Activity, Filter, Listed, Summary};
+use oarlock_core::prompt::answer::Answer;
+use oarlock_core::session::goal::CONTINUATIONS_MAX;
 use oarlock_core::session::summary::summary;
 
 use super::{Frame, complain};
@@ -38,6 +40,8 @@ fn resume(frame: &Frame, id: String, json: bool, out: &mut dyn Write) -> anyhow:
     let args = RunArgs {
         prompt: None,
         resume: Some(id),
+        goal: None,
+        goal_continuations: CONTINUATIONS_MAX,
         roots: Vec::new(),
         images: Vec::new(),
         ephemeral: false,
@@ -171,6 +175,23 @@ async fn show(
     }
     if after == 0 {
         bail!("there is no session {id}; see `oarlock session list --all`");
+    }
+    if !json {
+        stands(assembled, id, out).await?;
+    }
+    Ok(())
+}
+
+/// What the session is to reach and what it plans, where it does.
+async fn stands(assembled: &Assembled, id: &SessionId, out: &mut dyn Write) -> anyhow::Result<()> {
+    let state = assembled.core.state(id).await?;
+    if !state.plan.is_empty() {
+        let plan = Answer::Plan { items: state.plan };
+        writeln!(out, "\nplan:\n{}", safe::text(&plan.to_string()))?;
+    }
+    if state.goal.is_some() {
+        let goal = Answer::Goal { goal: state.goal };
+        writeln!(out, "\n{}", safe::text(&goal.to_string()))?;
     }
     Ok(())
 }

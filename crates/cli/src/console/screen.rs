@@ -20,6 +20,8 @@ pub struct Screen {
     /// The last answer's text.
     text: String,
     last_outcome: Option<Outcome>,
+    /// Whether the session has a goal that is not reached.
+    is_pursued: bool,
 }
 
 #[derive(Debug)]
@@ -38,7 +40,14 @@ impl Screen {
             (false, true) => Format::Quiet,
             (false, false) => Format::Text(Answer::new(stdout_rendering())),
         };
-        Self { format, activity: Activity::default(), text: String::new(), last_outcome: None }
+        let activity = Activity::default();
+        Self { format, activity, text: String::new(), last_outcome: None, is_pursued: false }
+    }
+
+    /// The same for a session of which it is known whether it has a goal that is not reached.
+    #[must_use]
+    pub fn towards_a_goal(self, is_pursued: bool) -> Self {
+        Self { is_pursued, ..self }
     }
 
     /// Shows an event.
@@ -46,11 +55,15 @@ impl Screen {
     /// # Errors
     /// The writer's.
     pub fn show(&mut self, out: &mut dyn Write, event: &AgentEvent) -> io::Result<()> {
-        if let AgentEvent::Entry(entry) = event {
+        if let AgentEvent::Entry(entry) = event
+            && entry.scope.is_empty()
+        {
             match &entry.event {
                 Event::TurnStarted(_) => self.last_outcome = None,
                 Event::ToolSettled(settled) => self.last_outcome = Some(settled.outcome),
                 Event::AssistantMessage(message) => self.text = text_of(message),
+                Event::GoalSet(set) => self.is_pursued = set.goal.is_some(),
+                Event::GoalReached(_) => self.is_pursued = false,
                 _ => {}
             }
         }
@@ -79,7 +92,7 @@ impl Screen {
         (session, model): (&SessionId, &ModelSelection),
         ended: &TurnEnded,
     ) -> io::Result<Exit> {
-        let exit = Exit::of_turn(ended, self.last_outcome);
+        let exit = Exit::of_turn(ended, self.last_outcome, self.is_pursued);
         match &self.format {
             Format::Json => {
                 let ended = (ended.clone(), exit);

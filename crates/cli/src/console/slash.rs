@@ -15,6 +15,8 @@ pub enum Wanted {
     Help,
     /// Words for the running turn.
     Steer(String),
+    /// Words that are a goal, too.
+    Pursue(String),
     /// Something of the session.
     Ask(Ask),
 }
@@ -82,6 +84,10 @@ pub fn wanted(
         Slash::Mode(None) => question(Question::Mode),
         Slash::Mode(Some(name)) => change(Change::Mode(Mode::parse(&name)?)),
         Slash::Queue => question(Question::Queue),
+        Slash::Goal(None) => question(Question::Goal),
+        Slash::Goal(Some(words)) => Wanted::Pursue(words),
+        Slash::NoGoal => change(Change::NoGoal),
+        Slash::Plan => question(Question::Plan),
         Slash::Withdraw(number) => change(Change::Withdraw(number)),
     })
 }

@@ -16,6 +16,9 @@ const LINE_CHARS_MAX: usize = 160;
 /// Longest line that says why something failed: the cause often stands last.
 const FAILURE_CHARS_MAX: usize = 600;
 
+/// Open items of a plan that are shown.
+const PLAN_ITEMS_MAX: usize = 10;
+
 /// Turns entries into lines. Calls are remembered from `tool_called` to `tool_settled`.
 #[derive(Debug, Default)]
 pub struct Activity {
@@ -23,7 +26,7 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// The line for an entry, when it is worth one. Subagents' lines are indented.
+    /// The line for an entry, when it is worth one; a plan has one more for each open item. Subagents' lines are indented.
     pub fn line(&mut self, entry: &Entry) -> Option<String> {
         let told = match &entry.event {
             Event::ToolCalled(called) => {
@@ -76,7 +79,7 @@ impl Activity {
             Event::GoalSet(set) => Some(goal(set.goal.as_ref())),
             Event::GoalReached(reached) => Some(format!("goal reached: {}", reached.summary)),
             Event::TurnContinued(turn) => Some(continued(turn.by).to_owned()),
-            Event::PlanChanged(changed) => Some(plan(&changed.items)),
+            Event::PlanChanged(changed) => return Some(plan(&changed.items, entry.scope.len())),
             Event::SkillLoaded(loaded) => Some(format!("skill {}", loaded.name)),
             Event::TaskStarted(started) => {
                 Some(format!("{} in the background: {}", started.task, started.label))
@@ -123,9 +126,23 @@ fn end(ended: &TurnEnded) -> Option<String> {
     }
 }
 
-fn plan(items: &[PlanItem]) -> String {
-    let done = items.iter().filter(|item| item.status == PlanStatus::Completed).count();
-    format!("plan: {done} of {} done", items.len())
+/// The plan as a short list: what is done is counted, and of what is open the first items are shown.
+fn plan(items: &[PlanItem], depth: usize) -> String {
+    let indent = "  ".repeat(depth);
+    let open: Vec<_> = items.iter().filter(|item| item.status != PlanStatus::Completed).collect();
+    let done = items.len() - open.len();
+    let mut lines = match items.is_empty() {
+        true => format!("{indent}no plan any more"),
+        false => format!("{indent}plan: {done} of {} done", items.len()),
+    };
+    for item in open.iter().take(PLAN_ITEMS_MAX) {
+        let words = safe::line(&item.content, LINE_CHARS_MAX);
+        lines.push_str(&format!("\n{indent}  {} {words}", item.status.sign()));
+    }
+    if open.len() > PLAN_ITEMS_MAX {
+        lines.push_str(&format!("\n{indent}  and {} more", open.len() - PLAN_ITEMS_MAX));
+    }
+    lines
 }
 
 fn goal(goal: Option<&Goal>) -> String {

@@ -9,6 +9,7 @@ mod docs;
 mod embedded_skills;
 mod flood;
 mod forgets;
+mod goals;
 mod home;
 mod instructions;
 mod interrupts;

@@ -71,7 +71,7 @@ fn a_session_is_gone_on_with_by_its_id_or_as_the_latest_of_the_folder() {
     assert_eq!(home.sessions()[0]["turns"], 3);
 
     let ended = home.run(&["run", "--resume"]);
-    assert!(ended.refused(1).contains("no turn of this session was cut; give a prompt"));
+    assert!(ended.refused(1).contains("no turn of this session was cut, nothing waits in it"));
     let unknown = "00000000-0000-7000-8000-000000000000";
     let ran = home.run(&["run", "--resume", unknown, "x"]);
     assert!(ran.refused(1).contains(&format!("there is no session {unknown}")));

@@ -82,6 +82,18 @@ pub enum PlanStatus {
     Completed,
 }
 
+impl PlanStatus {
+    /// What stands before an item in a list for people.
+    #[must_use]
+    pub fn sign(self) -> char {
+        match self {
+            Self::Pending => '·',
+            Self::InProgress => '→',
+            Self::Completed => '✓',
+        }
+    }
+}
+
 /// How much a task of a plan matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

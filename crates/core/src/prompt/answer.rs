@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::error::AgentError;
 use crate::command::{Command, ContextStatus, NOTHING_TO_COMPACT, Status, Waiting};
+use crate::event::PlanItem;
 use crate::message::Usage;
 use crate::prompt::slash::{BUILT_IN, PromptFile};
 use crate::session::forget::CompactionReport;
+use crate::session::goal::GoalState;
 use crate::spec::{Mode, ModelSelection, SettingsChange};
 use crate::{DefaultSession, SessionError};
 
@@ -55,6 +57,17 @@ pub enum Answer {
     Queue {
         /// The inputs.
         waiting: Vec<Waiting>,
+    },
+    /// What the session is to reach, and how far it is.
+    Goal {
+        /// Absent when it has no goal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        goal: Option<GoalState>,
+    },
+    /// The plan as the model wrote it last; empty when there is none.
+    Plan {
+        /// Its items.
+        items: Vec<PlanItem>,
     },
     /// An input was taken back.
     Withdraw {
@@ -105,6 +118,10 @@ pub enum Question {
     Mode,
     /// What waits.
     Queue,
+    /// How far the goal is.
+    Goal,
+    /// The plan.
+    Plan,
 }
 
 /// What a session is asked to do.
@@ -114,6 +131,8 @@ pub enum Change {
     Model(ModelSelection),
     /// Change to this mode.
     Mode(Mode),
+    /// Have no goal any more.
+    NoGoal,
     /// Take back what waits, by its number in the list, from 1.
     Withdraw(usize),
     /// Make a summary, paying attention to this.
@@ -215,6 +234,10 @@ async fn done(
             let changed = mode != status.settings.mode;
             Answer::Mode { mode, changed }
         }
+        Change::NoGoal => {
+            session.tell(Command::SetGoal { goal: None }).await?;
+            Answer::Goal { goal: None }
+        }
         Change::Withdraw(number) => {
             let waiting = status.waiting.len();
             let wanted = number.checked_sub(1).and_then(|at| status.waiting.into_iter().nth(at));
@@ -244,6 +267,8 @@ pub fn told(status: &Status, question: Question) -> Answer {
         Question::Model => Answer::Model { model: status.settings.model.clone(), changed: false },
         Question::Mode => Answer::Mode { mode: status.settings.mode.clone(), changed: false },
         Question::Queue => Answer::Queue { waiting: status.waiting.clone() },
+        Question::Goal => Answer::Goal { goal: status.goal.clone() },
+        Question::Plan => Answer::Plan { items: status.plan.clone() },
     }
 }
 
@@ -284,12 +309,33 @@ impl fmt::Display for Answer {
                 }
                 Ok(())
             }
+            Self::Goal { goal: None } => f.write_str("no goal"),
+            Self::Goal { goal: Some(goal) } => self::goal(f, goal),
+            Self::Plan { items } if items.is_empty() => f.write_str("no plan"),
+            Self::Plan { items } => plan(f, items),
             Self::Withdraw { input } => write!(f, "withdrawn: {}", input.words),
             Self::Compact { tokens_before, tokens_after } => {
                 write!(f, "summarised: {tokens_before} tokens before, {tokens_after} after")
             }
         }
     }
+}
+
+fn goal(f: &mut fmt::Formatter<'_>, goal: &GoalState) -> fmt::Result {
+    writeln!(f, "goal: {}", goal.objective)?;
+    let (continuations, max) = (goal.continuations, goal.continuations_max);
+    match &goal.reached {
+        Some(summary) => write!(f, "reached: {summary}"),
+        None => write!(f, "not reached; went on by itself {continuations} of {max} times"),
+    }
+}
+
+fn plan(f: &mut fmt::Formatter<'_>, items: &[PlanItem]) -> fmt::Result {
+    for (at, item) in items.iter().enumerate() {
+        let line = if at == 0 { "" } else { "\n" };
+        write!(f, "{line}{} {}", item.status.sign(), item.content)?;
+    }
+    Ok(())
 }
 
 fn help(f: &mut fmt::Formatter<'_>, commands: &[Listed]) -> fmt::Result {

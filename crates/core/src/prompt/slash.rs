@@ -18,7 +18,7 @@ const fn built_in(name: &'static str, hint: &'static str, description: &'static 
 }
 
 /// All commands that are always there, in the order in which they are listed.
-pub const BUILT_IN: [BuiltIn; 9] = [
+pub const BUILT_IN: [BuiltIn; 11] = [
     built_in(
         "compact",
         "[INSTRUCTIONS]",
@@ -35,6 +35,12 @@ pub const BUILT_IN: [BuiltIn; 9] = [
     built_in("steer", "WORDS", "tell the running turn something before its next step"),
     built_in("queue", "", "list what waits for a turn"),
     built_in("withdraw", "NUMBER", "take back what waits, by its number in the list"),
+    built_in(
+        "goal",
+        "[WORDS]",
+        "say how far the goal is, or give the session one to work for until it is reached; `off` takes it away",
+    ),
+    built_in("plan", "", "show the plan as the model wrote it last"),
     built_in("help", "", "list all commands"),
 ];
 
@@ -82,6 +88,12 @@ pub enum Slash {
     Queue,
     /// Take back what waits, by its number in the list, from 1.
     Withdraw(usize),
+    /// How far the goal is; with words, a goal.
+    Goal(Option<String>),
+    /// No goal any more.
+    NoGoal,
+    /// The plan.
+    Plan,
     /// All commands.
     Help,
 }
@@ -169,6 +181,9 @@ fn built_in_of(name: &str, rest: &str) -> Option<Slash> {
         ("withdraw", Some(number)) => {
             number.parse().ok().filter(|number| *number > 0).map(Slash::Withdraw)
         }
+        ("goal", Some(words)) if words == "off" => Some(Slash::NoGoal),
+        ("goal", words) => Some(Slash::Goal(words)),
+        ("plan", None) => Some(Slash::Plan),
         ("help", None) => Some(Slash::Help),
         _ => None,
     }
@@ -269,6 +284,11 @@ mod tests {
             ("/withdraw 2", slash(Slash::Withdraw(2))),
             ("/withdraw 0", wrong("withdraw", "NUMBER")),
             ("/withdraw all", wrong("withdraw", "NUMBER")),
+            ("/goal", slash(Slash::Goal(None))),
+            ("/goal off", slash(Slash::NoGoal)),
+            ("/goal off we go", slash(Slash::Goal(Some("off we go".to_owned())))),
+            ("/plan", slash(Slash::Plan)),
+            ("/plan a trip", wrong("plan", "")),
             ("/help", slash(Slash::Help)),
             ("/fix a.rs main", words("Fix a.rs in main.")),
             ("/usgae", unknown("usgae", Some("usage"))),

@@ -79,7 +79,7 @@ pub fn decide(
         }
         Command::SetGoal { .. } if state.archived => Err(Rejection::Archived),
         Command::SetGoal { goal } => {
-            goal::check(goal.as_ref())?;
+            goal.as_ref().map_or(Ok(()), goal::check)?;
             record(Event::GoalSet(GoalSet { goal }))
         }
         Command::Configure { change } if change.is_empty() => Ok(Decision::Record(Vec::new())),
@@ -169,7 +169,7 @@ fn decide_admit(
     if others >= limits.inputs_waiting {
         return Ok(Decision::Overloaded);
     }
-    goal::check(admit.goal.as_ref())?;
+    admit.goal.as_ref().map_or(Ok(()), goal::check)?;
     let Admit { key, source, delivery, mut content, goal } = admit;
     let mut events = Vec::new();
     if let Some(goal) = goal {

@@ -1,5 +1,6 @@
 //! What a session is to reach, and how its turns go on by themselves. Pure.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::command::Rejection;
@@ -22,7 +23,7 @@ pub(in crate::session) const NO_GOAL: &str =
     "this session has no goal, so there is none to be reached; just end your answer";
 
 /// The goal of a session, and how far it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GoalState {
     /// What is to be reached, in the user's words.
     pub objective: String,
@@ -90,8 +91,10 @@ pub(in crate::session) fn at_end(state: &State, step: &OpenStep, facts: &Facts<'
 }
 
 /// Whether a session can have this goal.
-pub(in crate::session) fn check(goal: Option<&Goal>) -> Result<(), Rejection> {
-    let Some(goal) = goal else { return Ok(()) };
+///
+/// # Errors
+/// [`Rejection::Invalid`] when it is empty or has more than [`OBJECTIVE_BYTES`].
+pub fn check(goal: &Goal) -> Result<(), Rejection> {
     let bytes = goal.objective.len();
     let what = match bytes {
         _ if goal.objective.trim().is_empty() => "the goal is empty".to_owned(),

@@ -146,7 +146,17 @@ fn the_offer_is_always_the_same_and_in_the_same_order() {
     let kit = Kit::new();
     assert_eq!(
         kit.names(),
-        ["bash", "read_file", "write_file", "edit_file", "search", "fetch", "ask_user"]
+        [
+            "bash",
+            "read_file",
+            "write_file",
+            "edit_file",
+            "search",
+            "fetch",
+            "ask_user",
+            "update_plan",
+            "goal_done"
+        ]
     );
     let effect =
         |tool: &str, arguments| kit.tool(tool).assess(&arguments, &kit.place).unwrap().effect;

@@ -8,6 +8,7 @@ mod fetch;
 mod files;
 mod http;
 mod kit;
+mod notes;
 mod search;
 mod skills;
 mod texts;
