@@ -36,6 +36,10 @@ flood:
 long:
     cargo test --release -p oarlock-store --test long -- --ignored --nocapture
 
+# 1,000 subagents at once under one limit on money, in processes that die again and again
+crowd:
+    cargo test --release -p oarlock-core --test it -- --ignored a_thousand_subagents
+
 # 100,000 simulated worlds, each of which has to come to rest; a seed that does not is named, and `just simulate SEED 1` makes it again
 simulate first="0" count="100000":
     cargo run --release -p oarlock-testkit --example simulate {{ first }} {{ count }}

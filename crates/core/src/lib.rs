@@ -34,12 +34,13 @@ pub use agent::history::{History, HistoryError, LiveHistory, VecHistory};
 pub use agent::loader::{LoadedSession, SessionLoader};
 pub use agent::nowhere::Nowhere;
 pub use agent::observer::{SessionCreateInfo, SessionObserver};
-pub use agent::origin::{Backends, LoadSession, NewSession, Origin};
+pub use agent::origin::{Backends, ChildOrder, LoadSession, NewSession, Origin};
 pub use agent::registry::{
     AllowlistMatch, CompositeRegistry, StaticToolRegistry, StaticToolRegistryBuilder, ToolRegistry,
     filter_registry_by_allowlist, match_tool_allowlist,
 };
 pub use agent::session::Session;
+pub use agent::subagent::{AgentOrder, AgentReport, Agents, SubagentError};
 pub use command::{Admit, Attached, Command, ContextStatus, Rejection, Reply, Status};
 pub use event::{AgentEvent, Delta, Entry, Event, InputSource as IngestSource, StopReason};
 pub use ids::{BlobId, CallId, FrameId, NodeId, Seq, SessionId, Timestamp};

@@ -93,6 +93,12 @@ pub struct RuntimeLimits {
     pub idle_sleep_ms: u64,
     /// Crashes of one turn after which it is ended as `failed` instead of being continued. 3.
     pub crashes_max: u32,
+    /// Subagents of one session that are open; one more is refused. 1,024.
+    #[serde(default = "children_open")]
+    pub children_open: usize,
+    /// Closing a subagent that nobody waits for; then it is tried again, three times. 10 seconds.
+    #[serde(default = "child_close_ms")]
+    pub child_close_ms: u64,
     /// Live output of a call that a joining reader is given: its last part. 16 KB.
     pub live_output_bytes: usize,
     /// Background tasks of a session that run at the same time; one more is refused, in words for the model. 64.
@@ -107,6 +113,15 @@ pub struct RuntimeLimits {
     pub autonomous_turns_max: u32,
     /// What of background tasks is kept to be looked at.
     pub background: BackgroundProgressConfig,
+}
+
+// What recordings of runtimes without these bounds are played with.
+fn children_open() -> usize {
+    RuntimeLimits::DEFAULT.children_open
+}
+
+fn child_close_ms() -> u64 {
+    RuntimeLimits::DEFAULT.child_close_ms
 }
 
 impl RuntimeLimits {
@@ -148,6 +163,8 @@ impl RuntimeLimits {
         goal_tasks_ms: 600_000,
         idle_sleep_ms: 60_000,
         crashes_max: 3,
+        children_open: 1_024,
+        child_close_ms: 10_000,
         live_output_bytes: 16 * 1024,
         tasks_running: 64,
         task_inline_bytes: 8 * 1024,

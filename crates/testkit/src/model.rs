@@ -102,6 +102,53 @@ impl ScriptedModel {
     }
 }
 
+type Answer = dyn Fn(&ModelRequest) -> Vec<Say> + Send + Sync;
+
+/// A model that says what follows from the request alone, so that it answers the same after a crash. It is the only one there is.
+#[derive(Clone)]
+pub struct AnsweringModel {
+    info: ModelInfo,
+    answer: Arc<Answer>,
+}
+
+impl AnsweringModel {
+    /// A model that answers so.
+    #[must_use]
+    pub fn new(answer: impl Fn(&ModelRequest) -> Vec<Say> + Send + Sync + 'static) -> Self {
+        Self { info: info(), answer: Arc::new(answer) }
+    }
+}
+
+impl std::fmt::Debug for AnsweringModel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AnsweringModel({})", self.info.selection)
+    }
+}
+
+impl Model for AnsweringModel {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn call(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
+        stream::iter((self.answer)(&request)).filter_map(say).boxed()
+    }
+}
+
+impl Models for AnsweringModel {
+    fn resolve(&self, wanted: &ModelSelection) -> Result<Arc<dyn Model>, ModelError> {
+        if *wanted == selection() {
+            return Ok(Arc::new(self.clone()));
+        }
+        let message = format!("there is no model {wanted}");
+        Err(ModelError { kind: ModelErrorKind::ModelNotFound, message, retry_after_ms: None })
+    }
+
+    fn candidates(&self) -> Vec<ModelCandidate> {
+        vec![self.info.clone().into()]
+    }
+}
+
 /// The only model there is.
 #[derive(Debug)]
 pub struct OneModel(pub Arc<ScriptedModel>);

@@ -14,8 +14,12 @@ use oarlock_core::ports::tool::{
     Assessment, Place, Runs, SessionNote, SessionToolFactory, SessionTools, SessionToolsError,
     Subject, Tool, ToolContext, ToolError, ToolOutput, ToolSchema,
 };
-use oarlock_core::spec::SessionSpec;
-use oarlock_core::{BackgroundTasks, BlockKind, Nowhere, StaticToolRegistry, TaskHandle};
+use oarlock_core::prompt::SystemPrompt;
+use oarlock_core::spec::{Bounds, SessionSpec};
+use oarlock_core::{
+    AgentOrder, AgentReport, BackgroundTasks, BlockKind, Nowhere, StaticToolRegistry,
+    SubagentError, TaskHandle,
+};
 use serde_json::{Value, json};
 
 /// What a call does.
@@ -39,6 +43,8 @@ pub enum Act {
     Mute,
     /// Gives so many texts.
     Parts(usize, &'static str),
+    /// Runs a subagent by this order, its task the argument, and gives why it stopped and what it said.
+    Spawn(Box<AgentOrder>),
     /// Shows so many bytes at once, and is done a second later.
     Shout(usize),
     /// Starts this in the background and gives the name of the task.
@@ -172,7 +178,7 @@ impl Tool for TestTool {
     )]
     fn execute(
         self: Arc<Self>,
-        _: Value,
+        arguments: Value,
         cx: ToolContext,
     ) -> BoxFuture<'static, Result<ToolOutput, ToolError>> {
         self.runs.fetch_add(1, Ordering::SeqCst);
@@ -210,6 +216,18 @@ impl Tool for TestTool {
                     let content = vec![Part::text(text); count];
                     Ok(ToolOutput { content, ..ToolOutput::default() })
                 }
+                Act::Spawn(order) => {
+                    let task = arguments["what"].as_str().unwrap_or("work");
+                    let order = AgentOrder { task: vec![Part::text(task)], ..*order };
+                    let report = cx.reach.agents.run(order, &cx.cancel).await;
+                    match report {
+                        Ok(AgentReport { stop, text, .. }) => {
+                            Ok(ToolOutput::text(format!("{stop:?}: {text}")))
+                        }
+                        Err(SubagentError::Cancelled) => Err(ToolError::Cancelled),
+                        Err(error) => Err(ToolError::failed(error.to_string())),
+                    }
+                }
                 Act::Shout(bytes) => {
                     cx.progress.show(&"x".repeat(bytes));
                     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -243,6 +261,22 @@ async fn work_on(
             let heard = inputs.recv().await.unwrap_or_default();
             Ok(ToolOutput::text(heard))
         }
+    }
+}
+
+/// An order for a subagent whose system prompt is `child`, with every tool of its parent.
+#[must_use]
+pub fn order() -> AgentOrder {
+    AgentOrder {
+        profile: "tester".to_owned(),
+        task: Vec::new(),
+        prompt: SystemPrompt { system: "child".to_owned(), ..SystemPrompt::default() },
+        model: None,
+        effort: None,
+        tools: Some(vec!["*".to_owned()]),
+        sampling: None,
+        request_limit: None,
+        bounds: Bounds::default(),
     }
 }
 

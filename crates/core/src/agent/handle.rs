@@ -159,18 +159,7 @@ impl DefaultSession {
     /// Those of [`DefaultSession::prompt`], and the session's own when it ends before the turn does.
     pub async fn run_turn(&self, content: Vec<Part>) -> Result<TurnEnded, SessionError> {
         let input = self.prompt(content).await?;
-        let mut events = self.events(input);
-        let mut ours = None;
-        loop {
-            let AgentEvent::Entry(entry) = self.next_event(&mut events).await? else { continue };
-            match &entry.event {
-                Event::TurnStarted(started) if started.inputs.contains(&input) => ours = entry.turn,
-                Event::TurnEnded(ended) if ours.is_some() && entry.turn == ours => {
-                    return Ok(ended.clone());
-                }
-                _ => {}
-            }
-        }
+        self.turn_of(input).await
     }
 
     /// Replaces the beginning of what the model sees by a summary that pays attention to `instructions`, and waits for its end. Nothing when

@@ -14,3 +14,4 @@ pub mod observer;
 pub mod origin;
 pub mod registry;
 pub mod session;
+pub mod subagent;

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
+use crate::agent::registry::ToolRegistry;
 use crate::ids::SessionId;
 use crate::ports::files::Files;
 use crate::ports::shell::Shell;
@@ -15,6 +16,22 @@ pub enum Origin {
     New(Box<NewSession>),
     /// The store.
     Resume(LoadSession),
+    /// Another session, of which it is a subagent.
+    Child(Box<ChildOrder>),
+}
+
+/// A session that is to work for another one. Its parent has set aside what it may use, and journaled that it opens it. One of this id that is in
+/// the store goes on as it stands.
+#[derive(Debug, Clone)]
+pub struct ChildOrder {
+    /// Its id.
+    pub id: SessionId,
+    /// Its parent.
+    pub of: SessionId,
+    /// What it is to be, should it be new.
+    pub spec: SessionSpec,
+    /// What its tools are to reach the world by.
+    pub backends: Backends,
 }
 
 /// A session that is to be made.
@@ -62,7 +79,7 @@ impl LoadSession {
     }
 }
 
-/// Files and commands of whoever opens a session, an editor's for example. What is absent comes from the runtime's
+/// Files, commands and tools of whoever opens a session, an editor's for example. What is absent comes from the runtime's
 /// [`crate::ports::tool::SessionToolFactory`]. They belong to the handle that brought them: whenever it wakes its session, the session works with
 /// them; they are gone when the session sleeps and the handle is dropped.
 #[derive(Debug, Clone, Default)]
@@ -71,6 +88,8 @@ pub struct Backends {
     pub files: Option<Arc<dyn Files>>,
     /// Commands.
     pub shell: Option<Arc<dyn Shell>>,
+    /// Tools; the session has those of them that its allow-list names.
+    pub tools: Option<Arc<dyn ToolRegistry>>,
 }
 
 /// What a live session was opened with, without keeping it alive.
@@ -78,6 +97,7 @@ pub struct Backends {
 pub(crate) struct Brought {
     files: Option<Weak<dyn Files>>,
     shell: Option<Weak<dyn Shell>>,
+    tools: Option<Weak<dyn ToolRegistry>>,
 }
 
 impl Backends {
@@ -85,6 +105,7 @@ impl Backends {
         Brought {
             files: self.files.as_ref().map(Arc::downgrade),
             shell: self.shell.as_ref().map(Arc::downgrade),
+            tools: self.tools.as_ref().map(Arc::downgrade),
         }
     }
 }
@@ -101,5 +122,6 @@ impl Brought {
         }
         same(self.files.as_ref(), wanted.files.as_ref())
             && same(self.shell.as_ref(), wanted.shell.as_ref())
+            && same(self.tools.as_ref(), wanted.tools.as_ref())
     }
 }

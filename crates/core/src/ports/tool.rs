@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::agent::background::BackgroundTasks;
 use crate::agent::registry::ToolRegistry;
+use crate::agent::subagent::Agents;
 use crate::event::{BlobRef, Effect, Event, GoalReached, PlanChanged, SkillLoaded};
 use crate::ids::{CallId, SessionId};
 use crate::message::Part;
@@ -152,6 +153,8 @@ pub struct ToolContext {
 pub struct Reach {
     /// Its background tasks.
     pub tasks: BackgroundTasks,
+    /// Sessions below the call's own.
+    pub agents: Agents,
 }
 
 /// Makes the tools of a session, and its way to files and commands.

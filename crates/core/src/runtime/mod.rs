@@ -1,10 +1,11 @@
 //! The runtime: the one way into sessions, the live ones, and what reads them without waking them.
 
+mod child;
 mod opening;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::watch;
 
@@ -62,6 +63,16 @@ pub struct Ports {
 #[derive(Debug, Clone)]
 pub struct DefaultAgentCore {
     shared: Arc<Shared>,
+}
+
+/// A runtime as its own tasks know it, without keeping it alive.
+#[derive(Debug, Clone)]
+pub(crate) struct WeakCore(Weak<Shared>);
+
+impl WeakCore {
+    pub(crate) fn upgrade(&self) -> Option<DefaultAgentCore> {
+        self.0.upgrade().map(|shared| DefaultAgentCore { shared })
+    }
 }
 
 #[derive(Debug)]
@@ -153,6 +164,7 @@ impl DefaultAgentCore {
         let id = match &origin {
             Origin::New(new) => new.id.clone().unwrap_or_else(|| self.shared.ports.ids.session()),
             Origin::Resume(load) => load.id.clone(),
+            Origin::Child(order) => order.id.clone(),
         };
         let slot = self.slot(&id)?;
         let mut slot = slot.lock().await;
@@ -173,6 +185,7 @@ impl DefaultAgentCore {
                 (new.backends.clone(), self.create(&id, new.spec, &new.backends).await?)
             }
             Origin::Resume(load) => (load.backends.clone(), self.resume(load).await?),
+            Origin::Child(order) => (order.backends.clone(), self.child(*order).await?),
         };
         *slot = Some(Opening { ended, brought: backends.brought() });
         let session = DefaultSession::new(self.clone(), id, backends);
@@ -193,6 +206,10 @@ impl DefaultAgentCore {
             Origin::New(_) => Err(AgentError::DuplicateSessionId { session: id }),
             Origin::Resume(load) if opening.brought.suits(&load.backends) => {
                 Ok(DefaultSession::new(self.clone(), id, load.backends.clone()))
+            }
+            // A call that is run again takes its subagent as it lives.
+            Origin::Child(order) => {
+                Ok(DefaultSession::new(self.clone(), id, order.backends.clone()))
             }
             Origin::Resume(_) => Err(AgentError::LiveElsewhere { session: id }),
         }
@@ -334,13 +351,21 @@ impl DefaultAgentCore {
         Err(AgentError::Observer { session: session.id().clone(), source })
     }
 
+    pub(crate) fn downgrade(&self) -> WeakCore {
+        WeakCore(Arc::downgrade(&self.shared))
+    }
+
+    /// The end of the session's task, once somebody has opened it in this process.
+    async fn opening(&self, id: &SessionId) -> Option<watch::Receiver<Ended>> {
+        let slot =
+            { self.shared.live.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned() }?;
+        let slot = slot.lock().await;
+        slot.as_ref().map(|opening| opening.ended.clone())
+    }
+
     /// How the session's task ended, once it has; pending while it lives; at once when there is none.
     pub(crate) async fn ended(&self, id: &SessionId) -> Result<(), JournalError> {
-        let slot =
-            { self.shared.live.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned() };
-        let Some(slot) = slot else { return Ok(()) };
-        let ended = slot.lock().await.as_ref().map(|opening| opening.ended.clone());
-        let Some(mut ended) = ended else { return Ok(()) };
+        let Some(mut ended) = self.opening(id).await else { return Ok(()) };
         match ended.wait_for(Option::is_some).await {
             Ok(result) => result.clone().unwrap_or(Ok(())),
             Err(_) => Err(JournalError::Unavailable {

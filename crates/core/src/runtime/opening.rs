@@ -12,6 +12,9 @@ use crate::agent::emitter::EventEmitter;
 use crate::agent::error::AgentError;
 use crate::agent::observer::SessionCreateInfo;
 use crate::agent::origin::{Backends, LoadSession};
+use crate::agent::registry::{
+    SPAWN_AGENT, StaticToolRegistry, ToolRegistry, filter_registry_by_allowlist,
+};
 use crate::event::{Entry, Event, SCHEMA_VERSION, SessionCreated};
 use crate::ids::{Seq, SessionId};
 use crate::ports::journal::{Fence, Frame, JournalError};
@@ -47,6 +50,13 @@ impl DefaultAgentCore {
         check_rules(&spec.settings.rules)
             .map_err(|error| AgentError::Invalid(error.to_string()))?;
         let place = Place::of(spec);
+        if let (Some(tools), Some(files), Some(shell)) =
+            (&backends.tools, &backends.files, &backends.shell)
+        {
+            let (files, shell) = (Arc::clone(files), Arc::clone(shell));
+            let registry = allowed(spec, Arc::clone(tools))?;
+            return Ok(Arc::new(Toolbox { registry, files, shell, place }));
+        }
         let (clock, within_ms) = (&self.shared.ports.clock, self.shared.limits.tools_ms);
         let deadline = clock.sleep_until(clock.now().after(within_ms));
         let built = match select(self.shared.ports.tools.build(spec), deadline).await {
@@ -57,7 +67,7 @@ impl DefaultAgentCore {
             Either::Right(((), _)) => return Err(AgentError::ToolsTimeout { within_ms }),
         };
         Ok(Arc::new(Toolbox {
-            registry: built.tools,
+            registry: allowed(spec, backends.tools.clone().unwrap_or(built.tools))?,
             files: backends.files.clone().unwrap_or(built.files),
             shell: backends.shell.clone().unwrap_or(built.shell),
             place,
@@ -73,7 +83,11 @@ impl DefaultAgentCore {
         let toolbox = self.toolbox(&spec, backends).await?;
         let found = self.shared.ports.models.resolve(&spec.settings.model);
         usable::check(&spec.settings, found.as_ref().map(|model| model.info()))?;
-        let spec = self.with_saved_grants(spec).await;
+        // A subagent has what its parent has, and nothing that was granted since.
+        let spec = match spec.depth {
+            0 => self.with_saved_grants(spec).await,
+            _ => spec,
+        };
         let (node, at) = (self.shared.node.clone(), self.shared.ports.clock.now());
         let created =
             SessionCreated { id: id.clone(), schema: SCHEMA_VERSION, node: node.clone(), spec };
@@ -220,7 +234,8 @@ impl DefaultAgentCore {
             (limits, outbox),
         )
         .with_grants(ports.grants.clone())
-        .with_attach(None);
+        .with_attach(None)
+        .with_core(self.downgrade());
         let task = Box::new(SessionTask::new(
             around,
             Log::new(store, fence, folded),
@@ -276,4 +291,24 @@ impl DefaultAgentCore {
     fn saves(&self) -> Saves {
         if self.shared.ports.grants.is_some() { Saves::InFolder } else { Saves::Nowhere }
     }
+}
+
+/// Of the tools those that the session may have. Opening subagents is among them only while another session may stand below it.
+fn allowed(
+    spec: &SessionSpec,
+    tools: Arc<dyn ToolRegistry>,
+) -> Result<Arc<dyn ToolRegistry>, AgentError> {
+    let chosen: Arc<dyn ToolRegistry> = match &spec.tools {
+        None => tools,
+        Some(patterns) => {
+            let chosen = filter_registry_by_allowlist(tools.as_ref(), patterns);
+            Arc::new(chosen.map_err(|error| AgentError::Invalid(error.to_string()))?)
+        }
+    };
+    if spec.depth < spec.settings.turn.depth_max() || chosen.get(SPAWN_AGENT).is_none() {
+        return Ok(chosen);
+    }
+    let names = chosen.schemas().iter().map(|schema| schema.name.as_str());
+    let others = names.filter(|name| *name != SPAWN_AGENT).filter_map(|name| chosen.get(name));
+    Ok(Arc::new(StaticToolRegistry::new(others.map(Arc::clone))))
 }

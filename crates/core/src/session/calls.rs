@@ -9,6 +9,7 @@ use crate::event::{
 use crate::ids::{CallId, Timestamp};
 use crate::message::{Content, Message, Part, ReplyStop};
 use crate::ports::tool::{Assessment, Runs};
+use crate::session::children::used_with_children;
 use crate::session::plan::{Facts, Step, View, call_ref};
 use crate::session::state::{Call, CallPhase, OpenStep, State};
 use crate::spec::{Answers, Mode, UnknownMode};
@@ -233,8 +234,9 @@ fn begin(
     }
     let over = |bound: Option<u32>, used: u32| bound.is_some_and(|bound| used >= bound);
     let limits = &settings.limits;
-    if over(limits.turn.tool_calls, view.turn.used.tool_calls)
-        || over(limits.session.tool_calls, view.state.used.tool_calls)
+    let [turn, session] = used_with_children(view.state);
+    if over(limits.turn.tool_calls, turn.tool_calls)
+        || over(limits.session.tool_calls, session.tool_calls)
     {
         return Next::Record(settled(call, Outcome::Cancelled, LIMIT_WORDS.to_owned(), facts.now));
     }
@@ -309,12 +311,14 @@ pub(crate) fn stop(view: &View<'_>, step: &OpenStep) -> Option<Step> {
 /// Settles a call whose end nobody saw.
 pub(crate) fn cut(call: &Call, now: Timestamp) -> Event {
     if call.called.effect.may_repeat() {
-        return settled(
-            call,
-            Outcome::Cancelled,
-            "stopped before it was done; it changes nothing, so it can be called again".to_owned(),
-            now,
-        );
+        let why = match call.called.effect {
+            Effect::Pure => "it changes nothing, so it can be called again",
+            Effect::Idempotent | Effect::Mutating | Effect::Destructive | Effect::Network => {
+                "it does no harm to call it again"
+            }
+        };
+        let words = format!("stopped before it was done; {why}");
+        return settled(call, Outcome::Cancelled, words, now);
     }
     let words = "it is not known what this call did: it was begun, and its end was not seen. Look before you call it again.";
     settled(call, Outcome::Indeterminate, words.to_owned(), now)

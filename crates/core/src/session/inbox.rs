@@ -4,11 +4,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::command::{Command, Reply};
-use crate::event::TaskKind;
-use crate::ids::{CallId, TaskId, Timestamp};
+use crate::event::{SubagentClosed, TaskKind};
+use crate::ids::{CallId, SessionId, TaskId, Timestamp};
 use crate::ports::bus::{BusError, Requests};
 use crate::ports::clock::Clock;
 use crate::ports::model::{self, ModelError, ModelEvent};
+use crate::session::children::{ChildWanted, Lease};
 use crate::turn::tools::CallEnd;
 
 /// Signals of effects that wait to be taken; the effects wait when it is full.
@@ -87,6 +88,15 @@ pub(crate) enum Signal {
         /// How.
         end: CallEnd,
     },
+    /// A call wants a subagent.
+    ChildWanted(ChildWanted),
+    /// A subagent was ended, and this is what it used.
+    ChildClosed(SubagentClosed),
+    /// A subagent could not be ended.
+    ChildNotClosed {
+        /// Which.
+        child: SessionId,
+    },
     /// The moment has come that was waited for.
     Tick,
 }
@@ -96,24 +106,49 @@ pub(crate) enum Signal {
 pub(crate) struct Arrived {
     pub(crate) at: Timestamp,
     pub(crate) signal: Signal,
-    pub(crate) reply: Option<oneshot::Sender<Result<Reply, BusError>>>,
+    pub(crate) asker: Asker,
 }
+
+/// What a subagent is made from, or words for the model about why there is none.
+pub(crate) type Leased = Result<Lease, String>;
+
+/// Who waits for the answer to a signal; it is given after what follows from the signal is committed.
+#[derive(Debug)]
+pub(crate) enum Asker {
+    /// Nobody.
+    Nobody,
+    /// The sender of a command.
+    Commander(oneshot::Sender<Result<Reply, BusError>>),
+    /// A call that wants a subagent.
+    Call(oneshot::Sender<Leased>),
+}
+
+/// A signal of an effect, boxed, since a queue makes room for 32 at once and thousands of sessions have one.
+type Posted = Box<(Signal, Asker)>;
 
 /// Where effects put their signals.
 #[derive(Debug, Clone)]
-pub(crate) struct Outbox(mpsc::Sender<Box<Signal>>);
+pub(crate) struct Outbox(mpsc::Sender<Posted>);
 
 impl Outbox {
     /// Waits for room. When the session is gone, so is the signal.
     pub(crate) async fn send(&self, signal: Signal) {
         // A session that is gone needs no signals.
-        drop(self.0.send(Box::new(signal)).await);
+        drop(self.0.send(Box::new((signal, Asker::Nobody))).await);
+    }
+
+    /// Waits for room, and for the answer; nothing when the session is gone.
+    pub(crate) async fn ask(&self, wanted: ChildWanted) -> Option<Leased> {
+        let (asker, answer) = oneshot::channel();
+        let posted = Box::new((Signal::ChildWanted(wanted), Asker::Call(asker)));
+        self.0.send(posted).await.ok()?;
+        answer.await.ok()
     }
 
     /// Drops the signal when there is no room.
     pub(crate) fn offer(&self, signal: Signal) {
         // What does not fit is only shown live; the result carries it whole.
-        drop(self.0.try_send(Box::new(signal)));
+        drop(self.0.try_send(Box::new((signal, Asker::Nobody))));
     }
 }
 
@@ -121,8 +156,7 @@ impl Outbox {
 #[derive(Debug)]
 pub(crate) struct Inbox {
     requests: Requests,
-    /// Boxed, since a queue makes room for 32 at once and thousands of sessions have one.
-    signals: mpsc::Receiver<Box<Signal>>,
+    signals: mpsc::Receiver<Posted>,
 }
 
 impl Inbox {
@@ -133,17 +167,19 @@ impl Inbox {
 
     /// The next signal, or a tick at `until`. Commands go first, so that a cancel never waits behind a talkative model.
     pub(crate) async fn next(&mut self, clock: &dyn Clock, until: Timestamp) -> Arrived {
-        let (signal, reply) = tokio::select! {
+        let (signal, asker) = tokio::select! {
             biased;
-            Some(request) = self.requests.recv() => (Signal::Command(*request.command), Some(request.reply)),
-            Some(signal) = self.signals.recv() => (*signal, None),
-            () = clock.sleep_until(until) => (Signal::Tick, None),
+            Some(request) = self.requests.recv() => {
+                (Signal::Command(*request.command), Asker::Commander(request.reply))
+            }
+            Some(posted) = self.signals.recv() => *posted,
+            () = clock.sleep_until(until) => (Signal::Tick, Asker::Nobody),
         };
-        Arrived { at: clock.now(), signal, reply }
+        Arrived { at: clock.now(), signal, asker }
     }
 
     /// Ends the queue of commands. What had come in is told that nobody owns the session, so that it can be sent again.
-    pub(crate) fn close(&mut self, session: &crate::ids::SessionId) {
+    pub(crate) fn close(&mut self, session: &SessionId) {
         self.requests.close();
         while let Ok(request) = self.requests.try_recv() {
             // A sender that went away needs no answer.

@@ -48,7 +48,7 @@ use crate::ports::tool::ToolSchema;
 use crate::session::context::ToolsDigest;
 use crate::session::feed::Growing;
 use crate::session::forget::{CompactionSlot, Flight, Scene};
-use crate::session::inbox::{Arrived, Inbox, Signal};
+use crate::session::inbox::{Arrived, Asker, Inbox, Leased, Signal};
 use crate::session::log::Log;
 use crate::session::plan::{Facts, ModelWork, Step, ToolWork, Work, plan};
 use crate::session::state::{Call, State};
@@ -108,6 +108,8 @@ pub(crate) struct SessionTask {
     /// Number of the last summary that was asked for.
     summaries: u64,
     answers: Vec<(Answer, Result<Reply, BusError>)>,
+    /// Answers to calls that want subagents.
+    leases: Vec<(oneshot::Sender<Leased>, Leased)>,
     closers: Vec<Answer>,
     /// Texts that the catalogue has not taken.
     texts: Vec<IndexedText>,
@@ -147,6 +149,7 @@ impl SessionTask {
             run: 0,
             summaries: 0,
             answers: Vec::new(),
+            leases: Vec::new(),
             closers: Vec::new(),
             texts: Vec::new(),
             unlisted: false,
@@ -190,7 +193,7 @@ impl SessionTask {
             let arrived = match &mut self.source {
                 Source::Live(inbox) => inbox.next(self.around.clock.as_ref(), until).await,
                 Source::Recording(signals) => match signals.pop_front() {
-                    Some((at, signal)) => Arrived { at, signal, reply: None },
+                    Some((at, signal)) => Arrived { at, signal, asker: Asker::Nobody },
                     None => return Ok(()),
                 },
             };
@@ -202,13 +205,16 @@ impl SessionTask {
             if idle && arrived.signal == Signal::Tick {
                 return self.let_go().await;
             }
-            self.take(arrived.signal, arrived.reply);
+            self.take(arrived.signal, arrived.asker);
         }
     }
 
     fn is_idle(&self) -> bool {
         let state = self.log.state();
-        state.turn.is_none() && state.summary.is_none() && state.tasks.running.is_empty()
+        state.turn.is_none()
+            && state.summary.is_none()
+            && state.tasks.running.is_empty()
+            && self.work.closing_children.values().all(|closing| closing.again <= self.now)
     }
 
     /// Decides, commits and acts until there is nothing to do but wait.
@@ -242,7 +248,8 @@ impl SessionTask {
                 | Step::StopTools(_)
                 | Step::AbandonTools(_)
                 | Step::BeginTasks(_)
-                | Step::CancelTasks => {
+                | Step::CancelTasks
+                | Step::CloseChild(_) => {
                     self.commit().await?;
                     self.perform(step);
                 }
@@ -296,6 +303,15 @@ impl SessionTask {
 
     fn stage(&mut self, event: Event) -> Seq {
         match &event {
+            Event::ToolSettled(settled) => self.close_ended(&settled.call),
+            Event::TaskSettled(settled) => {
+                if let Some(call) = children::call_of_task(self.log.state(), &settled.task) {
+                    self.close_ended(&call);
+                }
+            }
+            _ => {}
+        }
+        match &event {
             Event::TurnEnded(_) => {
                 let summary = std::mem::take(&mut self.work.summary);
                 let was = std::mem::take(&mut self.work);
@@ -305,8 +321,13 @@ impl SessionTask {
                     tasks: was.tasks,
                     starting: was.starting,
                     tasks_until: was.tasks_until,
+                    ended_children: was.ended_children,
+                    closing_children: was.closing_children,
                     ..Work::default()
                 };
+            }
+            Event::SubagentClosed(closed) => {
+                self.work.closing_children.remove(&closed.child);
             }
             Event::TaskSettled(settled) => {
                 self.work.tasks.remove(&settled.task);
@@ -375,6 +396,10 @@ impl SessionTask {
         for (answer, reply) in self.answers.drain(..) {
             // A sender that went away needs no answer.
             drop(answer.send(reply));
+        }
+        for (call, lease) in self.leases.drain(..) {
+            // A call that was dropped needs none.
+            drop(call.send(lease));
         }
         if let Some(last) = entries.last() {
             let (last, hash) = (last.seq, self.log.head());
@@ -467,6 +492,7 @@ impl SessionTask {
                     effects.background().cancel_all();
                 }
             }
+            Step::CloseChild(child) => self.close_child(child),
             Step::Rest | Step::Wait(_) | Step::Record(_) | Step::StopModel => {}
         }
     }

@@ -37,6 +37,8 @@ pub struct OpenTurn {
     pub progress: u32,
     /// Whether it goes on although its model stopped.
     pub goes_on: bool,
+    /// Of its answered steps those of its subagents.
+    pub child_steps: u32,
     /// How often hooks made it go on.
     pub hook_continues: u32,
     /// Where hooks changed something, so that they are not run there again after a crash.
@@ -107,6 +109,12 @@ impl Call {
 }
 
 impl OpenTurn {
+    /// Answered steps of its own.
+    #[must_use]
+    pub fn own_steps(&self) -> u32 {
+        self.used.steps.saturating_sub(self.child_steps)
+    }
+
     /// Answered steps that it may have by its configuration, as it stands.
     #[must_use]
     pub fn steps_max(&self) -> Option<u32> {

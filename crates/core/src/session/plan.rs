@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{CallRef, Delivery};
 use crate::event::{
-    Event, Failure, FailureClass, Reserved, StepStarted, StopReason, TurnEnded, TurnStarted,
+    Event, Failure, FailureClass, Reserved, StepStarted, StopReason, SubagentClosed, TurnEnded,
+    TurnStarted,
 };
-use crate::ids::{CallId, Seq, TaskId, Timestamp};
+use crate::ids::{CallId, Seq, SessionId, TaskId, Timestamp};
 use crate::limits::RuntimeLimits;
 use crate::message::{ReplyStop, Usage};
 use crate::ports::model::{ModelError, ModelErrorKind, ModelInfo};
+use crate::session::children::{self, used_with_children};
 use crate::session::context::ToolsDigest;
 use crate::session::forget::{CompactionSlot, Scene};
 use crate::session::goal::Gate;
@@ -51,6 +53,8 @@ pub enum Step {
     BeginTasks(Vec<TaskId>),
     /// All background tasks are to be told to stop.
     CancelTasks,
+    /// Nobody waits for this subagent any more: it is to be ended, and what it used found out.
+    CloseChild(SessionId),
 }
 
 /// What is under way in this process; gone after a crash.
@@ -76,6 +80,22 @@ pub struct Work {
     pub starting: BTreeMap<TaskId, u64>,
     /// When tasks that were told to stop are given up.
     pub tasks_until: Option<Timestamp>,
+    /// Subagents that have ended, by the calls that opened them: they are closed together with the end of the call, or of its task, so that a crash
+    /// in between does not make it open another one.
+    pub ended_children: BTreeMap<CallId, SubagentClosed>,
+    /// Subagents that are being closed.
+    pub closing_children: BTreeMap<SessionId, ChildWork>,
+}
+
+/// A subagent that is being closed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ChildWork {
+    /// When it was begun.
+    pub since: Timestamp,
+    /// When it is tried again.
+    pub again: Timestamp,
+    /// How often it was tried.
+    pub tries: u32,
 }
 
 /// A model call under way.
@@ -127,11 +147,16 @@ pub fn plan(state: &State, work: &Work, facts: &Facts<'_>) -> Step {
     if let Some(step) = tasks::plan(state, work, facts) {
         return step;
     }
+    let children = match children::close_orphans(state, work, facts) {
+        Some(Step::Wait(until)) => Some(until),
+        Some(step) => return step,
+        None => None,
+    };
     let step = match &state.turn {
         None => plan_idle(state, work, facts),
         Some(turn) => plan_turn(state, turn, work, facts),
     };
-    tasks::bounded(step, work, state)
+    tasks::bounded(children::bounded(step, children, (work, facts)), work, state)
 }
 
 fn plan_turn(state: &State, turn: &OpenTurn, work: &Work, facts: &Facts<'_>) -> Step {
@@ -198,6 +223,11 @@ fn time_limit(state: &State, turn: &OpenTurn) -> Option<Timestamp> {
     let limits = &turn.settings.limits;
     let both = [left(limits.turn.wall_ms, &turn.used), left(limits.session.wall_ms, &state.used)];
     both.into_iter().flatten().min().map(|left| turn.since.after(left))
+}
+
+/// Milliseconds until then.
+pub(crate) fn time_left(state: &State, turn: &OpenTurn, now: Timestamp) -> Option<u64> {
+    time_limit(state, turn).map(|limit| limit.ms_since(now))
 }
 
 fn time_is_up(state: &State, turn: &OpenTurn, now: Timestamp) -> Option<StopReason> {
@@ -322,7 +352,7 @@ fn next_allowance(
     model: &ModelInfo,
     prompt: u64,
 ) -> Result<Option<u64>, Exhausted> {
-    if view.turn.steps_max().is_some_and(|steps| view.turn.used.steps >= steps) {
+    if view.turn.steps_max().is_some_and(|steps| view.turn.own_steps() >= steps) {
         return Err(Exhausted::Limit(LimitKind::Steps));
     }
     let most = allowance(&budgets(view.state, &view.turn.settings), model, prompt)?;
@@ -332,7 +362,7 @@ fn next_allowance(
 
 /// The bounds of turn and session with what was used of them.
 pub(crate) struct Budgets<'a> {
-    of: [(&'a Bounds, Used); 2],
+    pub(crate) of: [(&'a Bounds, Used); 2],
     unknown_prices: bool,
 }
 
@@ -350,9 +380,9 @@ pub(crate) fn budgets<'a>(state: &State, settings: &'a Settings) -> Budgets<'a> 
 }
 
 pub(crate) fn budgets_without_summary<'a>(state: &State, settings: &'a Settings) -> Budgets<'a> {
-    let turn = state.turn.as_ref().map_or_else(Used::default, |turn| turn.used);
+    let [turn, session] = used_with_children(state);
     let limits = &settings.limits;
-    let of = [(&limits.turn, turn), (&limits.session, state.used)];
+    let of = [(&limits.turn, turn), (&limits.session, session)];
     Budgets { of, unknown_prices: limits.allow_unknown_prices }
 }
 

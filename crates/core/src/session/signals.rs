@@ -5,27 +5,46 @@ use std::sync::Arc;
 use crate::agent::background::BackgroundError;
 use crate::command::{Attached, Command, Rejection, Reply, Status};
 use crate::event::{
-    Delta, DeltaItem, Event, Outcome, StopReason, TaskKind, TaskStarted, ToolSettled,
+    Delta, DeltaItem, Event, Outcome, StopReason, SubagentClosed, TaskKind, TaskStarted,
+    ToolSettled,
 };
-use crate::ids::{CallId, TaskId};
+use crate::ids::{CallId, SessionId, TaskId};
 use crate::message::Usage;
 use crate::ports::bus::{BusError, Live};
 use crate::ports::model::{ModelError, ModelErrorKind, ModelEvent, Price, Reply as ModelReply};
 use crate::ports::tool::SessionNote;
+use crate::session::children::{self, Child, ChildWanted};
 use crate::session::context::text_tokens;
 use crate::session::decide::{Decision, decide};
 use crate::session::forget::{self, CompactionSlot, Flight, Scene, SummaryEnd};
-use crate::session::inbox::Signal;
+use crate::session::inbox::{Asker, Signal};
+use crate::session::plan::ChildWork;
 use crate::session::state::State;
 use crate::session::status::status;
 use crate::session::{Answer, SessionTask, Source, calls, find_call, goal, plan, tasks, usable};
 use crate::turn;
 use crate::turn::tools::CallEnd;
 
+/// Until closing a subagent is tried again after it failed.
+const CLOSE_AGAIN_MS: u64 = 1_000;
+
 impl SessionTask {
-    pub(super) fn take(&mut self, signal: Signal, answer: Option<Answer>) {
+    pub(super) fn take(&mut self, signal: Signal, asker: Asker) {
         match signal {
-            Signal::Command(command) => self.take_command(command, answer),
+            Signal::Command(command) => {
+                let answer = match asker {
+                    Asker::Commander(answer) => Some(answer),
+                    Asker::Call(_) | Asker::Nobody => None,
+                };
+                self.take_command(command, answer);
+            }
+            Signal::ChildWanted(wanted) => self.take_wish(&wanted, asker),
+            Signal::ChildClosed(closed) => self.take_child(closed),
+            Signal::ChildNotClosed { child } => {
+                if let Some(closing) = self.work.closing_children.get_mut(&child) {
+                    closing.again = self.now.after(CLOSE_AGAIN_MS);
+                }
+            }
             Signal::Model { run, event } if run == self.run && self.work.model.is_some() => {
                 // A model that talks without end is heard no longer than one that is silent.
                 let talks = matches!(&event, Ok(ModelEvent::Alive | ModelEvent::Delta { .. }));
@@ -62,6 +81,59 @@ impl SessionTask {
                     self.take_model(Err(timeout));
                 }
             }
+        }
+    }
+
+    /// A call wants a subagent: what is set aside for it is committed before anything of the child is.
+    fn take_wish(&mut self, wanted: &ChildWanted, asker: Asker) {
+        // A call that wants another one is done with the one it had.
+        self.close_ended(&wanted.call);
+        let limits = &self.around.limits;
+        let leased = match self.work.stop {
+            None => children::lease(self.log.state(), wanted, (limits, self.now)),
+            Some(_) => Err("the turn is being stopped".to_owned()),
+        };
+        let lease = leased.map(|(opened, lease)| {
+            if let Some(opened) = opened {
+                self.stage(Event::SubagentOpened(opened));
+            }
+            lease
+        });
+        if let Asker::Call(call) = asker {
+            self.leases.push((call, lease));
+        }
+    }
+
+    /// A subagent has ended. While its call or task runs, that is kept for the end of that.
+    fn take_child(&mut self, closed: SubagentClosed) {
+        let state = self.log.state();
+        let is_it = |child: &&Child| child.opened.child == closed.child;
+        let Some(child) = state.children.iter().find(is_it) else { return };
+        let call = child.opened.call.clone();
+        let is_awaited = find_call(state, &call).is_some_and(|call| !call.is_settled())
+            || children::is_task(state, &closed.child);
+        if is_awaited {
+            self.work.ended_children.insert(call, closed);
+        } else {
+            self.stage(Event::SubagentClosed(closed));
+        }
+    }
+
+    /// Closes the subagent of a call that ended before.
+    pub(super) fn close_ended(&mut self, call: &CallId) {
+        if let Some(closed) = self.work.ended_children.remove(call) {
+            self.stage(Event::SubagentClosed(closed));
+        }
+    }
+
+    /// Ends a subagent that nobody waits for.
+    pub(super) fn close_child(&mut self, child: SessionId) {
+        let again = self.now.after(self.around.limits.child_close_ms);
+        let first = ChildWork { since: self.now, again, tries: 0 };
+        let closing = self.work.closing_children.entry(child.clone()).or_insert(first);
+        (closing.tries, closing.again) = (closing.tries + 1, again);
+        if let Some(effects) = &mut self.effects {
+            effects.close_child(child);
         }
     }
 

@@ -341,6 +341,7 @@ impl State {
             made: BTreeSet::new(),
             progress: 0,
             goes_on: false,
+            child_steps: 0,
             hook_continues: 0,
             hooked: BTreeSet::new(),
         });

@@ -27,12 +27,21 @@ pub struct TurnConfig {
     /// How many sessions may stand below this one, each a subagent of the one before: 1 when absent, 0 for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subagent_max_depth: Option<u32>,
+    /// Of what is left of each limit, the share that is set aside for a subagent which names no bound of its own; 0.25 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subagent_share: Option<Decimal>,
     /// How often hooks may make one turn go on whose model stopped; 3 when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_hook_continues: Option<u32>,
 }
 
 impl TurnConfig {
+    /// How many sessions may stand below a session that nobody stands above.
+    #[must_use]
+    pub fn depth_max(&self) -> u32 {
+        self.subagent_max_depth.unwrap_or(1)
+    }
+
     /// Checks what the types do not hold.
     ///
     /// # Errors
@@ -52,6 +61,9 @@ impl TurnConfig {
                     "{name} is {ratio}; it lies below compact_ratio, which is {compact_ratio}; 0 switches it off"
                 ));
             }
+        }
+        if self.subagent_share.is_some_and(|share| share == Decimal(0) || share > Decimal(1000)) {
+            return Err("the share of a subagent lies above 0 and up to 1".to_owned());
         }
         if self.context.clear_ratio > self.context.soft_ratio && soft_ratio > Decimal(0) {
             return Err(format!(

@@ -1,5 +1,6 @@
 //! The effects of a turn: model calls and tools, each a task that this module owns and ends.
 
+pub(crate) mod agents;
 pub(crate) mod background;
 pub(crate) mod compact;
 pub(crate) mod grants;
@@ -16,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::agent::background::{AttachTask, BackgroundError, BackgroundTasks, TaskStatus};
+use crate::agent::subagent::{Agents, AgentsDoor};
 use crate::event::{TaskSettled, TaskStarted};
 use crate::ids::{CallId, SessionId};
 use crate::limits::RuntimeLimits;
@@ -24,6 +26,7 @@ use crate::ports::journal::Blobs;
 use crate::ports::model::{Model, ModelRequest};
 use crate::ports::policy::Grants;
 use crate::ports::tool::{Progress, Reach, Tool, ToolContext, ToolSchema};
+use crate::runtime::WeakCore;
 use crate::session::context::{self, ToolsDigest};
 use crate::session::inbox::{Outbox, Signal};
 use crate::session::state::{Call, State};
@@ -49,6 +52,9 @@ pub struct TurnRunner {
     calls: HashMap<CallId, (Cancel, AbortHandle)>,
     background: BackgroundTasks,
     attach: Option<Arc<dyn AttachTask>>,
+    /// Where subagents are opened; absent in a runtime that has ended.
+    core: Option<WeakCore>,
+    closings: HashMap<SessionId, AbortHandle>,
 }
 
 impl TurnRunner {
@@ -76,6 +82,8 @@ impl TurnRunner {
             calls: HashMap::new(),
             background,
             attach: None,
+            core: None,
+            closings: HashMap::new(),
         }
     }
 
@@ -89,6 +97,23 @@ impl TurnRunner {
     pub(crate) fn with_grants(mut self, grants: Option<Arc<dyn Grants>>) -> Self {
         self.grants = grants;
         self
+    }
+
+    /// The same effects, with a runtime to open subagents in.
+    pub(crate) fn with_core(mut self, core: WeakCore) -> Self {
+        self.core = Some(core);
+        self
+    }
+
+    /// Ends a subagent, and tells what it used. An attempt that is under way is given up.
+    pub(crate) fn close_child(&mut self, child: SessionId) {
+        self.reap();
+        let Some(core) = self.core.clone() else { return };
+        let closing = agents::close(core, child.clone(), self.outbox.clone());
+        let closing = self.tasks.spawn(closing);
+        if let Some(before) = self.closings.insert(child, closing) {
+            before.abort();
+        }
     }
 
     /// Hands grants that a person saved to whoever keeps them.
@@ -266,6 +291,19 @@ impl TurnRunner {
         while self.tasks.try_join_next().is_some() {}
     }
 
+    fn agents(&self, call: &Call) -> Agents {
+        let Some(core) = self.core.clone() else { return Agents::default() };
+        Agents(Some(Arc::new(AgentsDoor {
+            core,
+            of: self.session.clone(),
+            call: call.called.call.clone(),
+            outbox: self.outbox.clone(),
+            tools: Arc::clone(&self.toolbox.registry),
+            files: Arc::clone(&self.toolbox.files),
+            shell: Arc::clone(&self.toolbox.shell),
+        })))
+    }
+
     fn context(&self, call: &Call) -> Option<(Arc<dyn Tool>, ToolContext)> {
         let tool = Arc::clone(self.toolbox.registry.get(&call.called.name)?);
         let (id, outbox, said) = (call.called.call.clone(), self.outbox.clone(), AtomicU64::new(0));
@@ -287,7 +325,10 @@ impl TurnRunner {
             clock: Arc::clone(&self.clock),
             cancel: Cancel::new(),
             progress,
-            reach: Reach { tasks: self.background.of_call(call.called.call.clone()) },
+            reach: Reach {
+                tasks: self.background.of_call(call.called.call.clone()),
+                agents: self.agents(call),
+            },
         };
         Some((tool, cx))
     }

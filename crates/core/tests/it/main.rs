@@ -35,6 +35,7 @@ mod recovery;
 mod registry;
 mod replay;
 mod settings;
+mod subagents;
 mod truth;
 mod turn;
 mod turns;
