@@ -95,6 +95,7 @@ pub fn assemble(
     let stores = Stores::open(loaded, keep, &node)?;
     let shelf = Arc::new(shelf(loaded)?);
     let ports = Ports {
+        hooks: Arc::new(oarlock_core::ports::hook::NoopHookEngine),
         journal: stores.journal,
         catalog: stores.catalog,
         blobs: stores.blobs,

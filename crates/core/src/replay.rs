@@ -151,7 +151,8 @@ async fn run(opened: Opened, recording: Recording) -> Result<ReplayReport, Repla
     let log = Log::new(log_store, fence, Folded { state, checkpoint: 0 });
     let task =
         SessionTask::new(around, log, Source::Recording(recording.signals), None, assessments)
-            .with_schemas(&opened.schemas);
+            .with_schemas(&opened.schemas)
+            .with_hooks(opened.hooks);
     Box::new(task).live(opened.at, opened.recovery).await?;
     let frames = journal.frames.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
     compare(&session, began, &recording.committed, &frames)

@@ -10,6 +10,7 @@ use oarlock_core::ids::{NodeId, Seq};
 use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::Part;
+use oarlock_core::ports::hook::{HookEngine, NoopHookEngine};
 use oarlock_core::ports::journal::{Blobs, Catalog, Journal};
 use oarlock_core::ports::model::Models;
 use oarlock_core::ports::policy::Grants;
@@ -48,6 +49,8 @@ pub struct Parts {
     pub store: MemoryStore,
     /// Prefix of ids; two runtimes on one store need different ones.
     pub name: &'static str,
+    /// Runs hooks; none when absent.
+    pub hooks: Option<Arc<dyn HookEngine>>,
     /// Keeps grants of folders, where anybody does.
     pub grants: Option<Arc<dyn Grants>>,
     /// Takes a recording.
@@ -76,6 +79,7 @@ impl Parts {
             journal: Arc::new(store.clone()),
             store,
             name: "a",
+            hooks: None,
             grants: None,
             trace: None,
             limits: RuntimeLimits::DEFAULT,
@@ -102,6 +106,7 @@ impl Kit {
             bus: Arc::new(LocalBus::default()),
             models: parts.models.unwrap_or_else(|| Arc::new(OneModel(Arc::clone(&model)))),
             tools: Arc::new(SameTools(parts.tools)),
+            hooks: parts.hooks.unwrap_or_else(|| Arc::new(NoopHookEngine)),
             grants: parts.grants,
             clock: Arc::new(VirtualClock::new()),
             ids: Arc::new(CountedIds::new(parts.name)),

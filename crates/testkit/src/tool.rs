@@ -27,6 +27,8 @@ use serde_json::{Value, json};
 pub enum Act {
     /// Gives this text.
     Give(String),
+    /// Gives its arguments as JSON.
+    Echo,
     /// Shows the text, lets so many milliseconds pass, then gives it; stops at once when cancelled.
     After(u64, &'static str),
     /// Never ends, cancelled or not.
@@ -188,6 +190,7 @@ impl Tool for TestTool {
         async move {
             match act {
                 Act::Give(text) => Ok(ToolOutput::text(text)),
+                Act::Echo => Ok(ToolOutput::text(arguments.to_string())),
                 Act::After(ms, text) => {
                     cx.progress.show(text);
                     tokio::select! {

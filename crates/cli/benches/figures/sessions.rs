@@ -160,6 +160,7 @@ impl Bench {
         let tools = default_tools(&ToolsConfig::default()).expect("the defaults are in order");
         let tools = Arc::new(StaticToolRegistry::new(tools));
         let ports = Ports {
+            hooks: Arc::new(oarlock_core::ports::hook::NoopHookEngine),
             journal: Arc::new(store.clone()),
             catalog: Arc::new(store.clone()),
             blobs: Arc::new(store),

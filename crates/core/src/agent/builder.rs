@@ -15,6 +15,7 @@ use crate::agent::registry::{
 use crate::limits::RuntimeLimits;
 use crate::memory::MemoryStore;
 use crate::ports::clock::{Ids, SystemClock, SystemIds};
+use crate::ports::hook::{HookEngine, NoopHookEngine};
 use crate::ports::journal::{Blobs, Catalog, Journal};
 use crate::ports::model::{Model, ModelCandidate, ModelError, ModelErrorKind, Models};
 use crate::ports::policy::Grants;
@@ -35,6 +36,7 @@ pub struct DefaultAgentCoreBuilder {
     tool_allow: Option<Vec<String>>,
     observers: Vec<Arc<dyn SessionObserver>>,
     grants: Option<Arc<dyn Grants>>,
+    hooks: Option<Arc<dyn HookEngine>>,
     limits: Option<RuntimeLimits>,
     background: Option<BackgroundProgressConfig>,
 }
@@ -126,6 +128,12 @@ impl DefaultAgentCoreBuilder {
         Self { grants: Some(grants), ..self }
     }
 
+    /// Runs hooks. Without it: there are none.
+    #[must_use]
+    pub fn hook_engine(self, hooks: Arc<dyn HookEngine>) -> Self {
+        Self { hooks: Some(hooks), ..self }
+    }
+
     /// Bounds of the process. Without it: [`RuntimeLimits::DEFAULT`].
     #[must_use]
     pub fn limits(self, limits: RuntimeLimits) -> Self {
@@ -172,6 +180,7 @@ impl DefaultAgentCoreBuilder {
             clock: Arc::new(SystemClock::new()),
             ids: Arc::new(SystemIds),
             grants: self.grants,
+            hooks: self.hooks.unwrap_or_else(|| Arc::new(NoopHookEngine)),
             trace: None,
         };
         let mut limits = self.limits.unwrap_or(RuntimeLimits::DEFAULT);

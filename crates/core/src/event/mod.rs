@@ -495,6 +495,8 @@ pub enum AnsweredBy {
     Grant,
     /// The turn was cancelled or ended.
     Cancel,
+    /// A hook; nobody was asked.
+    Hook,
 }
 
 /// Body of [`Event::PermissionAnswered`].

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{BlobRef, PermissionKind, StopReason};
-use crate::ids::{CallId, SessionId, StepNo, TaskId};
+use crate::event::{BlobRef, Effect, PermissionKind, StopReason};
+use crate::ids::{CallId, Seq, SessionId, StepNo, TaskId};
 use crate::message::{Part, Usage};
 use crate::spec::{Bounds, ModelSelection};
 
@@ -286,6 +286,9 @@ pub struct HookChange {
     /// How to go on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub control: Option<HookControl>,
+    /// Why something was stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Words for the model.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub context: Vec<String>,
@@ -331,8 +334,24 @@ pub struct HookRan {
     /// The call, where the point has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<CallId>,
+    /// The input, where the point is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Seq>,
     /// The hooks that did it, by name, in order.
     pub hooks: Vec<String>,
     /// What they changed.
     pub change: HookChange,
+    /// What the call would do with its changed arguments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
+    /// Tokens that they used.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub usage: Usage,
+    /// Their price in millionths of a US dollar; absent when they used no tokens, or a price is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_micros: Option<u64>,
+}
+
+fn is_nothing(usage: &Usage) -> bool {
+    *usage == Usage::default()
 }

@@ -21,6 +21,7 @@ use crate::ids::{NodeId, Seq, SessionId};
 use crate::limits::RuntimeLimits;
 use crate::ports::bus::{Bus, BusError};
 use crate::ports::clock::{Clock, Ids};
+use crate::ports::hook::HookEngine;
 use crate::ports::journal::{Blobs, Catalog, Journal, JournalError};
 use crate::ports::model::Models;
 use crate::ports::policy::Grants;
@@ -49,6 +50,8 @@ pub struct Ports {
     pub models: Arc<dyn Models>,
     /// Tools, files and commands for a session.
     pub tools: Arc<dyn SessionToolFactory>,
+    /// Hooks of sessions.
+    pub hooks: Arc<dyn HookEngine>,
     /// Keeps grants for later sessions of a folder; without it they end with their session.
     pub grants: Option<Arc<dyn Grants>>,
     /// Time.

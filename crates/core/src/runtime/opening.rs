@@ -17,6 +17,7 @@ use crate::agent::registry::{
 };
 use crate::event::{Entry, Event, SCHEMA_VERSION, SessionCreated};
 use crate::ids::{Seq, SessionId};
+use crate::ports::hook::HookTable;
 use crate::ports::journal::{Fence, Frame, JournalError};
 use crate::ports::tool::{Place, SessionToolsError};
 use crate::session::fold::Folded;
@@ -204,10 +205,12 @@ impl DefaultAgentCore {
     ) -> Result<watch::Receiver<Ended>, JournalError> {
         let (ports, limits) = (&self.shared.ports, self.shared.limits);
         let (id, at) = (folded.state.id.clone(), ports.clock.now().max(folded.state.updated));
+        let hooks = ports.hooks.hooks(&folded.state.spec);
         let trace = Trace(ports.trace.clone());
         if trace.0.is_some() {
             let opened = self.opened(&fence, &toolbox, recovery.clone()).await?;
-            trace.write(|| Line::Opened(Box::new(Opened { at, ..opened })));
+            let opened = Opened { at, hooks: hooks.clone(), ..opened };
+            trace.write(|| Line::Opened(Box::new(opened)));
         }
         let store = self.store(trace.clone());
         let around = Surroundings {
@@ -235,14 +238,16 @@ impl DefaultAgentCore {
         )
         .with_grants(ports.grants.clone())
         .with_attach(None)
-        .with_core(self.downgrade());
-        let task = Box::new(SessionTask::new(
+        .with_core(self.downgrade())
+        .with_hooks(Arc::clone(&ports.hooks));
+        let task = SessionTask::new(
             around,
             Log::new(store, fence, folded),
             Source::Live(inbox),
             Some(effects),
             assessments,
-        ));
+        );
+        let task = Box::new(task.with_hooks(hooks));
         let (tell, ended) = watch::channel(None);
         #[expect(
             clippy::disallowed_methods,
@@ -285,6 +290,7 @@ impl DefaultAgentCore {
             schemas: toolbox.registry.schemas().to_vec(),
             limits: self.shared.limits,
             saves: self.saves(),
+            hooks: HookTable::default(),
         })
     }
 

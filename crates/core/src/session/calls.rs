@@ -3,13 +3,14 @@
 //! Calls that only read run side by side. Any other call runs alone, in the order in which the model asked.
 
 use crate::event::{
-    AnsweredBy, Effect, Event, InputRequested, Outcome, PermissionAnswered, PermissionAsked,
-    PermissionKind, ToolCalled, ToolSettled,
+    AnsweredBy, Effect, Event, HookPoint, InputRequested, Outcome, PermissionAnswered,
+    PermissionAsked, PermissionKind, ToolCalled, ToolSettled,
 };
 use crate::ids::{CallId, Timestamp};
 use crate::message::{Content, Message, Part, ReplyStop};
 use crate::ports::tool::{Assessment, Runs};
 use crate::session::children::used_with_children;
+use crate::session::hooks::{self, Gate, HookPlace};
 use crate::session::plan::{Facts, Step, View, call_ref};
 use crate::session::state::{Call, CallPhase, OpenStep, State};
 use crate::spec::{Answers, Mode, UnknownMode};
@@ -38,6 +39,7 @@ enum Next {
     Record(Event),
     Run(CallId),
     Describe(CallId),
+    Hook(HookPlace),
     Stop(CallId),
     Abandon(CallId),
 }
@@ -45,7 +47,7 @@ enum Next {
 fn collect(planned: impl Iterator<Item = Next>, facts: &Facts<'_>) -> Option<Step> {
     let (mut events, mut run, mut stop, mut abandon) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut describe, mut until, mut open) = (None, None::<Timestamp>, false);
+    let (mut describe, mut hook, mut until, mut open) = (None, None, None::<Timestamp>, false);
     for next in planned {
         open |= !matches!(next, Next::Nothing);
         match next {
@@ -57,6 +59,7 @@ fn collect(planned: impl Iterator<Item = Next>, facts: &Facts<'_>) -> Option<Ste
             Next::Record(event) => events.push(event),
             Next::Run(call) => run.push(call),
             Next::Describe(call) => describe = Some(call),
+            Next::Hook(place) => hook = hook.or(Some(place)),
             Next::Stop(call) => stop.push(call),
             Next::Abandon(call) => abandon.push(call),
         }
@@ -72,6 +75,8 @@ fn collect(planned: impl Iterator<Item = Next>, facts: &Facts<'_>) -> Option<Ste
         Step::StopTools(stop)
     } else if !run.is_empty() {
         Step::Run(run)
+    } else if let Some(place) = hook {
+        Step::Hook(place)
     } else if let Some(call) = describe {
         Step::Describe(call)
     } else {
@@ -109,21 +114,17 @@ fn next(view: &View<'_>, step: &OpenStep, call: &Call) -> Next {
     let (facts, work, id) = (view.facts, view.work, &call.called.call);
     match &call.phase {
         CallPhase::Settled(..) => Next::Nothing,
-        CallPhase::Called => judge_call(view, step, call),
+        CallPhase::Called => before_call(view, step, call),
         CallPhase::Asked(asked) if asked.deadline <= facts.now => Next::Record(by_deadline(asked)),
         CallPhase::Asked(asked) => match covered(view, call, asked) {
             Some(answered) => Next::Record(answered),
             None => Next::Until(asked.deadline),
         },
-        CallPhase::Refused(answered) => {
-            Next::Record(settled(call, Outcome::Denied, refusal_words(answered), facts.now))
-        }
-        CallPhase::Allowed => {
-            match facts.assessor.assess(&call.called.name, &call.called.arguments) {
-                Ok((assessment, runs)) => begin(view, step, call, (&assessment, runs)),
-                Err(words) => Next::Record(settled(call, Outcome::Failed, words, facts.now)),
-            }
-        }
+        CallPhase::Refused(answered) => deny(view, step, call, refusal_words(answered)),
+        CallPhase::Allowed => match facts.assessor.assess(&call.called.name, call.arguments()) {
+            Ok((assessment, runs)) => begin(view, step, call, (&assessment, runs)),
+            Err(words) => Next::Record(settled(call, Outcome::Failed, words, facts.now)),
+        },
         CallPhase::Requested(deadline) if *deadline <= facts.now => Next::Record(settled(
             call,
             Outcome::Failed,
@@ -131,6 +132,13 @@ fn next(view: &View<'_>, step: &OpenStep, call: &Call) -> Next {
             facts.now,
         )),
         CallPhase::Requested(deadline) => Next::Until(*deadline),
+        CallPhase::Started if work.hooks.ends.contains_key(id) => {
+            let place = hooks::of_call(HookPoint::AfterToolApply, step.no, id);
+            match work.hooks.running.get(&place) {
+                Some(flight) => Next::Until(flight.until),
+                None => Next::Hook(place),
+            }
+        }
         CallPhase::Started => match work.tools.get(id) {
             None => Next::Run(id.clone()),
             Some(running) => match running.cancelled {
@@ -145,34 +153,90 @@ fn next(view: &View<'_>, step: &OpenStep, call: &Call) -> Next {
     }
 }
 
+/// A gate of a call: nothing when it is open.
+fn at(view: &View<'_>, step: &OpenStep, call: &Call, point: HookPoint) -> Option<Next> {
+    match view.gate(hooks::of_call(point, step.no, &call.called.call)) {
+        Gate::Open => None,
+        Gate::Run(place) => Some(Next::Hook(place)),
+        Gate::Until(until) => Some(Next::Until(until)),
+    }
+}
+
+fn before_call(view: &View<'_>, step: &OpenStep, call: &Call) -> Next {
+    let now = view.facts.now;
+    if matches!(step.stop, Some(ReplyStop::MaxTokens | ReplyStop::Refusal)) {
+        let words = "not run: the answer that asked for it was cut".to_owned();
+        return Next::Record(settled(call, Outcome::Cancelled, words, now));
+    }
+    if let Some(next) = at(view, step, call, HookPoint::BeforeToolApply) {
+        return next;
+    }
+    match &call.hooked.settled {
+        Some((outcome, content)) => Next::Record(settled_as(call, *outcome, content.clone(), now)),
+        None => judge_call(view, step, call),
+    }
+}
+
+/// Settles a call that must not run, once its hooks know.
+fn deny(view: &View<'_>, step: &OpenStep, call: &Call, words: String) -> Next {
+    at(view, step, call, HookPoint::AfterPermission)
+        .unwrap_or_else(|| Next::Record(settled(call, Outcome::Denied, words, view.facts.now)))
+}
+
+/// Whether a call may run, as far as it is decided.
+pub(crate) fn is_granted(view: &View<'_>, call: &Call) -> bool {
+    match &call.phase {
+        CallPhase::Called => {
+            let assessed = view.facts.assessor.assess(&call.called.name, call.arguments());
+            let verdict = assessed.ok().and_then(|(known, _)| verdict(view, call, &known).ok());
+            verdict == Some(Verdict::Allow)
+        }
+        CallPhase::Asked(_) | CallPhase::Refused(_) => false,
+        CallPhase::Allowed
+        | CallPhase::Requested(_)
+        | CallPhase::Started
+        | CallPhase::Settled(..) => true,
+    }
+}
+
 fn judge_call(view: &View<'_>, step: &OpenStep, call: &Call) -> Next {
     let facts = view.facts;
     let settle = |outcome, words: String| Next::Record(settled(call, outcome, words, facts.now));
-    if matches!(step.stop, Some(ReplyStop::MaxTokens | ReplyStop::Refusal)) {
-        return settle(
-            Outcome::Cancelled,
-            "not run: the answer that asked for it was cut".to_owned(),
-        );
-    }
-    let (assessment, runs) = match facts.assessor.assess(&call.called.name, &call.called.arguments)
-    {
+    let (assessment, runs) = match facts.assessor.assess(&call.called.name, call.arguments()) {
         Ok(assessed) => assessed,
         Err(words) => return settle(Outcome::Failed, words),
     };
     let settings = &view.turn.settings;
     let verdict = match verdict(view, call, &assessment) {
         Ok(verdict) => verdict,
-        Err(unknown) => return settle(Outcome::Denied, format!("denied: {unknown}")),
+        Err(unknown) => return deny(view, step, call, format!("denied: {unknown}")),
     };
     match verdict {
         Verdict::Allow => begin(view, step, call, (&assessment, runs)),
         Verdict::Deny(why) => {
-            settle(Outcome::Denied, format!("denied: in mode {} {why}", settings.mode))
+            deny(view, step, call, format!("denied: in mode {} {why}", settings.mode))
         }
-        Verdict::Ask if settings.answers == Answers::Nobody => {
-            settle(Outcome::Denied, nobody_words(&settings.mode, call))
+        Verdict::Ask => before_question(view, step, call, &assessment),
+    }
+}
+
+/// A question may be answered by a hook; then nobody is asked.
+fn before_question(view: &View<'_>, step: &OpenStep, call: &Call, assessment: &Assessment) -> Next {
+    if let Some(next) = at(view, step, call, HookPoint::BeforePermission) {
+        return next;
+    }
+    let settings = &view.turn.settings;
+    match call.hooked.permission {
+        Some(choice) => Next::Record(Event::PermissionAnswered(PermissionAnswered {
+            call: call.called.call.clone(),
+            choice,
+            by: AnsweredBy::Hook,
+            grants: Vec::new(),
+        })),
+        None if settings.answers == Answers::Nobody => {
+            deny(view, step, call, nobody_words(&settings.mode, call))
         }
-        Verdict::Ask => ask(view, call, &assessment),
+        None => ask(view, call, assessment),
     }
 }
 
@@ -216,6 +280,9 @@ fn begin(
     (assessment, runs): (&Assessment, Runs),
 ) -> Next {
     let (facts, id, settings) = (view.facts, &call.called.call, &view.turn.settings);
+    if let Some(next) = at(view, step, call, HookPoint::AfterPermission) {
+        return next;
+    }
     if runs == Runs::Client {
         if settings.answers == Answers::Nobody {
             let words =
@@ -228,7 +295,7 @@ fn begin(
     let earlier = step.calls.iter().take_while(|other| other.called.call != *id);
     let open: Vec<&Call> = earlier.filter(|other| !other.is_settled()).collect();
     let alone = assessment.effect != Effect::Pure;
-    let waits = open.iter().any(|other| alone || other.called.effect != Effect::Pure);
+    let waits = open.iter().any(|other| alone || other.effect() != Effect::Pure);
     if waits || step.running() >= tools_parallel(view) {
         return Next::Blocked;
     }
@@ -310,8 +377,8 @@ pub(crate) fn stop(view: &View<'_>, step: &OpenStep) -> Option<Step> {
 
 /// Settles a call whose end nobody saw.
 pub(crate) fn cut(call: &Call, now: Timestamp) -> Event {
-    if call.called.effect.may_repeat() {
-        let why = match call.called.effect {
+    if call.effect().may_repeat() {
+        let why = match call.effect() {
             Effect::Pure => "it changes nothing, so it can be called again",
             Effect::Idempotent | Effect::Mutating | Effect::Destructive | Effect::Network => {
                 "it does no harm to call it again"
@@ -326,10 +393,14 @@ pub(crate) fn cut(call: &Call, now: Timestamp) -> Event {
 
 /// `tool_settled` in plain words.
 pub(crate) fn settled(call: &Call, outcome: Outcome, words: String, now: Timestamp) -> Event {
+    settled_as(call, outcome, vec![Part::text(words)], now)
+}
+
+fn settled_as(call: &Call, outcome: Outcome, content: Vec<Part>, now: Timestamp) -> Event {
     Event::ToolSettled(ToolSettled {
         call: call.called.call.clone(),
         outcome,
-        content: vec![Part::text(words)],
+        content,
         blobs: Vec::new(),
         detail: serde_json::Map::new(),
         duration_ms: call.started.map_or(0, |since| now.ms_since(since)),
@@ -358,7 +429,7 @@ fn covered(view: &View<'_>, call: &Call, asked: &PermissionAsked) -> Option<Even
         return None;
     }
     let facts = view.facts;
-    let (assessment, _) = facts.assessor.assess(&call.called.name, &call.called.arguments).ok()?;
+    let (assessment, _) = facts.assessor.assess(&call.called.name, call.arguments()).ok()?;
     let choice = match verdict(view, call, &assessment).ok()? {
         Verdict::Allow => PermissionKind::AllowOnce,
         Verdict::Deny(_) => PermissionKind::RejectOnce,
@@ -384,6 +455,7 @@ fn by_deadline(asked: &PermissionAsked) -> Event {
 fn refusal_words(answered: &PermissionAnswered) -> String {
     match answered.by {
         AnsweredBy::Person => "denied: the user refused this call".to_owned(),
+        AnsweredBy::Hook => "denied: a hook refused this call".to_owned(),
         AnsweredBy::Grant => "denied: the user refused calls like this one".to_owned(),
         AnsweredBy::Deadline => {
             "denied: nobody answered the permission question in time".to_owned()

@@ -51,7 +51,7 @@ pub fn fingerprint(
     };
     Fingerprint {
         model: model.selection.to_string(),
-        system: short_hash(&[state.spec.system_for(&model.selection).as_bytes()]),
+        system: short_hash(&[state.system_for(&model.selection).as_bytes()]),
         tools: match state.turn.as_ref().is_some_and(|t| hosted(&t.settings, model).web_search) {
             true => short_hash(&[tools.hash.as_bytes(), b"web_search"]),
             false => tools.hash.clone(),
@@ -75,7 +75,9 @@ pub fn prefix_break(state: &State, request: &Fingerprint) -> Option<PrefixBreak>
 
 /// Tokens of the next request by an estimate of all of it.
 pub(crate) fn estimate(state: &State, tools: &ToolsDigest) -> u64 {
-    let fixed = text_tokens(state.spec.system.len() + tools.bytes);
+    let told: usize = state.instructions.iter().map(String::len).sum();
+    let system = state.spec.system.len() + told;
+    let fixed = text_tokens(system + tools.bytes);
     fixed.saturating_add(state.conversation.messages.iter().map(message_tokens).sum())
 }
 
@@ -86,7 +88,7 @@ pub fn prompt_tokens(state: &State, tools: &ToolsDigest) -> u64 {
     let (counted, covered) = match state.conversation.counted {
         Some(Counted { tokens, messages }) => (tokens, messages),
         None => {
-            let system = state.spec.system_for(&state.spec.settings.model);
+            let system = state.system_for(&state.spec.settings.model);
             (text_tokens(system.len() + tools.bytes), 0)
         }
     };

@@ -100,9 +100,10 @@ impl PermissionGate {
             match &entry.event {
                 Event::PermissionAnswered(answered) if answered.call == *call => {
                     return Ok(match answered.by {
-                        AnsweredBy::Person | AnsweredBy::Deadline | AnsweredBy::Grant => {
-                            PermissionResolution::Selected(answered.choice)
-                        }
+                        AnsweredBy::Person
+                        | AnsweredBy::Deadline
+                        | AnsweredBy::Grant
+                        | AnsweredBy::Hook => PermissionResolution::Selected(answered.choice),
                         AnsweredBy::Cancel => PermissionResolution::Cancelled,
                     });
                 }

@@ -151,7 +151,10 @@ impl State {
                 let goal = self.goal.as_mut().ok_or("the session has no goal")?;
                 goal.continuations += 1;
             }
-            ContinuedBy::Hook => turn.hook_continues += 1,
+            ContinuedBy::Hook => {
+                turn.hook_continues += 1;
+                turn.hooked.feedback = None;
+            }
         }
         self.push(Message::User { parts: continued.content.clone() });
         Ok(())

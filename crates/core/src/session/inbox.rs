@@ -8,8 +8,10 @@ use crate::event::{SubagentClosed, TaskKind};
 use crate::ids::{CallId, SessionId, TaskId, Timestamp};
 use crate::ports::bus::{BusError, Requests};
 use crate::ports::clock::Clock;
+use crate::ports::hook::HookEnd;
 use crate::ports::model::{self, ModelError, ModelEvent};
 use crate::session::children::{ChildWanted, Lease};
+use crate::session::hooks::HookPlace;
 use crate::turn::tools::CallEnd;
 
 /// Signals of effects that wait to be taken; the effects wait when it is full.
@@ -96,6 +98,15 @@ pub(crate) enum Signal {
     ChildNotClosed {
         /// Which.
         child: SessionId,
+    },
+    /// Hooks ended.
+    Hooked {
+        /// Where.
+        place: HookPlace,
+        /// Which run of this process.
+        run: u64,
+        /// How; absent when their engine crashed.
+        end: Option<Box<HookEnd>>,
     },
     /// The moment has come that was waited for.
     Tick,

@@ -42,6 +42,7 @@ use crate::ids::{CallId, Seq, TaskId, Timestamp};
 use crate::limits::RuntimeLimits;
 use crate::ports::bus::{BusError, Live};
 use crate::ports::clock::Clock;
+use crate::ports::hook::HookTable;
 use crate::ports::journal::{Catalog, IndexedText, JournalError};
 use crate::ports::model::{Model, ModelError, ModelErrorKind, ModelInfo, Models};
 use crate::ports::tool::ToolSchema;
@@ -101,6 +102,12 @@ pub(crate) struct SessionTask {
     effects: Option<TurnRunner>,
     assessments: Assessments,
     tools: ToolsDigest,
+    /// The hooks of the session, those that are left out included.
+    hooks: HookTable,
+    /// Number of the last run of hooks.
+    hook_runs: u64,
+    /// Whether the session was made, not taken up again.
+    is_new: bool,
     resolved: Option<Resolved>,
     growing: Growing,
     /// Number of the model call under way; what an older one still says is not heard.
@@ -135,6 +142,7 @@ impl SessionTask {
         assessments: Assessments,
     ) -> Self {
         let (now, checkpoint) = (log.state().updated, log.checkpoint());
+        let is_new = log.state().tip == 1;
         let tools = effects.as_ref().map_or_else(|| ToolsDigest::of(&[]), TurnRunner::tools);
         Self {
             around,
@@ -144,6 +152,9 @@ impl SessionTask {
             effects,
             assessments,
             tools,
+            hooks: HookTable::default(),
+            hook_runs: 0,
+            is_new,
             resolved: None,
             growing: Growing::default(),
             run: 0,
@@ -161,6 +172,12 @@ impl SessionTask {
     /// Gives a replayed task what the recorded one knew of its tools.
     pub(crate) fn with_schemas(mut self, schemas: &[ToolSchema]) -> Self {
         self.tools = ToolsDigest::of(schemas);
+        self
+    }
+
+    /// Gives a task the hooks of its session.
+    pub(crate) fn with_hooks(mut self, hooks: HookTable) -> Self {
+        self.hooks = hooks;
         self
     }
 
@@ -215,6 +232,7 @@ impl SessionTask {
             && state.summary.is_none()
             && state.tasks.running.is_empty()
             && self.work.closing_children.values().all(|closing| closing.again <= self.now)
+            && self.work.hooks.running.is_empty()
     }
 
     /// Decides, commits and acts until there is nothing to do but wait.
@@ -241,8 +259,10 @@ impl SessionTask {
                     return Ok(Next::Signal(until));
                 }
                 Step::StopModel => self.stop_model(),
+                Step::StopHooks(places) => self.stop_hooks(places),
                 Step::CallModel { .. }
                 | Step::Summarise
+                | Step::Hook(_)
                 | Step::Run(_)
                 | Step::Describe(_)
                 | Step::StopTools(_)
@@ -270,6 +290,7 @@ impl SessionTask {
             limits: &self.around.limits,
             model: resolved.map_or(Err(&UNRESOLVED), |resolved| resolved.info.as_ref()),
             tools: &self.tools,
+            hooks: &self.hooks,
             assessor: &self.assessments,
             saves: self.around.saves,
             now: self.now,
@@ -280,7 +301,7 @@ impl SessionTask {
     fn resolve_model(&mut self) {
         let state = self.log.state();
         let selection = match (&state.turn, &state.summary) {
-            (Some(turn), _) => &turn.settings.model,
+            (Some(turn), _) => turn.model(),
             (None, Some(_)) => &state.spec.settings.model,
             (None, None) => return,
         };
@@ -323,6 +344,7 @@ impl SessionTask {
                     tasks_until: was.tasks_until,
                     ended_children: was.ended_children,
                     closing_children: was.closing_children,
+                    hooks: was.hooks.after_turn(self.log.state()),
                     ..Work::default()
                 };
             }
@@ -334,8 +356,15 @@ impl SessionTask {
                 self.growing.forget_task(&settled.task);
             }
             Event::StepStarted(_) => self.assessments.forget(),
-            Event::AssistantMessage(_) | Event::ModelFailed(_) => self.growing.forget_answer(),
-            Event::ContextCompacted(_) | Event::SummaryFailed(_) => self.end_summary(),
+            Event::AssistantMessage(message) => {
+                self.work.hooks.answered = Some(message.usage);
+                self.growing.forget_answer();
+            }
+            Event::ModelFailed(_) => self.growing.forget_answer(),
+            Event::ContextCompacted(_) | Event::SummaryFailed(_) => {
+                self.work.hooks.ran.retain(|place| !place.point.is_about_summaries());
+                self.end_summary();
+            }
             Event::ToolSettled(settled) => {
                 self.work.tools.remove(&settled.call);
                 self.growing.forget_call(&settled.call);
@@ -445,7 +474,7 @@ impl SessionTask {
                     let Some(call) = find_call(self.log.state(), &id) else { continue };
                     let timeout_ms = self
                         .assessments
-                        .assess(&call.called.name, &call.called.arguments)
+                        .assess(&call.called.name, call.arguments())
                         .map_or(0, |(call, _)| call.timeout_ms);
                     let deadline = now.after(timeout_ms.saturating_add(limits.tool_slack_ms));
                     if let Some(effects) = &mut self.effects {
@@ -493,7 +522,9 @@ impl SessionTask {
                 }
             }
             Step::CloseChild(child) => self.close_child(child),
-            Step::Rest | Step::Wait(_) | Step::Record(_) | Step::StopModel => {}
+            Step::Hook(place) => self.start_hooks(place),
+            Step::Rest | Step::Wait(_) | Step::Record(_) | Step::StopModel | Step::StopHooks(_) => {
+            }
         }
     }
 

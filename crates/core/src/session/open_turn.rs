@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Outcome, PermissionAnswered, PermissionAsked, Reserved, ToolCalled};
+use crate::event::{Effect, Outcome, PermissionAnswered, PermissionAsked, Reserved, ToolCalled};
 use crate::ids::{CallId, StepNo, Timestamp, TurnNo};
 use crate::message::{ReplyStop, ToolResult};
 use crate::ports::model::ModelErrorKind;
 pub use crate::session::hooks::HookPlace;
+use crate::session::hooks::{Hooked, HookedCall};
 use crate::session::state::Used;
 use crate::spec::{Settings, TurnRequestLimit};
 
@@ -41,8 +42,8 @@ pub struct OpenTurn {
     pub child_steps: u32,
     /// How often hooks made it go on.
     pub hook_continues: u32,
-    /// Where hooks changed something, so that they are not run there again after a crash.
-    pub hooked: BTreeSet<HookPlace>,
+    /// What hooks did to it.
+    pub hooked: Hooked,
 }
 
 /// The last step of an open turn.
@@ -79,6 +80,9 @@ pub struct Call {
     pub phase: CallPhase,
     /// Whether `tool_started` was written, and when.
     pub started: Option<Timestamp>,
+    /// What hooks did to it.
+    #[serde(default, skip_serializing_if = "HookedCall::is_empty")]
+    pub hooked: HookedCall,
 }
 
 /// How far a call has come.
@@ -101,6 +105,25 @@ pub enum CallPhase {
 }
 
 impl Call {
+    /// A call that was just announced.
+    #[must_use]
+    pub fn new(called: ToolCalled) -> Self {
+        let (phase, hooked) = (CallPhase::Called, HookedCall::default());
+        Self { called, phase, started: None, hooked }
+    }
+
+    /// Its arguments, as hooks have left them.
+    #[must_use]
+    pub fn arguments(&self) -> &str {
+        self.hooked.arguments.as_ref().map_or(&self.called.arguments, |(text, _)| text)
+    }
+
+    /// What repeating it would do.
+    #[must_use]
+    pub fn effect(&self) -> Effect {
+        self.hooked.arguments.as_ref().map_or(self.called.effect, |(_, effect)| *effect)
+    }
+
     /// Whether it is over.
     #[must_use]
     pub fn is_settled(&self) -> bool {

@@ -10,13 +10,15 @@ use crate::event::{
 use crate::ids::{CallId, Seq, SessionId, TaskId, Timestamp};
 use crate::limits::RuntimeLimits;
 use crate::message::{ReplyStop, Usage};
+use crate::ports::hook::HookTable;
 use crate::ports::model::{ModelError, ModelErrorKind, ModelInfo};
 use crate::session::children::{self, used_with_children};
 use crate::session::context::ToolsDigest;
 use crate::session::forget::{CompactionSlot, Scene};
 use crate::session::goal::Gate;
+use crate::session::hooks::{HookPlace, HookWork};
 use crate::session::state::{OpenStep, OpenTurn, State, Used};
-use crate::session::{calls, context, forget, goal, tasks, usable};
+use crate::session::{calls, context, forget, goal, hooks, tasks, usable};
 use crate::spec::{Bounds, LimitKind, Settings};
 use crate::turn::permission::Saves;
 use crate::turn::registry::Assessor;
@@ -39,6 +41,10 @@ pub enum Step {
     },
     /// The model call under way is to be dropped.
     StopModel,
+    /// The hooks of this place are to be run.
+    Hook(HookPlace),
+    /// The hooks of these places are to be dropped.
+    StopHooks(Vec<HookPlace>),
     /// The model is to be asked for the summary that was begun.
     Summarise,
     /// These calls are to be run.
@@ -70,6 +76,8 @@ pub struct Work {
     pub described: BTreeMap<CallId, String>,
     /// The summary.
     pub summary: CompactionSlot,
+    /// Hooks.
+    pub hooks: HookWork,
     /// Why the turn is to stop, if it is.
     pub stop: Option<StopReason>,
     /// The session is to be let go.
@@ -125,6 +133,8 @@ pub struct Facts<'a> {
     pub model: Result<&'a ModelInfo, &'a ModelError>,
     /// What requests need to know of the session's tools.
     pub tools: &'a ToolsDigest,
+    /// The hooks of the session.
+    pub hooks: &'a HookTable,
     /// Says what calls would do.
     pub assessor: &'a dyn Assessor,
     /// Whether a grant can be kept for later sessions.
@@ -162,31 +172,44 @@ pub fn plan(state: &State, work: &Work, facts: &Facts<'_>) -> Step {
 fn plan_turn(state: &State, turn: &OpenTurn, work: &Work, facts: &Facts<'_>) -> Step {
     let view = View { state, turn, work, facts };
     let stop = work.stop.or_else(|| time_is_up(state, turn, facts.now));
-    if let Some(stop) = stop {
+    if let Some(stop) = stop.or_else(|| turn.hooked.stop.as_ref().map(|(stop, _)| *stop)) {
         return plan_stop(&view, stop);
     }
-    let step = match &turn.step {
-        None => next_step(&view),
-        Some(step) => match &step.stop {
-            None => plan_model(&view, step),
-            Some(stop) => {
-                calls::plan(&view, step).unwrap_or_else(|| after_calls(&view, step, stop))
-            }
-        },
-    };
+    let step = hooks::on_entering(state, work, facts).unwrap_or_else(|| plan_steps(&view));
     match (step, time_limit(state, turn)) {
         (Step::Wait(until), Some(limit)) => Step::Wait(until.min(limit)),
         (step, _) => step,
     }
 }
 
+fn plan_steps(view: &View<'_>) -> Step {
+    match &view.turn.step {
+        None => hooks::on_turn(view).unwrap_or_else(|| next_step(view)),
+        Some(step) => match &step.stop {
+            None => plan_model(view, step),
+            Some(stop) => hooks::after_answer(view, step)
+                .or_else(|| calls::plan(view, step))
+                .or_else(|| hooks::after_batch(view, step))
+                .unwrap_or_else(|| after_calls(view, step, stop)),
+        },
+    }
+}
+
 fn plan_idle(state: &State, work: &Work, facts: &Facts<'_>) -> Step {
+    let inputs = inputs_of_turn(state);
+    if let Some(refused) =
+        hooks::first_refused(state, &inputs).filter(|_| !work.closing && !state.archived)
+    {
+        return start_turn(state, vec![refused]);
+    }
+    if let Some(step) = hooks::on_entering(state, work, facts) {
+        return step;
+    }
     if state.summary.is_some()
         && let Some(step) = forget::at_rest(state, work, facts)
     {
         return step;
     }
-    let inputs = inputs_of_turn(state);
     let waits = state.only_outcomes(&inputs) && !tasks::may_start_turn(state, facts);
     if inputs.is_empty() || waits || work.closing || state.archived {
         return match &work.summary {
@@ -194,14 +217,16 @@ fn plan_idle(state: &State, work: &Work, facts: &Facts<'_>) -> Step {
             CompactionSlot::Busy(_) | CompactionSlot::Free | CompactionSlot::Ready(_) => Step::Rest,
         };
     }
-    Step::Record(vec![Event::TurnStarted(Box::new(TurnStarted {
-        inputs,
-        settings: state.spec.settings.clone(),
-    }))])
+    hooks::at_rest(state, work, facts, &inputs).unwrap_or_else(|| start_turn(state, inputs))
+}
+
+fn start_turn(state: &State, inputs: Vec<Seq>) -> Step {
+    let settings = state.spec.settings.clone();
+    Step::Record(vec![Event::TurnStarted(Box::new(TurnStarted { inputs, settings }))])
 }
 
 /// A turn takes one queued input, and every steering one that has not found a turn.
-fn inputs_of_turn(state: &State) -> Vec<Seq> {
+pub(crate) fn inputs_of_turn(state: &State) -> Vec<Seq> {
     let mut queued =
         state.pending.iter().filter(|input| input.admitted.delivery != Delivery::Steer);
     let first = queued.next().map(|input| input.seq);
@@ -241,13 +266,16 @@ fn plan_stop(view: &View<'_>, stop: StopReason) -> Step {
     if view.work.model.is_some() {
         return Step::StopModel;
     }
+    if let Some(step) = hooks::stop(view.work) {
+        return step;
+    }
     let answered = view.turn.step.as_ref().filter(|step| step.stop.is_some());
     answered.and_then(|step| calls::stop(view, step)).unwrap_or_else(|| {
         let error = match stop {
             StopReason::Limit(kind) => Some(limit_message(kind)),
+            StopReason::Refusal => hooks::why(view.turn),
             StopReason::EndTurn
             | StopReason::MaxTokens
-            | StopReason::Refusal
             | StopReason::Cancelled
             | StopReason::Interrupted
             | StopReason::Failed(_) => None,
@@ -285,21 +313,31 @@ fn next_step(view: &View<'_>) -> Step {
     if let Err(error) = usable::check(&turn.settings, Ok(model)) {
         return failed(turn, ModelErrorKind::InvalidRequest, &error.to_string());
     }
-    let scene = Scene { state, work: view.work, facts, settings: &turn.settings, model };
-    if let Some(step) = forget::before_step(&scene) {
+    let inputs = steering(state);
+    if let Some(step) = hooks::before_steering(view, &inputs) {
         return step;
     }
-    let inputs = steering(state);
+    let scene = Scene { state, work: view.work, facts, settings: &turn.settings, model };
+    let forgets = forget::before_step(&scene);
+    if let Some(step) = forgets.or_else(|| hooks::after_compaction(state, view.work, facts)) {
+        return step;
+    }
     let taken = state.message_of(&inputs).as_ref().map_or(0, context::message_tokens);
     let prompt = context::prompt_tokens(state, facts.tools).saturating_add(taken);
     let output_max = match next_allowance(view, model, prompt) {
         Ok(output_max) => output_max,
         Err(why) => return exhausted(turn, model, &why),
     };
+    let step = turn.step.as_ref().map_or(0, |step| step.no) + 1;
+    if let Some(step) = hooks::before_generate(view, step) {
+        return step;
+    }
     let request = context::fingerprint(state, &inputs, model, facts.tools);
     let prefix_break = context::prefix_break(state, &request);
-    let step = turn.step.as_ref().map_or(0, |step| step.no) + 1;
-    let reserved = reserve(model, prompt, output_max);
+    let reserved = match hooks::answer(turn, step) {
+        None => reserve(model, prompt, output_max),
+        Some(_) => Reserved::default(),
+    };
     let started = StepStarted { step, inputs, request, prefix_break, reserved };
     Step::Record(vec![Event::StepStarted(started)])
 }
@@ -440,9 +478,14 @@ fn plan_model(view: &View<'_>, step: &OpenStep) -> Step {
         let silent = call.heard.after(facts.limits.model_idle_ms);
         return Step::Wait(silent.min(call.since.after(facts.limits.model_total_ms)));
     }
+    if let Some(message) = hooks::answer(turn, step.no) {
+        return Step::Record(vec![hooks::answered(step, turn.crashes, message)]);
+    }
     match (&step.failure, step.retry_at) {
         (Some((ModelErrorKind::ContextOverflow, message)), None) => overflowed(view, message),
-        (Some((kind, message)), None) => failed(turn, *kind, message),
+        (Some((kind, message)), None) => {
+            hooks::after_answer(view, step).unwrap_or_else(|| failed(turn, *kind, message))
+        }
         (Some(_), Some(at)) if at > facts.now => Step::Wait(at),
         (Some(_) | None, _) => match facts.model {
             Err(error) => failed(turn, error.kind, &error.message),
@@ -489,8 +532,8 @@ pub fn model_timeout(work: &Work, limits: &RuntimeLimits, now: Timestamp) -> Opt
 fn after_calls(view: &View<'_>, step: &OpenStep, stop: &ReplyStop) -> Step {
     let turn = view.turn;
     match stop {
-        ReplyStop::MaxTokens => return end_turn(turn, StopReason::MaxTokens, None),
-        ReplyStop::Refusal => return end_turn(turn, StopReason::Refusal, None),
+        ReplyStop::MaxTokens => return stopped(view, step, StopReason::MaxTokens),
+        ReplyStop::Refusal => return stopped(view, step, StopReason::Refusal),
         ReplyStop::Cut => return end_turn(turn, StopReason::Cancelled, None),
         ReplyStop::EndTurn
         | ReplyStop::ToolUse
@@ -509,7 +552,15 @@ fn after_calls(view: &View<'_>, step: &OpenStep, stop: &ReplyStop) -> Step {
         || !step.calls.is_empty()
         || *stop == ReplyStop::Pause
         || !steering(view.state).is_empty();
-    if goes_on { next_step(view) } else { at_end(view, step) }
+    if goes_on {
+        return next_step(view);
+    }
+    hooks::before_end(view, step).unwrap_or_else(|| at_end(view, step))
+}
+
+/// The model stopped in a way that no hook can make it go on from.
+fn stopped(view: &View<'_>, step: &OpenStep, stop: StopReason) -> Step {
+    hooks::look_at_end(view, step).unwrap_or_else(|| end_turn(view.turn, stop, None))
 }
 
 /// The model stopped by itself: the end, unless the goal wants more. A limit that forbids another step goes before the goal.

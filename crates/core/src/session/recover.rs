@@ -57,7 +57,7 @@ pub fn recover(
     for call in calls {
         match (&call.phase, ends) {
             (CallPhase::Started, true) => events.push(cut(call, now)),
-            (CallPhase::Started, false) if !call.called.effect.may_repeat() => {
+            (CallPhase::Started, false) if !call.effect().may_repeat() => {
                 events.push(cut(call, now));
             }
             (CallPhase::Started, false) => {}
@@ -131,7 +131,7 @@ fn unannounced(state: &State, now: Timestamp) -> Vec<Event> {
             effect: crate::event::Effect::Pure,
             title: name.clone(),
         };
-        let call = Call { called: called.clone(), phase: CallPhase::Called, started: None };
+        let call = Call::new(called.clone());
         events.push(Event::ToolCalled(called));
         events.extend(never_ran(&call, true, now));
     }

@@ -12,7 +12,6 @@ use crate::ids::{CallId, SessionId, TaskId};
 use crate::message::Usage;
 use crate::ports::bus::{BusError, Live};
 use crate::ports::model::{ModelError, ModelErrorKind, ModelEvent, Price, Reply as ModelReply};
-use crate::ports::tool::SessionNote;
 use crate::session::children::{self, Child, ChildWanted};
 use crate::session::context::text_tokens;
 use crate::session::decide::{Decision, decide};
@@ -21,7 +20,7 @@ use crate::session::inbox::{Asker, Signal};
 use crate::session::plan::ChildWork;
 use crate::session::state::State;
 use crate::session::status::status;
-use crate::session::{Answer, SessionTask, Source, calls, find_call, goal, plan, tasks, usable};
+use crate::session::{Answer, SessionTask, Source, calls, find_call, plan, tasks, usable};
 use crate::turn;
 use crate::turn::tools::CallEnd;
 
@@ -30,6 +29,7 @@ const CLOSE_AGAIN_MS: u64 = 1_000;
 
 impl SessionTask {
     pub(super) fn take(&mut self, signal: Signal, asker: Asker) {
+        self.end_late_hooks();
         match signal {
             Signal::Command(command) => {
                 let answer = match asker {
@@ -75,6 +75,9 @@ impl SessionTask {
                 }
             }
             Signal::TaskEnded { task, end } => self.take_task_end(&task, end),
+            Signal::Hooked { place, run, end } => {
+                self.take_hooks(place, run, end.map(|end| *end));
+            }
             Signal::Tick => {
                 self.end_late_summary();
                 if let Some(timeout) = self.model_timeout() {
@@ -175,6 +178,9 @@ impl SessionTask {
             for event in calls::overdue(self.log.state(), self.now) {
                 self.stage(event);
             }
+        }
+        if command == Command::Cancel && self.cancel_before_turn() {
+            return self.answers.extend(answer.map(|answer| (answer, Ok(Reply::Done))));
         }
         let usable = self.check_settings(&command);
         let decided = usable.and_then(|()| decide(self.log.state(), &self.around.limits, command));
@@ -436,15 +442,7 @@ impl SessionTask {
         if let Some(effects) = &mut self.effects {
             effects.ended(id);
         }
-        for note in end.notes {
-            if matches!(note, SessionNote::Goal(_)) && self.log.state().goal.is_none() {
-                settled.outcome = Outcome::Failed;
-                settled.content = vec![crate::message::Part::text(goal::NO_GOAL)];
-                continue;
-            }
-            self.stage(note.into_event());
-        }
-        self.stage(Event::ToolSettled(settled));
+        self.end_call(settled, end.notes);
     }
 }
 

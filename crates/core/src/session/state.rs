@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{
-    AssistantMessage, Entry, Event, Fingerprint, InputAdmitted, ModelFailed, Outcome,
-    PermissionAnswered, PlanItem, PrefixBreak, StepStarted, StopReason, ToolCalled, ToolSettled,
-    TurnEnded, TurnRecovered, TurnStarted,
+    AnsweredBy, AssistantMessage, Entry, Event, Fingerprint, HookPoint, InputAdmitted, ModelFailed,
+    Outcome, PermissionAnswered, PlanItem, PrefixBreak, StepStarted, StopReason, ToolCalled,
+    ToolSettled, TurnEnded, TurnRecovered, TurnStarted,
 };
 use crate::ids::{CallId, Epoch, NodeId, Seq, SessionId, Timestamp, TurnNo};
 use crate::message::{Block, Message, Part, ToolResult, Usage};
@@ -16,10 +16,11 @@ pub use crate::session::children::Child;
 use crate::session::conversation::{Conversation, Counted, calls_of};
 pub use crate::session::forget::{OpenSummary, SummaryFailure};
 pub use crate::session::goal::GoalState;
+pub use crate::session::hooks::{Hooked, HookedCall};
 pub use crate::session::open_turn::{Call, CallPhase, OpenStep, OpenTurn};
 use crate::session::recent::{RecentCalls, RecentKeys};
 pub use crate::session::tasks::{FinishedTask, RunningTask, Tasks};
-use crate::spec::{Rules, SessionSpec};
+use crate::spec::{ModelSelection, Rules, SessionSpec};
 
 impl RequestAuditTracker {
     /// What makes a request's beginning differ from the last one's, when the conversation has been edited so often.
@@ -90,6 +91,10 @@ pub struct State {
     pub tasks: Tasks,
     /// Subagents that are not closed.
     pub children: Vec<Child>,
+    /// What hooks told the model on entering the session: part of its system prompt.
+    pub instructions: Vec<String>,
+    /// Tokens before the last summary, until hooks were told of it or another step began.
+    pub compacted: Option<u64>,
     /// Call ids that were used.
     pub call_ids: RecentCalls,
     /// The beginning of the first input, for lists.
@@ -101,8 +106,14 @@ pub struct State {
 pub struct PendingInput {
     /// Names it.
     pub seq: Seq,
-    /// What was admitted.
+    /// What was admitted, as hooks have left it.
     pub admitted: InputAdmitted,
+    /// Where hooks changed it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub hooked: BTreeSet<HookPoint>,
+    /// A hook refused it: no model is shown it, and the turn that takes it ends for this reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<(StopReason, Option<String>)>,
 }
 
 /// What was used up, for limits.
@@ -189,6 +200,8 @@ impl State {
             plan: Vec::new(),
             tasks: Tasks::default(),
             children: Vec::new(),
+            instructions: Vec::new(),
+            compacted: None,
             call_ids: RecentCalls::default(),
             first_words: String::new(),
         })
@@ -274,6 +287,18 @@ impl State {
         self.call_ids.contains(id) || (self.call_ids.is_full() && shown())
     }
 
+    /// The whole system prompt for a model, with what hooks told on entering the session.
+    #[must_use]
+    pub fn system_for(&self, model: &ModelSelection) -> String {
+        let own = self.spec.system_for(model);
+        std::iter::once(&own)
+            .filter(|own| !own.is_empty())
+            .chain(&self.instructions)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join("\n\n")
+    }
+
     /// Milliseconds that the open turn has used by `now`.
     #[must_use]
     pub fn turn_wall_ms(&self, now: Timestamp) -> u64 {
@@ -287,7 +312,12 @@ impl State {
         if self.first_words.is_empty() {
             self.first_words = first_words(&admitted.content);
         }
-        self.pending.push(PendingInput { seq, admitted: admitted.clone() });
+        self.pending.push(PendingInput {
+            seq,
+            admitted: admitted.clone(),
+            hooked: BTreeSet::new(),
+            refused: None,
+        });
     }
 
     /// Moves the named inputs from `pending` into the conversation, as one message.
@@ -309,8 +339,9 @@ impl State {
         let named = inputs
             .iter()
             .filter_map(|input| self.pending.iter().find(|pending| pending.seq == *input));
+        let shown = named.filter(|pending| pending.refused.is_none());
         let parts: Vec<Part> =
-            named.flat_map(|pending| pending.admitted.content.iter().cloned()).collect();
+            shown.flat_map(|pending| pending.admitted.content.iter().cloned()).collect();
         (!parts.is_empty()).then_some(Message::User { parts })
     }
 
@@ -327,6 +358,8 @@ impl State {
             return Err("it is not the next turn");
         }
         self.count_autonomous(&started.inputs, true);
+        let refused = |pending: &&PendingInput| started.inputs.contains(&pending.seq);
+        let refused = self.pending.iter().filter(refused).find_map(|input| input.refused.clone());
         self.take_inputs(&started.inputs)?;
         let settings = started.settings.clone();
         self.turn = Some(OpenTurn {
@@ -343,7 +376,7 @@ impl State {
             goes_on: false,
             child_steps: 0,
             hook_continues: 0,
-            hooked: BTreeSet::new(),
+            hooked: Hooked { stop: refused, ..Hooked::default() },
         });
         Ok(())
     }
@@ -399,6 +432,7 @@ impl State {
             return Err("it is not the next step");
         }
         turn.goes_on = false;
+        self.compacted = None;
         turn.step = Some(OpenStep {
             no: started.step,
             since: at,
@@ -467,11 +501,11 @@ impl State {
         if step.call_mut(&called.call).is_some() {
             return Err("the call exists");
         }
-        step.calls.push(Call { called: called.clone(), phase: CallPhase::Called, started: None });
+        step.calls.push(Call::new(called.clone()));
         Ok(())
     }
 
-    fn call_mut(&mut self, id: &CallId) -> Result<&mut Call, &'static str> {
+    pub(in crate::session) fn call_mut(&mut self, id: &CallId) -> Result<&mut Call, &'static str> {
         let call = self.step_mut()?.call_mut(id).ok_or("it names no call of the step")?;
         if call.is_settled() {
             return Err("the call is settled");
@@ -486,7 +520,8 @@ impl State {
 
     fn permit(&mut self, answered: &PermissionAnswered) -> Result<(), &'static str> {
         let call = self.call_mut(&answered.call)?;
-        if !matches!(call.phase, CallPhase::Asked(_)) {
+        let by_hook = answered.by == AnsweredBy::Hook && call.phase == CallPhase::Called;
+        if !by_hook && !matches!(call.phase, CallPhase::Asked(_)) {
             return Err("nobody asked about the call");
         }
         let allows = answered.choice.allows();
@@ -518,7 +553,7 @@ impl State {
             parts: settled.content.clone(),
             is_error: settled.outcome != Outcome::Completed,
         };
-        let (name, arguments) = (call.called.name.clone(), call.called.arguments.clone());
+        let (name, arguments) = (call.called.name.clone(), call.arguments().to_owned());
         call.phase = CallPhase::Settled(result, settled.outcome);
         if let Some(turn) = &mut self.turn {
             turn.note_progress(&name, &arguments, settled.outcome);

@@ -9,6 +9,7 @@ use crate::event::Entry;
 use crate::ids::{FrameId, Hash, NodeId, Seq, SessionId, Timestamp};
 use crate::limits::RuntimeLimits;
 use crate::ports::clock::Ids;
+use crate::ports::hook::HookTable;
 use crate::ports::model::{ModelError, ModelInfo};
 use crate::ports::tool::{Assessment, Runs, ToolSchema};
 use crate::session::inbox::Signal;
@@ -54,6 +55,8 @@ pub(crate) struct Opened {
     pub(crate) limits: RuntimeLimits,
     #[serde(default)]
     pub(crate) saves: Saves,
+    #[serde(default)]
+    pub(crate) hooks: HookTable,
 }
 
 /// Takes the lines of a recording, in order. It must not block for long and cannot fail: a sink that loses lines says so itself.

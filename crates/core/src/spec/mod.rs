@@ -79,6 +79,9 @@ pub struct Settings {
     /// What is left to the model's provider.
     #[serde(default, skip_serializing_if = "is_default")]
     pub capabilities: SessionCapabilitiesConfig,
+    /// Which hooks are left out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub hooks: HookRunOverrides,
     /// A short name for lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
@@ -115,6 +118,9 @@ pub struct SettingsChange {
     /// Something else is left to the provider.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<SessionCapabilitiesConfig>,
+    /// Other hooks are left out, replacing all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<HookRunOverrides>,
     /// Another title.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
@@ -161,6 +167,7 @@ impl Settings {
             limits: Limits::default(),
             turn: TurnConfig::default(),
             capabilities: SessionCapabilitiesConfig::default(),
+            hooks: HookRunOverrides::default(),
             title: None,
             labels: BTreeMap::new(),
         }
@@ -180,6 +187,7 @@ impl Settings {
         set(&mut self.answers, change.answers.as_ref());
         set(&mut self.turn, change.turn.as_ref());
         set(&mut self.capabilities, change.capabilities.as_ref());
+        set(&mut self.hooks, change.hooks.as_ref());
         set(&mut self.labels, change.labels.as_ref());
         if change.effort.is_some() {
             self.effort = change.effort;
@@ -281,6 +289,26 @@ pub enum ReasoningEffort {
     High,
     /// As much as possible.
     Xhigh,
+}
+
+/// Which hooks a session leaves out. It stands in the journal, so that it holds after a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct HookRunOverrides {
+    /// All of them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub none: bool,
+    /// These, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub off: Vec<String>,
+}
+
+impl HookRunOverrides {
+    /// Whether it leaves out a hook of this name.
+    #[must_use]
+    pub fn leaves_out(&self, name: &str) -> bool {
+        self.none || self.off.iter().any(|off| off == name)
+    }
 }
 
 /// Bounds of a session and of each of its turns. They are part of the journal, so they hold across restarts.

@@ -4,6 +4,7 @@ pub(crate) mod agents;
 pub(crate) mod background;
 pub(crate) mod compact;
 pub(crate) mod grants;
+pub(crate) mod hooks;
 pub(crate) mod model;
 pub mod permission;
 pub mod registry;
@@ -22,12 +23,14 @@ use crate::event::{TaskSettled, TaskStarted};
 use crate::ids::{CallId, SessionId};
 use crate::limits::RuntimeLimits;
 use crate::ports::clock::{Cancel, Clock};
+use crate::ports::hook::{HookCall, HookEngine, NoopHookEngine};
 use crate::ports::journal::Blobs;
 use crate::ports::model::{Model, ModelRequest};
 use crate::ports::policy::Grants;
 use crate::ports::tool::{Progress, Reach, Tool, ToolContext, ToolSchema};
 use crate::runtime::WeakCore;
 use crate::session::context::{self, ToolsDigest};
+use crate::session::hooks::HookPlace;
 use crate::session::inbox::{Outbox, Signal};
 use crate::session::state::{Call, State};
 use crate::spec::Sampling;
@@ -55,6 +58,8 @@ pub struct TurnRunner {
     /// Where subagents are opened; absent in a runtime that has ended.
     core: Option<WeakCore>,
     closings: HashMap<SessionId, AbortHandle>,
+    engine: Arc<dyn HookEngine>,
+    hooks: HashMap<HookPlace, AbortHandle>,
 }
 
 impl TurnRunner {
@@ -84,6 +89,8 @@ impl TurnRunner {
             attach: None,
             core: None,
             closings: HashMap::new(),
+            engine: Arc::new(NoopHookEngine),
+            hooks: HashMap::new(),
         }
     }
 
@@ -113,6 +120,28 @@ impl TurnRunner {
         let closing = self.tasks.spawn(closing);
         if let Some(before) = self.closings.insert(child, closing) {
             before.abort();
+        }
+    }
+
+    /// The same effects, with this engine of hooks.
+    pub(crate) fn with_hooks(mut self, engine: Arc<dyn HookEngine>) -> Self {
+        self.engine = engine;
+        self
+    }
+
+    /// Runs the hooks of a place.
+    pub(crate) fn run_hooks(&mut self, place: HookPlace, call: HookCall, run: u64) {
+        self.reap();
+        let told = (run, self.outbox.clone());
+        let work = hooks::run(Arc::clone(&self.engine), (place.clone(), call), told);
+        let task = self.tasks.spawn(work);
+        self.hooks.insert(place, task);
+    }
+
+    /// Drops the hooks of a place; they are over, or nobody wants their end.
+    pub(crate) fn end_hooks(&mut self, place: &HookPlace) {
+        if let Some(task) = self.hooks.remove(place) {
+            task.abort();
         }
     }
 
@@ -149,7 +178,7 @@ impl TurnRunner {
     ) {
         self.reap();
         let request = ModelRequest {
-            system: state.spec.system_for(&model.info().selection),
+            system: state.system_for(&model.info().selection),
             messages: context::render(state),
             tools: Arc::clone(self.schemas()),
             images: std::collections::BTreeMap::new(),
@@ -197,7 +226,7 @@ impl TurnRunner {
         let cancel = cx.cancel.clone();
         let run = tools::run(
             tool,
-            call.called.arguments.clone(),
+            call.arguments().to_owned(),
             cx,
             (self.limits.inline_bytes, self.outbox.clone()),
         );
@@ -210,7 +239,7 @@ impl TurnRunner {
         let Some((tool, cx)) = self.context(call) else { return };
         self.tasks.spawn(tools::describe(
             tool,
-            call.called.arguments.clone(),
+            call.arguments().to_owned(),
             cx,
             self.clock.now().after(self.limits.describe_ms),
             (self.limits.inline_bytes, self.outbox.clone()),

@@ -346,7 +346,7 @@ async fn round(seed: u64) -> Vec<AnsweredBy> {
         assert_eq!(taken, usize::from(by == AnsweredBy::Person), "round {seed}: {answers:?}");
         let heard = match by {
             AnsweredBy::Cancel => Resolution::Cancelled,
-            AnsweredBy::Person | AnsweredBy::Deadline | AnsweredBy::Grant => {
+            AnsweredBy::Person | AnsweredBy::Deadline | AnsweredBy::Grant | AnsweredBy::Hook => {
                 Resolution::Selected(answered[0].choice)
             }
         };

@@ -21,6 +21,7 @@ mod gate;
 mod goals;
 mod grants;
 mod histories;
+mod hooks;
 mod http;
 mod limits;
 mod mentions;

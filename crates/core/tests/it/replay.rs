@@ -14,7 +14,7 @@ use oarlock_testkit::model::{Say, calls, text};
 use oarlock_testkit::tool::{Act, TestTool};
 
 #[derive(Debug, Default)]
-struct Lines(Mutex<Vec<String>>);
+pub(crate) struct Lines(Mutex<Vec<String>>);
 
 impl TraceSink for Lines {
     fn write(&self, line: &TraceLine) {
@@ -23,7 +23,7 @@ impl TraceSink for Lines {
 }
 
 impl Lines {
-    fn read(&self) -> Vec<TraceLine> {
+    pub(crate) fn read(&self) -> Vec<TraceLine> {
         self.0.lock().unwrap().iter().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }

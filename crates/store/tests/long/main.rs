@@ -130,6 +130,7 @@ impl Site {
         let (reads, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let journal = Arc::new(Counting { inner: store.clone(), reads, bytes });
         let ports = Ports {
+            hooks: Arc::new(oarlock_core::ports::hook::NoopHookEngine),
             journal: journal.clone(),
             catalog: Arc::new(store.clone()),
             blobs: Arc::new(store),

@@ -300,6 +300,7 @@ fn core(
 ) -> DefaultAgentCore {
     let process = Arc::clone(&journal);
     let ports = Ports {
+        hooks: Arc::new(oarlock_core::ports::hook::NoopHookEngine),
         journal: journal as Arc<dyn Journal>,
         catalog: Arc::new(store.clone()),
         blobs: Arc::new(store.clone()),

@@ -384,6 +384,7 @@ impl Process {
     ) -> DefaultAgentCore {
         let node = node(&name);
         let ports = Ports {
+            hooks: Arc::new(oarlock_core::ports::hook::NoopHookEngine),
             journal,
             catalog: Arc::new(store.clone()),
             blobs: Arc::new(store.clone()),

@@ -38,6 +38,12 @@ pub struct OpenSummary {
     pub instructions: Option<String>,
     /// What its call may use at most.
     pub reserved: Reserved,
+    /// Whether hooks changed something before it was made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hooked: bool,
+    /// Why a hook wants none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 impl State {
@@ -63,6 +69,7 @@ impl State {
         let content = compacted.content.clone();
         self.conversation.compact(compacted.dropped as usize, content, compacted.pinned)?;
         self.conversation.count(compacted.tokens_after);
+        self.compacted = Some(compacted.tokens_before);
         self.summary = None;
         self.forgot();
         Ok(())
@@ -85,6 +92,8 @@ impl State {
             shape: self.conversation.shape,
             instructions: started.instructions.clone(),
             reserved: started.reserved,
+            hooked: false,
+            refused: None,
         });
         Ok(())
     }

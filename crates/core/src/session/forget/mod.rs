@@ -19,6 +19,7 @@ use crate::ids::Timestamp;
 use crate::message::Message;
 use crate::ports::model::{ModelInfo, Price};
 use crate::session::context::{self, message_tokens};
+use crate::session::hooks;
 use crate::session::plan::{Facts, Step, Work};
 use crate::session::state::State;
 use crate::spec::{ContextPolicy, Settings};
@@ -198,7 +199,13 @@ pub(crate) fn by_hand(
 fn go_on(scene: &Scene<'_>) -> Option<Step> {
     let open = scene.state.summary.as_ref()?;
     match &scene.work.summary {
-        CompactionSlot::Free if summary::is_affordable(scene, open) => Some(Step::Summarise),
+        CompactionSlot::Free if open.refused.is_some() => {
+            abandoned(scene.state, open.refused.as_deref().unwrap_or_default()).map(record)
+        }
+        CompactionSlot::Free if summary::is_affordable(scene, open) => {
+            let asked = hooks::before_summary(scene.state, scene.work, scene.facts);
+            asked.or(Some(Step::Summarise))
+        }
         CompactionSlot::Free => {
             abandoned(scene.state, "the limits leave no room for a summary").map(record)
         }
