@@ -47,6 +47,7 @@ pub use ids::{BlobId, CallId, FrameId, NodeId, Seq, SessionId, Timestamp};
 pub use message::{Block, Content, Message, Part, Part as ContentBlock, Usage};
 pub use ports::clock::new_session_id;
 pub use ports::files::Files as FsBackend;
+pub use ports::hook::{HookEngine, HookStep, NoopHookEngine};
 pub use ports::http::{HttpClient, HttpError, HttpGet, HttpResponse, NoopHttpClient};
 pub use ports::model::{
     HostedCapabilities, ModelCandidate, ModelError as ProviderError,
@@ -64,8 +65,9 @@ pub use session::goal::GoalState;
 pub use session::recover::Recovery;
 pub use session::state::RequestAuditTracker;
 pub use spec::{
-    AskWritesPolicy, Limits, Mode, ModeCatalog, ModeDescriptor, ModelSelection, ReasoningEffort,
-    ResolvedSessionCapabilities, SandboxPolicy, SessionCapabilitiesConfig, SessionSpec, Settings,
-    TurnConfig, TurnRequestLimit, WebSearchCapabilityConfig, WebSearchCapabilityMode,
+    AskWritesPolicy, HookRunOverrides, Limits, Mode, ModeCatalog, ModeDescriptor, ModelSelection,
+    ReasoningEffort, ResolvedSessionCapabilities, SandboxPolicy, SessionCapabilitiesConfig,
+    SessionSpec, Settings, TurnConfig, TurnRequestLimit, WebSearchCapabilityConfig,
+    WebSearchCapabilityMode,
 };
 pub use turn::TurnRunner;

@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use oarlock_core::event::{HookChange, HookPoint};
+use oarlock_core::ports::clock::Clock;
 use oarlock_core::ports::hook::{
     HookCall, HookEnd, HookEngine, HookInfo, HookStep, HookTable, OnError,
 };
 use oarlock_core::spec::SessionSpec;
+
+use crate::clock::VirtualClock;
 
 /// How long the hooks of a test may take, in milliseconds.
 pub const DEADLINE_MS: u64 = 5_000;
@@ -81,10 +83,6 @@ impl HookEngine for TestHooks {
         self.table.clone()
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a test hook lets time pass on tokio's clock, which tests pause"
-    )]
     fn run(&self, call: HookCall) -> BoxFuture<'static, HookEnd> {
         let point = call.step.hook_event;
         self.told.lock().unwrap_or_else(PoisonError::into_inner).push(call.step);
@@ -99,7 +97,8 @@ impl HookEngine for TestHooks {
                     HookEnd { hooks, change: *change, ..HookEnd::default() }
                 }
                 Do::After(ms) => {
-                    tokio::time::sleep(Duration::from_millis(ms)).await;
+                    let clock = VirtualClock::new();
+                    clock.sleep_until(clock.now().after(ms)).await;
                     HookEnd::default()
                 }
                 Do::End(end) => *end,

@@ -183,12 +183,14 @@ impl DefaultAgentCore {
                 tracing::warn!(session = %id, "the task of the session died");
             }
         }
+        // Boxed, since every caller that may wake a session would have room for all of it otherwise.
         let (backends, (ended, info)) = match origin {
             Origin::New(new) => {
-                (new.backends.clone(), self.create(&id, new.spec, &new.backends).await?)
+                let started = Box::pin(self.create(&id, new.spec, &new.backends)).await?;
+                (new.backends, started)
             }
-            Origin::Resume(load) => (load.backends.clone(), self.resume(load).await?),
-            Origin::Child(order) => (order.backends.clone(), self.child(*order).await?),
+            Origin::Resume(load) => (load.backends.clone(), Box::pin(self.resume(load)).await?),
+            Origin::Child(order) => (order.backends.clone(), Box::pin(self.child(*order)).await?),
         };
         *slot = Some(Opening { ended, brought: backends.brought() });
         let session = DefaultSession::new(self.clone(), id, backends);

@@ -90,6 +90,10 @@ published!(
     BackgroundResult,
     BackgroundProgressConfig,
     format_background_outcome,
+    HookEngine,
+    HookStep,
+    NoopHookEngine,
+    HookRunOverrides,
 );
 
 /// Whether a file declares the name, or gives it to something by `as` in the list of exports.

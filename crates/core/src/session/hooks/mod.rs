@@ -312,7 +312,7 @@ pub(crate) fn why(turn: &OpenTurn) -> Option<String> {
 pub(crate) fn stop(work: &Work) -> Option<Step> {
     let running = work.hooks.running.keys().filter(|place| is_of_turn(place)).cloned();
     let mut places: Vec<HookPlace> = running.collect();
-    for (id, _) in &work.hooks.ends {
+    for id in work.hooks.ends.keys() {
         if !places.iter().any(|place| place.call.as_ref() == Some(id)) {
             places.push(HookPlace {
                 call: Some(id.clone()),

@@ -3,10 +3,12 @@
 use oarlock_core::event::{
     ContinuedBy, Effect, Event, HookChange, HookControl, HookPoint, HookResult, Outcome, StopReason,
 };
+use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::Part;
-use oarlock_core::spec::{Rules, Settings, TurnConfig};
+use oarlock_core::spec::{HookRunOverrides, Rules, Settings, SettingsChange, TurnConfig};
+use oarlock_core::{Command, LoadSession, Origin, Recovery};
 use oarlock_testkit::hooks::{Do, TestHooks};
-use oarlock_testkit::kit::settings;
+use oarlock_testkit::kit::{Kit, Parts, node, settings};
 use oarlock_testkit::model::{Say, calls, text};
 use oarlock_testkit::tool::{Act, TestTool};
 use serde_json::json;
@@ -158,4 +160,40 @@ async fn hooks_that_change_nothing_leave_no_trace() {
         entries.iter().map(|entry| entry.event.clone()).collect::<Vec<_>>()
     };
     assert_eq!(events(&walked.entries), events(&plain.entries));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_is_left_out_is_not_run_also_after_a_resume() {
+    let all = HookRunOverrides { none: true, ..HookRunOverrides::default() };
+    let one = HookRunOverrides { off: vec!["before_tool_apply".to_owned()], none: false };
+    let other = HookRunOverrides { off: vec!["another".to_owned()], none: false };
+    for (overrides, runs) in [(all, 1), (one, 1), (other, 0)] {
+        let store = MemoryStore::new(node("a"));
+        let (tool, hooks) = (tool(), || {
+            let stops = vec![Do::Change(Box::new(stop())); 9];
+            TestHooks::new([(HookPoint::BeforeToolApply, stops)])
+        });
+        let one = || [vec![Say::Reply(calls(&[("c", "t", "{}")]))], said("end")];
+        let ask = || [one(), one()].concat();
+        let parts = Parts::on(store.clone(), ask(), vec![tool.clone()]);
+        let kit = Kit::of(Parts { hooks: Some(hooks()), ..parts });
+        let settings = Settings { hooks: overrides.clone(), ..settings() };
+        let session = kit.open_with(settings).await;
+        session.run_turn(vec![Part::text("go")]).await.unwrap();
+        assert_eq!(tool.runs(), runs, "{overrides:?}");
+        session.close().await.unwrap();
+
+        let parts = Parts::on(store.reopen(node("b")), ask(), vec![tool.clone()]);
+        let kit = Kit::of(Parts { hooks: Some(hooks()), name: "b", ..parts });
+        let load = LoadSession::new(session.id().clone(), Recovery::Continue);
+        let session = kit.core.open(Origin::Resume(load)).await.unwrap();
+        session.run_turn(vec![Part::text("go")]).await.unwrap();
+        assert_eq!(tool.runs(), 2 * runs, "{overrides:?}");
+        // They can be let in again, from the next call on.
+        let hooks = Some(HookRunOverrides::default());
+        let change = Box::new(SettingsChange { hooks, ..SettingsChange::default() });
+        session.tell(Command::Configure { change }).await.unwrap();
+        session.run_turn(vec![Part::text("go")]).await.unwrap();
+        assert_eq!(tool.runs(), 2 * runs, "{overrides:?}");
+    }
 }

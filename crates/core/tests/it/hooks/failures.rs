@@ -86,7 +86,8 @@ async fn a_cancel_ends_the_hooks_of_every_point_at_once() {
         let started = tokio::time::Instant::now();
         let turn = session.run_turn(vec![Part::text("go")]);
         let cancel = async {
-            tokio::time::sleep(Duration::from_millis(1_000)).await;
+            let clock = &kit.core.ports().clock;
+            clock.sleep_until(clock.now().after(1_000)).await;
             if hooks.told().is_empty() {
                 return;
             }
