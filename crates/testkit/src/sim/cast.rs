@@ -4,18 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use futures::stream::{self, BoxStream, StreamExt};
+use oarlock_core::AgentOrder;
 use oarlock_core::event::Effect;
 use oarlock_core::message::ReplyStop;
 use oarlock_core::ports::model::{
     Model, ModelCandidate, ModelError, ModelErrorKind, ModelEvent, ModelInfo, ModelRequest, Models,
     Reply,
 };
-use oarlock_core::spec::ModelSelection;
+use oarlock_core::prompt::SystemPrompt;
+use oarlock_core::spec::{Bounds, ModelSelection};
 
 use crate::model::{Say, calls, info, play, selection, text};
 use crate::mortal::MortalJournal;
 use crate::sim::chance::Chance;
-use crate::tool::{Act, TestTool};
+use crate::tool::{Act, TestTool, Work};
 
 /// Model calls of one world that may be trouble; all later ones are answered at once.
 pub(super) const TROUBLES_MAX: u32 = 14;
@@ -129,6 +131,21 @@ impl Model for Speaker {
     }
 }
 
+/// A subagent with all the tools that its parent has, and one of its own.
+fn order() -> AgentOrder {
+    AgentOrder {
+        profile: "worker".to_owned(),
+        task: Vec::new(),
+        prompt: SystemPrompt::default(),
+        model: None,
+        effort: None,
+        tools: Some(vec!["*".to_owned()]),
+        sampling: None,
+        request_limit: None,
+        bounds: Bounds::default(),
+    }
+}
+
 /// One tool of each kind of trouble.
 pub(super) fn tools() -> Vec<Arc<TestTool>> {
     vec![
@@ -140,6 +157,14 @@ pub(super) fn tools() -> Vec<Arc<TestTool>> {
         TestTool::new("mute", Effect::Mutating, Act::Mute),
         TestTool::new("write", Effect::Mutating, Act::After(50, "written")),
         TestTool::new("stuck", Effect::Destructive, Act::Hang),
+        TestTool::new(
+            "later",
+            Effect::Mutating,
+            Act::Background(Work::After(400_000, "later".to_owned())),
+        ),
+        TestTool::new("never", Effect::Mutating, Act::Background(Work::Hang)),
+        TestTool::new("break", Effect::Mutating, Act::Background(Work::Panic)),
+        TestTool::new("spawn", Effect::Idempotent, Act::Spawn(Box::new(order()))),
         TestTool::client("ask"),
     ]
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oarlock_core::command::{Admit, Command};
-use oarlock_core::event::{Delivery, Entry, InputSource, Outcome, PermissionKind};
+use oarlock_core::event::{Delivery, Entry, Event, InputSource, Outcome, PermissionKind};
 use oarlock_core::ids::{CallId, SessionId};
 use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::Part;
 use oarlock_core::ports::clock::Clock;
-use oarlock_core::ports::journal::Journal;
+use oarlock_core::ports::journal::{Journal, JournalError};
 use oarlock_core::session::state::{CallPhase, State};
 use oarlock_core::spec::{Answers, Bounds, Limits, Mode, Settings};
 use oarlock_core::{
@@ -30,6 +30,11 @@ use crate::tool::{SameTools, TestTool};
 
 /// Things that are done in one world.
 const ACTS_MAX: u64 = 10;
+/// The tools that a model asks for; some more often than others.
+const NAMES: [&str; 15] = [
+    "read", "slow", "hang", "burst", "early", "mute", "write", "stuck", "ask", "later", "never",
+    "break", "spawn", "spawn", "spawn",
+];
 /// A command is answered within this time.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// How often a world is looked at while it comes to rest.
@@ -73,8 +78,7 @@ impl World {
     pub(super) fn new(seed: u64) -> Self {
         let (store, clock) = (MemoryStore::new(node("store")), Arc::new(VirtualClock::new()));
         let tools = tools();
-        let names = vec!["read", "slow", "hang", "burst", "early", "mute", "write", "stuck", "ask"];
-        let script = Arc::new(Script::new(seed, names));
+        let script = Arc::new(Script::new(seed, NAMES.to_vec()));
         let process = start(&store, &clock, (&script, &tools), (seed, 0));
         Self {
             seed,
@@ -233,14 +237,14 @@ impl World {
 
     async fn told(&self, took_ms: u64) -> Rest {
         let reader = self.reader();
-        let mut entries: Vec<Entry> = Vec::new();
-        loop {
-            let after = entries.last().map_or(0, |entry| entry.seq);
-            let more = reader.entries(&self.id, after).await.expect("the journal can be read");
-            if more.is_empty() {
-                break;
-            }
-            entries.extend(more);
+        let (mut entries, mut ids) = (Vec::new(), vec![self.id.clone()]);
+        while let Some(id) = ids.pop() {
+            let story = read(&reader, &id).await;
+            ids.extend(story.iter().filter_map(|entry| match &entry.event {
+                Event::SubagentOpened(opened) => Some(opened.child.clone()),
+                _ => None,
+            }));
+            entries.extend(story);
         }
         let mut body = Vec::new();
         entries.iter().for_each(|entry| entry.encode_into(&mut body));
@@ -256,15 +260,30 @@ impl World {
     }
 }
 
-/// Whether nothing is open and nothing waits.
+/// The journal of a session; nothing when it was never made.
+async fn read(reader: &DefaultAgentCore, id: &SessionId) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    loop {
+        let after = entries.last().map_or(0, |entry| entry.seq);
+        match reader.entries(id, after).await {
+            Ok(more) if !more.is_empty() => entries.extend(more),
+            Ok(_) | Err(JournalError::NotFound { .. }) => return entries,
+            Err(error) => panic!("the journal cannot be read: {error}"),
+        }
+    }
+}
+
+/// Whether nothing is open and nothing waits but ends of background tasks, which may wait for somebody's input.
 fn rests(state: &State) -> bool {
-    let waits = !state.pending.is_empty() && !state.archived;
-    state.turn.is_none() && state.summary.is_none() && !waits
+    let inputs: Vec<_> = state.pending.iter().map(|pending| pending.seq).collect();
+    let waits = !state.only_outcomes(&inputs);
+    state.turn.is_none() && state.summary.is_none() && state.children.is_empty() && !waits
 }
 
 /// What a session that does not rest has open.
 fn what_waits(state: &State) -> String {
-    format!("turn {:?}, inputs {:?}, summary {:?}", state.turn, state.pending, state.summary)
+    let State { turn, pending, summary, children, .. } = state;
+    format!("turn {turn:?}, inputs {pending:?}, summary {summary:?}, subagents {children:?}")
 }
 
 /// The open call in that phase, or one that does not exist.
