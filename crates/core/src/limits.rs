@@ -19,6 +19,7 @@ pub const IMAGE_BYTES: usize = 10 << 20;
 
 /// Bounds of one process, the same for all its sessions. Bounds that a user sets for a session are [`crate::spec::Limits`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RuntimeLimits {
     /// Silence of a model after which the attempt fails as `timeout`. 5 minutes.
     pub model_idle_ms: u64,
@@ -94,15 +95,15 @@ pub struct RuntimeLimits {
     /// Crashes of one turn after which it is ended as `failed` instead of being continued. 3.
     pub crashes_max: u32,
     /// Subagents of one session that are open; one more is refused. 1,024.
-    #[serde(default = "children_open")]
     pub children_open: usize,
     /// Closing a subagent that nobody waits for; then it is tried again, three times. 10 seconds.
-    #[serde(default = "child_close_ms")]
     pub child_close_ms: u64,
     /// Live output of a call that a joining reader is given: its last part. 16 KB.
     pub live_output_bytes: usize,
     /// Background tasks of a session that run at the same time; one more is refused, in words for the model. 64.
     pub tasks_running: usize,
+    /// A background task as a whole; then it is told to stop, and has failed. 24 hours.
+    pub task_total_ms: u64,
     /// Of what a background task gives at its end, what the model is told; of a longer one head and tail, and the whole is a blob. 8 KB.
     pub task_inline_bytes: usize,
     /// Text of a running background task that is kept to be looked at: its last part. 64 KB.
@@ -116,12 +117,10 @@ pub struct RuntimeLimits {
 }
 
 // What recordings of runtimes without these bounds are played with.
-fn children_open() -> usize {
-    RuntimeLimits::DEFAULT.children_open
-}
-
-fn child_close_ms() -> u64 {
-    RuntimeLimits::DEFAULT.child_close_ms
+impl Default for RuntimeLimits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
 }
 
 impl RuntimeLimits {
@@ -167,6 +166,7 @@ impl RuntimeLimits {
         child_close_ms: 10_000,
         live_output_bytes: 16 * 1024,
         tasks_running: 64,
+        task_total_ms: 24 * 3_600_000,
         task_inline_bytes: 8 * 1024,
         task_output_bytes: 64 * 1024,
         task_inputs: 16,

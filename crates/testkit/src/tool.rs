@@ -60,6 +60,8 @@ pub enum Work {
     After(u64, String),
     /// Never ends, cancelled or not.
     Hang,
+    /// Tells its session this, and gives a word.
+    Note(SessionNote),
     /// Fails with this text.
     Fail(&'static str),
     /// Panics.
@@ -257,6 +259,7 @@ async fn work_on(
             }
         }
         Work::Hang => std::future::pending().await,
+        Work::Note(note) => Ok(ToolOutput { notes: vec![note], ..ToolOutput::text("noted") }),
         Work::Fail(text) => Err(ToolError::failed(text)),
         Work::Panic => panic!("scripted panic"),
         Work::Echo => {

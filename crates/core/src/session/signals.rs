@@ -411,8 +411,11 @@ impl SessionTask {
         if events.is_empty() {
             return;
         }
+        let has_goal = self.log.state().goal.is_some();
         for note in notes {
-            self.stage(note.into_event());
+            if has_goal || !matches!(note, SessionNote::Goal(_)) {
+                self.stage(note.into_event());
+            }
         }
         for event in events {
             self.stage(event);

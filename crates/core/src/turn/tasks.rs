@@ -3,6 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt;
 use futures::future::{Either, select};
@@ -27,10 +28,14 @@ pub(crate) async fn run(
     outbox: Outbox,
 ) {
     let task = handle.id().clone();
-    let told = cancel.cancelled();
+    let (told, stop, is_late) = (cancel.cancelled(), cancel.clone(), AtomicBool::new(false));
     let work = AssertUnwindSafe(async { start(cancel, handle).await }).catch_unwind();
     let grace = async {
-        told.await;
+        let late = clock.sleep_until(clock.now().after(limits.task_total_ms));
+        if let Either::Right(_) = select(pin!(told), late).await {
+            is_late.store(true, Ordering::Relaxed);
+            stop.cancel();
+        }
         clock.sleep_until(clock.now().after(limits.cancel_grace_ms)).await;
     };
     let result = match select(pin!(work), pin!(grace)).await {
@@ -39,6 +44,13 @@ pub(crate) async fn run(
             Err(ToolError::failed(format!("the background task crashed: {words}")))
         }),
         Either::Right(((), _)) => Err(ToolError::Cancelled),
+    };
+    let result = match (result, is_late.into_inner()) {
+        (Err(ToolError::Cancelled), true) => {
+            let hours = limits.task_total_ms / 3_600_000;
+            Err(ToolError::failed(format!("it did not end within {hours} h and was stopped")))
+        }
+        (result, _) => result,
     };
     let end = end_of(result, blobs.as_ref(), limits.task_inline_bytes).await;
     outbox.send(Signal::TaskEnded { task, end }).await;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use oarlock_core::command::Command;
 use oarlock_core::event::{
-    AgentEvent, Delivery, DeltaItem, Effect, Entry, Event, InputSource, StopReason, TaskOutcome,
+    AgentEvent, Delivery, DeltaItem, Effect, Entry, Event, GoalReached, InputSource, StopReason,
+    TaskOutcome,
 };
 use oarlock_core::ids::TaskId;
 use oarlock_core::limits::RuntimeLimits;
@@ -12,6 +13,7 @@ use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::{Message, Part};
 use oarlock_core::ports::clock::Clock;
 use oarlock_core::ports::model::ModelRequest;
+use oarlock_core::ports::tool::SessionNote;
 use oarlock_core::spec::{Bounds, LimitKind, Limits, Mode, Settings};
 use oarlock_core::{
     BackgroundOutcome, BackgroundProgressConfig, BackgroundResult, BlockKind, DefaultSession,
@@ -210,6 +212,39 @@ async fn one_task_more_than_may_run_is_refused_in_words() {
     };
     assert_eq!(said(&results[0].parts), "started bg-1");
     assert!(said(&results[1].parts).contains("1 background tasks run already"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_never_ends_is_stopped_and_has_failed() {
+    let limits = RuntimeLimits { task_total_ms: 7_200_000, ..RuntimeLimits::DEFAULT };
+    let script = vec![
+        vec![Say::Reply(calls(&[("a", "hangs", "{}"), ("b", "waits", "{}")]))],
+        say("started"),
+    ];
+    let tools = vec![tool("hangs", Work::Hang), tool("waits", after(9_000_000, "never"))];
+    let kit = Kit::of(Parts { limits, ..Parts::new(script, tools) });
+    let session = kit.open().await;
+    session.run_turn(go()).await.unwrap();
+    for no in [1, 2] {
+        let ends = |event: &Event| matches!(event, Event::TaskSettled(end) if end.task == task(no));
+        wait_for(&session, 0, ends).await;
+    }
+    let entries = journal(&kit.core, &session).await;
+    let ends = settled(&entries);
+    assert!(ends.len() == 2 && ends.iter().all(|(_, end)| *end == TaskOutcome::Failed), "{ends:?}");
+    assert!(outcomes(&entries).iter().all(|told| told.contains("did not end within 2 h")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_says_a_goal_is_reached_where_there_is_none_says_nothing() {
+    let reached = SessionNote::Goal(GoalReached { summary: "all done".to_owned() });
+    let script = vec![vec![Say::Reply(calls(&[("a", "notes", "{}")]))], say("started")];
+    let kit = Kit::new(script, vec![tool("notes", Work::Note(reached))]);
+    let session = kit.open().await;
+    session.run_turn(go()).await.unwrap();
+    let ends = |event: &Event| matches!(event, Event::TaskSettled(_));
+    wait_for(&session, 0, ends).await;
+    assert!(!tags(&journal(&kit.core, &session).await).contains(&"goal_reached".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
