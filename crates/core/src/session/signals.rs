@@ -12,6 +12,7 @@ use crate::ids::{CallId, SessionId, TaskId};
 use crate::message::Usage;
 use crate::ports::bus::{BusError, Live};
 use crate::ports::model::{ModelError, ModelErrorKind, ModelEvent, Price, Reply as ModelReply};
+use crate::ports::tool::SessionNote;
 use crate::session::children::{self, Child, ChildWanted};
 use crate::session::context::text_tokens;
 use crate::session::decide::{Decision, decide};
