@@ -17,11 +17,17 @@ use oarlock_core::spec::{Bounds, ModelSelection};
 use crate::model::{Say, calls, info, play, selection, text};
 use crate::mortal::MortalJournal;
 use crate::sim::chance::Chance;
+use crate::sim::hooks::Meddlers;
 use crate::tool::{Act, TestTool, Work};
 
 /// Model calls of one world that may be trouble; all later ones are answered at once.
 pub(super) const TROUBLES_MAX: u32 = 14;
 
+/// The tools that a model asks for; some more often than others.
+const NAMES: [&str; 15] = [
+    "read", "slow", "hang", "burst", "early", "mute", "write", "stuck", "ask", "later", "never",
+    "break", "spawn", "spawn", "spawn",
+];
 /// Failures that a provider may tell of.
 const FAILURES: [ModelErrorKind; 6] = [
     ModelErrorKind::Overloaded,
@@ -31,6 +37,21 @@ const FAILURES: [ModelErrorKind; 6] = [
     ModelErrorKind::ContextOverflow,
     ModelErrorKind::Auth,
 ];
+
+/// Who plays in a world; they outlive its processes.
+#[derive(Debug)]
+pub(super) struct Cast {
+    pub(super) script: Arc<Script>,
+    pub(super) tools: Vec<Arc<TestTool>>,
+    pub(super) hooks: Arc<Meddlers>,
+}
+
+impl Cast {
+    pub(super) fn new(seed: u64) -> Self {
+        let script = Arc::new(Script::new(seed, NAMES.to_vec()));
+        Self { script, tools: tools(), hooks: Arc::new(Meddlers::new(seed)) }
+    }
+}
 
 /// What all models of a world share; it outlives its processes.
 #[derive(Debug)]
@@ -42,7 +63,7 @@ pub(super) struct Script {
 }
 
 impl Script {
-    pub(super) fn new(seed: u64, tools: Vec<&'static str>) -> Self {
+    fn new(seed: u64, tools: Vec<&'static str>) -> Self {
         let chance = Chance::new(seed, "model");
         let left = AtomicU32::new(u32::try_from(chance.below(TROUBLES_MAX.into())).unwrap_or(0));
         Self { chance, left, called: AtomicU64::new(0), tools }
@@ -147,7 +168,7 @@ fn order() -> AgentOrder {
 }
 
 /// One tool of each kind of trouble.
-pub(super) fn tools() -> Vec<Arc<TestTool>> {
+fn tools() -> Vec<Arc<TestTool>> {
     vec![
         TestTool::new("read", Effect::Pure, Act::Give("read".to_owned())),
         TestTool::new("slow", Effect::Pure, Act::After(30_000, "slow")),

@@ -1,10 +1,11 @@
-//! A simulated world, drawn from a seed: silent models, questions that nobody answers, stuck tools, readers that never read, people who come
+//! A simulated world, drawn from a seed: silent models, questions that nobody answers, stuck tools and hooks, readers that never read, people who come
 //! and go, processes that die. Told by the real loop on virtual time; the same seed is the same world.
 //!
 //! The promise that it tries is law 6 of the design: whatever happens, a session comes to rest within a bound that can be worked out.
 
 mod cast;
 mod chance;
+mod hooks;
 mod world;
 
 use std::fmt;

@@ -11,6 +11,7 @@ use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::Part;
 use oarlock_core::ports::clock::Clock;
+use oarlock_core::ports::hook::HookEngine;
 use oarlock_core::ports::journal::{Journal, JournalError};
 use oarlock_core::session::state::{CallPhase, State};
 use oarlock_core::spec::{Answers, Bounds, Limits, Mode, Settings};
@@ -23,28 +24,23 @@ use crate::clock::{CountedIds, VirtualClock, pass};
 use crate::kit::{node, spec, tag};
 use crate::model::selection;
 use crate::mortal::{LastWrite, MortalJournal};
-use crate::sim::cast::{Script, TROUBLES_MAX, Troubled, tools};
+use crate::sim::cast::{Cast, TROUBLES_MAX, Troubled};
 use crate::sim::chance::Chance;
 use crate::sim::{Rest, Stuck};
-use crate::tool::{SameTools, TestTool};
+use crate::tool::SameTools;
 
 /// Things that are done in one world.
 const ACTS_MAX: u64 = 10;
-/// The tools that a model asks for; some more often than others.
-const NAMES: [&str; 15] = [
-    "read", "slow", "hang", "burst", "early", "mute", "write", "stuck", "ask", "later", "never",
-    "break", "spawn", "spawn", "spawn",
-];
 /// A command is answered within this time.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// How often a world is looked at while it comes to rest.
 const LOOK_EVERY_MS: u64 = 10_000;
 
 /// The longest that a world may take to its rest: every model call of its trouble, and of the turns after it, failing as slowly as it may, and after
-/// each of them a question, a call for the client and a tool that hang.
+/// each of them a question, a call for the client, hooks and a tool that hang.
 fn bound_ms(limits: &RuntimeLimits) -> u64 {
     let step = limits.model_total_ms + limits.retry_total_ms + limits.summary_total_ms;
-    let call = limits.permission_ms + limits.client_call_ms + limits.describe_ms + 2 * 60_000;
+    let call = limits.permission_ms + limits.client_call_ms + limits.describe_ms + 3 * 60_000;
     let steps = u64::from(TROUBLES_MAX) + 2 * ACTS_MAX;
     steps * (step + 3 * call)
 }
@@ -65,8 +61,7 @@ pub(super) struct World {
     chance: Chance,
     store: MemoryStore,
     clock: Arc<VirtualClock>,
-    script: Arc<Script>,
-    tools: Vec<Arc<TestTool>>,
+    cast: Cast,
     processes: u32,
     process: Process,
     id: SessionId,
@@ -77,16 +72,14 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64) -> Self {
         let (store, clock) = (MemoryStore::new(node("store")), Arc::new(VirtualClock::new()));
-        let tools = tools();
-        let script = Arc::new(Script::new(seed, NAMES.to_vec()));
-        let process = start(&store, &clock, (&script, &tools), (seed, 0));
+        let cast = Cast::new(seed);
+        let process = start(&store, &clock, &cast, (seed, 0));
         Self {
             seed,
             chance: Chance::new(seed, "people"),
             store,
             clock,
-            script,
-            tools,
+            cast,
             processes: 1,
             process,
             id: SessionId::parse("world").expect("it is a valid id"),
@@ -206,8 +199,7 @@ impl World {
             if !self.process.journal.is_dead() {
                 return Ok(());
             }
-            let cast = (&self.script, self.tools.as_slice());
-            self.process = start(&self.store, &self.clock, cast, (self.seed, self.processes));
+            self.process = start(&self.store, &self.clock, &self.cast, (self.seed, self.processes));
             self.processes += 1;
             let recovery = *self.chance.pick(&[Recovery::Continue, Recovery::Interrupt]);
             let load = LoadSession::new(self.id.clone(), recovery);
@@ -224,7 +216,7 @@ impl World {
 
     fn reader(&self) -> DefaultAgentCore {
         let journal = Arc::new(MortalJournal::new(self.store.clone(), 0, 0));
-        core((&self.store, journal), &self.clock, (&self.script, &[]), "reader")
+        core((&self.store, journal), &self.clock, &self.cast, "reader")
     }
 
     fn disturbs_writes(&self) -> bool {
@@ -301,31 +293,31 @@ fn disturbed(seed: u64) -> u64 {
 fn start(
     store: &MemoryStore,
     clock: &Arc<VirtualClock>,
-    (script, tools): (&Arc<Script>, &[Arc<TestTool>]),
+    cast: &Cast,
     (seed, number): (u64, u32),
 ) -> Process {
     let name = format!("p{number}");
     let (per_mille, seed) = (disturbed(seed), seed ^ u64::from(number));
     let journal = Arc::new(MortalJournal::new(store.reopen(node(&name)), seed, per_mille));
-    let core = core((store, Arc::clone(&journal)), clock, (script, tools), &name);
+    let core = core((store, Arc::clone(&journal)), clock, cast, &name);
     Process { core, journal }
 }
 
 fn core(
     (store, journal): (&MemoryStore, Arc<MortalJournal>),
     clock: &Arc<VirtualClock>,
-    (script, tools): (&Arc<Script>, &[Arc<TestTool>]),
+    cast: &Cast,
     name: &str,
 ) -> DefaultAgentCore {
     let process = Arc::clone(&journal);
     let ports = Ports {
-        hooks: Arc::new(oarlock_core::ports::hook::NoopHookEngine),
+        hooks: Arc::clone(&cast.hooks) as Arc<dyn HookEngine>,
         journal: journal as Arc<dyn Journal>,
         catalog: Arc::new(store.clone()),
         blobs: Arc::new(store.clone()),
         bus: Arc::new(LocalBus::default()),
-        models: Arc::new(Troubled { script: Arc::clone(script), process }),
-        tools: Arc::new(SameTools(tools.to_vec())),
+        models: Arc::new(Troubled { script: Arc::clone(&cast.script), process }),
+        tools: Arc::new(SameTools(cast.tools.clone())),
         grants: None,
         clock: Arc::clone(clock) as Arc<dyn Clock>,
         ids: Arc::new(CountedIds::new(name)),

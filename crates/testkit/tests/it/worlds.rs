@@ -17,9 +17,17 @@ fn every_world_comes_to_rest_within_its_bound() {
     }
     // Quiet worlds would prove little.
     assert!(deaths > 50, "{deaths} deaths");
-    for kind in
-        ["permission_asked", "input_requested", "model_failed", "turn_recovered", "tool_settled"]
-    {
+    for kind in [
+        "permission_asked",
+        "input_requested",
+        "model_failed",
+        "turn_recovered",
+        "task_settled",
+        "subagent_closed",
+        "hook_ran",
+        "turn_continued",
+        "tool_settled",
+    ] {
         assert!(kinds.contains(kind), "no {kind} in {kinds:?}");
     }
 }
