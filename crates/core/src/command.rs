@@ -10,6 +10,7 @@ use crate::ids::{CallId, Seq, TaskId, TurnNo};
 use crate::message::{Message, Part, Usage};
 use crate::session::goal::GoalState;
 use crate::session::tasks::Tasks;
+use crate::session::why::Wait;
 use crate::spec::{ModeCatalog, Settings, SettingsChange};
 
 /// Why [`Command::Compact`] is refused as invalid when there is nothing that a summary could replace.
@@ -169,6 +170,9 @@ pub struct Status {
     /// The plan as the model wrote it last.
     #[serde(default)]
     pub plan: Vec<PlanItem>,
+    /// What it waits for; from its owner with the true deadlines, from its journal with what becomes of it.
+    #[serde(default)]
+    pub waits: Vec<Wait>,
     /// Tokens of all its turns.
     pub usage: Usage,
     /// Money of all its turns in millionths of a US dollar; absent when a price was unknown.

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 /// Arguments of `session`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  oarlock session list --all\n  oarlock session show ID\n  oarlock session export ID -o session.jsonl\n  oarlock session import session.jsonl\n\nGo on with one: `oarlock run --resume ID \"…\"`."
+    after_help = "Examples:\n  oarlock session list --all\n  oarlock session show ID\n  oarlock session why ID\n  oarlock session export ID -o session.jsonl\n  oarlock session import session.jsonl\n\nGo on with one: `oarlock run --resume ID \"…\"`."
 )]
 pub struct SessionArgs {
     /// What to do with sessions.
@@ -35,7 +35,12 @@ pub enum SessionCommand {
         /// The session
         id: String,
     },
-    /// Take up a turn that was cut
+    /// Say what a session waits for: on what, since when, who has it in hand, until when, and what happens then
+    Why {
+        /// The session
+        id: String,
+    },
+    /// Take up a turn that was cut, what waits, or a goal that is not reached
     Resume {
         /// The session
         id: String,

@@ -14,6 +14,7 @@ pub mod schema;
 mod session;
 mod skills;
 mod trust;
+mod why;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

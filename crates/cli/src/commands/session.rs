@@ -14,7 +14,7 @@ use oarlock_core::prompt::answer::Answer;
 use oarlock_core::session::goal::CONTINUATIONS_MAX;
 use oarlock_core::session::summary::summary;
 
-use super::{Frame, complain};
+use super::{Frame, complain, why};
 use crate::args::{ModelArgs, OutputArgs, RunArgs, SessionArgs, SessionCommand};
 use crate::assembly::{Assembled, Keep, assemble};
 use crate::console::screen::Screen;
@@ -66,6 +66,9 @@ async fn act(
         }
         SessionCommand::Show { id } => {
             show(assembled, &SessionId::parse(id)?, args.json, out).await?;
+        }
+        SessionCommand::Why { id } => {
+            why::tell(assembled, &SessionId::parse(id)?, args.json, out).await?;
         }
         SessionCommand::Resume { .. } => {}
         SessionCommand::Export { id, output } => {

@@ -43,4 +43,5 @@ mod trust;
 mod tty;
 mod usage;
 mod voyage;
+mod why;
 mod wires;

@@ -116,7 +116,9 @@ impl DefaultSession {
         let state = self.state().await?;
         let model = self.core.ports().models.resolve(&state.spec.settings.model).ok();
         // What its tools are is known while it is awake.
-        Ok(status(&state, &ToolsDigest::of(&[]), model.as_ref().map(|model| model.info())))
+        let model = model.as_ref().map(|model| model.info());
+        let waits = self.core.seen_from_here(&state, None);
+        Ok(Status { waits, ..status(&state, &ToolsDigest::of(&[]), model) })
     }
 
     /// The session as its journal folds. It is not woken.

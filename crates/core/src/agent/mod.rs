@@ -15,3 +15,4 @@ pub mod origin;
 pub mod registry;
 pub mod session;
 pub mod subagent;
+pub mod why;

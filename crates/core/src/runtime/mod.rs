@@ -270,6 +270,12 @@ impl DefaultAgentCore {
         SessionLoader::new(self.clone())
     }
 
+    /// The bounds of this process.
+    #[must_use]
+    pub fn limits(&self) -> &RuntimeLimits {
+        &self.shared.limits
+    }
+
     /// What the runtime reaches the world by.
     #[must_use]
     pub fn ports(&self) -> &Ports {

@@ -29,6 +29,7 @@ pub mod summary;
 pub mod tasks;
 pub mod trace;
 pub mod usable;
+pub mod why;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -242,7 +242,7 @@ fn steering(state: &State) -> Vec<Seq> {
 }
 
 /// The moment when the tighter of both time limits is reached.
-fn time_limit(state: &State, turn: &OpenTurn) -> Option<Timestamp> {
+pub(crate) fn time_limit(state: &State, turn: &OpenTurn) -> Option<Timestamp> {
     let left =
         |bound: Option<u64>, used: &Used| bound.map(|bound| bound.saturating_sub(used.wall_ms));
     let limits = &turn.settings.limits;

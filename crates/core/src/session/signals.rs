@@ -21,6 +21,7 @@ use crate::session::inbox::{Asker, Signal};
 use crate::session::plan::ChildWork;
 use crate::session::state::State;
 use crate::session::status::status;
+use crate::session::why::{Runner, why};
 use crate::session::{Answer, SessionTask, Source, calls, find_call, plan, tasks, usable};
 use crate::turn;
 use crate::turn::tools::CallEnd;
@@ -283,7 +284,9 @@ impl SessionTask {
             Source::Live(_) => self.around.models.resolve(&state.spec.settings.model).ok(),
             Source::Recording(_) => None,
         };
-        status(state, &self.tools, info.as_ref().map(|model| model.info()))
+        let waits = why(state, Runner::Here(&self.work), self.now, &self.around.limits);
+        let info = info.as_ref().map(|model| model.info());
+        Status { waits, ..status(state, &self.tools, info) }
     }
 
     /// Number of turn, step and attempt of the model call under way.

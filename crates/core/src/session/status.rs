@@ -5,7 +5,8 @@ use crate::ports::model::ModelInfo;
 use crate::session::context::{self, ToolsDigest};
 use crate::session::state::{CallPhase, State, first_words};
 
-/// The status of a session as it stands; `model` is the one that its next turn would use, where it is known.
+/// The status of a session as it stands; `model` is the one that its next turn would use, where it is known. What it waits for is for the caller to
+/// add, who knows who runs it ([`crate::session::why::why`]).
 #[must_use]
 pub fn status(state: &State, tools: &ToolsDigest, model: Option<&ModelInfo>) -> Status {
     let calls = state.turn.iter().flat_map(|turn| &turn.step).flat_map(|step| &step.calls);
@@ -33,6 +34,7 @@ pub fn status(state: &State, tools: &ToolsDigest, model: Option<&ModelInfo>) -> 
         questions: questions.collect(),
         goal: state.goal.clone(),
         plan: state.plan.clone(),
+        waits: Vec::new(),
         usage: state.used.usage,
         cost_micros: (!state.used.cost_unknown).then_some(state.used.cost_micros),
         context: ContextStatus {

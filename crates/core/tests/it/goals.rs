@@ -8,6 +8,7 @@ use oarlock_core::event::{
     PlanStatus, StopReason, TurnEnded,
 };
 use oarlock_core::ids::SessionId;
+use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::{Message, Part, ReplyStop};
 use oarlock_core::ports::journal::Journal;
@@ -20,7 +21,7 @@ use oarlock_core::{
 use oarlock_testkit::kit::{Kit, Parts, journal, node, pursue, settings, tags, wait_for};
 use oarlock_testkit::model::{Count, Say, calls, text};
 use oarlock_testkit::mortal::{LastWrite, MortalJournal};
-use oarlock_testkit::tool::{Act, TestTool};
+use oarlock_testkit::tool::{Act, TestTool, Work};
 
 fn say(words: &str) -> Vec<Say> {
     vec![Say::Reply(text(words))]
@@ -328,4 +329,39 @@ async fn goal_and_open_plan_survive_each_compaction_once_and_word_for_word() {
         }
     }
     assert_eq!(session.status().await.unwrap().plan, plan.items);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_goal_waits_for_what_runs_in_the_background_and_does_not_spin() {
+    let work = |work| TestTool::new("bg", Effect::Mutating, Act::Background(work));
+    let begin = || vec![Say::Reply(calls(&[("c", "bg", "{}")]))];
+    let forty_two = Work::After(300_000, "forty-two".to_owned());
+    let script = vec![begin(), say("it runs"), done("d"), say("done")];
+    let kit = Kit::new(script, vec![work(forty_two), goal_done()]);
+    let session = kit.open().await;
+    session.tell(pursue("g", 16)).await.unwrap();
+    let told = ended(&session).await;
+    // One turn: the end of the task is what its next step is about.
+    assert_eq!((told.stop, told.steps), (StopReason::EndTurn, 4));
+    assert_eq!(continued(&kit, &session).await, 0);
+    // A task without an end holds each step for a bounded time.
+    let kit = Kit::new(vec![begin(), say("it runs"), say("still")], vec![work(Work::Hang)]);
+    let session = kit.open().await;
+    session.tell(pursue("g", 1)).await.unwrap();
+    let on = wait_for(&session, 0, |event| matches!(event, Event::TurnContinued(_))).await;
+    let over = wait_for(&session, on.seq, |event| matches!(event, Event::TurnEnded(_))).await;
+    let bound = RuntimeLimits::DEFAULT.goal_tasks_ms;
+    assert!(
+        (bound..bound + 1_000).contains(&over.at.ms_since(on.at)),
+        "{} ms",
+        over.at.ms_since(on.at)
+    );
+    // A cancel does not wait for it.
+    let kit = Kit::new(vec![begin(), say("it runs")], vec![work(Work::Hang)]);
+    let session = kit.open().await;
+    session.tell(pursue("g", 1)).await.unwrap();
+    wait_for(&session, 0, |event| matches!(event, Event::StepStarted(step) if step.step == 2))
+        .await;
+    session.tell(Command::Cancel).await.unwrap();
+    assert_eq!(ended(&session).await.stop, StopReason::Cancelled);
 }

@@ -41,4 +41,5 @@ mod truth;
 mod turn;
 mod turns;
 mod waits;
+mod why;
 mod writers;
