@@ -299,10 +299,7 @@ fn skills_are_listed_with_what_of_them_is_not_used() {
     skill(&home, ".config/oarlock/skills/mine", "", "M");
     skill(&home, ".config/oarlock/skills/twice", "", "user's");
     skill(&home, "project/.oarlock/skills/twice", "", "project's");
-    home.write(
-        ".config/oarlock/skills/broken/SKILL.md",
-        "---\nname: other\ndescription: d\n---\nx",
-    );
+    home.write(".config/oarlock/skills/broken/SKILL.md", "---\nname: broken\n---\nx");
     home.user("[skills]\ndirs = [\"../../more\", \"nowhere\"]\n");
     skill(&home, "more/extra", "allowed-tools: Grep\n", "E");
     done(&home.run(&["trust", "--yes"]));
@@ -321,7 +318,7 @@ fn skills_are_listed_with_what_of_them_is_not_used() {
     ] {
         assert!(ran.out.contains(words), "{words}: {}", ran.out);
     }
-    assert!(ran.err.contains("its name is `other` and that of its folder is not"), "{}", ran.err);
+    assert!(ran.err.contains("it has no `description`"), "{}", ran.err);
     assert!(ran.err.contains("nowhere is no folder"), "{}", ran.err);
 
     let listed: Value = serde_json::from_str(&home.run(&["skills", "--json"]).out).unwrap();

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{
     AnsweredBy, AssistantMessage, Entry, Event, Fingerprint, HookPoint, InputAdmitted, ModelFailed,
-    Outcome, PermissionAnswered, PlanItem, PrefixBreak, StepStarted, StopReason, ToolCalled,
-    ToolSettled, TurnEnded, TurnRecovered, TurnStarted,
+    Outcome, PermissionAnswered, PlanItem, PrefixBreak, SkillLoaded, StepStarted, StopReason,
+    ToolCalled, ToolSettled, TurnEnded, TurnRecovered, TurnStarted,
 };
 use crate::ids::{CallId, Epoch, NodeId, Seq, SessionId, Timestamp, TurnNo};
 use crate::message::{Block, Message, Part, ToolResult, Usage};
@@ -39,6 +39,9 @@ impl RequestAuditTracker {
         (self.edits != edits).then_some(PrefixBreak::History)
     }
 }
+
+/// Loaded skills that are remembered, the last ones.
+const SKILLS_MAX: usize = 100;
 
 /// A session, folded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -87,6 +90,8 @@ pub struct State {
     pub goal: Option<GoalState>,
     /// The plan as the model wrote it last.
     pub plan: Vec<PlanItem>,
+    /// The skills that were loaded last, each once.
+    pub skills: Vec<String>,
     /// What runs in the background, and what ran there last.
     pub tasks: Tasks,
     /// Subagents that are not closed.
@@ -198,6 +203,7 @@ impl State {
             summary_failed: None,
             goal: None,
             plan: Vec::new(),
+            skills: Vec::new(),
             tasks: Tasks::default(),
             children: Vec::new(),
             instructions: Vec::new(),
@@ -267,7 +273,7 @@ impl State {
             Event::GoalReached(reached) => self.reach_goal(reached).map_err(wrong)?,
             Event::TurnContinued(continued) => self.continue_turn(continued).map_err(wrong)?,
             Event::PlanChanged(changed) => self.plan.clone_from(&changed.items),
-            Event::SkillLoaded(loaded) => self.granted.grant(&loaded.grants),
+            Event::SkillLoaded(loaded) => self.load_skill(loaded),
             Event::TaskStarted(started) => self.start_task(entry.at, started).map_err(wrong)?,
             Event::TaskSettled(settled) => self.settle_task(settled).map_err(wrong)?,
             Event::SubagentOpened(opened) => self.open_child(entry.at, opened).map_err(wrong)?,
@@ -477,6 +483,15 @@ impl State {
             });
         }
         Ok(())
+    }
+
+    fn load_skill(&mut self, loaded: &SkillLoaded) {
+        self.granted.grant(&loaded.grants);
+        self.skills.retain(|name| *name != loaded.name);
+        self.skills.push(loaded.name.clone());
+        if self.skills.len() > SKILLS_MAX {
+            self.skills.remove(0);
+        }
     }
 
     fn fail_model(&mut self, at: Timestamp, failed: &ModelFailed) -> Result<(), &'static str> {

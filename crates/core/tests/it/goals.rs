@@ -5,7 +5,7 @@ use std::sync::Arc;
 use oarlock_core::command::{Command, Rejection};
 use oarlock_core::event::{
     Effect, Entry, Event, Goal, GoalReached, Outcome, PlanChanged, PlanItem, PlanPriority,
-    PlanStatus, StopReason, TurnEnded,
+    PlanStatus, SkillLoaded, StopReason, TurnEnded,
 };
 use oarlock_core::ids::SessionId;
 use oarlock_core::limits::RuntimeLimits;
@@ -292,7 +292,7 @@ fn item(content: &str, status: PlanStatus) -> PlanItem {
 }
 
 #[tokio::test(start_paused = true)]
-async fn goal_and_open_plan_survive_each_compaction_once_and_word_for_word() {
+async fn goal_open_plan_and_names_of_skills_survive_each_compaction_once_and_word_for_word() {
     let plan = PlanChanged {
         items: vec![
             item("draw the lines", PlanStatus::Completed),
@@ -301,10 +301,14 @@ async fn goal_and_open_plan_survive_each_compaction_once_and_word_for_word() {
         ],
     };
     let planner = TestTool::new("plan", Effect::Pure, Act::Note(SessionNote::Plan(plan.clone())));
-    let mut script = vec![vec![Say::Reply(calls(&[("p", "plan", "{}")]))]];
+    let loaded = SkillLoaded { name: "ships".to_owned(), grants: Vec::new() };
+    let skill = TestTool::new("skill", Effect::Pure, Act::Note(SessionNote::Skill(loaded)));
+    let both = calls(&[("p", "plan", "{}"), ("s", "skill", "{}"), ("t", "skill", "{}")]);
+    let mut script = vec![vec![Say::Reply(both)]];
     script.extend((0..40).map(|_| say(&"x".repeat(900))));
     let summaries = vec![say("kept short"), say("kept short again")];
-    let parts = Parts { summaries, usage: Count::ByBytes, ..Parts::new(script, vec![planner]) };
+    let parts =
+        Parts { summaries, usage: Count::ByBytes, ..Parts::new(script, vec![planner, skill]) };
     let kit = Kit::of(parts);
     let context = ContextPolicy {
         window: Some(8_000),
@@ -321,7 +325,7 @@ async fn goal_and_open_plan_survive_each_compaction_once_and_word_for_word() {
         session.run_turn(vec![Part::text("on")]).await.unwrap();
         let request = kit.model.requests().pop().unwrap();
         let first = said(&request.messages[0]);
-        let stands = "[The goal of this session, which is not reached:]\nbuild a boat\nof wood\n\n[What is open of your plan:]\n- lay the keel (begun)\n- caulk the seams";
+        let stands = "[The goal of this session, which is not reached:]\nbuild a boat\nof wood\n\n[What is open of your plan:]\n- lay the keel (begun)\n- caulk the seams\n\n[Skills that were loaded; load one again whose words are not shown any more and are needed:]\nships";
         assert_eq!(first.matches(stands).count(), 1, "{first}");
         assert!(!first.contains("You stopped") && !first.contains("draw the lines"), "{first}");
         for _ in 0..12 {

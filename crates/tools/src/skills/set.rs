@@ -206,7 +206,7 @@ mod tests {
             found("b", "/u/b", "description: user's", "x"),
             found("a", "/u/a", "description: a", "x"),
             found("b", "/p/b", "description: project's", "x"),
-            found("c", "/p/c", "name: other", "x"),
+            found("c", "/p/c", "name: c", "x"),
             found("a", "/u/a", "description: a", "x"),
         ];
         let skills = Skills::read(&all, &[]);

@@ -32,7 +32,7 @@ const FOLDER_WORDS: [&str; 2] = ["${CLAUDE_SKILL_DIR}", "{baseDir}"];
 /// A skill that can be used.
 #[derive(Debug, Clone)]
 pub struct Skill {
-    /// Its name, which is that of its folder.
+    /// Its name.
     pub name: String,
     /// What it is for and when to use it, in one line.
     pub description: String,
@@ -150,28 +150,24 @@ fn hint(value: &Value) -> Option<String> {
     (!words.is_empty() && words.len() <= NAME_CHARS_MAX * 2).then_some(words)
 }
 
+/// The name of its head. Published skills that lack one, or have a title there, go by the name of their folder.
 fn name(folder: &str, given: Option<&Value>, notes: &mut Vec<String>) -> Result<String, String> {
-    let name = match given {
-        None => {
-            notes.push("it has no `name`; that of its folder is taken".to_owned());
-            folder
-        }
-        Some(Value::String(name)) => name,
-        Some(_) => return Err("its `name` is no text".to_owned()),
-    };
-    if name != folder {
-        return Err(format!(
-            "its name is `{name:.80}` and that of its folder is not; rename one of them"
-        ));
-    }
-    let is_word = name.chars().next().is_some_and(char::is_alphanumeric)
-        && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'));
-    if !is_word || name.chars().count() > NAME_CHARS_MAX {
-        return Err(format!(
-            "its name is no word of letters, digits, `-`, `_` and `.` with at most {NAME_CHARS_MAX} characters"
-        ));
+    let given = given.and_then(Value::as_str).filter(|name| is_name(name));
+    let name = given.or(Some(folder).filter(|name| is_name(name))).ok_or_else(|| {
+        format!("neither its `name` nor that of its folder is a word of letters, digits, `-`, `_` and `.` with at most {NAME_CHARS_MAX} characters")
+    })?;
+    if given.is_none() {
+        notes.push("its head has no `name` that is one; that of its folder is taken".to_owned());
+    } else if name != folder {
+        notes.push("its folder has another name".to_owned());
     }
     Ok(name.to_owned())
+}
+
+fn is_name(text: &str) -> bool {
+    text.chars().next().is_some_and(char::is_alphanumeric)
+        && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        && text.chars().count() <= NAME_CHARS_MAX
 }
 
 fn description(given: Option<&Value>, notes: &mut Vec<String>) -> Result<String, String> {
@@ -234,10 +230,8 @@ mod tests {
     fn what_is_no_skill_says_why() {
         for (name, text, why) in [
             ("a", "# A", "no head"),
-            ("a", "---\nname: b\ndescription: d\n---\nx", "that of its folder"),
-            ("a", "---\nname: [a]\ndescription: d\n---\nx", "`name` is no text"),
-            ("a b", "---\nname: a b\ndescription: d\n---\nx", "is no word"),
-            ("-a", "---\nname: -a\ndescription: d\n---\nx", "is no word"),
+            ("a b", "---\nname: a b\ndescription: d\n---\nx", "is a word"),
+            ("-a", "---\nname: -a\ndescription: d\n---\nx", "is a word"),
             ("a", "---\nname: a\n---\nx", "no `description`"),
             ("a", "---\nname: a\ndescription: \" \"\n---\nx", "`description` is empty"),
             ("a", "---\nname: a\ndescription: d\n---\n \n", "says nothing"),
@@ -258,6 +252,21 @@ mod tests {
         let skill = read("a", &long).unwrap();
         assert_eq!((skill.name.as_str(), skill.always, skill.notes.len()), ("a", false, 3));
         assert_eq!(skill.description.chars().count(), DESCRIPTION_CHARS_MAX + 1);
+    }
+
+    #[test]
+    fn a_name_is_that_of_the_head_or_else_that_of_the_folder() {
+        for (folder, name, expected, notes) in [
+            ("a", "a", "a", 0),
+            ("best-practices", "vendor-best-practices", "vendor-best-practices", 1),
+            ("writer", "The Writer", "writer", 1),
+            ("2", "[2]", "2", 1),
+            ("a b", "a-b", "a-b", 1),
+        ] {
+            let skill =
+                read(folder, &format!("---\nname: {name}\ndescription: d\n---\nx")).unwrap();
+            assert_eq!((skill.name.as_str(), skill.notes.len()), (expected, notes), "{folder}");
+        }
     }
 
     #[test]

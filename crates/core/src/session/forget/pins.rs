@@ -1,5 +1,5 @@
 //! What every compaction keeps word for word: how the conversation began, what else the user said, the newest first while it fits, and what stands:
-//! the goal and what is open of the plan.
+//! the goal, what is open of the plan, and which skills were loaded.
 
 use crate::event::PlanStatus;
 use crate::message::{Message, Part};
@@ -34,7 +34,7 @@ pub(super) fn of(scene: &Scene<'_>, dropped: usize) -> Vec<Part> {
     std::iter::once(first).chain(kept.into_iter().rev()).map(Part::text).collect()
 }
 
-/// The goal, while it is not reached, and what is open of the plan. They are taken from the state each time, so that none of them grows old here.
+/// The goal, while it is not reached, what is open of the plan, and the names of loaded skills. They are taken from the state each time, so that none of them grows old here.
 pub(super) fn standing(scene: &Scene<'_>) -> Option<Part> {
     let most = (scene.thresholds().window / 8).min(TOKENS_MAX);
     let bytes_max = usize::try_from(most.saturating_mul(3)).unwrap_or(usize::MAX);
@@ -51,6 +51,11 @@ pub(super) fn standing(scene: &Scene<'_>) -> Option<Part> {
         }
         let begun = if item.status == PlanStatus::InProgress { " (begun)" } else { "" };
         words.push_str(&format!("\n- {}{begun}", item.content));
+    }
+    if !scene.state.skills.is_empty() {
+        let space = if words.is_empty() { "" } else { "\n\n" };
+        let names = scene.state.skills.join(", ");
+        words.push_str(&format!("{space}[Skills that were loaded; load one again whose words are not shown any more and are needed:]\n{names}"));
     }
     (!words.is_empty()).then(|| Part::text(cut(&words, bytes_max)))
 }
