@@ -23,6 +23,7 @@ mod projection;
 pub mod recent;
 pub mod recover;
 mod signals;
+mod skills;
 pub mod state;
 pub mod status;
 pub mod summary;

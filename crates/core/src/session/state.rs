@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{
     AnsweredBy, AssistantMessage, Entry, Event, Fingerprint, HookPoint, InputAdmitted, ModelFailed,
-    Outcome, PermissionAnswered, PlanItem, PrefixBreak, SkillLoaded, StepStarted, StopReason,
-    ToolCalled, ToolSettled, TurnEnded, TurnRecovered, TurnStarted,
+    Outcome, PermissionAnswered, PlanItem, PrefixBreak, StepStarted, StopReason, ToolCalled,
+    ToolSettled, TurnEnded, TurnRecovered, TurnStarted,
 };
 use crate::ids::{CallId, Epoch, NodeId, Seq, SessionId, Timestamp, TurnNo};
 use crate::message::{Block, Message, Part, ToolResult, Usage};
@@ -39,9 +39,6 @@ impl RequestAuditTracker {
         (self.edits != edits).then_some(PrefixBreak::History)
     }
 }
-
-/// Loaded skills that are remembered, the last ones.
-const SKILLS_MAX: usize = 100;
 
 /// A session, folded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -483,15 +480,6 @@ impl State {
             });
         }
         Ok(())
-    }
-
-    fn load_skill(&mut self, loaded: &SkillLoaded) {
-        self.granted.grant(&loaded.grants);
-        self.skills.retain(|name| *name != loaded.name);
-        self.skills.push(loaded.name.clone());
-        if self.skills.len() > SKILLS_MAX {
-            self.skills.remove(0);
-        }
     }
 
     fn fail_model(&mut self, at: Timestamp, failed: &ModelFailed) -> Result<(), &'static str> {

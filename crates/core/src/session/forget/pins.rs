@@ -6,7 +6,7 @@ use crate::message::{Message, Part};
 use crate::prompt::mention::is_added;
 use crate::session::context::text_tokens;
 use crate::session::forget::Scene;
-use crate::session::goal;
+use crate::session::{goal, skills};
 
 /// Bytes that are kept of the first message.
 const FIRST_BYTES_MAX: usize = 8 * 1024;
@@ -52,10 +52,9 @@ pub(super) fn standing(scene: &Scene<'_>) -> Option<Part> {
         let begun = if item.status == PlanStatus::InProgress { " (begun)" } else { "" };
         words.push_str(&format!("\n- {}{begun}", item.content));
     }
-    if !scene.state.skills.is_empty() {
+    if let Some(loaded) = skills::standing(scene.state) {
         let space = if words.is_empty() { "" } else { "\n\n" };
-        let names = scene.state.skills.join(", ");
-        words.push_str(&format!("{space}[Skills that were loaded; load one again whose words are not shown any more and are needed:]\n{names}"));
+        words.push_str(&format!("{space}{loaded}"));
     }
     (!words.is_empty()).then(|| Part::text(cut(&words, bytes_max)))
 }
