@@ -9,6 +9,12 @@ mod hooks;
 mod world;
 
 use std::fmt;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// Real time after which a world counts as one that never rests; most take some milliseconds.
+const REAL_MAX: Duration = Duration::from_secs(60);
 
 /// A world that came to rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +58,24 @@ impl std::error::Error for Stuck {}
 /// # Panics
 /// When a session cannot be made or read at all.
 pub fn live(seed: u64) -> Result<Rest, Stuck> {
+    // A world that turns in circles lets no virtual time pass; only somebody outside can tell.
+    let (tell, told) = mpsc::channel();
+    let world = thread::spawn(move || tell.send(live_here(seed)));
+    match told.recv_timeout(REAL_MAX) {
+        Ok(lived) => lived,
+        Err(mpsc::RecvTimeoutError::Timeout) => {
+            let why =
+                format!("it turns in circles: no rest after {} real seconds", REAL_MAX.as_secs());
+            Err(Stuck { seed, why })
+        }
+        Err(mpsc::RecvTimeoutError::Disconnected) => match world.join() {
+            Ok(_) => unreachable!("a world that ends well tells of itself"),
+            Err(panic) => std::panic::resume_unwind(panic),
+        },
+    }
+}
+
+fn live_here(seed: u64) -> Result<Rest, Stuck> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
