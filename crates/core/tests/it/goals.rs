@@ -225,12 +225,22 @@ async fn a_goal_says_something_and_is_short() {
     assert!(matches!(refused, SessionError::Rejected(Rejection::Archived)));
 }
 
+/// A life with everything in it that must not be lost or doubled.
+fn voyage() -> Vec<Vec<Say>> {
+    let plan = vec![Say::Reply(calls(&[("p", "plan", "{}")]))];
+    vec![plan, say("half"), say("nearly"), done("d"), say("all of it")]
+}
+
+fn crew() -> Vec<Arc<TestTool>> {
+    let plan = PlanChanged { items: vec![item("row", PlanStatus::InProgress)] };
+    vec![goal_done(), TestTool::new("plan", Effect::Pure, Act::Note(SessionNote::Plan(plan)))]
+}
+
 /// A process that dies with its write number `writes`; `None` when it lived.
 async fn crash(writes: u32, last: LastWrite) -> Option<(MemoryStore, SessionId)> {
     let store = MemoryStore::new(node("a"));
     let journal = Arc::new(MortalJournal::new(store.clone(), 1, 0));
-    let script = vec![say("half"), say("nearly"), done("d"), say("all of it")];
-    let parts = Parts::on(store.clone(), script, vec![goal_done()]);
+    let parts = Parts::on(store.clone(), voyage(), crew());
     let kit = Kit::of(Parts { journal: Arc::clone(&journal) as Arc<dyn Journal>, ..parts });
     let session = kit.open().await;
     journal.doom(writes, last);
@@ -250,15 +260,15 @@ async fn crash(writes: u32, last: LastWrite) -> Option<(MemoryStore, SessionId)>
     Some((store.reopen(node("b")), session.id().clone()))
 }
 
-/// How often each thing may be in the journal of a run that went on: goal, continuations, end.
-fn counts(entries: &[Entry]) -> [usize; 4] {
+/// How often each thing is in the journal of a run that went on: goal, plan, continuations, end.
+fn counts(entries: &[Entry]) -> [usize; 5] {
     let tags = tags(entries);
-    ["goal_set", "turn_continued", "goal_reached", "turn_ended"]
+    ["goal_set", "plan_changed", "turn_continued", "goal_reached", "turn_ended"]
         .map(|wanted| tags.iter().filter(|tag| *tag == wanted).count())
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_goal_survives_a_death_at_every_write_and_is_counted_once() {
+async fn goal_and_plan_survive_a_death_at_every_write_and_are_counted_once() {
     for last in [LastWrite::Stored, LastWrite::Lost] {
         let mut deaths = 0;
         while let Some((store, id)) = crash(deaths, last).await {
@@ -271,19 +281,19 @@ async fn a_goal_survives_a_death_at_every_write_and_is_counted_once() {
                 continue;
             }
             let answers = before.used.steps as usize;
-            let script = [say("half"), say("nearly"), done("e"), say("all of it")];
-            let rest = script.into_iter().skip(answers).collect();
-            let parts = Parts::on(store, rest, vec![goal_done()]);
+            let rest = voyage().into_iter().skip(answers).collect();
+            let parts = Parts::on(store, rest, crew());
             let kit = Kit::of(Parts { name: "b", ..parts });
             let load = LoadSession::new(id, Recovery::Continue);
             let session = kit.core.open(Origin::Resume(load)).await.unwrap();
             wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
             let entries = journal(&kit.core, &session).await;
-            assert_eq!(counts(&entries), [1, 2, 1, 1], "death {deaths}: {:?}", tags(&entries));
+            assert_eq!(counts(&entries), [1, 1, 2, 1, 1], "death {deaths}: {:?}", tags(&entries));
             let goal = session.status().await.unwrap().goal.unwrap();
             assert_eq!((goal.continuations, goal.is_reached()), (2, true));
+            assert_eq!(session.status().await.unwrap().plan.len(), 1);
         }
-        assert!(deaths > 4, "{deaths}");
+        assert!(deaths > 6, "{deaths}");
     }
 }
 

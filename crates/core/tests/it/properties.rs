@@ -41,6 +41,7 @@ const KINDS: &str = "session_created session_configured session_archived session
     turn_ended step_started model_failed assistant_message tool_called permission_asked \
     permission_answered tool_started tool_settled input_requested \
     summary_started summary_failed context_compacted history_edited \
+    goal_set goal_reached turn_continued plan_changed \
     Completed Failed Denied Cancelled Indeterminate \
     EndTurn MaxTokens Refusal Interrupted Limit(Steps) Limit(Tokens) Limit(Cost) Limit(Time) \
     Limit(ToolCalls) Failed(Model(Auth)) Failed(CrashLoop)";

@@ -5,6 +5,7 @@ use oarlock_core::event::{Delivery, Outcome, PermissionKind};
 use oarlock_core::ids::CallId;
 use oarlock_core::message::{Block, Content, ReplyStop, Usage};
 use oarlock_core::ports::model::{ModelErrorKind, Reply};
+use oarlock_core::session::goal::GOAL_DONE;
 use oarlock_core::spec::{
     Answers, Bounds, ContextPolicy, Limits, Mode, ModelSelection, Rules, Settings, SettingsChange,
     TurnConfig,
@@ -23,8 +24,10 @@ use crate::story::{Beat, Story};
 /// Proptest's own number of cases.
 const DEFAULT_CASES: u32 = 256;
 /// Names of the tools of a story, and one that is none of them.
-const TOOLS: [&str; 11] =
-    ["read", "slow", "hang", "burst", "fail", "write", "stuck", "boom", "fetch", "ask", "nothing"];
+const TOOLS: [&str; 13] = [
+    "read", "slow", "hang", "burst", "fail", "write", "stuck", "boom", "fetch", "ask", "plan",
+    GOAL_DONE, "nothing",
+];
 /// Ids as providers give them: none, the same again, and such as the runtime makes itself.
 const IDS: [&str; 8] = ["", "c1", "c2", "c3", "call_1_1_0", "call_1_1_1", "c.4", "c_4"];
 const ARGUMENTS: [&str; 5] = ["", "{}", r#"{"what": "x"}"#, r#"{"what": 3}"#, "{"];
@@ -194,6 +197,8 @@ fn beats() -> impl Strategy<Value = Beat> {
     let last = select(vec![LastWrite::Stored, LastWrite::Lost]);
     prop_oneof![
         12 => (delivery, key).prop_map(|(delivery, key)| Beat::Input(delivery, key)),
+        2 => (0_u32..4).prop_map(Beat::Pursue),
+        1 => option::of(0_u32..3).prop_map(Beat::Goal),
         1 => Just(Beat::Withdraw),
         2 => Just(Beat::Cancel),
         4 => choice.prop_map(Beat::Answer),

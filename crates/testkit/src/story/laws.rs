@@ -9,7 +9,7 @@ use oarlock_core::session::state::State;
 use oarlock_core::session::summary::summary;
 use oarlock_core::spec::LimitKind;
 
-use crate::story::{Story, Told};
+use crate::story::{Story, Told, goals};
 
 /// Milliseconds from a cancel to the end of its turn.
 const CANCEL_MAX_MS: u64 = 250;
@@ -28,6 +28,7 @@ pub fn hold(story: &Story, told: &Told) {
     inputs_are_taken_once(&told.entries);
     limits_hold(story, &told.entries);
     summaries_end(&told.entries);
+    goals::hold(&told.entries);
     reserves_are_within_limits(&told.entries);
     for request in &told.requests {
         conversation(&request.messages);

@@ -3,17 +3,23 @@
 //! `draw` makes stories, `stage` plays them, `laws` looks at what was told.
 
 pub mod draw;
+mod goals;
 pub mod laws;
 mod stage;
 
 use std::sync::Arc;
 
 use oarlock_core::Recovery;
-use oarlock_core::event::{Delivery, Effect, Entry, Outcome, PermissionKind};
+use oarlock_core::event::{
+    Delivery, Effect, Entry, GoalReached, Outcome, PermissionKind, PlanChanged, PlanItem,
+    PlanPriority, PlanStatus,
+};
 use oarlock_core::ids::{CallId, Timestamp, TurnNo};
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::ports::journal::Summary;
 use oarlock_core::ports::model::ModelRequest;
+use oarlock_core::ports::tool::SessionNote;
+use oarlock_core::session::goal::GOAL_DONE;
 use oarlock_core::session::state::State;
 use oarlock_core::session::trace::TraceLine;
 use oarlock_core::spec::{Settings, SettingsChange};
@@ -44,6 +50,10 @@ pub struct Story {
 pub enum Beat {
     /// An input, maybe under a key.
     Input(Delivery, Option<&'static str>),
+    /// An input that is a goal, too, towards which the session may go on so often.
+    Pursue(u32),
+    /// Another goal without an input, or none any more.
+    Goal(Option<u32>),
     /// The first waiting input is withdrawn.
     Withdraw,
     /// The turn is cancelled.
@@ -102,6 +112,13 @@ pub struct Told {
 /// The tools of a story: one of each kind of trouble.
 #[must_use]
 pub fn tools() -> Vec<Arc<TestTool>> {
+    let item = |content: &str, status| PlanItem {
+        content: content.to_owned(),
+        status,
+        priority: PlanPriority::Medium,
+    };
+    let items = vec![item("row", PlanStatus::Completed), item("steer", PlanStatus::InProgress)];
+    let (plan, reached) = (PlanChanged { items }, GoalReached { summary: "ashore".to_owned() });
     vec![
         TestTool::new("read", Effect::Pure, Act::Give("read".to_owned())),
         TestTool::new("slow", Effect::Pure, Act::After(100, "slow")),
@@ -113,5 +130,7 @@ pub fn tools() -> Vec<Arc<TestTool>> {
         TestTool::new("boom", Effect::Destructive, Act::Panic),
         TestTool::new("fetch", Effect::Network, Act::Give(String::new())),
         TestTool::client("ask"),
+        TestTool::new("plan", Effect::Pure, Act::Note(SessionNote::Plan(plan))),
+        TestTool::new(GOAL_DONE, Effect::Pure, Act::Note(SessionNote::Goal(reached))),
     ]
 }

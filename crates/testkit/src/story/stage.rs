@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::stream::BoxStream;
 use oarlock_core::command::{Admit, Command};
-use oarlock_core::event::{AgentEvent, Entry, InputSource};
+use oarlock_core::event::{AgentEvent, Delivery, Entry, Goal, InputSource};
 use oarlock_core::ids::{CallId, SessionId, Timestamp, TurnNo};
 use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::memory::{MemoryGrants, MemoryStore};
@@ -209,17 +209,15 @@ impl Stage {
     async fn perform(&mut self, beat: &Beat) {
         match beat {
             Beat::Input(delivery, key) => {
-                self.inputs += 1;
-                let admit = Admit {
-                    key: key.map(str::to_owned),
-                    source: InputSource::User,
-                    delivery: *delivery,
-                    content: vec![Part::text(format!("input {}", self.inputs))],
-                    goal: None,
-                };
-                if let Some(Reply::Admitted(seq)) = self.tell(Command::Admit(admit)).await {
-                    self.admitted.push(seq);
-                }
+                self.admit(*delivery, key.map(str::to_owned), None).await;
+            }
+            Beat::Pursue(max) => {
+                let goal = goal(self.inputs, *max);
+                self.admit(Delivery::Queue, None, Some(goal)).await;
+            }
+            Beat::Goal(max) => {
+                let goal = max.map(|max| goal(self.inputs, max));
+                self.tell(Command::SetGoal { goal }).await;
             }
             Beat::Withdraw => {
                 let input = self.state().await.pending.first().map_or(2, |pending| pending.seq);
@@ -261,6 +259,15 @@ impl Stage {
                 self.recovery = *recovery;
                 self.process.journal.doom(*writes, *last);
             }
+        }
+    }
+
+    async fn admit(&mut self, delivery: Delivery, key: Option<String>, goal: Option<Goal>) {
+        self.inputs += 1;
+        let content = vec![Part::text(format!("input {}", self.inputs))];
+        let admit = Admit { key, source: InputSource::User, delivery, content, goal };
+        if let Some(Reply::Admitted(seq)) = self.tell(Command::Admit(admit)).await {
+            self.admitted.push(seq);
         }
     }
 
@@ -341,6 +348,10 @@ impl Stage {
             entries.extend(more);
         }
     }
+}
+
+fn goal(number: u32, continuations_max: u32) -> Goal {
+    Goal { objective: format!("shore {number}"), continuations_max }
 }
 
 async fn hear(mut events: EventStream, heard: Heard, (store, id): (MemoryStore, SessionId)) {
