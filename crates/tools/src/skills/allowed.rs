@@ -6,7 +6,7 @@ use oarlock_core::spec::rule::Rule;
 use serde_json::Value;
 
 /// Tools by the names under which others publish, and ours.
-const TRANSLATED: [(&str, &str); 12] = [
+const TRANSLATED: [(&str, &str); 14] = [
     ("Bash", "bash"),
     ("Read", "read_file"),
     ("Write", "write_file"),
@@ -18,6 +18,8 @@ const TRANSLATED: [(&str, &str); 12] = [
     ("WebFetch", "fetch"),
     ("Skill", "skill"),
     ("Task", "spawn_agent"),
+    ("Agent", "spawn_agent"),
+    ("TodoWrite", "update_plan"),
     ("AskUserQuestion", "ask_user"),
 ];
 
@@ -170,7 +172,16 @@ mod tests {
     use super::*;
 
     fn translated(value: &Value) -> Allowed {
-        let tools = ["bash", "read_file", "write_file", "edit_file", "search", "fetch", "skill"];
+        let tools = [
+            "bash",
+            "read_file",
+            "write_file",
+            "edit_file",
+            "search",
+            "fetch",
+            "skill",
+            "update_plan",
+        ];
         Allowed::translate(value, &tools.map(str::to_owned))
     }
 
@@ -190,6 +201,7 @@ mod tests {
             ("Bash(./a.sh --what?)", &["bash(./a.sh --what\\?)"]),
             ("Bash", &["bash"]),
             ("Bash(*)", &["bash"]),
+            ("TodoWrite", &["update_plan"]),
             ("Edit(src/**) Write(./docs/a.md)", &["edit_file(src/*)", "write_file(docs/a.md)"]),
             ("WebFetch(domain:docs.rs)", &["fetch(https://docs.rs/*)"]),
             ("edit_file bash(cargo *)", &["edit_file", "bash(cargo *)"]),
