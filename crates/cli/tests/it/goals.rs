@@ -182,3 +182,16 @@ fn chat_takes_a_goal_tells_it_and_takes_it_away() {
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     assert_eq!(ended.out, "no goal\nno goal\nhalf\nnearly\nall of it\n", "{}", ended.err);
 }
+
+#[test]
+fn a_run_with_a_goal_and_a_plan_replays_to_the_same_journal() {
+    let home = Home::new();
+    let item = json!([{"content": "caulk", "status": "in_progress"}]);
+    let plan = json!({"calls": [{"name": "update_plan", "arguments": {"items": item}}]});
+    let model = home.script(&json!([plan, {"text": "half"}, done("afloat"), {"text": "all"}]));
+    let words = ["run", "-q", "-m", &model, "--record", "kept", "--goal", "build a boat"];
+    let ran = home.run(&words);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "all\n"), "{}", ran.err);
+    let replayed = home.run(&["replay", "kept", "--json"]);
+    assert_eq!(replayed.code, Some(0), "{}{}", replayed.out, replayed.err);
+}
