@@ -13,14 +13,15 @@ use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::Part;
 use oarlock_core::ports::journal::{Fence, Frame, Journal};
+use oarlock_core::ports::model::ModelRequest;
 use oarlock_core::session::state::{PendingInput, State};
 use oarlock_core::session::why::{Awaited, Owner, Runner, Wait, why};
 use oarlock_core::spec::{Answers, Bounds, Limits, Mode, Settings};
 use oarlock_core::{CallId, DefaultSession, ProviderErrorKind};
 use oarlock_testkit::hooks::{DEADLINE_MS, Do, TestHooks};
 use oarlock_testkit::kit::{Kit, Parts, journal, node, send, settings, spec, tags, wait_for};
-use oarlock_testkit::model::{Say, calls, selection};
-use oarlock_testkit::tool::{Act, TestTool, Work};
+use oarlock_testkit::model::{AnsweringModel, Say, calls, selection};
+use oarlock_testkit::tool::{Act, TestTool, Work, order};
 
 const LIMITS: RuntimeLimits = RuntimeLimits::DEFAULT;
 
@@ -299,4 +300,38 @@ async fn looking_wakes_nobody_and_writes_nothing() {
     assert_eq!(session.status().await.unwrap().waits, []);
     assert!(!kit.core.is_awake(session.id()));
     assert_eq!(tags(&journal(&kit.core, &session).await), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn below_a_subagent_that_is_waited_for_stands_what_it_waits_for() {
+    let spawn = Act::Spawn(Box::new(order()));
+    let spawn = TestTool::new("spawn_agent", Effect::Idempotent, spawn);
+    let read = TestTool::new("read_file", Effect::Pure, Act::Hang);
+    let answer = |request: &ModelRequest| match request.system.as_str() {
+        "child" => vec![Say::Silence],
+        _ => vec![Say::Reply(calls(&[("s", "spawn_agent", r#"{"what": "look"}"#)]))],
+    };
+    let models = Some(Arc::new(AnsweringModel::new(answer)) as _);
+    let store = MemoryStore::new(node("a"));
+    let parts = Parts::on(store.clone(), vec![], vec![spawn, read]);
+    let kit = Kit::of(Parts { models, ..parts });
+    let session = kit.open().await;
+    send(&session, "go", Delivery::Queue).await.unwrap();
+    let opened = wait_for(&session, 0, |event| matches!(event, Event::SubagentOpened(_))).await;
+    let Event::SubagentOpened(opened) = &opened.event else { unreachable!() };
+    let child = kit.core.handle(opened.child.clone());
+    wait_for(&child, 0, |event| matches!(event, Event::StepStarted(_))).await;
+    let top = kit.core.why(session.id()).await.unwrap();
+    assert_eq!(kinds(&top.waits), ["child"], "the call that waits for it is no second wait");
+    assert!(top.waits[0].deadline.is_some());
+    let [Below::Session { why: below }] = &top.children[..] else { panic!("{:?}", top.children) };
+    assert_eq!((&below.session, below.parent.as_ref()), (child.id(), Some(session.id())));
+    assert_eq!((kinds(&below.waits), below.runs.clone()), (vec!["model".to_owned()], Runs::Here));
+    // Seen from another process: the same from the journals, without the deadlines that only its owner knows.
+    let other = Kit::of(Parts { name: "b", ..Parts::on(store.reopen(node("b")), vec![], vec![]) });
+    let top = other.core.why(session.id()).await.unwrap();
+    assert_eq!((kinds(&top.waits), top.waits[0].deadline), (vec!["child".to_owned()], None));
+    let [Below::Session { why: below }] = &top.children[..] else { panic!("{:?}", top.children) };
+    let elsewhere = Runs::Elsewhere { node: node("a") };
+    assert_eq!((kinds(&below.waits), &below.runs), (vec!["model".to_owned()], &elsewhere));
 }
