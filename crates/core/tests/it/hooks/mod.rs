@@ -2,6 +2,7 @@
 
 mod calls;
 mod failures;
+mod turns;
 
 use std::sync::Arc;
 

@@ -1,0 +1,278 @@
+//! Hooks around inputs, turns, model calls, questions and summaries.
+
+use std::sync::Arc;
+
+use oarlock_core::event::{
+    AnsweredBy, Delivery, Effect, Event, HookChange, HookControl, HookPoint, HookStop, Outcome,
+    PermissionKind, StopReason,
+};
+use oarlock_core::memory::MemoryStore;
+use oarlock_core::message::{Part, Usage};
+use oarlock_core::ports::hook::HookEnd;
+use oarlock_core::spec::{Answers, Mode, ModelSelection, Rules, Settings};
+use oarlock_core::{Command, LoadSession, Origin, Recovery};
+use oarlock_testkit::hooks::{Do, TestHooks};
+use oarlock_testkit::kit::{Kit, Parts, journal, node, send, settings, tags, wait_for};
+use oarlock_testkit::model::{Say, calls, text};
+use oarlock_testkit::tool::{Act, TestTool};
+use serde_json::json;
+
+use super::{Walk, doing, one_call, user_texts, walk};
+
+fn change(of: impl FnOnce(&mut HookChange)) -> HookChange {
+    let mut change = HookChange::default();
+    of(&mut change);
+    change
+}
+
+fn words(text: &str) -> HookChange {
+    change(|change| change.context = vec![text.to_owned()])
+}
+
+fn stopping(stop: Option<HookStop>) -> HookChange {
+    change(|change| {
+        change.control = Some(HookControl::Break { stop });
+        change.reason = Some("because".to_owned());
+    })
+}
+
+fn says(text_: &'static str) -> Vec<Vec<Say>> {
+    vec![vec![Say::Reply(text(text_))]]
+}
+
+async fn plain(point: HookPoint, change: HookChange) -> Walk {
+    walk(settings(), says("hello"), vec![], doing(point, change)).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn words_on_entering_are_part_of_the_system_prompt_and_stay_after_a_resume() {
+    let store = MemoryStore::new(node("a"));
+    let hooks = doing(HookPoint::AfterSessionEnter, words("The build is red."));
+    let parts = Parts::on(store.clone(), says("one"), vec![]);
+    let kit = Kit::of(Parts { hooks: Some(hooks.clone()), ..parts });
+    let session = kit.open().await;
+    session.run_turn(vec![Part::text("go")]).await.unwrap();
+    assert_eq!(kit.model.requests()[0].system, "be brief\n\nThe build is red.");
+    assert_eq!(hooks.told()[0].fields["source"], json!("new"));
+    session.close().await.unwrap();
+
+    // Without a word of its hooks the resumed session's prompt is what it was.
+    let silent = TestHooks::new([(HookPoint::AfterSessionEnter, vec![])]);
+    let parts = Parts::on(store.reopen(node("b")), says("two"), vec![]);
+    let kit = Kit::of(Parts { hooks: Some(silent.clone()), name: "b", ..parts });
+    let load = LoadSession::new(session.id().clone(), Recovery::Continue);
+    let session = kit.core.open(Origin::Resume(load)).await.unwrap();
+    session.run_turn(vec![Part::text("again")]).await.unwrap();
+    assert_eq!(kit.model.requests()[0].system, "be brief\n\nThe build is red.");
+    assert_eq!(silent.told()[0].fields["source"], json!("resume"));
+    let entries = journal(&kit.core, &session).await;
+    assert_eq!(tags(&entries).iter().filter(|tag| *tag == "hook_ran").count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_input_reaches_the_model_as_hooks_have_left_it() {
+    let replaced = change(|change| {
+        change.input = Some("GO".to_owned());
+        change.prepend_input = Some("first".to_owned());
+        change.context = vec!["last".to_owned()];
+    });
+    let walked = plain(HookPoint::BeforeIngest, replaced).await;
+    assert_eq!(walked.told(), ["first|GO|last"]);
+    let told = &walked.hooks.told()[0].fields;
+    assert_eq!((&told["input"], &told["source"]), (&json!("go"), &json!("user")));
+    assert_eq!(walked.ran().len(), 1);
+    // What was admitted stays what it was.
+    assert!(walked.entries.iter().any(|entry| match &entry.event {
+        Event::InputAdmitted(admitted) => admitted.content == [Part::text("go")],
+        _ => false,
+    }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_input_ends_its_turn_and_no_model_is_ever_shown_it() {
+    let hooks = doing(HookPoint::BeforeIngest, stopping(None));
+    let kit = Kit::of(Parts { hooks: Some(hooks), ..Parts::new(says("fine"), vec![]) });
+    let session = kit.open().await;
+    let ended = session.run_turn(vec![Part::text("a secret")]).await.unwrap();
+    assert_eq!((ended.stop, ended.steps), (StopReason::Refusal, 0));
+    assert_eq!(ended.error.unwrap().message, "because");
+    assert!(kit.model.requests().is_empty());
+    session.run_turn(vec![Part::text("a question")]).await.unwrap();
+    assert_eq!(user_texts(&kit.model.requests()[0]), ["a question"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_input_that_steers_is_withdrawn_and_the_turn_goes_on() {
+    let does = vec![Do::Nothing, Do::Change(Box::new(stopping(None)))];
+    let hooks = TestHooks::new([(HookPoint::BeforeIngest, does)]);
+    let tool = TestTool::new("t", Effect::Pure, Act::After(100, "x"));
+    let script = vec![vec![Say::Reply(calls(&[("c", "t", "{}")]))], vec![Say::Reply(text("end"))]];
+    let kit = Kit::of(Parts { hooks: Some(hooks), ..Parts::new(script, vec![tool]) });
+    let session = kit.open().await;
+    send(&session, "go", Delivery::Queue).await.unwrap();
+    wait_for(&session, 0, |event| matches!(event, Event::ToolStarted(_))).await;
+    send(&session, "a secret", Delivery::Steer).await.unwrap();
+    let ended = wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
+    assert!(matches!(&ended.event, Event::TurnEnded(ended) if ended.stop == StopReason::EndTurn));
+    assert_eq!(user_texts(kit.model.requests().last().unwrap()), ["go"]);
+    let entries = journal(&kit.core, &session).await;
+    assert!(tags(&entries).contains(&"input_withdrawn".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn words_at_a_point_of_the_turn_stand_in_the_next_request() {
+    for point in [HookPoint::AfterIngest, HookPoint::AfterTurnEnter, HookPoint::BeforeGenerate] {
+        let walked = plain(point, words("note")).await;
+        assert_eq!(walked.told(), ["go", "note"], "{point:?}");
+        assert_eq!((walked.ran().len(), walked.requests().len()), (1, 1), "{point:?}");
+    }
+    let tool = TestTool::new("t", Effect::Pure, Act::Echo);
+    let walked = one_call(tool, doing(HookPoint::AfterToolBatch, words("note"))).await;
+    assert_eq!(walked.told(), ["go", "note"]);
+    let results = &walked.hooks.told()[0].fields["results"];
+    assert_eq!((&results[0]["tool"], &results[0]["is_error"]), (&json!("t"), &json!(false)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_break_ends_the_turn_for_the_reason_that_the_hook_gives() {
+    let points = [
+        (HookPoint::AfterTurnEnter, StopReason::EndTurn, 0),
+        (HookPoint::BeforeGenerate, StopReason::Refusal, 0),
+        (HookPoint::AfterToolBatch, StopReason::EndTurn, 1),
+    ];
+    for (point, own, steps) in points {
+        let reasons = [
+            (None, own),
+            (Some(HookStop::Refusal), StopReason::Refusal),
+            (Some(HookStop::EndTurn), StopReason::EndTurn),
+            (Some(HookStop::Cancelled), StopReason::Cancelled),
+        ];
+        for (stop, wanted) in reasons {
+            let tool = TestTool::new("t", Effect::Pure, Act::Echo);
+            let walked = one_call(tool, doing(point, stopping(stop))).await;
+            assert_eq!((walked.ended.stop, walked.ended.steps), (wanted, steps), "{point:?}");
+            assert_eq!(walked.requests().len(), steps as usize, "{point:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_a_hook_is_one_for_client_model_and_journal_and_costs_nothing() {
+    let answer = change(|change| change.assistant = Some("from the hook".to_owned()));
+    let hooks = doing(HookPoint::BeforeGenerate, answer);
+    let kit = Kit::of(Parts { hooks: Some(hooks), ..Parts::new(says("two"), vec![]) });
+    let session = kit.open().await;
+    let ended = session.run_turn(vec![Part::text("go")]).await.unwrap();
+    assert_eq!(
+        (ended.stop, ended.usage.total(), ended.cost_micros),
+        (StopReason::EndTurn, 0, Some(0))
+    );
+    assert!(kit.model.requests().is_empty());
+    session.run_turn(vec![Part::text("again")]).await.unwrap();
+    let request = serde_json::to_string(&kit.model.requests()[0].messages).unwrap();
+    assert!(request.contains("from the hook"), "{request}");
+    let said = journal(&kit.core, &session).await.iter().any(|entry| match &entry.event {
+        Event::AssistantMessage(message) => message.model == "hook" && !message.partial,
+        _ => false,
+    });
+    assert!(said);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_model_is_asked_for_that_step_alone_and_one_that_is_not_there_is_a_failure() {
+    let selection = ModelSelection { provider: "test".to_owned(), model: "nope".to_owned() };
+    let other = change(|change| change.model = Some(selection));
+    let walked = plain(HookPoint::BeforeGenerate, other).await;
+    assert_eq!((walked.ended.stop, walked.requests().len()), (StopReason::Refusal, 0));
+    let why = walked.ended.error.unwrap().message;
+    assert!(why.contains("nope"), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_hooks_used_counts_against_the_limits() {
+    let usage = Usage { input: 700, output: 50, ..Usage::default() };
+    let end = HookEnd { usage, cost_micros: Some(9), ..HookEnd::default() };
+    let does = vec![Do::End(Box::new(end))];
+    let hooks = TestHooks::new([(HookPoint::AfterGenerate, does)]);
+    let walked = walk(settings(), says("hello"), vec![], hooks).await;
+    assert_eq!((walked.ended.usage.total(), walked.ended.cost_micros), (765, Some(29)));
+    let told = &walked.hooks.told()[0].fields;
+    assert_eq!((&told["usage"]["input"], &told["stop_reason"]), (&json!(10), &json!("end_turn")));
+    assert_eq!(told["model"], json!("test/scripted"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_answers_in_the_place_of_a_person_but_not_against_a_rule() {
+    let allow = || change(|change| change.permission = Some(PermissionKind::AllowOnce));
+    let reject = || change(|change| change.permission = Some(PermissionKind::RejectOnce));
+    let deny = Rules { deny: vec!["t".to_owned()], ..Rules::default() };
+    for (answers, rules, said, outcome) in [
+        (Answers::Somebody, Rules::default(), allow(), Outcome::Completed),
+        (Answers::Nobody, Rules::default(), allow(), Outcome::Completed),
+        (Answers::Somebody, Rules::default(), reject(), Outcome::Denied),
+        (Answers::Somebody, deny, allow(), Outcome::Denied),
+    ] {
+        let hooks = TestHooks::new([
+            (HookPoint::BeforePermission, vec![Do::Change(Box::new(said))]),
+            (HookPoint::AfterPermission, vec![]),
+        ]);
+        let by_rule = !rules.is_empty();
+        let settings = Settings { mode: Mode::ASK_WRITES, answers, rules, ..settings() };
+        let ask = vec![vec![Say::Reply(calls(&[("c", "t", "{}")]))]];
+        let tool = TestTool::new("t", Effect::Mutating, Act::Echo);
+        let walked = walk(settings, ask, vec![tool.clone()], hooks).await;
+        assert_eq!(walked.settled()[0].0, outcome);
+        assert_eq!(tool.runs() == 1, outcome == Outcome::Completed);
+        let told = walked.hooks.told();
+        let after = told.last().unwrap();
+        assert_eq!(after.hook_event, HookPoint::AfterPermission);
+        assert_eq!(after.fields["granted"], json!(outcome == Outcome::Completed));
+        let tags = tags(&walked.entries);
+        assert!(!tags.contains(&"permission_asked".to_owned()));
+        let by: Vec<AnsweredBy> = walked
+            .entries
+            .iter()
+            .filter_map(|entry| match &entry.event {
+                Event::PermissionAnswered(answered) => Some(answered.by),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(by, if by_rule { vec![] } else { vec![AnsweredBy::Hook] });
+    }
+}
+
+/// Sums up a session of three turns by hand, with these hooks, and takes another turn.
+async fn summed_up(hooks: Arc<TestHooks>) -> (Kit, Vec<String>) {
+    let summaries = vec![vec![Say::Reply(text("the notes"))]];
+    let kit = Kit::of(Parts { hooks: Some(hooks), summaries, ..Parts::new(vec![], vec![]) });
+    let session = kit.open().await;
+    for _ in 0..3 {
+        let long = "many words ".repeat(400);
+        session.run_turn(vec![Part::text(long)]).await.unwrap();
+    }
+    session.tell(Command::Compact { instructions: None }).await.unwrap();
+    wait_for(&session, 0, |event| {
+        matches!(event, Event::ContextCompacted(_) | Event::SummaryFailed(_))
+    })
+    .await;
+    session.run_turn(vec![Part::text("and now")]).await.unwrap();
+    let tags = tags(&journal(&kit.core, &session).await);
+    (kit, tags)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_summary_can_be_refused_and_its_end_be_followed_by_words() {
+    let skip = change(|change| {
+        change.control = Some(HookControl::Skip);
+        change.reason = Some("not now".to_owned());
+    });
+    let (kit, tags) = summed_up(doing(HookPoint::BeforeCompact, skip)).await;
+    assert!(!tags.contains(&"context_compacted".to_owned()));
+    assert!(kit.model.requests().iter().all(|request| !request.is_summary()));
+
+    let (kit, tags) = summed_up(doing(HookPoint::AfterCompact, words("remember"))).await;
+    assert!(tags.contains(&"context_compacted".to_owned()));
+    let told = user_texts(kit.model.requests().last().unwrap());
+    let place = told.iter().position(|text| text == "remember").unwrap();
+    assert_eq!(told[place + 1], "and now");
+}
