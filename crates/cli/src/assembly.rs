@@ -10,6 +10,7 @@ use oarlock_core::ids::NodeId;
 use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::ports::clock::{Clock, Ids, SystemClock, SystemIds};
+use oarlock_core::ports::hook::{HookEngine, NoopHookEngine};
 use oarlock_core::ports::journal::{Blobs, Catalog, Journal};
 use oarlock_core::ports::model::{Model, ModelCandidate, ModelError, ModelErrorKind, Models};
 use oarlock_core::ports::tool::{Place, SessionToolFactory, SessionTools, SessionToolsError, Tool};
@@ -21,11 +22,12 @@ use oarlock_core::{
 };
 use oarlock_models::{DemoModel, HttpTransport, Registry, ScriptModel};
 use oarlock_store::SqliteStore;
+use oarlock_tools::hooks::Hooks;
 use oarlock_tools::skills::{SkillTool, Skills};
 use oarlock_tools::{LocalFiles, LocalShell, ToolsConfig, default_tools};
 
 use crate::config::skills::{Shelf, Shelved};
-use crate::config::{Loaded, paths};
+use crate::config::{self, Loaded, paths};
 use crate::grants::FileGrants;
 use crate::providers;
 use crate::selection::SCRIPT;
@@ -94,13 +96,15 @@ pub fn assemble(
     let node = ids.node();
     let stores = Stores::open(loaded, keep, &node)?;
     let shelf = Arc::new(shelf(loaded)?);
+    let models: Arc<dyn Models> = Arc::new(models(loaded, Arc::clone(&clock) as Arc<dyn Clock>)?);
+    let hooks = hooks(loaded, Arc::clone(&models), Arc::clone(&clock) as Arc<dyn Clock>)?;
     let ports = Ports {
-        hooks: Arc::new(oarlock_core::ports::hook::NoopHookEngine),
+        hooks,
         journal: stores.journal,
         catalog: stores.catalog,
         blobs: stores.blobs,
         bus: Arc::new(LocalBus::default()),
-        models: Arc::new(models(loaded, Arc::clone(&clock) as Arc<dyn Clock>)?),
+        models,
         tools: Arc::new(LocalTools::new(loaded, Arc::clone(&shelf))?),
         // Without a home there is nowhere to save, and saving is not offered.
         grants: data_dir(loaded).ok().map(|dir| Arc::new(FileGrants::within(&dir)) as _),
@@ -114,6 +118,29 @@ pub fn assemble(
         shelf,
         store: stores.sqlite,
     })
+}
+
+/// The hooks of the configuration, for every session of this process.
+///
+/// # Errors
+/// When the configuration cannot be used.
+fn hooks(
+    loaded: &Loaded,
+    models: Arc<dyn Models>,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<Arc<dyn HookEngine>> {
+    let hooks = config::hooks::hooks(&loaded.config).map_err(anyhow::Error::msg)?;
+    if hooks.is_empty() {
+        return Ok(Arc::new(NoopHookEngine));
+    }
+    Ok(Arc::new(Hooks::new(hooks, inherited(loaded)?, models, clock)))
+}
+
+/// What commands of tools and hooks inherit of the environment.
+fn inherited(loaded: &Loaded) -> anyhow::Result<oarlock_tools::Environment> {
+    // Whatever variable holds a provider's key is kept from commands, however it is named.
+    let keys = providers::key_variables(&loaded.config);
+    Ok(oarlock_tools::Environment::without_secrets(loaded.environment.all(), &keys)?)
 }
 
 /// The storage ports, all of one store.
@@ -219,10 +246,7 @@ struct LocalTools {
 
 impl LocalTools {
     fn new(loaded: &Loaded, shelf: Arc<Shelf>) -> anyhow::Result<Self> {
-        // Whatever variable holds a provider's key is kept from commands, however it is named.
-        let keys = providers::key_variables(&loaded.config);
-        let environment =
-            oarlock_tools::Environment::without_secrets(loaded.environment.all(), &keys)?;
+        let environment = inherited(loaded)?;
         let tools = default_tools(&loaded.config.tools)?;
         let registry = Arc::new(StaticToolRegistry::new(tools.clone()));
         Ok(Self { tools, registry, environment, shelf })

@@ -13,6 +13,7 @@ mod fetch;
 mod files;
 pub mod front_matter;
 mod goal_done;
+pub mod hooks;
 mod http;
 mod place;
 mod read_file;

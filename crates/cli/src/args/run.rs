@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use oarlock_core::session::goal::CONTINUATIONS_MAX;
+use oarlock_core::spec::HookRunOverrides;
 
 use super::OverrideArgs;
 use crate::config::{Setting, flag};
@@ -99,6 +100,12 @@ pub struct ModelArgs {
     /// Stop the turn after this time, for example 30s or 5m
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<Millis>,
+    /// Leave out all hooks in this session
+    #[arg(long)]
+    pub no_hooks: bool,
+    /// Leave out the hook of this name in this session
+    #[arg(long = "hook-off", value_name = "NAME", conflicts_with = "no_hooks")]
+    pub hooks_off: Vec<String>,
     /// Leave the project's own words (AGENTS.md) out of the system prompt
     #[arg(long)]
     pub no_project_prompt: bool,
@@ -149,6 +156,13 @@ pub struct OutputArgs {
 }
 
 impl ModelArgs {
+    /// Which hooks are left out, when a flag says so.
+    #[must_use]
+    pub fn hooks(&self) -> Option<HookRunOverrides> {
+        let given = self.no_hooks || !self.hooks_off.is_empty();
+        given.then(|| HookRunOverrides { none: self.no_hooks, off: self.hooks_off.clone() })
+    }
+
     /// The flags as the highest layer of the configuration.
     #[must_use]
     pub fn settings(&self) -> Vec<Setting> {

@@ -5,7 +5,7 @@ use oarlock_core::spec::{Bounds, Limits, Rules, Settings, SettingsChange};
 
 use crate::args::ModelArgs;
 use crate::config::source::join;
-use crate::config::{Effective, Layer, Loaded, Source, given};
+use crate::config::{Effective, Layer, Loaded, Source, given, hooks};
 
 /// Beginnings of keys that a session takes in when it is made, and never again.
 const OF_NEW_SESSIONS: [&str; 4] = ["turn.", "context.", "prompt.", "modes."];
@@ -22,6 +22,7 @@ impl<'a> Overlay<'a> {
     /// # Errors
     /// When one of them is a matter of new sessions.
     pub(super) fn new(loaded: &'a Loaded, flags: &'a ModelArgs) -> anyhow::Result<Self> {
+        hooks::known(&loaded.config, &flags.hooks_off).map_err(anyhow::Error::msg)?;
         let overlay = Self { loaded, flags };
         let fixed = |key: &String| OF_NEW_SESSIONS.iter().any(|start| key.starts_with(start));
         if let Some(key) = overlay.keys().find(fixed) {
@@ -58,6 +59,7 @@ impl<'a> Overlay<'a> {
                 .then_some(config.capabilities),
             rules: (rules != before.rules).then_some(rules),
             limits: (limits != before.limits).then_some(limits),
+            hooks: self.flags.hooks(),
             ..SettingsChange::default()
         })
     }

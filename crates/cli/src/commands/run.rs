@@ -29,7 +29,7 @@ use super::overlay::Overlay;
 use super::{Frame, ask, complain};
 use crate::args::{ModelArgs, Resumed, RunArgs};
 use crate::assembly::{Assembled, Keep, assemble};
-use crate::config::{Config, Loaded, modes};
+use crate::config::{Config, Loaded, hooks, modes};
 use crate::console::keyboard::{Keyboard, Role};
 use crate::console::screen::Screen;
 use crate::console::slash;
@@ -370,12 +370,14 @@ impl Opening<'_> {
         let Place { cwd, roots } = place;
         let model = self.selected()?;
         let config = &self.loaded.config;
+        hooks::known(config, &self.model.hooks_off).map_err(anyhow::Error::msg)?;
         let settings = Settings {
             rules: config.rules.clone(),
             effort: config.effort,
             limits: (&config.limits).into(),
             turn: config.turn(),
             capabilities: config.capabilities,
+            hooks: self.model.hooks().unwrap_or_default(),
             ..Settings::new(model.clone(), config.mode.clone(), self.answers)
         };
         let SystemPrompt { system, overlays } = self.system_prompt(assembled, &cwd).await?;

@@ -3,6 +3,7 @@
 use std::path::{Component, Path};
 
 use super::error::ConfigError;
+use super::hooks;
 use super::source::Source;
 use super::stack::Stack;
 use super::typed::Config;
@@ -18,6 +19,13 @@ pub fn check(config: &Config, stack: &Stack) -> Result<(), ConfigError> {
     bounds(config, stack)?;
     modes(config, stack)?;
     project_file(config, stack)?;
+    if let Err(what) = hooks::hooks(config) {
+        let mut values = stack.values.iter().rev();
+        let hooks = values.find(|(path, _)| path.first().is_some_and(|first| first == "hooks"));
+        let source = hooks.and_then(|(_, found)| found.sources.last().cloned());
+        let remedy = "see docs/hooks.md, and `oarlock doctor --config` for all layers".into();
+        return Err(unusable(what, source.unwrap_or(Source::BuiltIn), remedy));
+    }
     if let Err(what) = config.turn().check() {
         return Err(unusable(
             what,

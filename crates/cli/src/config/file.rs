@@ -7,7 +7,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, shown};
+use super::hooks;
 use super::keys::{Found, Key, find, nearest};
+use super::kind::Kind;
 use super::source::{Layer, Setting, Source, join};
 
 /// A configuration file may have this many bytes.
@@ -127,6 +129,14 @@ pub(super) fn check(
     source: &Source,
 ) -> Result<(), ConfigError> {
     match key.kind.accept(value) {
+        Some(_) if key.kind == Kind::Hooks => {
+            let name = path.last().map_or("", String::as_str);
+            hooks::check(name, value).map_err(|what| ConfigError::Unusable {
+                what: format!("`{}` cannot be used: {what}", join(path)),
+                source_place: Box::new(source.clone()),
+                remedy: "see docs/hooks.md".into(),
+            })
+        }
         Some(_) => Ok(()),
         None => Err(bad(path, key.kind.describe(), value, source.clone())),
     }

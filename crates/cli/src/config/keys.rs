@@ -53,7 +53,9 @@ const fn key(
     Key { path, kind, default, need, doc }
 }
 
-use Kind::{Bool, Choice, Duration, Int, Mode, Models, Money, Number, RuleList, Size, Text, Texts};
+use Kind::{
+    Bool, Choice, Duration, Hooks, Int, Mode, Models, Money, Number, RuleList, Size, Text, Texts,
+};
 use Need::{Harmless, Tighten, Trust, UserOnly};
 
 const BASES: Kind = Choice(super::modes::BASES);
@@ -256,6 +258,20 @@ pub const KEYS: &[Key] = &[
         "",
         Trust,
         "tools of one answer that run at the same time; 8 when absent, and at most",
+    ),
+    key(
+        "turn.max_hook_continues",
+        Int { min: 0, max: 100 },
+        "",
+        Trust,
+        "how often hooks may make one turn go on whose model stopped; 3 when absent",
+    ),
+    key(
+        "hooks.*",
+        Hooks,
+        "",
+        Trust,
+        "hooks at the point of this name, each a table `[[hooks.POINT]]`, see docs/hooks.md; `hooks.disable` leaves some out",
     ),
     key("prompt.append", Text, "", Trust, "text that is added to the system prompt"),
     key(
@@ -469,7 +485,7 @@ impl Key {
     /// Whether each layer adds to the list instead of replacing it.
     #[must_use]
     pub fn accumulates(&self) -> bool {
-        self.kind == RuleList
+        matches!(self.kind, RuleList | Hooks)
     }
 
     /// The environment variable that sets it; none for paths with a name in them.

@@ -41,6 +41,8 @@ pub enum Kind {
     Size,
     /// Models: ids, or tables with an `id`.
     Models,
+    /// A list of hooks; `config/hooks.rs` says what each has to be.
+    Hooks,
 }
 
 impl Kind {
@@ -65,6 +67,7 @@ impl Kind {
             Self::Duration => "a duration such as \"30s\" or \"5m\"".into(),
             Self::Money => "US dollars such as \"1.50\"".into(),
             Self::Size => "bytes, such as 4096 or \"64KiB\"".into(),
+            Self::Hooks => "a list of hooks, as docs/hooks.md describes them".into(),
             Self::Models => "a list of ids or of { id = \"…\", … }".into(),
         }
     }
@@ -92,6 +95,7 @@ impl Kind {
                 let text = value.to_string();
                 return text.parse::<Dollars>().ok().map(|_| Value::String(text));
             }
+            (Self::Hooks, Value::Array(list)) => list.iter().all(Value::is_table),
             (Self::Size, Value::String(text)) => {
                 let bytes = text.parse::<Bytes>().ok().and_then(|n| i64::try_from(n.0).ok());
                 return bytes.filter(|n| *n > 0).map(Value::Integer);
@@ -114,7 +118,7 @@ impl Kind {
             Self::Text | Self::Choice(_) | Self::Mode | Self::Duration | Self::Money => {
                 as_toml().filter(Value::is_str).unwrap_or_else(plain)
             }
-            Self::Texts | Self::RuleList | Self::Models => {
+            Self::Texts | Self::RuleList | Self::Models | Self::Hooks => {
                 as_toml().filter(Value::is_array).unwrap_or_else(|| Value::Array(vec![plain()]))
             }
             Self::Bool | Self::Int { .. } | Self::Number { .. } | Self::Size => {

@@ -1,12 +1,13 @@
 //! The configuration: layers of TOML, each value with its source, none from a folder that was not trusted to set it.
 //!
 //! Lowest first: built in, the user's file, the project's, the project's of this machine, the environment, `--config`, flags.
-//! Tables are merged key by key; values and lists replace, except `rules.*`, to which every layer adds.
+//! Tables are merged key by key; values and lists replace, except `rules.*` and `hooks.*`, to which every layer adds.
 
 pub mod consistency;
 pub mod error;
 pub mod file;
 pub mod given;
+pub mod hooks;
 pub mod keys;
 pub mod kind;
 pub mod modes;

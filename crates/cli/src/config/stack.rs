@@ -193,6 +193,7 @@ fn tightens(key: &Key, current: Option<&Value>, wanted: &Value) -> bool {
         | Kind::Texts
         | Kind::RuleList
         | Kind::Size
+        | Kind::Hooks
         | Kind::Models => None,
     };
     if key.accumulates() {

@@ -41,6 +41,9 @@ pub struct Config {
     /// How turns are run.
     #[serde(default)]
     pub turn: TurnSection,
+    /// Hooks by the names of their points, and what is left out of them.
+    #[serde(default)]
+    pub hooks: BTreeMap<String, toml::Value>,
     /// What the system prompt is made of.
     pub prompt: PromptConfig,
     /// Which skills there are.
@@ -69,6 +72,7 @@ impl Config {
             context: self.context.clone(),
             max_llm_retries: self.turn.max_llm_retries,
             max_concurrent_tools: self.turn.max_concurrent_tools,
+            max_hook_continues: self.turn.max_hook_continues,
             ..TurnConfig::default()
         }
     }
@@ -86,6 +90,8 @@ pub struct TurnSection {
     pub max_llm_retries: Option<u32>,
     /// Tools of one answer that run at the same time.
     pub max_concurrent_tools: Option<u32>,
+    /// How often hooks may make one turn go on.
+    pub max_hook_continues: Option<u32>,
 }
 
 /// Section `turn.request_limit`.

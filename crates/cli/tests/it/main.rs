@@ -11,6 +11,7 @@ mod flood;
 mod forgets;
 mod goals;
 mod home;
+mod hooks;
 mod instructions;
 mod interrupts;
 mod keys;

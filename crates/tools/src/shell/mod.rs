@@ -5,6 +5,7 @@
 //! them (a cleared environment, a session of its own, a dead parent and every descriptor closed) is not found.
 
 mod environment;
+pub(crate) mod filter;
 mod process;
 mod sweep;
 

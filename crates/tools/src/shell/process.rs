@@ -165,7 +165,7 @@ impl Drop for LocalProcess {
     }
 }
 
-fn exit(status: ExitStatus) -> ShellExit {
+pub(super) fn exit(status: ExitStatus) -> ShellExit {
     match (status.code(), status.signal()) {
         (Some(code), _) => ShellExit::Code(code),
         (None, signal) => ShellExit::Signal(signal.unwrap_or(0)),

@@ -6,6 +6,7 @@ mod bash;
 mod bench;
 mod fetch;
 mod files;
+mod hooks;
 mod http;
 mod kit;
 mod notes;

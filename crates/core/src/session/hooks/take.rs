@@ -202,10 +202,11 @@ impl SessionTask {
     }
 }
 
-/// What hooks make of a result: another one in its place, which then has none of the first one's bodies and details, and words after it.
+/// What hooks make of a result: other words in the place of its own, without the bodies and details of those, and words after it.
 fn apply(settled: &mut ToolSettled, change: HookChange) {
     if let Some(result) = change.result {
-        settled.content = result.content;
+        settled.content.retain(|part| matches!(part, Part::Image { .. }));
+        settled.content.splice(0..0, result.content);
         settled.outcome = match (result.is_error, settled.outcome) {
             (true, Outcome::Completed) => Outcome::Failed,
             (_, outcome) => outcome,

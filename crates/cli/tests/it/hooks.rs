@@ -1,0 +1,220 @@
+//! Hooks through the real program: commands around calls and turns, and none of a folder that nobody trusted.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::home::Home;
+use crate::voyage::Running;
+
+fn of_type<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    lines.iter().filter(|line| line["event"]["type"] == kind).map(|l| &l["event"]["data"]).collect()
+}
+
+/// A model that touches a file, and is done.
+fn touches(home: &Home, name: &str) -> String {
+    let touch = json!({ "calls": [{ "name": "bash", "arguments": { "command": format!("touch {name}") } }] });
+    home.script(&json!([touch, { "text": "It is done." }]))
+}
+
+#[test]
+fn a_command_hook_changes_what_a_tool_does_and_the_journal_says_so() {
+    let home = Home::new();
+    home.user(
+        r#"
+        [[hooks.before_tool_apply]]
+        name = "rename"
+        match = { tool = "bash", effect = ["mutating", "destructive"] }
+        shell = "cat > seen.json; echo '{\"args\": {\"command\": \"touch other\"}}'"
+        "#,
+    );
+    let model = touches(&home, "one");
+    let ran = home.run(&["run", "--json", "--mode", "open", "-m", &model, "go"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(home.path("project/other").exists() && !home.path("project/one").exists());
+    let lines = ran.lines();
+    let hooked = of_type(&lines, "hook_ran");
+    assert_eq!(hooked[0]["hooks"], json!(["rename"]));
+    let said = of_type(&lines, "tool_called")[0]["arguments"].as_str().unwrap();
+    assert!(said.contains("touch one"), "{said}");
+    // It was given the envelope as one line, in the session's folder.
+    let seen = std::fs::read_to_string(home.path("project/seen.json")).unwrap();
+    assert_eq!(seen.matches('\n').count(), 1);
+    let seen: Value = serde_json::from_str(&seen).unwrap();
+    assert_eq!((&seen["hook_event"], &seen["tool"]), (&json!("before_tool_apply"), &json!("bash")));
+    assert_eq!(
+        (&seen["args"]["command"], &seen["is_subagent"]),
+        (&json!("touch one"), &json!(false))
+    );
+    assert_eq!(seen["cwd"], json!(home.project().display().to_string()));
+}
+
+#[test]
+fn exit_2_is_a_no_with_its_reason_and_any_other_failure_counts_as_the_hook_says() {
+    for (line, more, runs) in [
+        ("echo 'not on a Friday' >&2; exit 2", "", false),
+        ("exit 1", "", false),
+        ("echo nonsense", "", false),
+        ("sleep 600", "timeout_sec = 1", false),
+        ("kill -9 $$", "", false),
+        ("exit 1", "on_error = \"skip\"", true),
+        ("sleep 600", "timeout_sec = 1\non_error = \"skip\"", true),
+        ("exec true", "", true),
+    ] {
+        let home = Home::new();
+        let hook = format!("name = \"guard\"\nshell = \"{line}\"\n{more}");
+        home.user(&format!("[[hooks.before_tool_apply]]\n{hook}\n"));
+        let model = touches(&home, "one");
+        let began = Instant::now();
+        let ran = home.run(&["run", "--json", "--mode", "open", "-m", &model, "go"]);
+        assert!(began.elapsed() < Duration::from_secs(60), "{line}");
+        assert_eq!(home.path("project/one").exists(), runs, "{line} {more}: {}", ran.err);
+        let lines = ran.lines();
+        let settled = of_type(&lines, "tool_settled")[0].to_string();
+        assert_eq!(settled.contains("\"denied\""), !runs, "{line} {more}: {settled}");
+        assert_eq!(settled.contains("not on a Friday"), line.contains("Friday"), "{settled}");
+    }
+}
+
+#[test]
+fn a_turn_goes_on_until_the_check_of_a_hook_passes() {
+    let home = Home::new();
+    home.user(
+        r#"
+        [[hooks.before_turn_end]]
+        name = "tests-pass"
+        shell = "test -e one || { echo 'the file is missing' >&2; exit 2; }"
+        "#,
+    );
+    let touch = json!({ "calls": [{ "name": "bash", "arguments": { "command": "touch one" } }] });
+    let model = home.script(&json!([{ "text": "Done?" }, touch, { "text": "Done." }]));
+    let ran = home.run(&["run", "--json", "--mode", "open", "-m", &model, "go"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let lines = ran.lines();
+    let continued = of_type(&lines, "turn_continued");
+    assert_eq!(continued.len(), 1);
+    assert_eq!(continued[0]["by"], "hook");
+    assert!(continued[0].to_string().contains("the file is missing"));
+}
+
+#[test]
+fn secrets_are_taken_out_of_results_before_anybody_sees_them() {
+    let home = Home::new();
+    home.user("[[hooks.after_tool_apply]]\nname = \"redact\"\nbuiltin = \"redact-secrets\"\n");
+    home.write("project/.env", "USER=me\nAPI_KEY=very-private\n");
+    let read = json!({ "calls": [{ "name": "read_file", "arguments": { "path": ".env" } }] });
+    let model = home.script(&json!([read, { "text": "I read it." }]));
+    let ran = home.run(&["run", "--json", "-m", &model, "go"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let settled = of_type(&ran.lines(), "tool_settled")[0].to_string();
+    assert!(settled.contains("API_KEY=***") && settled.contains("USER=me"), "{settled}");
+    assert!(!ran.out.contains("very-private"), "{}", ran.out);
+}
+
+const SPY: &str =
+    "[[hooks.after_session_enter]]\nname = \"spy\"\nshell = \"touch spied; echo '{}'\"\n";
+
+#[test]
+fn a_folder_that_nobody_trusted_runs_no_hook_and_trusting_it_shows_the_command() {
+    let home = Home::new();
+    home.shared(SPY);
+    let model = touches(&home, "one");
+    let ran = home.run(&["run", "-q", "--mode", "open", "-m", &model, "go"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.err.contains("`hooks.after_session_enter` is not applied"), "{}", ran.err);
+    assert!(!home.path("project/spied").exists());
+
+    let shown = home.run(&["trust", "--show"]);
+    assert!(shown.out.contains("touch spied"), "{}", shown.out);
+    assert_eq!(home.run(&["trust", "--yes"]).code, Some(0));
+    let ran = home.run(&["run", "-q", "--mode", "open", "-m", &model, "go"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(home.path("project/spied").exists());
+}
+
+#[test]
+fn hooks_are_left_out_by_flag_and_by_configuration_also_after_a_resume() {
+    let home = Home::new();
+    let hook = "[[hooks.before_tool_apply]]\nname = \"guard\"\nshell = \"exit 2\"\n";
+    home.user(hook);
+    let model = touches(&home, "one");
+    let denied = |flags: &[&str]| {
+        let all = [&["run", "--json", "--mode", "open", "-m", &model], flags, &["go"]].concat();
+        let ran = home.run(&all);
+        let denied = of_type(&ran.lines(), "tool_settled").iter().any(|s| s["outcome"] == "denied");
+        (denied, ran)
+    };
+    assert!(denied(&[]).0);
+    assert!(!denied(&["--no-hooks"]).0);
+    assert!(!denied(&["--hook-off", "guard"]).0);
+    // What the session left out it leaves out when it is resumed, until a flag says otherwise.
+    let resumed = home.run(&["run", "--json", "--resume", "-m", &model, "again"]);
+    assert!(!resumed.out.contains("\"denied\""), "{}", resumed.out);
+    let unknown = home.run(&["run", "--hook-off", "gaurd", "-m", &model, "go"]);
+    assert!(unknown.err.contains("there is no hook `gaurd`; there are guard"), "{}", unknown.err);
+    assert_ne!(unknown.code, Some(0));
+
+    home.user(&format!("{hook}[[hooks.disable]]\nname = \"guard\"\n"));
+    assert!(!denied(&[]).0);
+}
+
+#[test]
+fn a_mistake_in_a_hook_is_named_with_its_file_and_key() {
+    for (text, words) in [
+        ("[[hooks.before_tool]]\nname = \"x\"\nshell = \"true\"", "`before_tool` is no point"),
+        ("[[hooks.before_ingest]]\nname = \"x\"\nshel = \"true\"", "shel"),
+        ("[[hooks.before_ingest]]\nname = \"x\"", "needs one of"),
+        ("[[hooks.before_ingest]]\nname = \"x y\"\nshell = \"true\"", "needs a name"),
+        ("[[hooks.before_ingest]]\nname = \"x\"\nbuiltin = \"nope\"", "no built-in hook: `nope`"),
+        (
+            "[[hooks.after_generate]]\nname = \"x\"\nshell = \"true\"\non_error = \"deny\"",
+            "nothing to deny",
+        ),
+        ("[[hooks.after_generate]]\nname = \"x\"\nprompt = \"p\"\nmodel = \"a/b\"", "no words"),
+        ("[[hooks.before_ingest]]\nname = \"x\"\nshell = \"true\"\ntimeout_sec = 0", "timeout_sec"),
+        (
+            "[[hooks.before_ingest]]\nname = \"x\"\nshell = \"true\"\nmatch = { tool = \"t\" }",
+            "about no call",
+        ),
+        ("[[hooks.disable]]\nname = \"x\"\nevent = \"nope\"", "`nope` is no point"),
+    ] {
+        let home = Home::new();
+        let file = home.user(text);
+        let ran = home.config();
+        assert_ne!(ran.code, Some(0), "{text}");
+        assert!(ran.err.contains(words), "{text}: {}", ran.err);
+        assert!(ran.err.contains(&file.display().to_string()), "{text}: {}", ran.err);
+        assert!(ran.err.contains("hooks."), "{text}: {}", ran.err);
+    }
+}
+
+#[test]
+fn a_process_killed_while_a_hook_runs_leaves_a_turn_that_asks_it_again() {
+    let home = Home::new();
+    home.user(
+        r#"
+        [[hooks.before_tool_apply]]
+        name = "slow"
+        shell = "echo x >> ran; test -e go || sleep 300; echo '{\"args\": {\"command\": \"touch other\"}}'"
+        timeout_sec = 300
+        "#,
+    );
+    let model = touches(&home, "one");
+    let mut command = home.command();
+    command.args(["run", "--json", "--mode", "open", "-m", &model, "go"]);
+    let mut running = Running::start(command);
+    running.until_event("tool_called");
+    let ran = home.path("project/ran");
+    let until = Instant::now() + Duration::from_secs(30);
+    while !ran.exists() && Instant::now() < until {
+        std::thread::yield_now();
+    }
+    running.child.kill().unwrap();
+    drop(running);
+    home.write("project/go", "");
+    let again = home.run(&["run", "--json", "--resume"]);
+    assert_eq!(again.code, Some(0), "{}", again.err);
+    assert!(home.path("project/other").exists() && !home.path("project/one").exists());
+    assert_eq!(std::fs::read_to_string(&ran).unwrap(), "x\nx\n", "it was asked once more");
+    assert_eq!(of_type(&again.lines(), "hook_ran").len(), 1);
+}

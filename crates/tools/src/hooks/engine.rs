@@ -1,0 +1,191 @@
+//! Running the hooks of a place one after another, each within its time, and what holds when one fails.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Either, select};
+use oarlock_core::event::{HookChange, HookPoint};
+use oarlock_core::message::{Part, Usage};
+use oarlock_core::ports::clock::Clock;
+use oarlock_core::ports::hook::{
+    HookCall, HookEnd, HookEngine, HookInfo, HookStep, HookTable, OnError,
+};
+use oarlock_core::ports::model::Models;
+use oarlock_core::spec::{HookRunOverrides, SessionSpec};
+use serde_json::{Value, json};
+
+use super::{Handler, Hook, command, prompt};
+use crate::shell::Environment;
+
+/// The hooks of a configuration, for all sessions of a process.
+#[derive(Debug, Clone)]
+pub struct Hooks {
+    hooks: Arc<BTreeMap<HookPoint, Vec<Hook>>>,
+    environment: Environment,
+    models: Arc<dyn Models>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Hooks {
+    /// An engine of these hooks. Programs inherit `environment`, prompts ask `models`.
+    #[must_use]
+    pub fn new(
+        hooks: BTreeMap<HookPoint, Vec<Hook>>,
+        environment: Environment,
+        models: Arc<dyn Models>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { hooks: Arc::new(hooks), environment, models, clock }
+    }
+
+    async fn chain(self, mut step: HookStep, off: HookRunOverrides) -> HookEnd {
+        let point = step.hook_event;
+        let mut end = HookEnd { cost_micros: Some(0), ..HookEnd::default() };
+        let hooks = Arc::clone(&self.hooks);
+        let due = hooks.get(&point).into_iter().flatten();
+        for hook in due.filter(|hook| !off.leaves_out(&hook.name)) {
+            if !hook.matches(&step) {
+                continue;
+            }
+            let change = match self.within_its_time(hook, &step).await {
+                Ok((change, usage, cost_micros)) => {
+                    end.usage += usage;
+                    end.cost_micros = end.cost_micros.zip(cost_micros).map(|(a, b)| a + b);
+                    change
+                }
+                Err(why) => failed(hook, point, &why),
+            };
+            if change.is_empty() {
+                continue;
+            }
+            end.hooks.push(hook.name.clone());
+            shown(&mut step, &change);
+            // Somebody's word on how to go on is the last one.
+            let last = change.control.is_some() || change.permission.is_some();
+            add(&mut end.change, change);
+            if last {
+                break;
+            }
+        }
+        if end.usage == Usage::default() {
+            end.cost_micros = None;
+        }
+        end
+    }
+
+    async fn within_its_time(
+        &self,
+        hook: &Hook,
+        step: &HookStep,
+    ) -> Result<(HookChange, Usage, Option<u64>), String> {
+        let deadline = self.clock.sleep_until(self.clock.now().after(hook.deadline_ms));
+        let handled = AssertUnwindSafe(self.handle(hook, step)).catch_unwind();
+        match select(pin!(handled), deadline).await {
+            Either::Left((Ok(said), _)) => said,
+            Either::Left((Err(_), _)) => Err("it crashed".to_owned()),
+            Either::Right(((), _)) => {
+                Err(format!("it did not end within {} s", hook.deadline_ms / 1_000))
+            }
+        }
+    }
+
+    async fn handle(
+        &self,
+        hook: &Hook,
+        step: &HookStep,
+    ) -> Result<(HookChange, Usage, Option<u64>), String> {
+        let free = |change| (change, Usage::default(), Some(0));
+        match &hook.handler {
+            Handler::BuiltIn(built_in) => Ok(free(built_in.run(step))),
+            Handler::Command(argv) => {
+                command::ask(argv.clone(), step, self.environment.clone()).await.map(free)
+            }
+            Handler::Prompt { system, template, model } => {
+                let asked = (model, system.as_str(), template.as_deref());
+                let answer = prompt::ask(Arc::clone(&self.models), asked, step).await?;
+                Ok((answer.change, answer.usage, answer.cost_micros))
+            }
+        }
+    }
+}
+
+fn failed(hook: &Hook, point: HookPoint, why: &str) -> HookChange {
+    let name = &hook.name;
+    tracing::warn!(hook = name, point = point.name(), why, "a hook failed");
+    let denial = match hook.on_error {
+        OnError::Deny => point.denial(format!("the hook `{name}` failed: {why}")),
+        OnError::Skip => None,
+    };
+    denial.unwrap_or_default()
+}
+
+/// Adds what a later hook changed to what those before it did.
+fn add(all: &mut HookChange, change: HookChange) {
+    all.context.extend(change.context);
+    all.control = change.control.or(all.control.take());
+    all.reason = change.reason.or(all.reason.take());
+    all.input = change.input.or(all.input.take());
+    all.prepend_input = match (change.prepend_input, all.prepend_input.take()) {
+        (Some(new), Some(before)) => Some(format!("{new}\n{before}")),
+        (new, before) => new.or(before),
+    };
+    all.model = change.model.or(all.model.take());
+    all.assistant = change.assistant.or(all.assistant.take());
+    all.permission = change.permission.or(all.permission.take());
+    all.arguments = change.arguments.or(all.arguments.take());
+    all.result = change.result.or(all.result.take());
+}
+
+/// Shows the next hook what this one changed.
+fn shown(step: &mut HookStep, change: &HookChange) {
+    let mut set = |key: &str, value: Value| drop(step.fields.insert(key.to_owned(), value));
+    if let Some(input) = &change.input {
+        set("input", json!(input));
+        set("input_len", json!(input.len()));
+    }
+    if let Some(prepend) = &change.prepend_input {
+        set("prepend_input", json!(prepend));
+    }
+    if let Some(model) = &change.model {
+        set("model", json!(model.to_string()));
+    }
+    if let Some(text) = &change.arguments {
+        set("args", serde_json::from_str(text).unwrap_or_else(|_| json!(text)));
+    }
+    if let Some(result) = &change.result {
+        let texts = result.content.iter().filter_map(|part| match part {
+            Part::Text { text } => Some(text.as_str()),
+            Part::Image { .. } => None,
+        });
+        set("output", json!(texts.collect::<Vec<_>>().join("\n")));
+        set("is_error", json!(result.is_error));
+    }
+    if let Some(assistant) = &change.assistant {
+        set("assistant", json!(assistant));
+    }
+    if !change.context.is_empty() {
+        let before = step.fields.entry("additional_context").or_insert_with(|| json!([]));
+        if let Value::Array(list) = before {
+            list.extend(change.context.iter().map(|text| json!(text)));
+        }
+    }
+}
+
+impl HookEngine for Hooks {
+    fn hooks(&self, _: &SessionSpec) -> HookTable {
+        let info = |hook: &Hook| HookInfo {
+            name: hook.name.clone(),
+            deadline_ms: hook.deadline_ms,
+            on_error: hook.on_error,
+        };
+        let lists = self.hooks.iter();
+        HookTable(lists.map(|(point, hooks)| (*point, hooks.iter().map(info).collect())).collect())
+    }
+
+    fn run(&self, call: HookCall) -> BoxFuture<'static, HookEnd> {
+        self.clone().chain(call.step, call.off).boxed()
+    }
+}
