@@ -266,13 +266,7 @@ pub const KEYS: &[Key] = &[
         Trust,
         "how often hooks may make one turn go on whose model stopped; 3 when absent",
     ),
-    key(
-        "hooks.*",
-        Hooks,
-        "",
-        Trust,
-        "hooks at the point of this name, each a table `[[hooks.POINT]]`, see docs/hooks.md; `hooks.disable` leaves some out",
-    ),
+    key("hooks.*", Hooks, "", Trust, "hooks at the point of this name, see docs/hooks.md"),
     key("prompt.append", Text, "", Trust, "text that is added to the system prompt"),
     key(
         "prompt.base_file",

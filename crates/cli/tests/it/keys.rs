@@ -124,6 +124,7 @@ fn example(key: &Key) -> String {
         Kind::Duration => "\"1s\"".into(),
         Kind::Money => "1.5".into(),
         Kind::Size => "\"1KiB\"".into(),
+        Kind::Hooks => "[{ name = \"x\", shell = \"true\" }]".into(),
         Kind::Models => "[\"x\", { id = \"y\", context_window = 1 }]".into(),
     }
 }
@@ -139,7 +140,8 @@ fn loaded(overrides: Vec<String>) -> Config {
 fn every_key_has_a_place_in_the_typed_configuration() {
     let before = loaded(vec![]);
     for key in KEYS {
-        let path = key.path.replace('*', "openai");
+        let name = if key.kind == Kind::Hooks { "before_ingest" } else { "openai" };
+        let path = key.path.replace('*', name);
         let assignment = format!("{path}={}", example(key));
         let mut overrides = vec![assignment.clone()];
         // A default may not exceed its bound.

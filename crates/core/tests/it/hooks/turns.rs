@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use oarlock_core::event::{
     AnsweredBy, Delivery, Effect, Event, HookChange, HookControl, HookPoint, HookStop, Outcome,
-    PermissionKind, StopReason,
+    PermissionKind, PrefixBreak, StopReason,
 };
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::{Part, Usage};
 use oarlock_core::ports::hook::HookEnd;
+use oarlock_core::ports::model::{
+    Model, ModelCandidate, ModelError, ModelErrorKind, ModelInfo, Models,
+};
 use oarlock_core::spec::{Answers, Mode, ModelSelection, Rules, Settings};
 use oarlock_core::{Command, LoadSession, Origin, Recovery};
 use oarlock_testkit::hooks::{Do, TestHooks};
 use oarlock_testkit::kit::{Kit, Parts, journal, node, send, settings, tags, wait_for};
-use oarlock_testkit::model::{Say, calls, text};
+use oarlock_testkit::model::{Say, ScriptedModel, calls, info, text};
 use oarlock_testkit::tool::{Act, TestTool};
 use serde_json::json;
 
@@ -178,8 +181,58 @@ async fn an_answer_of_a_hook_is_one_for_client_model_and_journal_and_costs_nothi
     assert!(said);
 }
 
+/// Two models.
+#[derive(Debug)]
+struct Two([Arc<ScriptedModel>; 2]);
+
+impl Models for Two {
+    fn resolve(&self, wanted: &ModelSelection) -> Result<Arc<dyn Model>, ModelError> {
+        let found = self.0.iter().find(|model| model.info().selection == *wanted);
+        let message = format!("there is no model {wanted}");
+        let kind = ModelErrorKind::ModelNotFound;
+        let missing = ModelError { kind, message, retry_after_ms: None };
+        found.map(|model| Arc::clone(model) as Arc<dyn Model>).ok_or(missing)
+    }
+
+    fn candidates(&self) -> Vec<ModelCandidate> {
+        self.0.iter().map(|model| model.info().clone().into()).collect()
+    }
+}
+
 #[tokio::test(start_paused = true)]
-async fn another_model_is_asked_for_that_step_alone_and_one_that_is_not_there_is_a_failure() {
+async fn another_model_answers_that_step_alone() {
+    let other = ModelSelection { provider: "test".to_owned(), model: "large".to_owned() };
+    let ask = calls(&[("c", "t", "{}")]);
+    let large = ModelInfo { selection: other.clone(), ..info() };
+    let large = ScriptedModel::of(large, [vec![Say::Reply(ask)]]);
+    let small = ScriptedModel::of(info(), says("small"));
+    let models = Arc::new(Two([small.clone(), large.clone()]));
+    let change = change(|change| change.model = Some(other));
+    let tool = TestTool::new("t", Effect::Pure, Act::Echo);
+    let kit = Kit::of(Parts {
+        hooks: Some(doing(HookPoint::BeforeGenerate, change)),
+        models: Some(models),
+        ..Parts::new(vec![], vec![tool])
+    });
+    let session = kit.open().await;
+    let ended = session.run_turn(vec![Part::text("go")]).await.unwrap();
+    assert_eq!((ended.stop, ended.steps), (StopReason::EndTurn, 2));
+    assert_eq!((large.requests().len(), small.requests().len()), (1, 1));
+    let breaks: Vec<_> = journal(&kit.core, &session)
+        .await
+        .iter()
+        .filter_map(|entry| match &entry.event {
+            Event::StepStarted(step) => Some((step.request.model.clone(), step.prefix_break)),
+            _ => None,
+        })
+        .collect();
+    let wanted =
+        [("test/large".to_owned(), None), ("test/scripted".to_owned(), Some(PrefixBreak::Model))];
+    assert_eq!(breaks, wanted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_is_not_there_is_a_failure_of_its_hook() {
     let selection = ModelSelection { provider: "test".to_owned(), model: "nope".to_owned() };
     let other = change(|change| change.model = Some(selection));
     let walked = plain(HookPoint::BeforeGenerate, other).await;
