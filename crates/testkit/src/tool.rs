@@ -252,7 +252,8 @@ async fn work_on(
 ) -> Result<ToolOutput, ToolError> {
     match work {
         Work::After(ms, text) => {
-            handle.show(BlockKind::Output, "begun");
+            handle.keep(BlockKind::Output, "begun");
+            handle.show("begun");
             tokio::select! {
                 () = clock.sleep_until(clock.now().after(ms)) => Ok(ToolOutput::text(text)),
                 () = cancel.cancelled() => Err(ToolError::Cancelled),

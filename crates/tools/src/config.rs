@@ -1,5 +1,6 @@
 //! What can be configured about the built-in tools, with the defaults that apply when nothing is.
 
+use oarlock_core::BackgroundProgressConfig;
 use serde::{Deserialize, Serialize};
 
 /// The `[tools]` table. Unknown keys are refused.
@@ -8,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub struct ToolsConfig {
     /// `[tools.bash]`.
     pub bash: BashConfig,
+    /// `[tools.background]`: what inspecting a background task shows.
+    pub background: BackgroundProgressConfig,
     /// `[tools.fs]`: `read_file`, `write_file` and `edit_file`.
     pub fs: FsConfig,
     /// `[tools.fetch]`.
@@ -24,13 +27,20 @@ pub struct BashConfig {
     pub default_timeout_ms: u64,
     /// The longest time a call may ask for, in milliseconds.
     pub max_timeout_ms: u64,
+    /// The time of a command in the background when the call does not say, and the longest it may ask for, in milliseconds.
+    pub background_timeout_ms: u64,
     /// Bytes of output that are shown to the model. What is longer is kept whole as a blob and shown as head and tail.
     pub output_max_bytes: usize,
 }
 
 impl Default for BashConfig {
     fn default() -> Self {
-        Self { default_timeout_ms: 30_000, max_timeout_ms: 600_000, output_max_bytes: 30_000 }
+        Self {
+            default_timeout_ms: 30_000,
+            max_timeout_ms: 600_000,
+            background_timeout_ms: 3_600_000,
+            output_max_bytes: 30_000,
+        }
     }
 }
 
@@ -164,6 +174,7 @@ impl ToolsConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         let (bash, fs, fetch, search) = (&self.bash, &self.fs, &self.fetch, &self.search);
         let sizes = [
+            ("bash.background_timeout_ms", bash.background_timeout_ms),
             ("bash.output_max_bytes", bash.output_max_bytes as u64),
             ("fetch.max_response_bytes", fetch.max_response_bytes as u64),
             ("search.max_file_size_bytes", search.max_file_size_bytes),

@@ -20,6 +20,7 @@ mod read_file;
 mod search;
 mod shell;
 pub mod skills;
+mod tasks;
 mod text;
 mod update_plan;
 mod write_file;
@@ -67,6 +68,9 @@ pub fn default_tools_with_http(
     if config.fetch.enabled {
         tools.push(Arc::new(fetch::Fetch::new(&config.fetch, http)));
     }
+    tools.push(Arc::new(tasks::Inspect::new()));
+    tools.push(Arc::new(tasks::CancelTask::new()));
+    tools.push(Arc::new(tasks::SendInput::new()));
     tools.push(Arc::new(ask_user::AskUser::new()));
     tools.push(Arc::new(update_plan::UpdatePlan::new()));
     tools.push(Arc::new(goal_done::GoalDone::new()));

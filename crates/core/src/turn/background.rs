@@ -69,7 +69,7 @@ struct Kept {
     blocks: VecDeque<ProgressBlock>,
     block_count: usize,
     bytes: usize,
-    said: u64,
+    shown: u64,
     history: Option<Arc<dyn History>>,
     inputs: Option<mpsc::Sender<String>>,
 }
@@ -248,7 +248,7 @@ impl BackgroundTasks {
             blocks: VecDeque::new(),
             block_count: 0,
             bytes: 0,
-            said: 0,
+            shown: 0,
             history: None,
             inputs: None,
         });
@@ -301,11 +301,19 @@ impl TaskHandle {
         &self.id
     }
 
-    /// Shows progress: it is kept for whoever inspects the task, the last of it, and what was printed goes to followers at once. Never waits.
-    pub fn show(&self, kind: BlockKind, text: &str) {
+    /// Keeps progress for whoever inspects the task: the last of it. Never waits.
+    pub fn keep(&self, kind: BlockKind, text: &str) {
         let max = self.shared.limits.task_output_bytes;
-        let offset = self.with(|kept| kept.add(kind, text, max));
-        if let (BlockKind::Output, Some(begin)) = (kind, offset) {
+        self.with(|kept| kept.add(kind, text, max));
+    }
+
+    /// Shows to followers at once what the task printed. Never waits: what does not fit is dropped.
+    pub fn show(&self, text: &str) {
+        let begin = self.with(|kept| {
+            kept.shown += text.len() as u64;
+            kept.shown - text.len() as u64
+        });
+        if let Some(begin) = begin {
             // Of what is too long only the end is shown.
             let over = text.len().saturating_sub(self.shared.limits.live_output_bytes);
             let cut = text.ceil_char_boundary(over);
@@ -344,12 +352,7 @@ impl Kept {
         }
     }
 
-    /// Adds progress and says where it begins in what was printed.
-    fn add(&mut self, kind: BlockKind, text: &str, bytes_max: usize) -> u64 {
-        let begin = self.said;
-        if kind == BlockKind::Output {
-            self.said += text.len() as u64;
-        }
+    fn add(&mut self, kind: BlockKind, text: &str, bytes_max: usize) {
         let cut = text.ceil_char_boundary(text.len().saturating_sub(bytes_max));
         let text = &text[cut..];
         match self.blocks.back_mut().filter(|last| {
@@ -366,7 +369,6 @@ impl Kept {
             let gone = self.blocks.pop_front().expect("there are two");
             self.bytes -= gone.text.len();
         }
-        begin
     }
 }
 

@@ -1,5 +1,6 @@
 //! `bash`: runs a shell line through the shell port, within a time, in flat memory.
 
+mod background;
 mod output;
 mod subject;
 
@@ -10,7 +11,7 @@ use futures::future::BoxFuture;
 use oarlock_core::event::Effect;
 use oarlock_core::ids::Timestamp;
 use oarlock_core::message::Part;
-use oarlock_core::ports::shell::{Process, ShellCommand, ShellError, ShellExit};
+use oarlock_core::ports::shell::{Process, ShellCommand, ShellError, ShellExit, Stdin};
 use oarlock_core::ports::tool::{
     Assessment, Place, Runs, Tool, ToolContext, ToolError, ToolOutput, ToolSchema,
 };
@@ -35,19 +36,24 @@ struct Call {
     command: String,
     cwd: PathBuf,
     timeout_ms: u64,
+    in_background: bool,
 }
 
 impl Bash {
     pub(crate) fn new(config: &BashConfig) -> Self {
         let (default, max) = (config.default_timeout_ms, config.max_timeout_ms);
+        let long = config.background_timeout_ms;
         let description = "Run a command line with `sh -c` and return stdout and stderr together, with the exit status. stdin is empty. \
-            Nothing survives the call: background processes are ended with it. Long output is cut in the middle and kept as a blob.";
+            Nothing survives the call: background processes are ended with it. Long output is cut in the middle and kept as a blob. \
+            With `run_in_background` the call returns at once with the id of a task, and you are told when the command ends: for servers, watchers and \
+            long builds, while you go on.";
         let input = json!({
             "type": "object",
             "properties": {
                 "command": {"type": "string"},
                 "workdir": {"type": "string", "description": "folder to run in; default: the working folder"},
-                "timeout_ms": {"type": "integer", "minimum": 1, "maximum": max, "description": format!("default {default}")}
+                "timeout_ms": {"type": "integer", "minimum": 1, "maximum": max.max(long), "description": format!("default {default}, at most {max}; in the background {long} for both")},
+                "run_in_background": {"type": "boolean", "description": "return at once and tell later; stdin is then fed by send_background_input. default: false"}
             },
             "required": ["command"],
             "additionalProperties": false
@@ -67,9 +73,13 @@ impl Bash {
             return Err("`command` holds a NUL character".to_owned());
         }
         let cwd = place.absolute(arguments.optional_text("workdir")?.unwrap_or_default());
-        let range = (1, self.config.max_timeout_ms);
-        let timeout_ms = arguments.number("timeout_ms", range, self.config.default_timeout_ms)?;
-        Ok(Call { command: command.to_owned(), cwd, timeout_ms })
+        let in_background = arguments.flag("run_in_background", false)?;
+        let (most, default) = match in_background {
+            true => (self.config.background_timeout_ms, self.config.background_timeout_ms),
+            false => (self.config.max_timeout_ms, self.config.default_timeout_ms),
+        };
+        let timeout_ms = arguments.number("timeout_ms", (1, most), default)?;
+        Ok(Call { command: command.to_owned(), cwd, timeout_ms, in_background })
     }
 }
 
@@ -82,16 +92,27 @@ impl Tool for Bash {
         let call = self.call(arguments, place)?;
         Ok(Assessment {
             effect: Effect::Destructive,
-            title: crate::text::title("bash", &call.command),
+            title: crate::text::title(
+                if call.in_background { "bash in the background" } else { "bash" },
+                &call.command,
+            ),
             subject: subject::subject(&call.command),
-            timeout_ms: call.timeout_ms + SLACK_MS,
+            timeout_ms: if call.in_background { SLACK_MS } else { call.timeout_ms + SLACK_MS },
         })
     }
 
     fn describe<'a>(&'a self, arguments: &'a Value, cx: &'a ToolContext) -> BoxFuture<'a, String> {
         let words = match self.call(arguments, &cx.place) {
-            Ok(call) if call.cwd == cx.place.cwd => call.command,
-            Ok(call) => format!("in {}:\n{}", place::shown(&call.cwd, &cx.place), call.command),
+            Ok(call) => {
+                let folder = (call.cwd != cx.place.cwd)
+                    .then(|| format!("in {}", place::shown(&call.cwd, &cx.place)));
+                let long = call.in_background.then(|| "in the background".to_owned());
+                let head: Vec<String> = long.into_iter().chain(folder).collect();
+                match head.is_empty() {
+                    true => call.command,
+                    false => format!("{}:\n{}", head.join(" "), call.command),
+                }
+            }
             Err(error) => error,
         };
         Box::pin(std::future::ready(words))
@@ -104,12 +125,20 @@ impl Tool for Bash {
     ) -> BoxFuture<'static, Result<ToolOutput, ToolError>> {
         Box::pin(async move {
             let call = self.call(&arguments, &cx.place).map_err(ToolError::Arguments)?;
+            if call.in_background {
+                return background::start(call, cx).await;
+            }
             let started = cx.clock.now();
-            let command = ShellCommand { command: call.command, cwd: call.cwd, env: Vec::new() };
+            let command = ShellCommand {
+                command: call.command,
+                cwd: call.cwd,
+                env: Vec::new(),
+                stdin: Stdin::Null,
+            };
             let mut process = cx.shell.spawn(command).await.map_err(|error| refused(&error))?;
             let until = started.after(call.timeout_ms);
             let mut output = Output::new(self.config.output_max_bytes);
-            let stop = follow(process.as_mut(), &mut output, until, &cx).await;
+            let stop = follow(process.as_mut(), &mut output, until, &cx, |_| {}).await;
             if stop != Stop::Ended {
                 process.kill().await;
             }
@@ -148,6 +177,7 @@ async fn follow(
     output: &mut Output,
     until: Timestamp,
     cx: &ToolContext,
+    mut look: impl FnMut(&[u8]),
 ) -> Stop {
     let mut deadline = cx.clock.sleep_until(until);
     let mut live = Live::new(cx.progress.clone(), cx.clock.now());
@@ -172,6 +202,7 @@ async fn follow(
         let Some(bytes) = bytes else {
             return Stop::Ended;
         };
+        look(&bytes);
         live.take(&bytes);
         live.show(cx.clock.now());
         store(output, &bytes, until, cx).await;

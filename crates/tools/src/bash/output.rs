@@ -128,7 +128,7 @@ async fn open(blobs: &dyn Blobs, bytes: &[u8]) -> Result<Box<dyn BlobWriter>, Jo
     Ok(writer)
 }
 
-fn whole_characters_before_cut(bytes: &[u8]) -> &[u8] {
+pub(super) fn whole_characters_before_cut(bytes: &[u8]) -> &[u8] {
     let tail = &bytes[bytes.len().saturating_sub(3)..];
     let start = bytes.len() - tail.len();
     let begun = tail.iter().rposition(|byte| *byte >= 0xC0);

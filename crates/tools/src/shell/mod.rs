@@ -10,12 +10,12 @@ mod process;
 mod sweep;
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::future::BoxFuture;
-use oarlock_core::ports::shell::{Process, Shell, ShellCommand, ShellError};
+use oarlock_core::ports::shell::{Process, Shell, ShellCommand, ShellError, Stdin};
 use oarlock_core::ports::tool::Place;
 
 pub use environment::{Environment, InvalidPattern};
@@ -78,12 +78,26 @@ fn launch(
     let pipe = rustix::fs::fstat(&reader)?.st_ino;
     let mut shell = tokio::process::Command::new("/bin/sh");
     // On the same line as the command, so that the line numbers in its error messages are right.
-    shell.arg("-c").arg(format!("exec 9>&1; {}", command.command));
+    let (stdin, life) = match command.stdin {
+        Stdin::Null => (std::process::Stdio::null(), None),
+        Stdin::Piped => (std::process::Stdio::piped(), Some(io::pipe()?)),
+    };
+    let watch = life.as_ref().map_or_else(String::new, |(reader, _)| watch(reader));
+    shell.arg("-c").arg(format!("exec 9>&1; {watch}{}", command.command));
     shell.env_clear().envs(environment.variables());
     shell.envs(command.env.iter().map(|(name, value)| (name, value))).env(&variable, "1");
-    shell.current_dir(cwd).process_group(0).stdin(Stdio::null());
+    shell.current_dir(cwd).process_group(0).stdin(stdin);
     shell.stdout(writer.try_clone()?).stderr(writer);
     let child = shell.spawn()?;
     drop(shell);
-    LocalProcess::new(child, reader, Mark::new(variable, pipe), cwd.to_owned())
+    LocalProcess::new(child, reader, Mark::new(variable, pipe), (cwd.to_owned(), life))
+}
+
+/// Words for the shell that start a watcher in its process group: when the other end of the pipe is gone, because this process is, it ends the
+/// group. A process that left the group by then is not found. It is nobody's child, so that a `wait` of the command does not wait for it.
+fn watch(reader: &io::PipeReader) -> String {
+    let (id, number) = (std::process::id(), reader.as_raw_fd());
+    format!(
+        "( ( read _ </proc/{id}/fd/{number}; kill -s KILL -- -$$ ) </dev/null >/dev/null 2>&1 9>&- & ); "
+    )
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
-use oarlock_core::ports::shell::{Process, ShellError, ShellExit};
+use oarlock_core::ports::shell::{Input, Process, ShellError, ShellExit};
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::Child;
 use tokio::time::Instant;
@@ -39,6 +39,8 @@ pub(super) struct LocalProcess {
     /// Nothing of the command is left on the machine.
     swept: bool,
     cwd: PathBuf,
+    /// Its other end is watched by a command that may run for long. The reader is only held open for the watcher to find.
+    _life: Option<(io::PipeReader, io::PipeWriter)>,
 }
 
 impl LocalProcess {
@@ -47,14 +49,23 @@ impl LocalProcess {
         child: Child,
         reader: io::PipeReader,
         mut mark: Mark,
-        cwd: PathBuf,
+        (cwd, life): (PathBuf, Option<(io::PipeReader, io::PipeWriter)>),
     ) -> io::Result<Self> {
         mark.shell(child.id());
         let reader = Receiver::from_owned_fd(OwnedFd::from(reader));
         match reader {
             Ok(reader) => {
                 let started = Instant::now();
-                Ok(Self { child, reader, mark, stage: Stage::Running, started, swept: false, cwd })
+                Ok(Self {
+                    child,
+                    reader,
+                    mark,
+                    stage: Stage::Running,
+                    started,
+                    swept: false,
+                    cwd,
+                    _life: life,
+                })
             }
             Err(error) => {
                 mark.end(Force::Kill, Reach::All);
@@ -138,6 +149,10 @@ fn read(reader: &Receiver, bytes_max: usize) -> Option<Bytes> {
 impl Process for LocalProcess {
     fn output(&mut self) -> BoxFuture<'_, Option<Bytes>> {
         Box::pin(self.next_output())
+    }
+
+    fn input(&mut self) -> Option<Input> {
+        self.child.stdin.take().map(|stdin| -> Input { Box::pin(stdin) })
     }
 
     fn wait(&mut self) -> BoxFuture<'_, Result<ShellExit, ShellError>> {
