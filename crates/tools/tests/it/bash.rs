@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::kit::{Kit, text};
 
 /// Whether any process of this machine has `mark` among its arguments.
-fn runs(mark: &str) -> bool {
+pub(crate) fn runs(mark: &str) -> bool {
     let numbers = std::fs::read_dir("/proc").unwrap().flatten();
     numbers.map(|entry| entry.path()).any(|process| {
         let line = std::fs::read(process.join("cmdline")).unwrap_or_default();
