@@ -112,8 +112,10 @@ pub fn assemble(
         ids: Arc::new(ids),
         trace,
     };
+    let background = loaded.config.tools.background;
+    let limits = RuntimeLimits { background, ..RuntimeLimits::DEFAULT };
     Ok(Assembled {
-        core: DefaultAgentCore::new(ports, RuntimeLimits::DEFAULT, node.clone()),
+        core: DefaultAgentCore::new(ports, limits, node.clone()),
         node,
         shelf,
         store: stores.sqlite,
