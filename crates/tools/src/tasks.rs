@@ -240,7 +240,7 @@ impl Tool for SendInput {
         Box::pin(async move {
             let arguments =
                 Arguments::new(&arguments, &self.schema.input).map_err(ToolError::Arguments)?;
-            let task = arguments.text("task_id").and_then(|text| task_id(text));
+            let task = arguments.text("task_id").and_then(task_id);
             let task = task.map_err(ToolError::Arguments)?;
             let text = arguments.text("text").map_err(ToolError::Arguments)?;
             let sent = cx.reach.tasks.send(&task, text.to_owned());

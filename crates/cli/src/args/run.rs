@@ -27,6 +27,9 @@ pub struct RunArgs {
     /// How often the model is asked to go on
     #[arg(long, value_name = "N", requires = "goal", default_value_t = CONTINUATIONS_MAX)]
     pub goal_continuations: u32,
+    /// Do not wait for background tasks after the turn: end them
+    #[arg(long)]
+    pub no_wait: bool,
     /// Further folders that tools may use
     #[arg(long = "add-dir", value_name = "DIR")]
     pub roots: Vec<PathBuf>,

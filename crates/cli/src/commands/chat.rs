@@ -1,10 +1,12 @@
 //! `oarlock chat`: one session, prompt after prompt. Lines typed while a turn runs wait for its end, but `/steer` reaches its next step.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 
 use oarlock_core::DefaultSession;
 use oarlock_core::command::Command;
-use oarlock_core::event::{AgentEvent, Delivery, Event, Goal};
+use oarlock_core::event::{AgentEvent, Delivery, Entry, Event, Goal, InputSource};
+use oarlock_core::ids::Seq;
 use oarlock_core::ports::tool::Place;
 use oarlock_core::prompt::answer::{Answer, Ask, Change, ask};
 use oarlock_core::prompt::slash::Typed;
@@ -52,7 +54,11 @@ async fn talk(
     };
     let target = opening.target(assembled, resumed).await?;
     let place = target.place.clone();
-    let waiting = target.before.as_ref().map_or(0, |before| before.pending.len());
+    let pending = target.before.iter().flat_map(|before| &before.pending);
+    let (outcomes, waiting): (Vec<_>, Vec<_>) =
+        pending.partition(|input| input.admitted.source == InputSource::Background);
+    let outcomes = outcomes.iter().map(|input| input.seq).collect();
+    let waiting = waiting.len();
     let opened = opening.open(assembled, target, Recovery::Interrupt).await?;
     if person {
         complain(&format!(
@@ -68,8 +74,17 @@ async fn talk(
         screen,
         Keyboard::new(Role::Chat { person })?,
     )?;
-    let mut chat =
-        Chat { assembled, opening, place, running: false, waiting, leaving: false, person };
+    let mut chat = Chat {
+        assembled,
+        opening,
+        place,
+        running: false,
+        waiting,
+        outcomes,
+        tasks: 0,
+        leaving: None,
+        person,
+    };
     let result = chat.talk(&mut console, out).await;
     opened.session.close().await?;
     result
@@ -86,8 +101,21 @@ struct Chat<'a> {
     running: bool,
     /// Inputs that no turn has taken.
     waiting: usize,
-    leaving: bool,
+    /// Ends of background tasks that no turn has taken.
+    outcomes: BTreeSet<Seq>,
+    /// Background tasks that run.
+    tasks: usize,
+    leaving: Option<Leaving>,
     person: bool,
+}
+
+/// How a conversation ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    /// Somebody left: when nothing waits for a turn. Background tasks end with the session.
+    Now,
+    /// There are no more lines: when all work is done.
+    WhenDone,
 }
 
 impl Chat<'_> {
@@ -95,19 +123,25 @@ impl Chat<'_> {
         self.invite();
         loop {
             match console.next(out).await? {
-                Happened::Event(AgentEvent::Entry(entry)) => self.take(&entry.event),
+                Happened::Event(AgentEvent::Entry(entry)) => self.take(&entry),
                 Happened::Event(AgentEvent::Delta(_) | AgentEvent::CaughtUp { .. }) => {}
                 Happened::Interrupt if self.running => {
                     drop(console.session.tell(Command::Cancel).await);
                 }
                 Happened::Interrupt => return Ok(Exit::Done),
-                Happened::Line(None) => self.leaving = true,
-                Happened::Line(Some(line)) if line.trim() == "/exit" => self.leaving = true,
+                Happened::Line(None) => {
+                    let how = if self.person { Leaving::Now } else { Leaving::WhenDone };
+                    self.leaving.get_or_insert(how);
+                }
+                Happened::Line(Some(line)) if line.trim() == "/exit" => {
+                    self.leaving = Some(Leaving::Now);
+                }
                 Happened::Line(Some(line)) if line.trim().is_empty() => {}
                 Happened::Line(Some(line)) => self.say(console, &line, out).await?,
             }
             console.is_full = self.waiting >= WAITING_MAX;
-            if self.leaving && !self.running && self.waiting == 0 {
+            let works = self.tasks > 0 && self.leaving == Some(Leaving::WhenDone);
+            if self.leaving.is_some() && !self.running && self.waiting == 0 && !works {
                 return Ok(Exit::Done);
             }
         }
@@ -185,14 +219,17 @@ impl Chat<'_> {
         Ok(())
     }
 
-    fn take(&mut self, event: &Event) {
-        match event {
-            Event::StepStarted(started) => {
-                self.waiting = self.waiting.saturating_sub(started.inputs.len());
+    fn take(&mut self, entry: &Entry) {
+        match &entry.event {
+            Event::InputAdmitted(input) if input.source == InputSource::Background => {
+                self.outcomes.insert(entry.seq);
             }
+            Event::TaskStarted(_) => self.tasks += 1,
+            Event::TaskSettled(_) => self.tasks = self.tasks.saturating_sub(1),
+            Event::StepStarted(started) => self.taken(&started.inputs),
             Event::TurnStarted(started) => {
                 self.running = true;
-                self.waiting = self.waiting.saturating_sub(started.inputs.len());
+                self.taken(&started.inputs);
             }
             Event::TurnEnded(_) => {
                 self.running = false;
@@ -200,6 +237,11 @@ impl Chat<'_> {
             }
             _ => {}
         }
+    }
+
+    fn taken(&mut self, inputs: &[Seq]) {
+        let of_people = inputs.iter().filter(|input| !self.outcomes.remove(input)).count();
+        self.waiting = self.waiting.saturating_sub(of_people);
     }
 
     fn invite(&self) {

@@ -17,7 +17,7 @@ use oarlock_core::prompt::mention::{Desk, hinted, with_mentions};
 use oarlock_core::prompt::slash::{Slash, Typed};
 use oarlock_core::session::goal::{self, GoalState};
 use oarlock_core::session::recover::Recovery;
-use oarlock_core::session::state::State;
+use oarlock_core::session::state::{PendingInput, State};
 use oarlock_core::session::trace::TraceSink;
 use oarlock_core::spec::{Answers, ModelSelection, SessionSpec, Settings, SettingsChange};
 use oarlock_core::{DefaultSession, LoadSession, Origin};
@@ -236,7 +236,10 @@ impl Task<'_> {
             }
             None => left_over(&opened).await?,
         };
-        let ended = console.follow_turn(out, awaited).await;
+        let ended = match console.follow_turn(out, awaited).await {
+            Ok(ended) => console.finish_background(out, ended, !self.args.no_wait).await,
+            Err(error) => Err(error),
+        };
         let closed = opened.session.close().await;
         let ended = ended?;
         closed.context("the session did not end in good order")?;
@@ -336,7 +339,10 @@ impl Opening<'_> {
         let load = LoadSession { change, ..LoadSession::new(id, recovery) };
         let session = assembled.core.open(Origin::Resume(load)).await?;
         let open_turn = before.turn.as_ref().map(|turn| turn.no);
-        let (waiting, goal) = (before.pending.first().map(|input| input.seq), before.goal);
+        // Ends of background tasks begin no turn of an opened session: they ride on the next one.
+        let begins = |input: &&PendingInput| input.admitted.source != InputSource::Background;
+        let waiting = before.pending.iter().find(begins).map(|input| input.seq);
+        let goal = before.goal;
         Ok(Opened { session, model, after: before.tip, open_turn, waiting, goal })
     }
 

@@ -10,7 +10,7 @@ use oarlock_core::event::{Event, InputAdmitted};
 use oarlock_core::ids::SessionId;
 use oarlock_core::message::Part;
 use oarlock_core::ports::journal::{Activity, Filter, Listed, Summary};
-use oarlock_core::prompt::answer::Answer;
+use oarlock_core::prompt::answer::{Answer, ListedTask};
 use oarlock_core::session::goal::CONTINUATIONS_MAX;
 use oarlock_core::session::summary::summary;
 
@@ -38,6 +38,7 @@ pub(super) fn run(frame: &Frame, args: SessionArgs, out: &mut dyn Write) -> anyh
 /// The same as `run --resume ID` without a prompt.
 fn resume(frame: &Frame, id: String, json: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let args = RunArgs {
+        no_wait: false,
         prompt: None,
         resume: Some(id),
         goal: None,
@@ -185,12 +186,17 @@ async fn show(
     Ok(())
 }
 
-/// What the session is to reach and what it plans, where it does.
+/// What the session plans, what runs in its background and what it is to reach, where there is any of it.
 async fn stands(assembled: &Assembled, id: &SessionId, out: &mut dyn Write) -> anyhow::Result<()> {
     let state = assembled.core.state(id).await?;
     if !state.plan.is_empty() {
         let plan = Answer::Plan { items: state.plan };
         writeln!(out, "\nplan:\n{}", safe::text(&plan.to_string()))?;
+    }
+    let tasks = ListedTask::all(&state.tasks);
+    if !tasks.is_empty() {
+        let tasks = Answer::Tasks { tasks };
+        writeln!(out, "\nbackground tasks:\n{}", safe::text(&tasks.to_string()))?;
     }
     if state.goal.is_some() {
         let goal = Answer::Goal { goal: state.goal };

@@ -1,5 +1,6 @@
 //! One session at a terminal or a pipe: its events go out, answers and interrupts come in.
 
+mod background;
 pub mod keyboard;
 pub mod questions;
 pub mod screen;
@@ -13,6 +14,7 @@ use oarlock_core::event::{AgentEvent, Event, TurnEnded};
 use oarlock_core::ids::{Seq, TurnNo};
 use oarlock_core::{DefaultSession, EventStream, SessionError};
 
+use crate::console::background::Trail;
 use crate::console::keyboard::Keyboard;
 use crate::console::questions::Questions;
 use crate::console::screen::Screen;
@@ -29,6 +31,9 @@ pub struct Console {
     events: EventStream,
     keyboard: Keyboard,
     questions: Questions,
+    trail: Trail,
+    /// Whether somebody wanted an end.
+    interrupted: bool,
 }
 
 /// Something that a console waited for.
@@ -54,8 +59,9 @@ impl Console {
         keyboard: Keyboard,
     ) -> anyhow::Result<Self> {
         let events = session.events(after);
-        let questions = Questions::default();
-        Ok(Self { session, screen, is_full: false, events, keyboard, questions })
+        let (questions, trail) = (Questions::default(), Trail::default());
+        let (is_full, interrupted) = (false, false);
+        Ok(Self { session, screen, is_full, events, keyboard, questions, trail, interrupted })
     }
 
     /// Waits for the next thing to happen. An event has been shown when this returns, and a line that answers a question has been given.
@@ -75,6 +81,7 @@ impl Console {
             Happened::Event(event) => {
                 self.screen.show(out, &event)?;
                 if let AgentEvent::Entry(entry) = &event {
+                    self.trail.take(entry);
                     self.questions.take(&entry.event, self.keyboard.lines.are_of_a_person());
                 }
                 Ok(Happened::Event(event))
@@ -137,14 +144,14 @@ impl Console {
     }
 
     async fn follow(&mut self, out: &mut dyn Write, awaited: Awaited) -> anyhow::Result<TurnEnded> {
-        let (mut ours, mut interrupted) = (awaited.turn, false);
+        let mut ours = awaited.turn;
         loop {
             let event = match self.next(out).await? {
                 Happened::Event(event) => event,
                 Happened::Line(_) => continue,
-                Happened::Interrupt if interrupted => keyboard::leave_at_once(),
+                Happened::Interrupt if self.interrupted => keyboard::leave_at_once(),
                 Happened::Interrupt => {
-                    interrupted = true;
+                    self.interrupted = true;
                     crate::commands::complain("cancelling; once more leaves at once");
                     // There may be no turn at this moment; the input is withdrawn by closing then.
                     drop(self.session.tell(Command::Cancel).await);

@@ -50,6 +50,12 @@ impl Screen {
         Self { is_pursued, ..self }
     }
 
+    /// Whether a person is told on stderr what goes on.
+    #[must_use]
+    pub fn is_for_people(&self) -> bool {
+        matches!(self.format, Format::Text(_))
+    }
+
     /// Shows an event.
     ///
     /// # Errors

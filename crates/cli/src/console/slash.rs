@@ -88,6 +88,9 @@ pub fn wanted(
         Slash::Goal(Some(words)) => Wanted::Pursue(words),
         Slash::NoGoal => change(Change::NoGoal),
         Slash::Plan => question(Question::Plan),
+        Slash::Tasks => question(Question::Tasks),
+        Slash::CancelTask(task) => change(Change::CancelTask(task)),
+        Slash::SendToTask(task, line) => change(Change::SendToTask(task, line)),
         Slash::Withdraw(number) => change(Change::Withdraw(number)),
     })
 }

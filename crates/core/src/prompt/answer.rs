@@ -5,13 +5,16 @@ use std::fmt::{self, Write};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::agent::background::TaskStatus;
 use crate::agent::error::AgentError;
 use crate::command::{Command, ContextStatus, NOTHING_TO_COMPACT, Status, Waiting};
 use crate::event::PlanItem;
+use crate::ids::TaskId;
 use crate::message::Usage;
 use crate::prompt::slash::{BUILT_IN, PromptFile};
 use crate::session::forget::CompactionReport;
 use crate::session::goal::GoalState;
+use crate::session::tasks::Tasks;
 use crate::spec::{Mode, ModelSelection, SettingsChange};
 use crate::{DefaultSession, SessionError};
 
@@ -69,6 +72,24 @@ pub enum Answer {
         /// Its items.
         items: Vec<PlanItem>,
     },
+    /// What runs in the background, then what ended there last.
+    Tasks {
+        /// In the order of their beginning, the ended ones of their end.
+        tasks: Vec<ListedTask>,
+    },
+    /// A background task is being ended; without a name all of them.
+    CancelTask {
+        /// The task.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<TaskId>,
+        /// Whether there was anything to end.
+        running: bool,
+    },
+    /// A line was sent to a background task.
+    SendToTask {
+        /// The task.
+        task: TaskId,
+    },
     /// An input was taken back.
     Withdraw {
         /// Which one.
@@ -81,6 +102,35 @@ pub enum Answer {
         /// And after.
         tokens_after: u64,
     },
+}
+
+/// A background task in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ListedTask {
+    /// Its name.
+    pub task: TaskId,
+    /// How it stands.
+    pub status: TaskStatus,
+    /// A few words about it.
+    pub label: String,
+}
+
+impl ListedTask {
+    /// All tasks of a session: those that run, then those that ended last.
+    #[must_use]
+    pub fn all(tasks: &Tasks) -> Vec<Self> {
+        let running = tasks.running.iter().map(|running| Self {
+            task: running.started.task.clone(),
+            status: TaskStatus::Running,
+            label: running.started.label.clone(),
+        });
+        let ended = tasks.finished.iter().map(|finished| Self {
+            task: finished.task.clone(),
+            status: finished.outcome.into(),
+            label: finished.label.clone(),
+        });
+        running.chain(ended).collect()
+    }
 }
 
 /// A command in a list.
@@ -122,6 +172,8 @@ pub enum Question {
     Goal,
     /// The plan.
     Plan,
+    /// What runs in the background.
+    Tasks,
 }
 
 /// What a session is asked to do.
@@ -135,6 +187,10 @@ pub enum Change {
     NoGoal,
     /// Take back what waits, by its number in the list, from 1.
     Withdraw(usize),
+    /// End a background task; without a name all of them.
+    CancelTask(Option<TaskId>),
+    /// Send a background task a line.
+    SendToTask(TaskId, String),
     /// Make a summary, paying attention to this.
     Compact(Option<String>),
 }
@@ -167,6 +223,12 @@ pub enum AskError {
         number: usize,
         /// How many wait.
         waiting: usize,
+    },
+    /// There is no such task, or it is long ended.
+    #[error("there is no background task {}; /tasks lists them", task.as_ref().map_or("", TaskId::as_str))]
+    NoSuchTask {
+        /// Its name.
+        task: Option<TaskId>,
     },
     /// The summary could not be used.
     #[error("nothing was summarised: {why}")]
@@ -245,6 +307,22 @@ async fn done(
             session.tell(Command::Withdraw { input: input.input }).await?;
             Answer::Withdraw { input }
         }
+        Change::CancelTask(task) => {
+            let runs =
+                |named: &TaskId| status.tasks.running.iter().any(|r| r.started.task == *named);
+            let running = match &task {
+                Some(task) => runs(task),
+                None => !status.tasks.running.is_empty(),
+            };
+            match session.cancel_task(task.as_ref()).await? {
+                None => return Err(AskError::NoSuchTask { task }),
+                Some(_) => Answer::CancelTask { task, running },
+            }
+        }
+        Change::SendToTask(task, line) => {
+            session.send_to_task(&task, line).await?;
+            Answer::SendToTask { task }
+        }
         Change::Compact(instructions) => {
             let nothing = || AskError::Summary { why: NOTHING_TO_COMPACT.to_owned() };
             let report = session.compact(instructions).await?.ok_or_else(nothing)?;
@@ -269,6 +347,7 @@ pub fn told(status: &Status, question: Question) -> Answer {
         Question::Queue => Answer::Queue { waiting: status.waiting.clone() },
         Question::Goal => Answer::Goal { goal: status.goal.clone() },
         Question::Plan => Answer::Plan { items: status.plan.clone() },
+        Question::Tasks => Answer::Tasks { tasks: ListedTask::all(&status.tasks) },
     }
 }
 
@@ -313,6 +392,23 @@ impl fmt::Display for Answer {
             Self::Goal { goal: Some(goal) } => self::goal(f, goal),
             Self::Plan { items } if items.is_empty() => f.write_str("no plan"),
             Self::Plan { items } => plan(f, items),
+            Self::Tasks { tasks } if tasks.is_empty() => f.write_str("no background tasks"),
+            Self::Tasks { tasks } => {
+                for (at, task) in tasks.iter().enumerate() {
+                    let line = if at == 0 { "" } else { "\n" };
+                    write!(f, "{line}{}  {}  {}", task.task, task.status.as_str(), task.label)?;
+                }
+                Ok(())
+            }
+            Self::CancelTask { running: false, task: None } => {
+                f.write_str("no background task runs")
+            }
+            Self::CancelTask { running: false, task: Some(task) } => write!(f, "{task} has ended"),
+            Self::CancelTask { task: None, .. } => {
+                f.write_str("all background tasks are being ended")
+            }
+            Self::CancelTask { task: Some(task), .. } => write!(f, "{task} is being ended"),
+            Self::SendToTask { task } => write!(f, "sent to {task}"),
             Self::Withdraw { input } => write!(f, "withdrawn: {}", input.words),
             Self::Compact { tokens_before, tokens_after } => {
                 write!(f, "summarised: {tokens_before} tokens before, {tokens_after} after")

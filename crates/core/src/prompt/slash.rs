@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::ids::TaskId;
+
 /// A command that is always there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BuiltIn {
@@ -18,7 +20,7 @@ const fn built_in(name: &'static str, hint: &'static str, description: &'static 
 }
 
 /// All commands that are always there, in the order in which they are listed.
-pub const BUILT_IN: [BuiltIn; 11] = [
+pub const BUILT_IN: [BuiltIn; 12] = [
     built_in(
         "compact",
         "[INSTRUCTIONS]",
@@ -41,6 +43,11 @@ pub const BUILT_IN: [BuiltIn; 11] = [
         "say how far the goal is, or give the session one to work for until it is reached; `off` takes it away",
     ),
     built_in("plan", "", "show the plan as the model wrote it last"),
+    built_in(
+        "tasks",
+        "[cancel ID|all, send ID TEXT]",
+        "list background tasks, end one or all, or send one a line",
+    ),
     built_in("help", "", "list all commands"),
 ];
 
@@ -94,6 +101,12 @@ pub enum Slash {
     NoGoal,
     /// The plan.
     Plan,
+    /// What runs in the background.
+    Tasks,
+    /// End a background task; without a name all of them.
+    CancelTask(Option<TaskId>),
+    /// Send a background task a line.
+    SendToTask(TaskId, String),
     /// All commands.
     Help,
 }
@@ -184,7 +197,21 @@ fn built_in_of(name: &str, rest: &str) -> Option<Slash> {
         ("goal", Some(words)) if words == "off" => Some(Slash::NoGoal),
         ("goal", words) => Some(Slash::Goal(words)),
         ("plan", None) => Some(Slash::Plan),
+        ("tasks", words) => tasks(words.as_deref()),
         ("help", None) => Some(Slash::Help),
+        _ => None,
+    }
+}
+
+fn tasks(words: Option<&str>) -> Option<Slash> {
+    let Some(words) = words else { return Some(Slash::Tasks) };
+    let (what, rest) = words.split_once(char::is_whitespace).map(|(a, b)| (a, b.trim()))?;
+    match (what, rest.split_once(char::is_whitespace)) {
+        ("cancel", None) if rest == "all" => Some(Slash::CancelTask(None)),
+        ("cancel", None) => TaskId::parse(rest).ok().map(|task| Slash::CancelTask(Some(task))),
+        ("send", Some((task, line))) => {
+            TaskId::parse(task).ok().map(|task| Slash::SendToTask(task, line.trim().to_owned()))
+        }
         _ => None,
     }
 }
@@ -289,6 +316,15 @@ mod tests {
             ("/goal off we go", slash(Slash::Goal(Some("off we go".to_owned())))),
             ("/plan", slash(Slash::Plan)),
             ("/plan a trip", wrong("plan", "")),
+            ("/tasks", slash(Slash::Tasks)),
+            ("/tasks cancel all", slash(Slash::CancelTask(None))),
+            ("/tasks cancel bg-2", slash(Slash::CancelTask(Some(TaskId::numbered(2))))),
+            ("/tasks cancel", wrong("tasks", "[cancel ID|all, send ID TEXT]")),
+            (
+                "/tasks send bg-2 y  z",
+                slash(Slash::SendToTask(TaskId::numbered(2), "y  z".to_owned())),
+            ),
+            ("/tasks send bg-2", wrong("tasks", "[cancel ID|all, send ID TEXT]")),
             ("/help", slash(Slash::Help)),
             ("/fix a.rs main", words("Fix a.rs in main.")),
             ("/usgae", unknown("usgae", Some("usage"))),
@@ -329,7 +365,11 @@ mod tests {
     #[test]
     fn every_command_that_is_listed_is_understood() {
         for known in BUILT_IN {
-            let words = if known.hint == "NUMBER" { "1" } else { "x" };
+            let words = match known.name {
+                "withdraw" => "1",
+                "tasks" => "cancel all",
+                _ => "x",
+            };
             let with = Typed::read(&format!("/{} {words}", known.name), &[]);
             let without = Typed::read(&format!("/{}", known.name), &[]);
             assert_eq!(with.is_ok(), !known.hint.is_empty(), "{}", known.name);

@@ -153,6 +153,9 @@ fn the_offer_is_always_the_same_and_in_the_same_order() {
             "edit_file",
             "search",
             "fetch",
+            "inspect_background_task",
+            "cancel_background_task",
+            "send_background_input",
             "ask_user",
             "update_plan",
             "goal_done"
