@@ -81,7 +81,6 @@ async fn talk(
         running: false,
         waiting,
         outcomes,
-        tasks: 0,
         leaving: None,
         person,
     };
@@ -103,8 +102,6 @@ struct Chat<'a> {
     waiting: usize,
     /// Ends of background tasks that no turn has taken.
     outcomes: BTreeSet<Seq>,
-    /// Background tasks that run.
-    tasks: usize,
     leaving: Option<Leaving>,
     person: bool,
 }
@@ -140,9 +137,11 @@ impl Chat<'_> {
                 Happened::Line(Some(line)) => self.say(console, &line, out).await?,
             }
             console.is_full = self.waiting >= WAITING_MAX;
-            let works = self.tasks > 0 && self.leaving == Some(Leaving::WhenDone);
-            if self.leaving.is_some() && !self.running && self.waiting == 0 && !works {
-                return Ok(Exit::Done);
+            if self.leaving.is_some() && !self.running && self.waiting == 0 {
+                let now = self.leaving == Some(Leaving::Now);
+                if now || console.is_quiet().await? {
+                    return Ok(Exit::Done);
+                }
             }
         }
     }
@@ -224,8 +223,6 @@ impl Chat<'_> {
             Event::InputAdmitted(input) if input.source == InputSource::Background => {
                 self.outcomes.insert(entry.seq);
             }
-            Event::TaskStarted(_) => self.tasks += 1,
-            Event::TaskSettled(_) => self.tasks = self.tasks.saturating_sub(1),
             Event::StepStarted(started) => self.taken(&started.inputs),
             Event::TurnStarted(started) => {
                 self.running = true;

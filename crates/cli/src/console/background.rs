@@ -24,6 +24,11 @@ pub(super) struct Trail {
 }
 
 impl Trail {
+    /// What is seen of a session after an entry.
+    pub(super) fn after(seen: Seq) -> Self {
+        Self { seen, ..Self::default() }
+    }
+
     pub(super) fn take(&mut self, entry: &Entry) {
         self.seen = entry.seq;
         self.released = matches!(entry.event, Event::WriterReleased);
@@ -68,6 +73,15 @@ impl Console {
             true => Ok(last),
             false => self.end_background(out, last).await,
         }
+    }
+
+    /// Whether all that is committed has been shown, and nothing is under way in the background.
+    ///
+    /// # Errors
+    /// When the session does not say.
+    pub async fn is_quiet(&self) -> anyhow::Result<bool> {
+        let status = self.session.status().await?;
+        Ok(self.trail.seen >= status.tip && self.trail.is_quiet(&status))
     }
 
     /// Shows what is committed.

@@ -59,7 +59,7 @@ impl Console {
         keyboard: Keyboard,
     ) -> anyhow::Result<Self> {
         let events = session.events(after);
-        let (questions, trail) = (Questions::default(), Trail::default());
+        let (questions, trail) = (Questions::default(), Trail::after(after));
         let (is_full, interrupted) = (false, false);
         Ok(Self { session, screen, is_full, events, keyboard, questions, trail, interrupted })
     }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod attached;
+mod backgrounds;
 mod busy;
 mod deaths;
 mod docs;
