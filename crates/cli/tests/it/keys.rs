@@ -113,7 +113,7 @@ fn listed_variables_are_no_mistake() {
 fn example(key: &Key) -> String {
     match key.kind {
         Kind::Bool => (key.default == "false").to_string(),
-        Kind::Int { min, .. } => min.to_string(),
+        Kind::Int { min, .. } => (min + 1).to_string(),
         // A little more than the default, so that shares keep their order.
         Kind::Number { .. } => format!("{:.2}", key.default.parse::<f64>().unwrap_or(0.5) + 0.05),
         Kind::Text if key.path == "log.filter" => "\"info\"".into(),
