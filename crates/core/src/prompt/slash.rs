@@ -45,8 +45,8 @@ pub const BUILT_IN: [BuiltIn; 12] = [
     built_in("plan", "", "show the plan as the model wrote it last"),
     built_in(
         "tasks",
-        "[cancel ID|all, send ID TEXT]",
-        "list background tasks, end one or all, or send one a line",
+        "[cancel|send ID]",
+        "list background tasks; `cancel ID` ends one, `cancel all` all of them, `send ID TEXT` gives one a line",
     ),
     built_in("help", "", "list all commands"),
 ];
@@ -319,12 +319,12 @@ mod tests {
             ("/tasks", slash(Slash::Tasks)),
             ("/tasks cancel all", slash(Slash::CancelTask(None))),
             ("/tasks cancel bg-2", slash(Slash::CancelTask(Some(TaskId::numbered(2))))),
-            ("/tasks cancel", wrong("tasks", "[cancel ID|all, send ID TEXT]")),
+            ("/tasks cancel", wrong("tasks", "[cancel|send ID]")),
             (
                 "/tasks send bg-2 y  z",
                 slash(Slash::SendToTask(TaskId::numbered(2), "y  z".to_owned())),
             ),
-            ("/tasks send bg-2", wrong("tasks", "[cancel ID|all, send ID TEXT]")),
+            ("/tasks send bg-2", wrong("tasks", "[cancel|send ID]")),
             ("/help", slash(Slash::Help)),
             ("/fix a.rs main", words("Fix a.rs in main.")),
             ("/usgae", unknown("usgae", Some("usage"))),
