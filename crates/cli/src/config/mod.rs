@@ -10,6 +10,7 @@ pub mod given;
 pub mod hooks;
 pub mod keys;
 pub mod kind;
+mod lookup;
 pub mod modes;
 pub mod paths;
 pub mod prompts;
