@@ -357,7 +357,10 @@ impl SessionTask {
                 self.work.tasks.remove(&settled.task);
                 self.growing.forget_task(&settled.task);
             }
-            Event::StepStarted(_) => self.assessments.forget(),
+            Event::StepStarted(started) => {
+                self.work.hooks.ran.retain(|place| !place.is_before(started.step));
+                self.assessments.forget();
+            }
             Event::AssistantMessage(message) => {
                 self.work.hooks.answered = Some(message.usage);
                 self.growing.forget_answer();

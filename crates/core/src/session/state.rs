@@ -435,6 +435,7 @@ impl State {
             return Err("it is not the next step");
         }
         turn.goes_on = false;
+        turn.hooked.places.retain(|place| !place.is_before(started.step));
         self.compacted = None;
         turn.step = Some(OpenStep {
             no: started.step,

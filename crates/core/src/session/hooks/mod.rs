@@ -39,6 +39,13 @@ pub struct HookPlace {
     pub input: Option<Seq>,
 }
 
+impl HookPlace {
+    /// Whether it is of an earlier step, so that nobody comes back to it.
+    pub(crate) fn is_before(&self, step: StepNo) -> bool {
+        self.step.is_some_and(|own| own < step)
+    }
+}
+
 /// What hooks did to an open turn.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Hooked {

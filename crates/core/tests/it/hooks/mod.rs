@@ -1,6 +1,7 @@
 //! Hooks: at each point, what one says reaches the model, whoever follows, and the journal; and what happens when one fails.
 
 mod calls;
+mod children;
 mod failures;
 mod turns;
 
