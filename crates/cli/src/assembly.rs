@@ -24,13 +24,20 @@ use oarlock_models::{DemoModel, HttpTransport, Registry, ScriptModel};
 use oarlock_store::SqliteStore;
 use oarlock_tools::hooks::Hooks;
 use oarlock_tools::skills::{SkillTool, Skills};
-use oarlock_tools::{LocalFiles, LocalShell, ToolsConfig, default_tools};
+use oarlock_tools::{
+    AgentProfile, ComposePrompt, LocalFiles, LocalShell, SpawnAgent, ToolsConfig, default_tools,
+};
 
+use crate::config::agents::Profiles;
 use crate::config::skills::{Shelf, Shelved};
 use crate::config::{self, Loaded, paths};
 use crate::grants::FileGrants;
+use crate::prompting::subagent_prompt;
 use crate::providers;
 use crate::selection::SCRIPT;
+
+/// How long a call waits for a subagent when nobody says otherwise: half an hour.
+const AGENT_MS: u64 = 30 * 60 * 1000;
 
 /// Where sessions are kept while a command runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -233,17 +240,18 @@ pub fn shelf(loaded: &Loaded) -> anyhow::Result<Shelf> {
 pub fn tool_names(config: &ToolsConfig) -> anyhow::Result<Vec<String>> {
     let tools = default_tools(config)?;
     let names = tools.iter().map(|tool| tool.schema().name.clone());
-    Ok(names.chain([SkillTool::NAME.to_owned()]).collect())
+    Ok(names.chain([SkillTool::NAME, SpawnAgent::NAME].map(str::to_owned)).collect())
 }
 
 /// This machine's tools, files and shell for every session.
 #[derive(Debug)]
 struct LocalTools {
     tools: Vec<Arc<dyn Tool>>,
-    /// All tools but the one for skills, for sessions without any.
+    /// All tools but those for skills and subagents, for sessions without any.
     registry: Arc<dyn ToolRegistry>,
     environment: oarlock_tools::Environment,
     shelf: Arc<Shelf>,
+    loaded: Arc<Loaded>,
 }
 
 impl LocalTools {
@@ -251,15 +259,26 @@ impl LocalTools {
         let environment = inherited(loaded)?;
         let tools = default_tools(&loaded.config.tools)?;
         let registry = Arc::new(StaticToolRegistry::new(tools.clone()));
-        Ok(Self { tools, registry, environment, shelf })
+        Ok(Self { tools, registry, environment, shelf, loaded: Arc::new(loaded.clone()) })
     }
 
-    fn registry(&self, skills: &Arc<Skills>) -> Arc<dyn ToolRegistry> {
-        if skills.is_empty() {
+    fn registry(&self, skills: &Arc<Skills>, profiles: Vec<AgentProfile>) -> Arc<dyn ToolRegistry> {
+        if skills.is_empty() && profiles.is_empty() {
             return Arc::clone(&self.registry);
         }
         let mut tools = self.tools.clone();
-        tools.push(Arc::new(SkillTool::new(Arc::clone(skills))));
+        if !skills.is_empty() {
+            tools.push(Arc::new(SkillTool::new(Arc::clone(skills))));
+        }
+        if !profiles.is_empty() {
+            let loaded = Arc::clone(&self.loaded);
+            let compose: ComposePrompt = Arc::new(move |profile, place| {
+                subagent_prompt(Arc::clone(&loaded), profile.clone(), place.cwd.clone()).boxed()
+            });
+            let timeout = self.loaded.config.turn.subagent_timeout.map_or(AGENT_MS, |ms| ms.0);
+            // First of all, since nothing of it changes while a session lives, and it is what the others are given away by.
+            tools.insert(0, Arc::new(SpawnAgent::new(profiles, compose, timeout)));
+        }
         Arc::new(StaticToolRegistry::new(tools))
     }
 }
@@ -272,17 +291,20 @@ impl SessionToolFactory for LocalTools {
         async {
             let place = &Place::of(spec);
             let (folders, shelf) = (place.clone(), Arc::clone(&self.shelf));
+            let loaded = Arc::clone(&self.loaded);
             // A folder may be on a disk that does not answer.
             let looked = tokio::task::spawn_blocking(move || {
                 check_folders(&folders)?;
-                Ok(shelf.of(&folders.cwd).skills)
+                let profiles = Profiles::of(&loaded, &folders.cwd).usable.into_values();
+                let profiles = profiles.map(|profile| profile.profile).collect();
+                Ok((shelf.of(&folders.cwd).skills, profiles))
             });
-            let skills = looked.await.unwrap_or_else(|error| Err(error.to_string()));
-            let skills = skills.map_err(place_error)?;
+            let looked = looked.await.unwrap_or_else(|error| Err(error.to_string()));
+            let (skills, profiles) = looked.map_err(place_error)?;
             let readable = skills.iter().map(|skill| skill.folder.clone());
             let shell = LocalShell::new(place, self.environment.clone());
             Ok(SessionTools {
-                tools: self.registry(&skills),
+                tools: self.registry(&skills, profiles),
                 files: Arc::new(LocalFiles::new(place).reading(readable)),
                 shell: Arc::new(shell),
             })

@@ -1,6 +1,7 @@
 //! The system prompt of a new session on this machine: which files and words of the configuration it is made of.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use oarlock_core::agent::context::{Frontend, RunningContext};
@@ -9,7 +10,7 @@ use oarlock_core::prompt::{
     BasePromptConfig, PROJECT_PROMPT_FILE, PromptConfig, PromptInputs, SystemPrompt,
     load_base_prompt,
 };
-use oarlock_tools::LocalFiles;
+use oarlock_tools::{AgentProfile, LocalFiles};
 
 use crate::config::{Loaded, paths};
 
@@ -62,6 +63,23 @@ pub async fn system_prompt(
     };
     let inputs = PromptInputs { context: &context, base: &base, prompt: &prompt, session };
     Ok(SystemPrompt::compose(inputs, &beneath(&visible)).await?)
+}
+
+/// The system prompt of a subagent in the canonical folder `cwd`: that of any session, with the words of its profile last. The project's words are
+/// part of it where the profile says so.
+///
+/// # Errors
+/// Words for the model, when a file that was named or found cannot be used.
+pub async fn subagent_prompt(
+    loaded: Arc<Loaded>,
+    profile: AgentProfile,
+    cwd: PathBuf,
+) -> Result<SystemPrompt, String> {
+    let mut loaded = Loaded::clone(&loaded);
+    loaded.config.prompt.project &= profile.inherit_project_prompt;
+    let own = Some(profile.instructions.as_str()).filter(|words| !words.is_empty());
+    let prompt = system_prompt(&loaded, (&cwd, Frontend::Headless), own).await;
+    prompt.map_err(|error| format!("{error:#}"))
 }
 
 /// Files below a folder, and no others.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::{
     Delivery, Delta, Goal, InputSource, Outcome, PermissionAsked, PermissionKind, PlanItem,
 };
-use crate::ids::{CallId, Seq, TaskId, TurnNo};
+use crate::ids::{CallId, Seq, SessionId, TaskId, TurnNo};
 use crate::message::{Message, Part, Usage};
 use crate::session::goal::GoalState;
 use crate::session::tasks::Tasks;
@@ -145,6 +145,9 @@ pub struct Attached {
     pub tip: Seq,
     /// What is being written, each item from its beginning (tool output: its last part), in order of appearance.
     pub growing: Vec<Delta>,
+    /// Its subagents that are open; absent when nobody owns it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub children: Option<Vec<SessionId>>,
 }
 
 /// How a session is doing: what there is to know without reading its journal.

@@ -40,7 +40,7 @@ pub use agent::registry::{
     filter_registry_by_allowlist, match_tool_allowlist,
 };
 pub use agent::session::Session;
-pub use agent::subagent::{AgentOrder, AgentReport, Agents, SubagentError};
+pub use agent::subagent::{AgentOrder, AgentReport, AgentTask, Agents, SubagentError};
 pub use command::{Admit, Attached, Command, ContextStatus, Rejection, Reply, Status};
 pub use event::{AgentEvent, Delta, Entry, Event, InputSource as IngestSource, StopReason};
 pub use ids::{BlobId, CallId, FrameId, NodeId, Seq, SessionId, Timestamp};
@@ -58,7 +58,8 @@ pub use ports::tool::{SessionToolFactory, Tool};
 pub use prompt::{BasePromptConfig, PromptConfig, load_project_prompt, resolve_system_prompt};
 pub use registry::{ModelSource as ProviderEntry, ProviderRegistry};
 pub use runtime::{DefaultAgentCore, Ports};
-pub use session::feed::{EventStream, LocalBus};
+pub use session::feed::LocalBus;
+pub use session::follow::EventStream;
 pub use session::forget::{CompactionReport, CompactionSlot};
 pub use session::gate::{PermissionGate, PermissionResolution};
 pub use session::goal::GoalState;

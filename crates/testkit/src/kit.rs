@@ -242,7 +242,10 @@ pub async fn wait_for(
         loop {
             match session.next_event(&mut events).await.expect("the session lives") {
                 AgentEvent::Entry(entry) if fits(&entry.event) => return entry,
-                AgentEvent::Entry(_) | AgentEvent::Delta(_) | AgentEvent::CaughtUp { .. } => {}
+                AgentEvent::Entry(_)
+                | AgentEvent::Delta(_)
+                | AgentEvent::CaughtUp { .. }
+                | AgentEvent::Scoped { .. } => {}
             }
         }
     };

@@ -15,7 +15,7 @@ use oarlock_core::ports::tool::{
     Subject, Tool, ToolContext, ToolError, ToolOutput, ToolSchema,
 };
 use oarlock_core::prompt::SystemPrompt;
-use oarlock_core::spec::{Bounds, SessionSpec};
+use oarlock_core::spec::SessionSpec;
 use oarlock_core::{
     AgentOrder, AgentReport, BackgroundTasks, BlockKind, Nowhere, StaticToolRegistry,
     SubagentError, TaskHandle,
@@ -47,6 +47,8 @@ pub enum Act {
     Parts(usize, &'static str),
     /// Runs a subagent by this order, its task the argument, and gives why it stopped and what it said.
     Spawn(Box<AgentOrder>),
+    /// Lets a subagent work in the background by this order, its task the argument.
+    SpawnInBackground(Box<AgentOrder>),
     /// Shows so many bytes at once, and is done a second later.
     Shout(usize),
     /// Starts this in the background and gives the name of the task.
@@ -233,6 +235,14 @@ impl Tool for TestTool {
                         Err(error) => Err(ToolError::failed(error.to_string())),
                     }
                 }
+                Act::SpawnInBackground(order) => {
+                    let task = arguments["what"].as_str().unwrap_or("work");
+                    let order = AgentOrder { task: vec![Part::text(task)], ..*order };
+                    let with = (&cx.reach.tasks, order.profile.clone());
+                    let with = (with.0, with.1.as_str());
+                    let started = cx.reach.agents.start(order, with, &cx.cancel).await?;
+                    Ok(ToolOutput::text(started.task.to_string()))
+                }
                 Act::Shout(bytes) => {
                     cx.progress.show(&"x".repeat(bytes));
                     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -275,15 +285,9 @@ async fn work_on(
 #[must_use]
 pub fn order() -> AgentOrder {
     AgentOrder {
-        profile: "tester".to_owned(),
-        task: Vec::new(),
         prompt: SystemPrompt { system: "child".to_owned(), ..SystemPrompt::default() },
-        model: None,
-        effort: None,
         tools: Some(vec!["*".to_owned()]),
-        sampling: None,
-        request_limit: None,
-        bounds: Bounds::default(),
+        ..AgentOrder::of("tester")
     }
 }
 

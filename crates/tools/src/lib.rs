@@ -20,6 +20,7 @@ mod read_file;
 mod search;
 mod shell;
 pub mod skills;
+mod spawn_agent;
 mod tasks;
 mod text;
 mod update_plan;
@@ -36,6 +37,7 @@ pub use config::{
 pub use files::LocalFiles;
 pub use http::GuardedHttpClient;
 pub use shell::{Environment, InvalidPattern, LocalShell};
+pub use spawn_agent::{AgentProfile, ComposePrompt, PROFILES_MAX, SpawnAgent};
 
 /// The built-in tools, always in the same order, so that the beginning of a request stays the same and is cached.
 ///

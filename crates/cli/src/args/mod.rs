@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 pub use policy::{PolicyAction, PolicyArgs};
 pub use run::{ChatArgs, ModelArgs, OutputArgs, Resumed, RunArgs};
 pub use session::{ReplayArgs, SchemaArgs, SessionArgs, SessionCommand};
-pub use setup::{DoctorArgs, InitArgs, ModelsArgs, SkillsArgs, TrustArgs};
+pub use setup::{AgentsArgs, DoctorArgs, InitArgs, ModelsArgs, SkillsArgs, TrustArgs};
 
 /// Runs LLM agents in durable sessions.
 #[derive(Debug, Parser)]
@@ -58,6 +58,8 @@ pub enum Command {
     Models(ModelsArgs),
     /// List the skills that models are told of here
     Skills(SkillsArgs),
+    /// List the profiles of subagents that can be used here
+    Agents(AgentsArgs),
     /// Find keys in the environment and write your configuration
     Init(InitArgs),
     /// Show what works here and what does not, each with its remedy

@@ -29,6 +29,9 @@ pub enum SessionCommand {
         /// At most N
         #[arg(long, value_name = "N", default_value_t = 20)]
         limit: u32,
+        /// Subagents, too
+        #[arg(long)]
+        children: bool,
     },
     /// Show what happened in a session
     Show {

@@ -37,6 +37,20 @@ pub struct SkillsArgs {
     pub overrides: OverrideArgs,
 }
 
+/// Arguments of `agents`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  oarlock agents\n  oarlock agents --json\n\nA profile says what a subagent is like. It is NAME/config.toml with NAME/system.md, or NAME.md with a head, in the folder\nagents beside your configuration file, or in the project's .oarlock/agents once you trust it with `oarlock trust`.\ndocs/subagents.md says what may stand in it."
+)]
+pub struct AgentsArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Keys set for this call.
+    #[command(flatten)]
+    pub overrides: OverrideArgs,
+}
+
 /// Arguments of `init`.
 #[derive(Debug, Args)]
 #[command(

@@ -121,7 +121,9 @@ impl Chat<'_> {
         loop {
             match console.next(out).await? {
                 Happened::Event(AgentEvent::Entry(entry)) => self.take(&entry),
-                Happened::Event(AgentEvent::Delta(_) | AgentEvent::CaughtUp { .. }) => {}
+                Happened::Event(
+                    AgentEvent::Delta(_) | AgentEvent::CaughtUp { .. } | AgentEvent::Scoped { .. },
+                ) => {}
                 Happened::Interrupt if self.running => {
                     drop(console.session.tell(Command::Cancel).await);
                 }

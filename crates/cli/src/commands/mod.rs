@@ -1,5 +1,6 @@
 //! The commands, one file each, and the frame around them: parsing, the one line of an error, the exit code.
 
+mod agents;
 mod ask;
 mod chat;
 mod doctor;
@@ -64,6 +65,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Schema(_) => schema::run(&mut out),
         Command::Replay(args) => replay::run(&args, &mut out),
         Command::Models(args) => models::run(&frame, args, &mut out),
+        Command::Agents(args) => agents::run(&frame, &args, &mut out),
         Command::Skills(args) => skills::run(&frame, &args, &mut out),
         Command::Init(args) => init::run(&frame, &args, &mut out),
         Command::Doctor(args) => doctor::run(&frame, args, &mut out),

@@ -488,7 +488,7 @@ impl Opening<'_> {
 async fn latest(assembled: &Assembled, cwd: &Path) -> anyhow::Result<SessionId> {
     let cwd = cwd.canonicalize()?;
     let filter = Filter { cwd: Some(cwd.clone()), archived: false, limit: Some(1) };
-    let listed = assembled.core.ports().catalog.list(&filter).await?;
+    let listed = super::session::without_children(assembled, filter).await?;
     let latest = listed.into_iter().next().with_context(|| {
         format!(
             "there is no session of {} to resume; see `oarlock session list --all`",

@@ -92,6 +92,9 @@ fn show(project: &Project, tools: &[String], out: &mut dyn Write) -> std::io::Re
             writeln!(out, "    once loaded, runs without asking: {grant}")?;
         }
     }
+    for agent in &project.agents {
+        writeln!(out, "  a profile of subagents   ({})", plain_path(&agent.path))?;
+    }
     Ok(())
 }
 

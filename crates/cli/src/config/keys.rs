@@ -268,6 +268,27 @@ pub const KEYS: &[Key] = &[
         "how often hooks may make one turn go on whose model stopped; 3 when absent",
     ),
     key("hooks.*", Hooks, "", Trust, "hooks at the point of this name, see docs/hooks.md"),
+    key(
+        "turn.subagent_max_depth",
+        Int { min: 0, max: 8 },
+        "",
+        Trust,
+        "how many sessions may stand below one another; 1 when absent, 0 for no subagents",
+    ),
+    key(
+        "turn.subagent_share",
+        SHARE,
+        "",
+        Trust,
+        "share of what is left of each limit that is set aside for a subagent whose profile names no bound; 0.25 when absent",
+    ),
+    key(
+        "turn.subagent_timeout",
+        Duration,
+        "",
+        Trust,
+        "how long a call waits for a subagent before it ends it; 30 minutes when absent",
+    ),
     key("prompt.append", Text, "", Trust, "text that is added to the system prompt"),
     key(
         "prompt.base_file",

@@ -3,6 +3,7 @@
 //! Lowest first: built in, the user's file, the project's, the project's of this machine, the environment, `--config`, flags.
 //! Tables are merged key by key; values and lists replace, except `rules.*` and `hooks.*`, to which every layer adds.
 
+pub mod agents;
 pub mod consistency;
 pub mod error;
 pub mod file;
@@ -71,6 +72,8 @@ pub struct Project {
     pub prompts: Vec<prompts::Found>,
     /// Its skills, used only when it is trusted.
     pub skills: Vec<oarlock_tools::skills::Found>,
+    /// Its profiles of subagents, used only when it is trusted.
+    pub agents: Vec<agents::Found>,
     /// Hash of its files.
     pub fingerprint: String,
     /// Whether the user vouches for it.
@@ -125,13 +128,21 @@ pub fn project(environment: &Environment, cwd: &Path) -> Result<Project, LoadErr
         texts.push(Some(format!("skill {} {}", skill.name, skill.folder.display())));
         texts.push(skill.text.clone().ok());
     }
+    let agents = agents::of_project(environment, &root);
+    for agent in &agents {
+        texts.push(Some(format!("agent {} {}", agent.name, agent.path.display())));
+        let (own, system) = agent.texts.clone().unwrap_or_default();
+        texts.extend([Some(own), system]);
+    }
     let fingerprint = trust::fingerprint(&texts);
-    let standing = if settings.is_empty() && prompts.is_empty() && skills.is_empty() {
+    let nothing =
+        settings.is_empty() && prompts.is_empty() && skills.is_empty() && agents.is_empty();
+    let standing = if nothing {
         Standing::Nothing
     } else {
         TrustStore::at(paths::trust_store(environment)?).standing(&root, &fingerprint)?
     };
-    Ok(Project { root, settings, prompts, skills, fingerprint, standing })
+    Ok(Project { root, settings, prompts, skills, agents, fingerprint, standing })
 }
 
 /// Reads all layers.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use oarlock_core::ports::model::Price;
 use oarlock_core::spec::{
-    Bounds, ContextPolicy, Limits, Mode, PolicyBase, ReasoningEffort, Rules, Sampling,
+    Bounds, ContextPolicy, Decimal, Limits, Mode, PolicyBase, ReasoningEffort, Rules, Sampling,
     SessionCapabilitiesConfig, TurnConfig, TurnRequestLimit,
 };
 use oarlock_tools::ToolsConfig;
@@ -73,6 +73,8 @@ impl Config {
             max_llm_retries: self.turn.max_llm_retries,
             max_concurrent_tools: self.turn.max_concurrent_tools,
             max_hook_continues: self.turn.max_hook_continues,
+            subagent_max_depth: self.turn.subagent_max_depth,
+            subagent_share: self.turn.subagent_share,
             ..TurnConfig::default()
         }
     }
@@ -92,6 +94,12 @@ pub struct TurnSection {
     pub max_concurrent_tools: Option<u32>,
     /// How often hooks may make one turn go on.
     pub max_hook_continues: Option<u32>,
+    /// Sessions that may stand below one another.
+    pub subagent_max_depth: Option<u32>,
+    /// Share of what is left that a subagent is given.
+    pub subagent_share: Option<Decimal>,
+    /// How long a call waits for a subagent.
+    pub subagent_timeout: Option<Millis>,
 }
 
 /// Section `turn.request_limit`.

@@ -80,9 +80,19 @@ impl Console {
         match happened {
             Happened::Event(event) => {
                 self.screen.show(out, &event)?;
-                if let AgentEvent::Entry(entry) = &event {
-                    self.trail.take(entry);
-                    self.questions.take(&entry.event, self.keyboard.lines.are_of_a_person());
+                let person = self.keyboard.lines.are_of_a_person();
+                match &event {
+                    AgentEvent::Entry(entry) => {
+                        self.trail.take(entry);
+                        self.questions.take((self.session.id(), &entry.event), person);
+                    }
+                    // What a subagent asks is asked of whoever is at the top.
+                    AgentEvent::Scoped { scope, event } => {
+                        if let (Some(child), AgentEvent::Entry(entry)) = (scope.last(), &**event) {
+                            self.questions.take((child, &entry.event), person);
+                        }
+                    }
+                    AgentEvent::Delta(_) | AgentEvent::CaughtUp { .. } => {}
                 }
                 Ok(Happened::Event(event))
             }
@@ -114,8 +124,12 @@ impl Console {
 
     /// Gives an answer to the oldest question. One that came too late is told to the person, and is no failure.
     async fn answer(&mut self, line: Option<String>) -> anyhow::Result<()> {
-        let Some(command) = self.questions.answer(line) else { return Ok(()) };
-        match self.session.tell(command).await {
+        let Some((asked_by, command)) = self.questions.answer(line) else { return Ok(()) };
+        let session = match asked_by == *self.session.id() {
+            true => self.session.clone(),
+            false => self.session.child(&asked_by),
+        };
+        match session.tell(command).await {
             Ok(_) => Ok(()),
             Err(SessionError::Rejected(rejection)) => {
                 crate::commands::complain(&rejection.to_string());

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use oarlock_core::command::Command;
 use oarlock_core::event::{Event, Outcome, PermissionAsked, PermissionKind};
-use oarlock_core::ids::CallId;
+use oarlock_core::ids::{CallId, SessionId};
 use oarlock_core::message::Part;
 
 use crate::terminal::{permission, safe};
@@ -13,9 +13,9 @@ use crate::terminal::{permission, safe};
 /// Open questions. What nobody is there to answer is left to its deadline.
 #[derive(Debug, Default)]
 pub struct Questions {
-    open: VecDeque<Question>,
+    open: VecDeque<(SessionId, Question)>,
     /// Argument texts of calls that may turn into questions.
-    calls: BTreeMap<CallId, String>,
+    calls: BTreeMap<(SessionId, CallId), String>,
 }
 
 #[derive(Debug)]
@@ -38,25 +38,30 @@ impl Questions {
         self.open.is_empty()
     }
 
-    /// Takes note of an event: a new question is shown when it is the oldest, an answered one is dropped.
-    pub(super) fn take(&mut self, event: &Event, person: bool) {
+    /// Takes note of an event of a session: a new question is shown when it is the oldest, an answered one is dropped.
+    pub(super) fn take(&mut self, (session, event): (&SessionId, &Event), person: bool) {
+        let other = |(asking, question): &(SessionId, Question), call: &CallId| {
+            asking != session || question.call() != call
+        };
+        let ask = |question| (session.clone(), question);
         let was_empty = self.open.is_empty();
         match event {
             Event::ToolCalled(called) => {
-                self.calls.insert(called.call.clone(), called.arguments.clone());
+                let call = (session.clone(), called.call.clone());
+                self.calls.insert(call, called.arguments.clone());
             }
             Event::PermissionAsked(asked) if person => {
-                self.open.push_back(Question::Permission(asked.clone()));
+                self.open.push_back(ask(Question::Permission(asked.clone())));
             }
             Event::InputRequested(asked) if person => {
-                self.open.push_back(Question::Words(asked.call.clone()));
+                self.open.push_back(ask(Question::Words(asked.call.clone())));
             }
             Event::PermissionAnswered(answered) => {
-                self.open.retain(|question| *question.call() != answered.call);
+                self.open.retain(|question| other(question, &answered.call));
             }
             Event::ToolSettled(settled) => {
-                self.calls.remove(&settled.call);
-                self.open.retain(|question| *question.call() != settled.call);
+                self.calls.remove(&(session.clone(), settled.call.clone()));
+                self.open.retain(|question| other(question, &settled.call));
             }
             _ => return,
         }
@@ -65,9 +70,11 @@ impl Questions {
         }
     }
 
-    /// The command that a line means for the oldest question; nothing, and the question again, when it means none. The end of input refuses.
-    pub(super) fn answer(&mut self, line: Option<String>) -> Option<Command> {
-        let command = match (self.open.front()?, line) {
+    /// The command that a line means for the session that asks the oldest question; nothing, and the question again, when it means none. The end of input refuses.
+    pub(super) fn answer(&mut self, line: Option<String>) -> Option<(SessionId, Command)> {
+        let (session, question) = self.open.front()?;
+        let session = session.clone();
+        let command = match (question, line) {
             (Question::Permission(asked), line) => {
                 let choice = line.map_or(Some(PermissionKind::RejectOnce), |line| {
                     permission::choice(&line, &asked.options)
@@ -88,14 +95,16 @@ impl Questions {
             self.open.pop_front();
         }
         self.show();
-        command
+        command.map(|command| (session, command))
     }
 
     fn show(&self) {
         let words = match self.open.front() {
             None => return,
-            Some(Question::Permission(asked)) => format!("{}> ", permission::question(asked)),
-            Some(Question::Words(call)) => format!("\n{}\n> ", self.words(call)),
+            Some((_, Question::Permission(asked))) => format!("{}> ", permission::question(asked)),
+            Some((session, Question::Words(call))) => {
+                format!("\n{}\n> ", self.words(session, call))
+            }
         };
         let mut screen = anstream::stderr();
         // A person who cannot be shown a question does not answer it; its deadline does.
@@ -103,10 +112,10 @@ impl Questions {
     }
 
     /// The question of an `ask_user` call with its options.
-    fn words(&self, call: &CallId) -> String {
+    fn words(&self, session: &SessionId, call: &CallId) -> String {
         let arguments = self
             .calls
-            .get(call)
+            .get(&(session.clone(), call.clone()))
             .and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
         let Some(arguments) = arguments else { return "the agent asks for an answer".to_owned() };
         let mut words =

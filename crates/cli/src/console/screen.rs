@@ -1,8 +1,9 @@
 //! What a command prints of a session: the answer to stdout, activity to stderr, or everything as JSON.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 
-use oarlock_core::event::{AgentEvent, Event, Outcome, TurnEnded};
+use oarlock_core::event::{AgentEvent, Entry, Event, Outcome, TurnEnded};
 use oarlock_core::ids::SessionId;
 use oarlock_core::spec::ModelSelection;
 
@@ -17,6 +18,8 @@ use crate::terminal::json_lines::{self, Summary};
 pub struct Screen {
     format: Format,
     activity: Activity,
+    /// The same of each subagent that was told of.
+    below: BTreeMap<SessionId, Activity>,
     /// The last answer's text.
     text: String,
     last_outcome: Option<Outcome>,
@@ -41,7 +44,8 @@ impl Screen {
             (false, false) => Format::Text(Answer::new(stdout_rendering())),
         };
         let activity = Activity::default();
-        Self { format, activity, text: String::new(), last_outcome: None, is_pursued: false }
+        let below = BTreeMap::new();
+        Self { format, activity, below, text: String::new(), last_outcome: None, is_pursued: false }
     }
 
     /// The same for a session of which it is known whether it has a goal that is not reached.
@@ -70,6 +74,7 @@ impl Screen {
                 Event::AssistantMessage(message) => self.text = text_of(message),
                 Event::GoalSet(set) => self.is_pursued = set.goal.is_some(),
                 Event::GoalReached(_) => self.is_pursued = false,
+                Event::SubagentClosed(closed) => drop(self.below.remove(&closed.child)),
                 _ => {}
             }
         }
@@ -77,6 +82,17 @@ impl Screen {
             (Format::Json, event) => json_lines::event(out, event),
             (Format::Quiet, _) | (Format::Text(_), AgentEvent::CaughtUp { .. }) => Ok(()),
             (Format::Text(answer), AgentEvent::Delta(delta)) => answer.delta(out, delta),
+            (Format::Text(_), AgentEvent::Scoped { scope, event }) => {
+                if let (Some(child), AgentEvent::Entry(entry)) = (scope.last(), event.as_ref()) {
+                    let names = scope.iter().map(ToString::to_string).collect();
+                    let entry = Entry { scope: names, ..Entry::clone(entry) };
+                    if let Some(line) = self.below.entry(child.clone()).or_default().line(&entry) {
+                        // As above.
+                        drop(writeln!(anstream::stderr(), "{line}"));
+                    }
+                }
+                Ok(())
+            }
             (Format::Text(answer), AgentEvent::Entry(entry)) => {
                 answer.entry(out, entry)?;
                 if let Some(line) = self.activity.line(entry) {

@@ -85,7 +85,9 @@ impl Activity {
                 Some(format!("{} in the background: {}", started.task, started.label))
             }
             Event::TaskSettled(settled) => Some(task_end(settled)),
-            Event::SubagentOpened(opened) => Some(format!("subagent {}", opened.profile)),
+            Event::SubagentOpened(opened) => {
+                Some(format!("subagent {} ({})", opened.profile, opened.child))
+            }
             Event::SubagentClosed(_) => None,
             Event::HookRan(ran) => Some(format!("hook {}", ran.hooks.join(", "))),
         };

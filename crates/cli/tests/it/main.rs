@@ -38,6 +38,7 @@ mod sittings;
 mod skills;
 mod slashes;
 mod starved;
+mod subagents;
 mod talks;
 mod terminal;
 mod through_the_binary;

@@ -14,7 +14,7 @@ use crate::ports::bus::BusError;
 use crate::ports::journal::JournalError;
 use crate::runtime::{DefaultAgentCore, Entrance};
 use crate::session::context::ToolsDigest;
-use crate::session::feed::EventStream;
+use crate::session::follow::{EventStream, Whom};
 use crate::session::forget::CompactionReport;
 use crate::session::gate::PermissionGate;
 use crate::session::recover::Recovery;
@@ -101,6 +101,17 @@ impl DefaultSession {
         self.core.events(&self.id, after)
     }
 
+    /// The handle of a subagent, to answer what it asks.
+    #[must_use]
+    pub fn child(&self, id: &SessionId) -> Self {
+        Self { id: id.clone(), ..self.clone() }
+    }
+
+    /// The same, without subagents.
+    pub(crate) fn own_events(&self, after: Seq) -> EventStream {
+        self.core.follow(&self.id, after, Whom::Alone)
+    }
+
     /// How the session is doing, from its owner, or from the journal when it sleeps. It is not woken.
     ///
     /// # Errors
@@ -184,7 +195,7 @@ impl DefaultSession {
             }
             Err(error) => return Err(error.into()),
         }
-        let mut events = self.events(after);
+        let mut events = self.own_events(after);
         loop {
             let AgentEvent::Entry(entry) = self.next_event(&mut events).await? else { continue };
             match &entry.event {

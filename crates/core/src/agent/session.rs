@@ -15,7 +15,7 @@ use crate::ids::{CallId, Seq, SessionId};
 use crate::message::{Message, Part};
 use crate::ports::bus::BusError;
 use crate::ports::model::{ModelCandidate, ModelInfo, ProviderInfo};
-use crate::session::feed::EventStream;
+use crate::session::follow::EventStream;
 use crate::session::forget::CompactionReport;
 use crate::session::gate::PermissionResolution;
 use crate::spec::{Mode, ModeDescriptor, ModelSelection, ReasoningEffort, SettingsChange};

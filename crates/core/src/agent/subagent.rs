@@ -5,15 +5,22 @@
 
 use std::sync::Arc;
 
+use serde_json::{Map, json};
+
+use crate::agent::background::{BackgroundTasks, TaskHandle};
+use crate::agent::handle::DefaultSession;
 use crate::agent::registry::ToolRegistry;
-use crate::event::StopReason;
-use crate::ids::{CallId, SessionId};
+use crate::agent::session::Session;
+use crate::event::{StopReason, TaskKind};
+use crate::ids::{CallId, Seq, SessionId, TaskId};
 use crate::message::{Part, Usage};
 use crate::ports::clock::Cancel;
 use crate::ports::files::Files;
 use crate::ports::shell::Shell;
+use crate::ports::tool::{ToolError, ToolOutput};
 use crate::prompt::SystemPrompt;
 use crate::runtime::WeakCore;
+use crate::session::children::Waits;
 use crate::session::inbox::Outbox;
 use crate::spec::{Bounds, ModelSelection, ReasoningEffort, Sampling, TurnRequestLimit};
 
@@ -41,6 +48,24 @@ pub struct AgentOrder {
     pub request_limit: Option<TurnRequestLimit>,
     /// What it may use at most. Of a limit of its parent that is absent here it is given a share of what is left.
     pub bounds: Bounds,
+}
+
+impl AgentOrder {
+    /// An order by the profile of this name that says nothing else.
+    #[must_use]
+    pub fn of(profile: &str) -> Self {
+        Self {
+            profile: profile.to_owned(),
+            task: Vec::new(),
+            prompt: SystemPrompt::default(),
+            model: None,
+            effort: None,
+            tools: None,
+            sampling: None,
+            request_limit: None,
+            bounds: Bounds::default(),
+        }
+    }
 }
 
 /// How a subagent ended.
@@ -81,7 +106,7 @@ pub enum SubagentError {
 pub struct Agents(pub(crate) Option<Arc<AgentsDoor>>);
 
 /// What a call opens subagents with.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct AgentsDoor {
     pub(crate) core: WeakCore,
     pub(crate) of: SessionId,
@@ -90,6 +115,24 @@ pub(crate) struct AgentsDoor {
     pub(crate) tools: Arc<dyn ToolRegistry>,
     pub(crate) files: Arc<dyn Files>,
     pub(crate) shell: Arc<dyn Shell>,
+}
+
+/// A subagent that has its task.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) child: DefaultSession,
+    pub(crate) input: Seq,
+    /// The background task that runs it already.
+    pub(crate) task: Option<TaskId>,
+}
+
+/// A background task that runs a subagent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentTask {
+    /// The child's session.
+    pub child: SessionId,
+    /// The task.
+    pub task: TaskId,
 }
 
 impl Agents {
@@ -103,13 +146,100 @@ impl Agents {
         order: AgentOrder,
         cancel: &Cancel,
     ) -> Result<AgentReport, SubagentError> {
-        let Some(door) = &self.0 else {
-            return Err(SubagentError::Refused("no subagents can be opened here".to_owned()));
-        };
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => Err(SubagentError::Cancelled),
-            report = door.run(order) => report,
+        or_cancelled(cancel, self.door()?.run(order)).await
+    }
+
+    /// Opens a subagent and lets it work as a background task of the session. When this returns, both are in the journal; after a crash the
+    /// task goes on. The model is told of its end as of any task's.
+    ///
+    /// # Errors
+    /// As [`Agents::run`], and when no further task may run.
+    pub async fn start(
+        &self,
+        order: AgentOrder,
+        (tasks, label): (&BackgroundTasks, &str),
+        cancel: &Cancel,
+    ) -> Result<AgentTask, SubagentError> {
+        let door = self.door()?.clone();
+        let Begun { child, input, task } =
+            or_cancelled(cancel, door.begin(order, Waits::Task)).await?;
+        let id = child.id().clone();
+        if let Some(task) = task {
+            return Ok(AgentTask { child: id, task });
         }
+        let kind = TaskKind::Subagent { child: id.clone() };
+        let work = move |cancel: Cancel, handle: TaskHandle| async move {
+            handle.attach_history(child.history());
+            or_cancelled(&cancel, door.finish(&child, input)).await?.outcome()
+        };
+        let task = tasks.spawn(label, kind, work).await;
+        let task = task.map_err(|error| SubagentError::Refused(error.to_string()))?;
+        Ok(AgentTask { child: id, task })
+    }
+
+    fn door(&self) -> Result<&AgentsDoor, SubagentError> {
+        let none = || SubagentError::Refused("no subagents can be opened here".to_owned());
+        self.0.as_deref().ok_or_else(none)
+    }
+}
+
+/// Waits for the end of this work, unless the cancel signal comes first.
+pub(crate) async fn or_cancelled<T>(
+    cancel: &Cancel,
+    work: impl Future<Output = Result<T, SubagentError>>,
+) -> Result<T, SubagentError> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(SubagentError::Cancelled),
+        done = work => done,
+    }
+}
+
+impl AgentReport {
+    /// What the parent's model is told: a child that did not come to the end of its turn has failed, and it is said why.
+    ///
+    /// # Errors
+    /// [`ToolError::Failed`] then.
+    pub fn outcome(self) -> Result<ToolOutput, ToolError> {
+        let mut detail = Map::new();
+        detail.insert("session".to_owned(), json!(self.child));
+        detail.insert("stop".to_owned(), json!(self.stop));
+        detail.insert("steps".to_owned(), json!(self.steps));
+        detail.insert("usage".to_owned(), json!(self.usage));
+        detail.insert("cost_micros".to_owned(), json!(self.cost_micros));
+        let said = match self.text.is_empty() {
+            true => "The subagent said nothing.",
+            false => self.text.as_str(),
+        };
+        if self.stop == StopReason::EndTurn {
+            return Ok(ToolOutput { detail, ..ToolOutput::text(said) });
+        }
+        let why = self.error.map(|error| format!(" ({error})")).unwrap_or_default();
+        let stopped = stop_words(self.stop);
+        let words = format!("The subagent {stopped}{why}. It said last:\n{said}");
+        Err(ToolError::Failed(Box::new(ToolOutput { detail, ..ToolOutput::text(words) })))
+    }
+}
+
+impl From<SubagentError> for ToolError {
+    fn from(error: SubagentError) -> Self {
+        match error {
+            SubagentError::Cancelled => Self::Cancelled,
+            SubagentError::Refused(words) => Self::failed(words),
+            SubagentError::Failed(_) => Self::failed(error.to_string()),
+        }
+    }
+}
+
+/// Why a subagent stopped, for its parent's model.
+fn stop_words(stop: StopReason) -> String {
+    match stop {
+        StopReason::EndTurn => "is done".to_owned(),
+        StopReason::MaxTokens => "was cut off: its answer reached the most tokens".to_owned(),
+        StopReason::Refusal => "declined".to_owned(),
+        StopReason::Cancelled => "was cancelled".to_owned(),
+        StopReason::Limit(kind) => format!("stopped at its limit of {}", kind.name()),
+        StopReason::Interrupted => "was interrupted".to_owned(),
+        StopReason::Failed(_) => "failed".to_owned(),
     }
 }

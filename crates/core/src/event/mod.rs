@@ -740,4 +740,11 @@ pub enum AgentEvent {
         /// The last `seq` that had been committed.
         seq: Seq,
     },
+    /// Something happened to a subagent. It is no event of the session itself.
+    Scoped {
+        /// The sessions that lead to it, from below the followed one down to its own.
+        scope: Vec<SessionId>,
+        /// What happened: an entry or a delta, as it is in that session.
+        event: Box<Self>,
+    },
 }

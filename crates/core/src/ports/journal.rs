@@ -316,6 +316,9 @@ pub struct Summary {
     /// Free labels.
     #[serde(default)]
     pub labels: std::collections::BTreeMap<String, String>,
+    /// Its parent, when it is a subagent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<SessionId>,
 }
 
 /// What a session is doing.

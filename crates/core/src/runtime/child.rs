@@ -6,18 +6,24 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::{DefaultAgentCore, Entrance};
+use crate::agent::background::{AttachTask, TaskStart};
 use crate::agent::error::{AgentError, SessionError};
 use crate::agent::handle::DefaultSession;
 use crate::agent::origin::{Backends, ChildOrder, LoadSession, Origin};
 use crate::agent::registry::{ToolRegistry, match_tool_allowlist};
-use crate::agent::subagent::{AgentOrder, AgentReport, AgentsDoor, SUBAGENT_TOOLS, SubagentError};
+use crate::agent::session::Session;
+use crate::agent::subagent::{
+    AgentOrder, AgentReport, AgentsDoor, Begun, SUBAGENT_TOOLS, SubagentError, or_cancelled,
+};
 use crate::command::{Admit, Command, Reply};
-use crate::event::{AgentEvent, Delivery, Event, InputSource, SubagentClosed, TurnEnded};
+use crate::event::{
+    AgentEvent, Delivery, Event, InputSource, SubagentClosed, TaskKind, TaskStarted, TurnEnded,
+};
 use crate::ids::{Seq, SessionId};
 use crate::message::{Content, Message, Part};
 use crate::ports::bus::BusError;
 use crate::ports::journal::JournalError;
-use crate::session::children::{ChildWanted, Lease, closed};
+use crate::session::children::{ChildWanted, Lease, Waits, closed};
 use crate::session::inbox::Signal;
 use crate::session::recover::Recovery;
 use crate::session::state::State;
@@ -30,7 +36,18 @@ const TASK_KEY: &str = "task";
 const ANCESTORS_MAX: usize = 64;
 
 impl AgentsDoor {
+    /// Runs a subagent to the end of its turn.
     pub(crate) async fn run(&self, order: AgentOrder) -> Result<AgentReport, SubagentError> {
+        let begun = self.begin(order, Waits::Call).await?;
+        self.finish(&begun.child, begun.input).await
+    }
+
+    /// Opens a subagent, or the one that the call has, and gives it its task.
+    pub(crate) async fn begin(
+        &self,
+        order: AgentOrder,
+        waits: Waits,
+    ) -> Result<Begun, SubagentError> {
         let core = self.core.upgrade().ok_or_else(gone)?;
         let tools = patterns(self.tools.as_ref(), order.tools.as_deref())?;
         let wanted = ChildWanted {
@@ -38,22 +55,29 @@ impl AgentsDoor {
             child: core.ports().ids.session(),
             profile: order.profile.clone(),
             bounds: order.bounds.clone(),
+            waits,
         };
         let leased = self.outbox.ask(wanted).await.ok_or_else(gone)?;
         let lease = leased.map_err(SubagentError::Refused)?;
-        let task = order.task.clone();
+        let (task, of_task) = (order.task.clone(), lease.task.clone());
         let child = ChildOrder {
             id: lease.child.clone(),
             of: self.of.clone(),
             spec: child_spec(&self.of, lease, order, tools),
-            backends: Backends {
-                files: Some(Arc::clone(&self.files)),
-                shell: Some(Arc::clone(&self.shell)),
-                tools: Some(Arc::clone(&self.tools)),
-            },
+            backends: self.backends(),
         };
         let child = core.open(Origin::Child(Box::new(child))).await.map_err(failed)?;
-        let ended = turn_of(&child, task).await.map_err(failed)?;
+        let input = give(&child, task).await.map_err(failed)?;
+        Ok(Begun { child, input, task: of_task })
+    }
+
+    /// Waits for the end of the turn that takes the task, and lets the child go.
+    pub(crate) async fn finish(
+        &self,
+        child: &DefaultSession,
+        input: Seq,
+    ) -> Result<AgentReport, SubagentError> {
+        let ended = child.turn_of(input).await.map_err(failed)?;
         child.close().await.map_err(failed)?;
         let state = child.state().await.map_err(failed)?;
         let closed = closed(&state);
@@ -62,6 +86,46 @@ impl AgentsDoor {
         let error = ended.error.map(|failure| failure.message);
         let text = last_words(&state);
         Ok(AgentReport { child, stop: ended.stop, error, text, steps, usage, cost_micros })
+    }
+
+    /// Goes on with a subagent whose parent's process died. Its journal has its task.
+    async fn go_on(&self, child: SessionId) -> Result<AgentReport, SubagentError> {
+        let core = self.core.upgrade().ok_or_else(gone)?;
+        let state = core.state(&child).await.map_err(failed)?;
+        let input = state.keys.input(TASK_KEY).ok_or_else(gone)?;
+        let order = ChildOrder {
+            id: child,
+            of: self.of.clone(),
+            spec: state.spec,
+            backends: self.backends(),
+        };
+        let child = core.open(Origin::Child(Box::new(order))).await.map_err(failed)?;
+        self.finish(&child, input).await
+    }
+
+    fn backends(&self) -> Backends {
+        Backends {
+            files: Some(Arc::clone(&self.files)),
+            shell: Some(Arc::clone(&self.shell)),
+            tools: Some(Arc::clone(&self.tools)),
+        }
+    }
+}
+
+impl AttachTask for AgentsDoor {
+    fn attach(&self, started: &TaskStarted) -> Option<TaskStart> {
+        let TaskKind::Subagent { child } = &started.work else { return None };
+        let (door, child) = (self.clone(), child.clone());
+        Some(Box::new(move |cancel, handle| {
+            let work = async move {
+                if let Some(core) = door.core.upgrade() {
+                    handle.attach_history(core.handle(child.clone()).history());
+                }
+                let report = or_cancelled(&cancel, door.go_on(child)).await;
+                report?.outcome()
+            };
+            work.boxed()
+        }))
     }
 }
 
@@ -117,8 +181,8 @@ fn child_spec(of: &SessionId, lease: Lease, order: AgentOrder, tools: Vec<String
     }
 }
 
-/// Gives the child its task, once, and waits for the end of the turn that takes it.
-async fn turn_of(child: &DefaultSession, task: Vec<Part>) -> Result<TurnEnded, SessionError> {
+/// Gives the child its task, once.
+async fn give(child: &DefaultSession, task: Vec<Part>) -> Result<Seq, SessionError> {
     let admit = Admit {
         key: Some(TASK_KEY.to_owned()),
         goal: None,
@@ -126,13 +190,12 @@ async fn turn_of(child: &DefaultSession, task: Vec<Part>) -> Result<TurnEnded, S
         delivery: Delivery::Queue,
         content: task,
     };
-    let input = match child.tell(Command::Admit(admit)).await? {
-        Reply::Admitted(seq) => seq,
+    match child.tell(Command::Admit(admit)).await? {
+        Reply::Admitted(seq) => Ok(seq),
         Reply::Done | Reply::Attached(_) | Reply::Status(_) | Reply::Rejected(_) => {
-            return Err(BusError::Lost { session: child.id().clone() }.into());
+            Err(BusError::Lost { session: child.id().clone() }.into())
         }
-    };
-    child.turn_of(input).await
+    }
 }
 
 /// What the model said last.
@@ -239,7 +302,7 @@ impl DefaultAgentCore {
 impl DefaultSession {
     /// Follows the session until the turn ends that takes an input.
     pub(crate) async fn turn_of(&self, input: Seq) -> Result<TurnEnded, SessionError> {
-        let mut events = self.events(input);
+        let mut events = self.own_events(input);
         let mut ours = None;
         loop {
             let AgentEvent::Entry(entry) = self.next_event(&mut events).await? else { continue };

@@ -26,7 +26,7 @@ use crate::ports::journal::{Blobs, Catalog, Journal, JournalError};
 use crate::ports::model::Models;
 use crate::ports::policy::Grants;
 use crate::ports::tool::SessionToolFactory;
-use crate::session::feed::EventStream;
+use crate::session::follow::{EventStream, Whom};
 use crate::session::log::Store;
 use crate::session::state::State;
 use crate::session::trace::{RecordedIds, Trace, TraceSink};
@@ -282,15 +282,15 @@ impl DefaultAgentCore {
         &self.shared.ports
     }
 
-    /// Everything that happened and happens to a session after the entry `after` (0 for all). Reading never wakes it.
+    /// Everything that happened and happens to a session and its subagents after its entry `after` (0 for all). Reading never wakes it.
     #[must_use]
     pub fn events(&self, id: &SessionId, after: Seq) -> EventStream {
-        EventStream::new(
-            self.store(Trace::default()),
-            Arc::clone(&self.shared.ports.bus),
-            id.clone(),
-            after,
-        )
+        self.follow(id, after, Whom::WithChildren)
+    }
+
+    pub(crate) fn follow(&self, id: &SessionId, after: Seq, whom: Whom) -> EventStream {
+        let bus = Arc::clone(&self.shared.ports.bus);
+        EventStream::new(self.store(Trace::default()), bus, (id.clone(), after), whom)
     }
 
     /// The entries after `after`, about a megabyte of them; empty at the end. Reading never wakes the session.

@@ -11,7 +11,7 @@ use crate::event::{Event, SubagentClosed, SubagentOpened, TaskKind};
 use crate::ids::{CallId, SessionId, TaskId, Timestamp, TurnNo};
 use crate::limits::RuntimeLimits;
 use crate::session::plan::{ChildWork, Facts, Step, Work, budgets, time_left};
-use crate::session::state::{Call, CallPhase, OpenTurn, State, Used};
+use crate::session::state::{Call, CallPhase, OpenTurn, RunningTask, State, Used};
 use crate::spec::{Bounds, Decimal, LimitKind, Rules, SessionSpec};
 
 /// The share of what is left that is set aside for a subagent which names no bound of its own.
@@ -40,6 +40,17 @@ pub(crate) struct ChildWanted {
     pub(crate) profile: String,
     /// What it may use at most; of what is absent here it is given a share.
     pub(crate) bounds: Bounds,
+    pub(crate) waits: Waits,
+}
+
+/// Who waits for a subagent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Waits {
+    /// The call that opened it.
+    Call,
+    /// A background task.
+    Task,
 }
 
 /// What a subagent is made from: its parent as it stands.
@@ -51,6 +62,8 @@ pub(crate) struct Lease {
     pub(crate) parent: SessionSpec,
     /// What was granted in the parent.
     pub(crate) granted: Rules,
+    /// The background task that runs it already.
+    pub(crate) task: Option<TaskId>,
 }
 
 /// What follows from the wish for a subagent: the event that opens it, unless the call has one already, and what it is made from.
@@ -75,9 +88,14 @@ pub(crate) fn lease(
         reserved: reserved.clone(),
         parent: SessionSpec { settings: turn.settings.clone(), ..state.spec.clone() },
         granted: state.granted.clone(),
+        task: task_of(state, child).map(|task| task.started.task.clone()),
     };
     if let Some(Child { opened, .. }) = state.child_of(&wanted.call) {
         return Ok((None, leased(&opened.child, &opened.reserved)));
+    }
+    if wanted.waits == Waits::Task && state.spec.depth > 0 {
+        // It ends with its turn, and would never hear of the other's end.
+        return Err("a subagent opens no others in the background; open it and wait".to_owned());
     }
     let depth_max = turn.settings.turn.depth_max();
     if state.spec.depth >= depth_max {
@@ -289,7 +307,7 @@ fn orphans(state: &State) -> impl Iterator<Item = &Child> {
     let started = calls.filter(|call| matches!(call.phase, CallPhase::Started));
     let called: HashSet<&CallId> = started.map(|call| &call.called.call).collect();
     state.children.iter().filter(move |Child { opened, .. }| {
-        !is_task(state, &opened.child) && !called.contains(&opened.call)
+        task_of(state, &opened.child).is_none() && !called.contains(&opened.call)
     })
 }
 
@@ -301,9 +319,9 @@ pub(crate) fn call_of_task(state: &State, task: &TaskId) -> Option<CallId> {
     Some(child.opened.call.clone())
 }
 
-/// Whether a background task of the session runs this subagent.
-pub(crate) fn is_task(state: &State, child: &SessionId) -> bool {
-    state.tasks.running.iter().any(|task| match &task.started.work {
+/// The background task of the session that runs this subagent.
+pub(crate) fn task_of<'a>(state: &'a State, child: &SessionId) -> Option<&'a RunningTask> {
+    state.tasks.running.iter().find(|task| match &task.started.work {
         TaskKind::Subagent { child: other } => other == child,
         TaskKind::Work => false,
     })

@@ -14,6 +14,7 @@ use crate::event::{AgentEvent, AssistantMessage, Delta, DeltaItem, Entry, Event,
 use crate::ids::{CallId, Epoch, Seq, SessionId, StepNo, TaskId, TurnNo};
 use crate::ports::bus::{Bus, BusError, Followed, Live, LiveFeed, Request, Requests};
 use crate::ports::journal::JournalError;
+use crate::session::follow::Whom;
 use crate::session::log::Store;
 
 /// Events that a follower's queue holds; one more empties it.
@@ -251,9 +252,9 @@ impl Growing {
     }
 }
 
-/// Everything that happens to a session after a cursor: entries once and in order, a mark where the past ends, then entries and deltas as
-/// they come. Dropping it, or a future of [`EventStream::next`], is safe at any time.
-pub struct EventStream {
+/// Everything that happens to one session after a cursor: entries once and in order, a mark where the past ends, then entries and deltas as
+/// they come. Dropping it, or a future of [`OwnEvents::next`], is safe at any time.
+pub(crate) struct OwnEvents {
     store: Store,
     bus: Arc<dyn Bus>,
     session: SessionId,
@@ -262,6 +263,9 @@ pub struct EventStream {
     /// The last entry that was given out or is in `ready`.
     cursor: Seq,
     marked: bool,
+    whom: Whom,
+    /// Subagents that were open when the past ended.
+    children: Vec<SessionId>,
     ready: VecDeque<AgentEvent>,
     /// How far each growing item was given out.
     given: HashMap<(TurnNo, StepNo, u32, DeltaItem), u64>,
@@ -279,14 +283,19 @@ enum Phase {
     Live,
 }
 
-impl std::fmt::Debug for EventStream {
+impl std::fmt::Debug for OwnEvents {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "EventStream({} after {})", self.session, self.cursor)
+        write!(f, "OwnEvents({} after {})", self.session, self.cursor)
     }
 }
 
-impl EventStream {
-    pub(crate) fn new(store: Store, bus: Arc<dyn Bus>, session: SessionId, after: Seq) -> Self {
+impl OwnEvents {
+    pub(crate) fn new(
+        store: Store,
+        bus: Arc<dyn Bus>,
+        (session, after): (SessionId, Seq),
+        whom: Whom,
+    ) -> Self {
         let feed = bus.subscribe(&session);
         Self {
             store,
@@ -296,6 +305,8 @@ impl EventStream {
             phase: Phase::Attach,
             cursor: after,
             marked: false,
+            whom,
+            children: Vec::new(),
             ready: VecDeque::new(),
             given: HashMap::new(),
             answered: (0, 0, 0),
@@ -304,19 +315,49 @@ impl EventStream {
         }
     }
 
+    /// The last entry that was given out or is about to be.
+    pub(crate) fn cursor(&self) -> Seq {
+        self.cursor
+    }
+
+    /// Whether something is about to be given out.
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Subagents that were open when the past ended.
+    pub(crate) fn open_children(&self) -> Vec<SessionId> {
+        self.children.clone()
+    }
+
     /// The next event. It waits for as long as nothing happens; it never ends by itself.
     ///
     /// # Errors
     /// When the journal cannot be read. Calling again tries again from the same place.
-    pub async fn next(&mut self) -> Result<AgentEvent, JournalError> {
+    pub(crate) async fn next(&mut self) -> Result<AgentEvent, JournalError> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(event);
             }
             match &self.phase {
                 Phase::Attach => {
-                    let Attached { tip, growing } =
-                        attach(&self.store, self.bus.as_ref(), &self.session).await?;
+                    let attached = attach(&self.store, self.bus.as_ref(), &self.session).await;
+                    let attached = match attached {
+                        // A subagent that was opened a moment ago: its first entry will be told.
+                        Err(JournalError::NotFound { .. }) if self.is_of_parent() => {
+                            self.feed.next().await;
+                            continue;
+                        }
+                        attached => attached?,
+                    };
+                    let Attached { tip, growing, children } = attached;
+                    if !self.marked && self.whom != Whom::Alone {
+                        self.children = match children {
+                            Some(children) => children,
+                            None if self.cursor == 0 => Vec::new(),
+                            None => sleeping_children(&self.store, &self.session).await?,
+                        };
+                    }
                     self.phase = Phase::Read { tip, growing };
                 }
                 Phase::Read { tip, .. } if self.cursor < *tip => {
@@ -345,6 +386,10 @@ impl EventStream {
                 },
             }
         }
+    }
+
+    fn is_of_parent(&self) -> bool {
+        matches!(self.whom, Whom::ChildOf)
     }
 
     fn catch_up(&mut self) {
@@ -420,6 +465,15 @@ impl EventStream {
     }
 }
 
+/// The open subagents of a session that nobody owns.
+async fn sleeping_children(
+    store: &Store,
+    session: &SessionId,
+) -> Result<Vec<SessionId>, JournalError> {
+    let state = store.fold(session).await?.state;
+    Ok(state.children.into_iter().map(|child| child.opened.child).collect())
+}
+
 /// Where the session stands: from its owner when it has one, else from the journal.
 async fn attach(
     store: &Store,
@@ -436,7 +490,7 @@ async fn attach(
         ))
         | Either::Right(_) => {
             let tail = store.journal.tail(session).await?;
-            Ok(Attached { tip: tail.next - 1, growing: Vec::new() })
+            Ok(Attached { tip: tail.next - 1, growing: Vec::new(), children: None })
         }
     }
 }

@@ -92,7 +92,7 @@ impl PermissionGate {
         call: &CallId,
         after: Seq,
     ) -> Result<PermissionResolution, SessionError> {
-        let mut events = self.session.events(after);
+        let mut events = self.session.own_events(after);
         loop {
             let AgentEvent::Entry(entry) = self.session.next_event(&mut events).await? else {
                 continue;

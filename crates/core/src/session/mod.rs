@@ -11,6 +11,7 @@ pub mod conversation;
 pub mod decide;
 pub mod feed;
 pub(crate) mod fold;
+pub mod follow;
 pub mod forget;
 pub mod gate;
 pub mod goal;

@@ -116,7 +116,7 @@ impl SessionTask {
         let Some(child) = state.children.iter().find(is_it) else { return };
         let call = child.opened.call.clone();
         let is_awaited = find_call(state, &call).is_some_and(|call| !call.is_settled())
-            || children::is_task(state, &closed.child);
+            || children::task_of(state, &closed.child).is_some();
         if is_awaited {
             self.work.ended_children.insert(call, closed);
         } else {
@@ -274,7 +274,9 @@ impl SessionTask {
     }
 
     fn attached(&self) -> Attached {
-        Attached { tip: self.log.state().tip, growing: self.growing.snapshot() }
+        let state = self.log.state();
+        let children = state.children.iter().map(|child| child.opened.child.clone()).collect();
+        Attached { tip: state.tip, growing: self.growing.snapshot(), children: Some(children) }
     }
 
     /// The model that the next turn would use is looked up for it; a recording needs none, its answers go nowhere.

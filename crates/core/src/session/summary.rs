@@ -24,6 +24,7 @@ pub fn summary(state: &State) -> Summary {
         cost_micros: (!state.used.cost_unknown).then_some(state.used.cost_micros),
         archived: state.archived,
         labels: settings.labels.clone(),
+        parent: state.spec.parent.clone().filter(|_| state.spec.depth > 0),
     }
 }
 

@@ -17,7 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::agent::background::{AttachTask, BackgroundError, BackgroundTasks, TaskStatus};
+use crate::agent::background::{
+    AttachTask, BackgroundError, BackgroundTasks, TaskStart, TaskStatus,
+};
 use crate::agent::subagent::{Agents, AgentsDoor};
 use crate::event::{TaskSettled, TaskStarted};
 use crate::ids::{CallId, SessionId};
@@ -272,7 +274,7 @@ impl TurnRunner {
         let with = (Arc::clone(&self.clock), Arc::clone(&self.blobs), self.limits);
         let waiting = match ticket {
             Some(ticket) => self.background.take(ticket).map(|w| (w.start, Some(w.answer))),
-            None => self.attach.as_ref().and_then(|door| Some((door.attach(started)?, None))),
+            None => self.attach(started).map(|start| (start, None)),
         };
         let begun = self.background.begin(&started.task, &started.label);
         let (Some((start, answer)), Some((cancel, handle))) = (waiting, begun) else {
@@ -320,17 +322,24 @@ impl TurnRunner {
         while self.tasks.try_join_next().is_some() {}
     }
 
-    fn agents(&self, call: &Call) -> Agents {
-        let Some(core) = self.core.clone() else { return Agents::default() };
-        Agents(Some(Arc::new(AgentsDoor {
-            core,
+    /// The work of a task of an earlier process, where it can be taken up.
+    fn attach(&self, started: &TaskStarted) -> Option<TaskStart> {
+        let call = started.call.clone().unwrap_or_else(|| CallId("".into()));
+        let own = self.door(call).and_then(|door| door.attach(started));
+        own.or_else(|| self.attach.as_ref()?.attach(started))
+    }
+
+    /// The way to subagents for a call.
+    fn door(&self, call: CallId) -> Option<AgentsDoor> {
+        Some(AgentsDoor {
+            core: self.core.clone()?,
             of: self.session.clone(),
-            call: call.called.call.clone(),
+            call,
             outbox: self.outbox.clone(),
             tools: Arc::clone(&self.toolbox.registry),
             files: Arc::clone(&self.toolbox.files),
             shell: Arc::clone(&self.toolbox.shell),
-        })))
+        })
     }
 
     fn context(&self, call: &Call) -> Option<(Arc<dyn Tool>, ToolContext)> {
@@ -356,7 +365,7 @@ impl TurnRunner {
             progress,
             reach: Reach {
                 tasks: self.background.of_call(call.called.call.clone()),
-                agents: self.agents(call),
+                agents: Agents(self.door(call.called.call.clone()).map(Arc::new)),
             },
         };
         Some((tool, cx))

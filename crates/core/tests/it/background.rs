@@ -418,7 +418,7 @@ async fn follow(mut events: EventStream) -> (Vec<Arc<Entry>>, String) {
             AgentEvent::Delta(delta) if delta.item == (DeltaItem::Task { task: task(1) }) => {
                 output.push_str(&delta.text);
             }
-            AgentEvent::Delta(_) | AgentEvent::CaughtUp { .. } => {}
+            AgentEvent::Delta(_) | AgentEvent::CaughtUp { .. } | AgentEvent::Scoped { .. } => {}
         }
     }
     (entries, output)

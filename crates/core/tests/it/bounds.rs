@@ -165,7 +165,10 @@ async fn of_live_output_only_the_end_is_shown() {
             AgentEvent::Delta(delta) if matches!(delta.item, DeltaItem::Output { .. }) => {
                 break delta;
             }
-            AgentEvent::Entry(_) | AgentEvent::Delta(_) | AgentEvent::CaughtUp { .. } => {}
+            AgentEvent::Entry(_)
+            | AgentEvent::Delta(_)
+            | AgentEvent::CaughtUp { .. }
+            | AgentEvent::Scoped { .. } => {}
         }
     };
     assert_eq!(shown.text.len(), LIMITS.live_output_bytes);

@@ -30,6 +30,7 @@ async fn read_turn(events: &mut EventStream) -> (Vec<u64>, String, usize) {
             }
             AgentEvent::Delta(_) => {}
             AgentEvent::CaughtUp { .. } => marks += 1,
+            AgentEvent::Scoped { .. } => panic!("it has no subagents"),
         }
     }
 }
@@ -115,7 +116,7 @@ async fn deltas_of_an_answer_that_is_there_are_not_told_again() {
                 turns += u32::from(matches!(entry.event, Event::TurnEnded(_)));
             }
             AgentEvent::Delta(delta) => assert!(!answered, "{delta:?} came after its answer"),
-            AgentEvent::CaughtUp { .. } => {}
+            AgentEvent::CaughtUp { .. } | AgentEvent::Scoped { .. } => {}
         }
     }
 }
@@ -150,7 +151,7 @@ async fn output(session: &DefaultSession) -> String {
                 return delta.text;
             }
             AgentEvent::Entry(entry) => assert!(!matches!(entry.event, Event::ToolSettled(_))),
-            AgentEvent::Delta(_) | AgentEvent::CaughtUp { .. } => {}
+            AgentEvent::Delta(_) | AgentEvent::CaughtUp { .. } | AgentEvent::Scoped { .. } => {}
         }
     }
 }
@@ -170,7 +171,7 @@ async fn each_item_of_an_answer_is_told_under_its_own_name() {
             AgentEvent::Entry(entry) if matches!(entry.event, Event::AssistantMessage(_)) => {
                 break entry;
             }
-            AgentEvent::Entry(_) | AgentEvent::CaughtUp { .. } => {}
+            AgentEvent::Entry(_) | AgentEvent::CaughtUp { .. } | AgentEvent::Scoped { .. } => {}
         }
     };
     let Event::AssistantMessage(answer) = &answer.event else { unreachable!() };

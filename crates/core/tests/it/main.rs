@@ -36,6 +36,8 @@ mod recovery;
 mod registry;
 mod replay;
 mod settings;
+mod subagent_deaths;
+mod subagent_readers;
 mod subagents;
 mod truth;
 mod turn;

@@ -255,7 +255,7 @@ struct Given {
 impl Given {
     fn take(&mut self, event: AgentEvent) {
         match event {
-            AgentEvent::CaughtUp { .. } => {}
+            AgentEvent::CaughtUp { .. } | AgentEvent::Scoped { .. } => {}
             AgentEvent::Delta(delta) => {
                 assert_eq!(Some(delta.turn), self.open, "a delta outside its turn: {delta:?}");
                 let name = (delta.turn, delta.step, delta.attempt, delta.item);

@@ -66,6 +66,7 @@ pub fn summary(id: &SessionId, upto: Seq, updated_ms: i64) -> Summary {
         cost_micros: Some(7),
         archived: false,
         labels: std::collections::BTreeMap::new(),
+        parent: None,
     }
 }
 

@@ -53,7 +53,7 @@ async fn walk(
                     break;
                 }
             }
-            AgentEvent::Delta(_) | AgentEvent::CaughtUp { .. } => {}
+            AgentEvent::Delta(_) | AgentEvent::CaughtUp { .. } | AgentEvent::Scoped { .. } => {}
         }
     }
     session.close().await.unwrap();

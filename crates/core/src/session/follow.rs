@@ -1,0 +1,207 @@
+//! What a subscriber reads: a session's own events, and those of its subagents woven in.
+//!
+//! It is the reader that opens the streams of subagents: a session does not know who follows it, and no turn waits for anybody who does.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Either, select, select_all};
+
+use crate::event::{AgentEvent, Event};
+use crate::ids::{Seq, SessionId};
+use crate::ports::bus::Bus;
+use crate::ports::journal::JournalError;
+use crate::session::feed::OwnEvents;
+use crate::session::log::Store;
+
+/// Everything that happens to a session after a cursor: entries once and in order, a mark where the past ends, then entries and deltas as
+/// they come. What happens to its subagents comes as [`AgentEvent::Scoped`], all of it between `subagent_opened` and `subagent_closed`; a reader
+/// that begins in between is given what happens from then on. Dropping it, or a future of [`EventStream::next`], is safe at any time.
+#[derive(Debug)]
+pub struct EventStream {
+    own: OwnEvents,
+    store: Store,
+    bus: Arc<dyn Bus>,
+    whom: Whom,
+    children: Vec<ChildEvents>,
+    /// Subagents whose beginning was given out or found, followed or not any more.
+    known: HashSet<SessionId>,
+    /// The end of a subagent, given out once all of it was.
+    held: Option<(SessionId, AgentEvent)>,
+    /// An event of the session that is being looked at.
+    taken: Option<AgentEvent>,
+}
+
+/// Whose events are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whom {
+    /// The session's own.
+    Alone,
+    /// Those of all subagents below it, too.
+    WithChildren,
+    /// The same, of a subagent whose journal may be yet to begin.
+    ChildOf,
+}
+
+/// A subagent that is followed.
+#[derive(Debug)]
+struct ChildEvents {
+    child: SessionId,
+    events: Box<EventStream>,
+    /// Its last entry, once it is closed.
+    last: Option<Seq>,
+}
+
+/// Who gave the next event.
+enum Next {
+    Own(Result<AgentEvent, JournalError>),
+    Child(usize, Result<AgentEvent, JournalError>),
+}
+
+impl EventStream {
+    pub(crate) fn new(
+        store: Store,
+        bus: Arc<dyn Bus>,
+        (session, after): (SessionId, Seq),
+        whom: Whom,
+    ) -> Self {
+        let own = OwnEvents::new(store.clone(), Arc::clone(&bus), (session, after), whom);
+        let (children, known) = (Vec::new(), HashSet::new());
+        Self { own, store, bus, whom, children, known, held: None, taken: None }
+    }
+
+    /// The next event. It waits for as long as nothing happens; it never ends by itself.
+    ///
+    /// # Errors
+    /// When the journal cannot be read. Calling again tries again from the same place.
+    pub async fn next(&mut self) -> Result<AgentEvent, JournalError> {
+        loop {
+            if let Some(event) = self.released() {
+                return Ok(event);
+            }
+            // Dropped while it looks, it looks again.
+            if let Some(event) = self.taken.clone() {
+                let given = self.weave(event).await;
+                self.taken = None;
+                match given {
+                    Some(event) => return Ok(event),
+                    None => continue,
+                }
+            }
+            let next = match (self.children.is_empty(), self.held.is_some()) {
+                (true, _) => Next::Own(self.own.next().await),
+                (false, held) => {
+                    let futures = self.children.iter_mut().map(|child| child.events.boxed_next());
+                    let children = select_all(futures);
+                    if held {
+                        let (event, at, _) = children.await;
+                        Next::Child(at, event)
+                    } else {
+                        let own = std::pin::pin!(self.own.next());
+                        match select(own, children).await {
+                            Either::Left((event, _)) => Next::Own(event),
+                            Either::Right(((event, at, _), _)) => Next::Child(at, event),
+                        }
+                    }
+                }
+            };
+            match next {
+                Next::Own(event) if self.whom == Whom::Alone => return event,
+                Next::Own(event) => self.taken = Some(event?),
+                Next::Child(at, event) => {
+                    if let Some(event) = self.take_child(at, event) {
+                        return Ok(event);
+                    }
+                }
+            }
+        }
+    }
+
+    fn boxed_next(&mut self) -> BoxFuture<'_, Result<AgentEvent, JournalError>> {
+        self.next().boxed()
+    }
+
+    /// The end of a subagent of which everything was given out.
+    fn released(&mut self) -> Option<AgentEvent> {
+        let (child, _) = self.held.as_ref()?;
+        let is_drained = |child: &ChildEvents| {
+            child.last.is_some_and(|last| child.events.own.cursor() >= last)
+                && !child.events.own.has_ready()
+                && child.events.children.is_empty()
+                && child.events.held.is_none()
+        };
+        match self.children.iter().position(|followed| followed.child == *child) {
+            Some(at) if !is_drained(&self.children[at]) => None,
+            Some(at) => {
+                self.children.remove(at);
+                self.held.take().map(|(_, event)| event)
+            }
+            None => self.held.take().map(|(_, event)| event),
+        }
+    }
+
+    /// Begins and ends following subagents as the session's own event says, which is given back unless it has to wait.
+    async fn weave(&mut self, event: AgentEvent) -> Option<AgentEvent> {
+        match &event {
+            AgentEvent::CaughtUp { .. } => {
+                for child in self.own.open_children() {
+                    // What was opened after the cursor has been met by now.
+                    if !self.known.contains(&child) {
+                        let tail = self.store.journal.tail(&child).await;
+                        self.follow(child, tail.map_or(0, |tail| tail.next.saturating_sub(1)));
+                    }
+                }
+            }
+            AgentEvent::Entry(entry) => match &entry.event {
+                Event::SubagentOpened(opened) => self.follow(opened.child.clone(), 0),
+                Event::SubagentClosed(closed) => {
+                    self.known.remove(&closed.child);
+                    let followed = self.children.iter_mut().find(|c| c.child == closed.child);
+                    if let Some(followed) = followed {
+                        // One whose journal was never begun has no tail.
+                        let tail = self.store.journal.tail(&closed.child).await;
+                        followed.last = Some(tail.map_or(0, |tail| tail.next.saturating_sub(1)));
+                        self.held = Some((closed.child.clone(), event));
+                        return None;
+                    }
+                }
+                _ => {}
+            },
+            AgentEvent::Delta(_) | AgentEvent::Scoped { .. } => {}
+        }
+        Some(event)
+    }
+
+    fn follow(&mut self, child: SessionId, after: Seq) {
+        if self.known.insert(child.clone()) {
+            let (store, bus) = (self.store.clone(), Arc::clone(&self.bus));
+            let events = Self::new(store, bus, (child.clone(), after), Whom::ChildOf);
+            self.children.push(ChildEvents { child, events: Box::new(events), last: None });
+        }
+    }
+
+    /// What a subagent gave, under its place. One that cannot be read is let go: what its parent says of it stands in its own journal.
+    fn take_child(
+        &mut self,
+        at: usize,
+        event: Result<AgentEvent, JournalError>,
+    ) -> Option<AgentEvent> {
+        let child = self.children[at].child.clone();
+        match event {
+            Ok(AgentEvent::CaughtUp { .. }) => None,
+            Ok(AgentEvent::Scoped { mut scope, event }) => {
+                scope.insert(0, child);
+                Some(AgentEvent::Scoped { scope, event })
+            }
+            Ok(event @ (AgentEvent::Entry(_) | AgentEvent::Delta(_))) => {
+                Some(AgentEvent::Scoped { scope: vec![child], event: Box::new(event) })
+            }
+            Err(error) => {
+                tracing::warn!(session = %child, %error, "a subagent is not followed any more");
+                self.children.remove(at);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What readers are told of subagents: all of it, in its place, whenever they begin.
+
+use std::time::Duration;
+
+use oarlock_core::event::{AgentEvent, Delivery, Effect, Event};
+use oarlock_core::ports::model::ModelRequest;
+use oarlock_core::{DefaultSession, EventStream};
+use oarlock_testkit::kit::{journal, send, settings, tag, tags, wait_for};
+use oarlock_testkit::model::{Say, calls, text};
+use oarlock_testkit::tool::{Act, TestTool, order};
+
+use crate::subagents::{answer, child_of, go, kit_with, opened, tools};
+
+/// What a stream tells until the turn of the followed session ends: each entry's tag, with the place of its session.
+async fn told(session: &DefaultSession, after: u64) -> Vec<(usize, String)> {
+    let mut events = session.events(after);
+    let mut told = Vec::new();
+    loop {
+        match session.next_event(&mut events).await.unwrap() {
+            AgentEvent::Entry(entry) => {
+                told.push((0, tag(&entry.event)));
+                if matches!(entry.event, Event::TurnEnded(_)) {
+                    return told;
+                }
+            }
+            AgentEvent::Scoped { scope, event } => {
+                if let AgentEvent::Entry(entry) = *event {
+                    told.push((scope.len(), tag(&entry.event)));
+                }
+            }
+            AgentEvent::Delta(_) | AgentEvent::CaughtUp { .. } => {}
+        }
+    }
+}
+
+fn at(told: &[(usize, String)], depth: usize) -> Vec<&str> {
+    told.iter().filter(|(at, _)| *at == depth).map(|(_, tag)| tag.as_str()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_is_told_of_all_below_between_their_opening_and_their_end_live_and_late() {
+    // Each one gives its task to the next while it can.
+    let deeper = |request: &ModelRequest| {
+        let can = request.tools.iter().any(|tool| tool.name == "spawn_agent");
+        let reply = match (can, request.messages.len()) {
+            (true, 1) => calls(&[("s", "spawn_agent", "{}")]),
+            (_, _) => text("deep"),
+        };
+        vec![Say::Wait(20), Say::Reply(reply)]
+    };
+    let kit = kit_with(deeper, tools(order()));
+    let mut settings = settings();
+    settings.turn.subagent_max_depth = Some(2);
+    let session = kit.open_with(settings).await;
+    let (live, _) = tokio::join!(told(&session, 0), session.run_turn(go()));
+    let late = told(&session, 0).await;
+    let own = tags(&journal(&kit.core, &session).await);
+    let child = opened(&journal(&kit.core, &session).await).remove(0).child;
+    let child = kit.core.handle(child);
+    let below = opened(&journal(&kit.core, &child).await).remove(0).child;
+    let (child, below) = (
+        tags(&journal(&kit.core, &child).await),
+        tags(&journal(&kit.core, &kit.core.handle(below)).await),
+    );
+    for told in [&live, &late] {
+        let to_end = own.iter().take_while(|tag| *tag != "turn_ended").count() + 1;
+        assert_eq!(at(told, 0), own[..to_end]);
+        assert_eq!(at(told, 1), child);
+        assert_eq!(at(told, 2), below);
+        let place = |depth, tag: &str| told.iter().position(|t| *t == (depth, tag.to_owned()));
+        let last = |depth| told.iter().rposition(|(at, _)| *at == depth);
+        for depth in [0, 1] {
+            assert!(place(depth, "subagent_opened") < told.iter().position(|t| t.0 == depth + 1));
+            assert!(last(depth + 1) < place(depth, "subagent_closed"));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_begins_in_between_is_told_of_an_open_subagent_from_then_on() {
+    let mut tools = tools(order());
+    tools[1] = TestTool::new("write", Effect::Mutating, Act::After(1_000, "written"));
+    let kit = kit_with(answer, tools);
+    let session = kit.open().await;
+    send(&session, "go", Delivery::Now).await.unwrap();
+    let (_, child) = child_of(&kit, &session).await;
+    let is_written = |event: &Event| matches!(event, Event::ToolStarted(started) if started.call.0.as_ref() == "w");
+    wait_for(&child, 0, is_written).await;
+    let tip = journal(&kit.core, &session).await.len() as u64;
+    let told = told(&session, tip).await;
+    let expected =
+        ["tool_settled", "step_started", "assistant_message", "turn_ended", "writer_released"];
+    assert_eq!(at(&told, 1), expected);
+    let closed = told.iter().position(|(_, tag)| tag == "subagent_closed").unwrap();
+    assert!(told[closed..].iter().all(|(at, _)| *at == 0), "{told:?}");
+}
+
+/// The place and number of each entry until the turn ends, read by futures that are dropped after two milliseconds; and how many were dropped.
+async fn read_in_pieces(mut events: EventStream) -> (Vec<(usize, u64)>, u32) {
+    let (mut heard, mut drops) = (Vec::new(), 0);
+    loop {
+        let next = tokio::time::timeout(Duration::from_millis(2), events.next()).await;
+        let (depth, event) = match next.map(Result::unwrap) {
+            Err(_) => {
+                drops += 1;
+                continue;
+            }
+            Ok(AgentEvent::Scoped { scope, event }) => (scope.len(), *event),
+            Ok(event) => (0, event),
+        };
+        let AgentEvent::Entry(entry) = event else { continue };
+        heard.push((depth, entry.seq));
+        if depth == 0 && matches!(entry.event, Event::TurnEnded(_)) {
+            return (heard, drops);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_whose_futures_are_dropped_again_and_again_loses_nothing() {
+    let slow = |request: &ModelRequest| [vec![Say::Wait(7)], answer(request)].concat();
+    let kit = kit_with(slow, tools(order()));
+    let session = kit.open().await;
+    let read = read_in_pieces(session.events(0));
+    let ((heard, drops), _) = tokio::join!(read, session.run_turn(go()));
+    assert!(drops > 10, "{drops}");
+    for depth in [0, 1] {
+        let seqs = heard.iter().filter(|(at, _)| *at == depth).map(|(_, seq)| *seq);
+        let seqs: Vec<u64> = seqs.collect();
+        assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>(), "{heard:?}");
+        assert!(seqs.len() > 8, "{heard:?}");
+    }
+}
