@@ -75,7 +75,6 @@ impl Config {
             max_hook_continues: self.turn.max_hook_continues,
             subagent_max_depth: self.turn.subagent_max_depth,
             subagent_share: self.turn.subagent_share,
-            ..TurnConfig::default()
         }
     }
 }
