@@ -65,6 +65,7 @@ const WIRES: Kind = Choice(&["anthropic-messages", "openai-chat"]);
 const COUNT: Kind = Int { min: 1, max: u32::MAX as i64 };
 const TOKENS: Kind = Int { min: 1, max: i64::MAX };
 const SHARE: Kind = Number { max: 1 };
+const DEPTH: Kind = Int { min: 0, max: 8 };
 const LINES: Kind = Int { min: 1, max: 1_000_000 };
 
 /// All keys, in the order of the documentation.
@@ -268,27 +269,15 @@ pub const KEYS: &[Key] = &[
         "how often hooks may make one turn go on whose model stopped; 3 when absent",
     ),
     key("hooks.*", Hooks, "", Trust, "hooks at the point of this name, see docs/hooks.md"),
-    key(
-        "turn.subagent_max_depth",
-        Int { min: 0, max: 8 },
-        "",
-        Trust,
-        "how many sessions may stand below one another; 1 when absent, 0 for no subagents",
-    ),
+    key("turn.subagent_max_depth", DEPTH, "", Trust, "how deep subagents may stand; 1 when absent"),
     key(
         "turn.subagent_share",
         SHARE,
         "",
         Trust,
-        "share of what is left of each limit that is set aside for a subagent whose profile names no bound; 0.25 when absent",
+        "share of what is left for a subagent; 0.25 when absent",
     ),
-    key(
-        "turn.subagent_timeout",
-        Duration,
-        "",
-        Trust,
-        "how long a call waits for a subagent before it ends it; 30 minutes when absent",
-    ),
+    key("turn.subagent_timeout", Duration, "", Trust, "wait for a subagent; 30m when absent"),
     key("prompt.append", Text, "", Trust, "text that is added to the system prompt"),
     key(
         "prompt.base_file",
