@@ -376,7 +376,11 @@ impl OpenTurn {
     #[must_use]
     pub fn model(&self) -> &ModelSelection {
         let step = self.step.as_ref();
-        let no = step.map_or(1, |step| step.no + u32::from(step.stop.is_some()));
+        self.model_of(step.map_or(1, |step| step.no + u32::from(step.stop.is_some())))
+    }
+
+    /// The model of this step.
+    pub(crate) fn model_of(&self, no: StepNo) -> &ModelSelection {
         match &self.hooked.model {
             Some((of, model)) if *of == no => model,
             Some(_) | None => &self.settings.model,

@@ -84,8 +84,9 @@ fn of_input(state: &State, place: &HookPlace) -> Value {
 }
 
 fn of_answer(state: &State, work: &Work, step: Option<&OpenStep>) -> Value {
+    let model = state.turn.as_ref().zip(step).map(|(turn, step)| turn.model_of(step.no));
     json!({
-        "model": state.turn.as_ref().map(|turn| turn.model().to_string()),
+        "model": model.map(ToString::to_string),
         "usage": work.hooks.answered,
         "stop_reason": step.and_then(|step| step.stop.as_ref()),
         "error": step
