@@ -22,6 +22,8 @@ impl State {
         };
         let change = &ran.change;
         match ran.point {
+            // Without words it says what was used, and the words of before stay.
+            HookPoint::AfterSessionEnter if change.context.is_empty() => {}
             HookPoint::AfterSessionEnter => self.instructions.clone_from(&change.context),
             HookPoint::BeforeIngest => self.pending_mut(ran)?.before_ingest(change),
             HookPoint::AfterIngest if ran.input.is_some() => {
