@@ -369,7 +369,11 @@ impl SessionTask {
             Event::ModelFailed(_) => self.growing.forget_answer(),
             Event::ContextCompacted(_) | Event::SummaryFailed(_) => {
                 self.work.hooks.ran.retain(|place| !place.point.is_about_summaries());
+                self.drop_hooks(|place| place.point.is_about_summaries());
                 self.end_summary();
+            }
+            Event::InputWithdrawn(withdrawn) => {
+                self.drop_hooks(|place| place.input == Some(withdrawn.input));
             }
             Event::ToolSettled(settled) => {
                 self.work.tools.remove(&settled.call);

@@ -6,6 +6,7 @@
 mod cast;
 mod chance;
 mod hooks;
+mod panics;
 mod world;
 
 use std::fmt;
@@ -76,10 +77,15 @@ pub fn live(seed: u64) -> Result<Rest, Stuck> {
 }
 
 fn live_here(seed: u64) -> Result<Rest, Stuck> {
+    panics::watch();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime without I/O can be made");
-    runtime.block_on(world::World::new(seed).live())
+    let lived = runtime.block_on(world::World::new(seed).live());
+    match panics::first() {
+        Some(why) => Err(Stuck { seed, why }),
+        None => lived,
+    }
 }

@@ -140,15 +140,8 @@ impl World {
     /// Somebody does something.
     async fn act(&mut self) -> Result<(), Stuck> {
         let state = self.state().await;
-        match self.chance.below(14) {
-            0..=3 => {
-                let choices = [Delivery::Now, Delivery::Queue, Delivery::Steer];
-                let delivery = *self.chance.pick(&choices);
-                let content = vec![Part::text("go on")];
-                let admit =
-                    Admit { key: None, source: InputSource::User, delivery, content, goal: None };
-                self.tell(Command::Admit(admit)).await
-            }
+        match self.chance.below(17) {
+            0..=3 => self.admit().await,
             4 => self.tell(Command::Cancel).await,
             5 | 6 => {
                 let call = call(&state, |phase| matches!(phase, CallPhase::Asked(_)));
@@ -176,10 +169,32 @@ impl World {
                 self.process.journal.doom(writes, last);
                 Ok(())
             }
+            12..=14 => self.think_better().await,
             _ => {
                 self.process.journal.die();
                 self.revive().await
             }
+        }
+    }
+
+    async fn admit(&self) -> Result<(), Stuck> {
+        let choices = [Delivery::Now, Delivery::Queue, Delivery::Steer];
+        let delivery = *self.chance.pick(&choices);
+        let content = vec![Part::text("go on")];
+        let admit = Admit { key: None, source: InputSource::User, delivery, content, goal: None };
+        self.tell(Command::Admit(admit)).await
+    }
+
+    /// Somebody says something, or wants a summary, and takes it back.
+    async fn think_better(&self) -> Result<(), Stuck> {
+        match self.chance.percent(75) {
+            true => self.admit().await?,
+            false => self.tell(Command::Compact { instructions: None }).await?,
+        }
+        pass(*self.chance.pick(&[0, 1, 20, 500])).await;
+        match self.state().await.pending.last() {
+            Some(pending) => self.tell(Command::Withdraw { input: pending.seq }).await,
+            None => self.tell(Command::Cancel).await,
         }
     }
 

@@ -8,6 +8,7 @@ use crate::ports::hook::{HookCall, HookEnd, OnError};
 use crate::ports::tool::SessionNote;
 use crate::session::hooks::told::told;
 use crate::session::hooks::{HeldEnd, HookFlight, HookPlace, of_input};
+use crate::session::state::State;
 use crate::session::{SessionTask, find_call, goal, plan, usable};
 
 /// How much longer the runtime waits than the hooks of a place may take together: their engine ends them one by one.
@@ -45,6 +46,18 @@ impl SessionTask {
                 self.end_hooks(place, end);
             }
         }
+    }
+
+    /// Drops what runs at these places because what it is about is gone: whatever it says is not heard.
+    pub(in crate::session) fn drop_hooks(&mut self, is_gone: impl Fn(&HookPlace) -> bool) {
+        let effects = &mut self.effects;
+        self.work.hooks.running.retain(|place, _| {
+            let goes = is_gone(place);
+            if let (true, Some(effects)) = (goes, effects.as_mut()) {
+                effects.end_hooks(place);
+            }
+            !goes
+        });
     }
 
     /// Cancels the turn that hooks keep from beginning: its input is not shown to any model. `false` when there is none.
@@ -135,8 +148,11 @@ impl SessionTask {
 
     /// The hooks of a place are over.
     fn end_hooks(&mut self, place: HookPlace, mut end: HookEnd) {
-        self.work.hooks.ran.insert(place.clone());
         let state = self.log.state();
+        if !is_there(state, &place) {
+            return;
+        }
+        self.work.hooks.ran.insert(place.clone());
         if place.point == HookPoint::AfterSessionEnter {
             let said = std::mem::take(&mut end.change.context);
             if said.is_empty() || said == state.instructions {
@@ -200,6 +216,13 @@ impl SessionTask {
         }
         self.stage(Event::ToolSettled(settled));
     }
+}
+
+/// Whether what a place is about is still there to be changed.
+fn is_there(state: &State, place: &HookPlace) -> bool {
+    let waits = |input| state.pending.iter().any(|pending| pending.seq == input);
+    let summed_up = place.point != HookPoint::BeforeCompact || state.summary.is_some();
+    summed_up && place.input.is_none_or(waits)
 }
 
 /// What hooks make of a result: other words in the place of its own, without the bodies and details of those, and words after it.
