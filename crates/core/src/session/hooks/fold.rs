@@ -1,7 +1,8 @@
 //! What hooks do to a session: the part of the fold that is theirs. Pure.
 
 use crate::event::{
-    HookChange, HookControl, HookPoint, HookRan, HookResult, HookStop, Outcome, StopReason,
+    HookChange, HookControl, HookPoint, HookRan, HookResult, HookStop, InputSource, Outcome,
+    StopReason,
 };
 use crate::message::{Message, Part};
 use crate::session::hooks::HookPlace;
@@ -129,6 +130,10 @@ impl State {
 impl PendingInput {
     fn before_ingest(&mut self, change: &HookChange) {
         self.hooked.insert(HookPoint::BeforeIngest);
+        let refused = matches!(change.control, Some(HookControl::Break { .. }));
+        if refused && self.admitted.source == InputSource::Background {
+            return self.withhold(change.reason.as_deref());
+        }
         let content = &mut self.admitted.content;
         if let Some(text) = &change.input {
             content.retain(|part| !matches!(part, Part::Text { .. }));
@@ -142,6 +147,17 @@ impl PendingInput {
             let stop = stop.map_or(StopReason::Refusal, StopReason::from);
             self.refused = Some((stop, change.reason.clone()));
         }
+    }
+
+    /// Leaves of the end of a background task that it ended, and how: a model waits for that.
+    fn withhold(&mut self, why: Option<&str>) {
+        let content = &mut self.admitted.content;
+        let head = content.iter().find_map(|part| match part {
+            Part::Text { text } => text.lines().next(),
+            Part::Image { .. } => None,
+        });
+        let (head, why) = (head.unwrap_or_default(), why.unwrap_or("a hook said no"));
+        *content = vec![Part::text(format!("{head}\nwhat it gave is withheld: {why}"))];
     }
 }
 

@@ -60,13 +60,14 @@ impl SessionTask {
         });
     }
 
-    /// Cancels the turn that hooks keep from beginning: its input is not shown to any model. `false` when there is none.
+    /// Cancels the turn that hooks keep from beginning: its input is not shown to any model. `false` when nobody asked for one: what background
+    /// tasks gave is not thrown away.
     pub(in crate::session) fn cancel_before_turn(&mut self) -> bool {
         let state = self.log.state();
         let waits = state.turn.is_none() && !self.work.hooks.running.is_empty();
-        let Some(input) = plan::inputs_of_turn(state).first().copied().filter(|_| waits) else {
-            return false;
-        };
+        let inputs = plan::inputs_of_turn(state);
+        let asked = inputs.into_iter().find(|input| !state.only_outcomes(&[*input]));
+        let Some(input) = asked.filter(|_| waits) else { return false };
         let control = Some(HookControl::Break { stop: Some(HookStop::Cancelled) });
         let place = of_input(HookPoint::BeforeIngest, input);
         self.stop_hooks(vec![place.clone()]);
