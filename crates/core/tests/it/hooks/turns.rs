@@ -8,16 +8,18 @@ use oarlock_core::event::{
 };
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::{Part, Usage};
-use oarlock_core::ports::hook::HookEnd;
+use oarlock_core::ports::clock::Clock;
+use oarlock_core::ports::hook::{HookEnd, OnError};
 use oarlock_core::ports::model::{
     Model, ModelCandidate, ModelError, ModelErrorKind, ModelInfo, Models,
 };
 use oarlock_core::spec::{Answers, Mode, ModelSelection, Rules, Settings};
-use oarlock_core::{Command, LoadSession, Origin, Recovery};
-use oarlock_testkit::hooks::{Do, TestHooks};
+use oarlock_core::{Command, DefaultSession, LoadSession, Origin, Recovery};
+use oarlock_testkit::clock::VirtualClock;
+use oarlock_testkit::hooks::{DEADLINE_MS, Do, TestHooks};
 use oarlock_testkit::kit::{Kit, Parts, journal, node, send, settings, tags, wait_for};
 use oarlock_testkit::model::{Say, ScriptedModel, calls, info, text};
-use oarlock_testkit::tool::{Act, TestTool};
+use oarlock_testkit::tool::{Act, TestTool, Work};
 use serde_json::json;
 
 use super::{Walk, doing, one_call, user_texts, walk};
@@ -26,6 +28,12 @@ fn change(of: impl FnOnce(&mut HookChange)) -> HookChange {
     let mut change = HookChange::default();
     of(&mut change);
     change
+}
+
+/// Lets virtual time pass.
+async fn pass(ms: u64) {
+    let clock = VirtualClock::new();
+    clock.sleep_until(clock.now().after(ms)).await;
 }
 
 fn words(text: &str) -> HookChange {
@@ -59,8 +67,10 @@ async fn words_on_entering_are_part_of_the_system_prompt_and_stay_after_a_resume
     assert_eq!(hooks.told()[0].fields["source"], json!("new"));
     session.close().await.unwrap();
 
-    // Without a word of its hooks the resumed session's prompt is what it was.
-    let silent = TestHooks::new([(HookPoint::AfterSessionEnter, vec![])]);
+    // Without a word of its hooks the resumed session's prompt is what it was, although they used something.
+    let usage = Usage { input: 7, ..Usage::default() };
+    let used = HookEnd { usage, ..HookEnd::default() };
+    let silent = TestHooks::new([(HookPoint::AfterSessionEnter, vec![Do::End(Box::new(used))])]);
     let parts = Parts::on(store.reopen(node("b")), says("two"), vec![]);
     let kit = Kit::of(Parts { hooks: Some(silent.clone()), name: "b", ..parts });
     let load = LoadSession::new(session.id().clone(), Recovery::Continue);
@@ -69,7 +79,7 @@ async fn words_on_entering_are_part_of_the_system_prompt_and_stay_after_a_resume
     assert_eq!(kit.model.requests()[0].system, "be brief\n\nThe build is red.");
     assert_eq!(silent.told()[0].fields["source"], json!("resume"));
     let entries = journal(&kit.core, &session).await;
-    assert_eq!(tags(&entries).iter().filter(|tag| *tag == "hook_ran").count(), 1);
+    assert_eq!(tags(&entries).iter().filter(|tag| *tag == "hook_ran").count(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -209,8 +219,11 @@ async fn another_model_answers_that_step_alone() {
     let models = Arc::new(Two([small.clone(), large.clone()]));
     let change = change(|change| change.model = Some(other));
     let tool = TestTool::new("t", Effect::Pure, Act::Echo);
+    let does = vec![Do::Change(Box::new(change))];
+    let hooks =
+        TestHooks::new([(HookPoint::BeforeGenerate, does), (HookPoint::AfterGenerate, vec![])]);
     let kit = Kit::of(Parts {
-        hooks: Some(doing(HookPoint::BeforeGenerate, change)),
+        hooks: Some(hooks.clone()),
         models: Some(models),
         ..Parts::new(vec![], vec![tool])
     });
@@ -218,6 +231,10 @@ async fn another_model_answers_that_step_alone() {
     let ended = session.run_turn(vec![Part::text("go")]).await.unwrap();
     assert_eq!((ended.stop, ended.steps), (StopReason::EndTurn, 2));
     assert_eq!((large.requests().len(), small.requests().len()), (1, 1));
+    let told = hooks.told();
+    let after = told.iter().filter(|step| step.hook_event == HookPoint::AfterGenerate);
+    let answered: Vec<_> = after.map(|step| step.fields["model"].clone()).collect();
+    assert_eq!(answered, ["test/large", "test/scripted"], "the model that answered");
     let breaks: Vec<_> = journal(&kit.core, &session)
         .await
         .iter()
@@ -328,4 +345,94 @@ async fn a_summary_can_be_refused_and_its_end_be_followed_by_words() {
     let told = user_texts(kit.model.requests().last().unwrap());
     let place = told.iter().position(|text| text == "remember").unwrap();
     assert_eq!(told[place + 1], "and now");
+}
+
+/// What became of a session whose hooks were stuck at a place that is gone: it takes a turn, and no other process had to take it up.
+async fn goes_on(kit: &Kit, session: &DefaultSession) {
+    pass(2 * DEADLINE_MS).await;
+    let ended = session.run_turn(vec![Part::text("and now")]).await.unwrap();
+    assert_eq!(ended.stop, StopReason::EndTurn);
+    let entries = journal(&kit.core, session).await;
+    let taken = tags(&entries).iter().filter(|tag| *tag == "writer_changed").count();
+    assert_eq!(taken, 0, "{:?}", tags(&entries));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_input_is_withdrawn_while_its_hooks_run_and_what_they_say_is_not_heard() {
+    let hooks = TestHooks::new([(HookPoint::BeforeIngest, vec![Do::Hang])]);
+    let kit = Kit::of(Parts { hooks: Some(hooks.clone()), ..Parts::new(says("fine"), vec![]) });
+    let session = kit.open().await;
+    let input = send(&session, "go", Delivery::Queue).await.unwrap();
+    session.tell(Command::Withdraw { input }).await.unwrap();
+    assert_eq!(hooks.told().len(), 1, "they ran");
+    goes_on(&kit, &session).await;
+    assert_eq!(user_texts(&kit.model.requests()[0]), ["and now"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_summary_is_cancelled_while_its_hooks_run_and_what_they_say_is_not_heard() {
+    let hooks = TestHooks::judging([(HookPoint::BeforeCompact, vec![Do::Hang])], |_| OnError::Deny);
+    let kit = Kit::of(Parts { hooks: Some(hooks.clone()), ..Parts::new(vec![], vec![]) });
+    let session = kit.open().await;
+    for _ in 0..3 {
+        let long = "many words ".repeat(400);
+        session.run_turn(vec![Part::text(long)]).await.unwrap();
+    }
+    session.tell(Command::Compact { instructions: None }).await.unwrap();
+    session.tell(Command::Cancel).await.unwrap();
+    assert_eq!(hooks.told().len(), 1, "they ran");
+    goes_on(&kit, &session).await;
+}
+
+/// A session with a background task that gives `forty-two` in 5 s, and hooks of inputs that do this once the first input is through.
+async fn with_task(does: Vec<Do>) -> (Kit, Arc<TestHooks>, DefaultSession) {
+    let does = std::iter::once(Do::Nothing).chain(does).collect();
+    let hooks = TestHooks::new([(HookPoint::BeforeIngest, does)]);
+    let work = Act::Background(Work::After(5_000, "forty-two".to_owned()));
+    let tool = TestTool::new("bg", Effect::Mutating, work);
+    let ask = vec![Say::Reply(calls(&[("c", "bg", "{}")]))];
+    let script = [vec![ask], says("started"), says("thanks")].concat();
+    let kit = Kit::of(Parts { hooks: Some(hooks.clone()), ..Parts::new(script, vec![tool]) });
+    let session = kit.open().await;
+    session.run_turn(vec![Part::text("go")]).await.unwrap();
+    wait_for(&session, 0, |event| matches!(event, Event::TaskSettled(_))).await;
+    (kit, hooks, session)
+}
+
+async fn second_turn(session: &DefaultSession) -> StopReason {
+    let is_end = |event: &Event| matches!(event, Event::TurnEnded(_));
+    let first = wait_for(session, 0, is_end).await.seq;
+    match &wait_for(session, first, is_end).await.event {
+        Event::TurnEnded(ended) => ended.stop,
+        _ => unreachable!("the end of a turn was waited for"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_before_a_turn_is_about_what_somebody_asked_and_not_about_the_end_of_a_task() {
+    let (kit, hooks, session) = with_task(vec![Do::After(1_000), Do::Hang]).await;
+    // While only the end of the task waits, there is nothing that somebody could cancel.
+    assert!(session.tell(Command::Cancel).await.is_err());
+    send(&session, "a prompt", Delivery::Queue).await.unwrap();
+    while hooks.told().len() < 3 {
+        pass(100).await;
+    }
+    session.tell(Command::Cancel).await.unwrap();
+    assert_eq!(second_turn(&session).await, StopReason::Cancelled);
+    while kit.model.requests().len() < 3 {
+        pass(100).await;
+    }
+    let told = user_texts(&kit.model.requests()[2]);
+    assert_eq!(told, ["go", "[background task bg-1 (test) completed]\nforty-two"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_refuses_the_end_of_a_task_withholds_what_it_gave_and_not_that_it_ended() {
+    for does in [Do::Change(Box::new(stopping(None))), Do::Panic] {
+        let (kit, _, session) = with_task(vec![does]).await;
+        assert_eq!(second_turn(&session).await, StopReason::EndTurn);
+        let told = user_texts(kit.model.requests().last().unwrap()).pop().unwrap();
+        let head = "[background task bg-1 (test) completed]\nwhat it gave is withheld: ";
+        assert!(told.starts_with(head) && !told.contains("forty-two"), "{told}");
+    }
 }
