@@ -139,10 +139,13 @@ fn hooks(
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<Arc<dyn HookEngine>> {
     let hooks = config::hooks::hooks(&loaded.config).map_err(anyhow::Error::msg)?;
-    if hooks.is_empty() {
+    let elsewhere =
+        config::hooks::of_values(&loaded.hooks_elsewhere).map_err(anyhow::Error::msg)?;
+    if hooks.is_empty() && elsewhere.is_empty() {
         return Ok(Arc::new(NoopHookEngine));
     }
-    Ok(Arc::new(Hooks::new(hooks, inherited(loaded)?, models, clock)))
+    let hooks = Hooks::new(hooks, inherited(loaded)?, models, clock);
+    Ok(Arc::new(hooks.within(loaded.project.root.clone(), elsewhere)))
 }
 
 /// What commands of tools and hooks inherit of the environment.

@@ -321,6 +321,9 @@ impl Opening<'_> {
         };
         let before = assembled.core.state(&id).await?;
         let place = Place { cwd: before.spec.cwd.clone(), roots: before.spec.roots.clone() };
+        if let Some(notice) = self.loaded.hooks_left_out(&place.cwd) {
+            complain(&notice);
+        }
         Ok(Target { place, before: Some(Box::new(before)) })
     }
 

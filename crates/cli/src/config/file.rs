@@ -113,11 +113,37 @@ impl Walk<'_> {
             (Found::Table, ..) => Err(bad(path, "a table".into(), value, source)),
             (Found::Key(key), ..) => {
                 check(key, path, value, &source)?;
-                self.settings.push(Setting { path: path.clone(), value: value.clone(), source });
+                let value = match key.kind {
+                    Kind::Hooks => self.placed(path, value, &source)?,
+                    _ => value.clone(),
+                };
+                self.settings.push(Setting { path: path.clone(), value, source });
                 Ok(())
             }
             (Found::Nothing, ..) => Err(unknown(path, source)),
         }
+    }
+}
+
+impl Walk<'_> {
+    /// Hooks with the whole paths of their programs. A project's file lies in a folder of its root.
+    fn placed(
+        &self,
+        path: &[String],
+        value: &toml::Value,
+        source: &Source,
+    ) -> Result<toml::Value, ConfigError> {
+        let root = self.file.parent().and_then(Path::parent).filter(|_| self.layer.is_project());
+        hooks::placed(value, root).map_err(|what| unusable_hooks(path, &what, source))
+    }
+}
+
+/// What is wrong with hooks, as an error at its place.
+fn unusable_hooks(path: &[String], what: &str, source: &Source) -> ConfigError {
+    ConfigError::Unusable {
+        what: format!("`{}` cannot be used: {what}", join(path)),
+        source_place: Box::new(source.clone()),
+        remedy: "see docs/hooks.md".into(),
     }
 }
 
@@ -131,11 +157,7 @@ pub(super) fn check(
     match key.kind.accept(value) {
         Some(_) if key.kind == Kind::Hooks => {
             let name = path.last().map_or("", String::as_str);
-            hooks::check(name, value).map_err(|what| ConfigError::Unusable {
-                what: format!("`{}` cannot be used: {what}", join(path)),
-                source_place: Box::new(source.clone()),
-                remedy: "see docs/hooks.md".into(),
-            })
+            hooks::check(name, value).map_err(|what| unusable_hooks(path, &what, source))
         }
         Some(_) => Ok(()),
         None => Err(bad(path, key.kind.describe(), value, source.clone())),

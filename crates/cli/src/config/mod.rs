@@ -22,6 +22,7 @@ pub mod stack;
 pub mod trust;
 pub mod typed;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use error::ConfigError;
@@ -59,6 +60,8 @@ pub struct Loaded {
     pub user_file: PathBuf,
     /// The folder and its standing.
     pub project: Project,
+    /// What would stand below `hooks` without the folder's files: for sessions that work elsewhere.
+    pub hooks_elsewhere: BTreeMap<String, toml::Value>,
 }
 
 /// A folder with its configuration files.
@@ -157,10 +160,14 @@ pub fn load(inputs: Inputs) -> Result<Loaded, LoadError> {
         stack.lay(file::parse(Layer::User, &user_file, &text)?, Standing::Trusted);
     }
     let project = project(&environment, &cwd)?;
+    let mut elsewhere = stack.clone();
     stack.lay(project.settings.clone(), project.standing);
-    stack.lay(environment.settings()?, Standing::Trusted);
     let overrides = overrides.iter().map(|text| given::assignment(text));
-    stack.lay(overrides.collect::<Result<_, _>>()?, Standing::Trusted);
+    let overrides: Vec<Setting> = overrides.collect::<Result<_, _>>()?;
+    for stack in [&mut stack, &mut elsewhere] {
+        stack.lay(environment.settings()?, Standing::Trusted);
+        stack.lay(overrides.clone(), Standing::Trusted);
+    }
     for setting in &flags {
         let keys::Found::Key(key) = keys::find(&setting.path) else {
             unreachable!("flags name keys of the table: a test runs each of them");
@@ -170,7 +177,27 @@ pub fn load(inputs: Inputs) -> Result<Loaded, LoadError> {
     stack.lay(flags, Standing::Trusted);
     let config = typed(&stack)?;
     consistency::check(&config, &stack)?;
-    Ok(Loaded { config, stack, environment, cwd, user_file, project })
+    let hooks_elsewhere = elsewhere.below("hooks");
+    Ok(Loaded { config, stack, environment, cwd, user_file, project, hooks_elsewhere })
+}
+
+impl Loaded {
+    /// What to say of a session that works in this canonical folder, when a project there has hooks that this configuration does not know.
+    #[must_use]
+    pub fn hooks_left_out(&self, cwd: &Path) -> Option<String> {
+        if cwd.starts_with(&self.project.root) {
+            return None;
+        }
+        // A file there that cannot be read is a matter of whoever works there.
+        let there = project(&self.environment, cwd).ok()?;
+        let hooked = there.settings.iter().any(|setting| setting.path[0] == "hooks");
+        hooked.then(|| {
+            let root = there.root.display();
+            format!(
+                "the hooks of {root} are not loaded here; to have them, start the session there"
+            )
+        })
+    }
 }
 
 /// The typed form of checked values.

@@ -167,6 +167,16 @@ impl Stack {
         root
     }
 
+    /// The values whose keys have one segment below this section, by that segment.
+    #[must_use]
+    pub fn below(&self, section: &str) -> BTreeMap<String, Value> {
+        let inner = self.values.iter().filter_map(|(path, found)| match path.as_slice() {
+            [first, name] if first == section => Some((name.clone(), found.value.clone())),
+            _ => None,
+        });
+        inner.collect()
+    }
+
     /// All values as lines for a person or a program: key, value, places.
     pub fn lines(&self) -> impl Iterator<Item = (String, &Effective)> {
         self.values.iter().map(|(path, effective)| (join(path), effective))

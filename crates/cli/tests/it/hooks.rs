@@ -5,7 +5,7 @@ use std::process::Command;
 use oarlock_core::ports::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 
-use crate::home::Home;
+use crate::home::{Home, ran};
 use crate::voyage::Running;
 
 /// What the events of this type say, of lines of `run --json`.
@@ -221,4 +221,60 @@ fn a_process_killed_while_a_hook_runs_leaves_a_turn_that_asks_it_again() {
     assert!(home.path("project/other").exists() && !home.path("project/one").exists());
     assert_eq!(std::fs::read_to_string(&ran).unwrap(), "x\nx\n", "it was asked once more");
     assert_eq!(of_type(&again.lines(), "hook_ran").len(), 1);
+}
+
+/// A hook that touches `name` in the session's folder.
+fn spy(name: &str) -> String {
+    format!("[[hooks.after_session_enter]]\nname = \"{name}\"\nshell = \"touch {name}\"\n")
+}
+
+#[test]
+fn a_session_of_another_folder_has_the_hooks_of_the_user_and_none_of_the_folder_that_resumes_it() {
+    let home = Home::new();
+    home.user(&spy("mine"));
+    home.shared(&format!("{}[[hooks.disable]]\nname = \"mine\"\n", spy("here")));
+    home.write("other/.oarlock/config.toml", &spy("there"));
+    let model = home.script(&json!([{ "text": "Done." }, { "text": "Again." }]));
+    let other = |arguments: &[&str]| {
+        let mut command = home.command();
+        ran(&command.current_dir(home.path("other")).args(arguments).output().unwrap())
+    };
+    assert_eq!(home.run(&["trust", "--yes"]).code, Some(0));
+    assert_eq!(other(&["trust", "--yes"]).code, Some(0));
+    let spied = |folder: &str| {
+        let names = ["mine", "here", "there"];
+        names.map(|name| std::fs::remove_file(home.path(folder).join(name)).is_ok())
+    };
+    let begun = other(&["run", "-q", "-m", &model, "go"]);
+    assert_eq!((begun.code, spied("other")), (Some(0), [true, false, true]), "{}", begun.err);
+    let session = home.sessions()[0]["id"].as_str().unwrap().to_owned();
+
+    let resumed = home.run(&["run", "-q", "--resume", &session, "-m", &model, "again"]);
+    assert_eq!((resumed.code, spied("other")), (Some(0), [true, false, false]), "{}", resumed.err);
+    assert!(resumed.err.contains("are not loaded here"), "{}", resumed.err);
+    let own = home.run(&["run", "-q", "-m", &model, "go"]);
+    assert_eq!((own.code, spied("project")), (Some(0), [false, true, false]), "{}", own.err);
+}
+
+#[test]
+fn a_program_of_a_project_is_the_one_in_its_root_and_a_user_names_a_whole_path() {
+    let home = Home::new();
+    let hook = "[[hooks.after_session_enter]]\nname = \"spy\"\ncommand = [\"./spy\"]\n";
+    home.shared(hook);
+    std::fs::create_dir_all(home.path("project/.git")).unwrap();
+    std::fs::create_dir_all(home.path("project/below")).unwrap();
+    let program = home.write("project/spy", "#!/bin/sh\ntouch spied\n");
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    assert_eq!(home.run(&["trust", "--yes"]).code, Some(0));
+    let model = home.script(&json!([{ "text": "Done." }]));
+    let mut command = home.command();
+    command.current_dir(home.path("project/below")).args(["run", "-q", "-m", &model, "go"]);
+    let below = ran(&command.output().unwrap());
+    assert_eq!(below.code, Some(0), "{}", below.err);
+    assert!(home.path("project/below/spied").exists(), "{}", below.err);
+
+    home.user(hook);
+    let refused = home.run(&["doctor", "--config"]);
+    assert!(refused.err.contains("`./spy` is in no certain folder"), "{}", refused.err);
 }

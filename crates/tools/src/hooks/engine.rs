@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -20,10 +21,15 @@ use serde_json::{Value, json};
 use super::{Handler, Hook, command, prompt};
 use crate::shell::Environment;
 
+/// Hooks by their points.
+type Lists = BTreeMap<HookPoint, Vec<Hook>>;
+
 /// The hooks of a configuration, for all sessions of a process.
 #[derive(Debug, Clone)]
 pub struct Hooks {
-    hooks: Arc<BTreeMap<HookPoint, Vec<Hook>>>,
+    hooks: Arc<Lists>,
+    /// A folder, and the hooks of sessions that do not lie in it.
+    elsewhere: Option<(PathBuf, Arc<Lists>)>,
     environment: Environment,
     models: Arc<dyn Models>,
     clock: Arc<dyn Clock>,
@@ -33,18 +39,33 @@ impl Hooks {
     /// An engine of these hooks. Programs inherit `environment`, prompts ask `models`.
     #[must_use]
     pub fn new(
-        hooks: BTreeMap<HookPoint, Vec<Hook>>,
+        hooks: Lists,
         environment: Environment,
         models: Arc<dyn Models>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { hooks: Arc::new(hooks), environment, models, clock }
+        Self { hooks: Arc::new(hooks), elsewhere: None, environment, models, clock }
+    }
+
+    /// Has those hooks only for sessions in the canonical folder `root`, and these for all others: what a project sets is about its own
+    /// sessions.
+    #[must_use]
+    pub fn within(self, root: PathBuf, elsewhere: Lists) -> Self {
+        Self { elsewhere: Some((root, Arc::new(elsewhere))), ..self }
+    }
+
+    /// The hooks of sessions that work in that folder.
+    fn of(&self, cwd: &Path) -> &Arc<Lists> {
+        match &self.elsewhere {
+            Some((root, elsewhere)) if !cwd.starts_with(root) => elsewhere,
+            Some(_) | None => &self.hooks,
+        }
     }
 
     async fn chain(self, mut step: HookStep, off: HookRunOverrides) -> HookEnd {
         let point = step.hook_event;
         let mut end = HookEnd { cost_micros: Some(0), ..HookEnd::default() };
-        let hooks = Arc::clone(&self.hooks);
+        let hooks = Arc::clone(self.of(Path::new(&step.cwd)));
         let due = hooks.get(&point).into_iter().flatten();
         for hook in due.filter(|hook| !off.leaves_out(&hook.name)) {
             if !hook.matches(&step) {
@@ -175,13 +196,13 @@ fn shown(step: &mut HookStep, change: &HookChange) {
 }
 
 impl HookEngine for Hooks {
-    fn hooks(&self, _: &SessionSpec) -> HookTable {
+    fn hooks(&self, spec: &SessionSpec) -> HookTable {
         let info = |hook: &Hook| HookInfo {
             name: hook.name.clone(),
             deadline_ms: hook.deadline_ms,
             on_error: hook.on_error,
         };
-        let lists = self.hooks.iter();
+        let lists = self.of(&spec.cwd).iter();
         HookTable(lists.map(|(point, hooks)| (*point, hooks.iter().map(info).collect())).collect())
     }
 
