@@ -122,14 +122,15 @@ impl EventStream {
         self.next().boxed()
     }
 
-    /// The end of a subagent of which everything was given out.
+    /// The end of a subagent of which everything was given out. What it could not close itself is let go with it.
     fn released(&mut self) -> Option<AgentEvent> {
         let (child, _) = self.held.as_ref()?;
         let is_drained = |child: &ChildEvents| {
-            child.last.is_some_and(|last| child.events.own.cursor() >= last)
-                && !child.events.own.has_ready()
-                && child.events.children.is_empty()
-                && child.events.held.is_none()
+            let events = &child.events;
+            child.last.is_some_and(|last| events.own.cursor() >= last)
+                && !events.own.has_ready()
+                && events.held.is_none()
+                && events.taken.is_none()
         };
         match self.children.iter().position(|followed| followed.child == *child) {
             Some(at) if !is_drained(&self.children[at]) => None,

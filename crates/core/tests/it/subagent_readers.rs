@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use oarlock_core::event::{AgentEvent, Delivery, Effect, Event};
+use oarlock_core::ids::FrameId;
+use oarlock_core::memory::MemoryStore;
+use oarlock_core::ports::journal::{Fence, Frame, Journal};
 use oarlock_core::ports::model::ModelRequest;
 use oarlock_core::{DefaultSession, EventStream};
-use oarlock_testkit::kit::{journal, send, settings, tag, tags, wait_for};
+use oarlock_testkit::kit::{Kit, Parts, journal, node, send, settings, tag, tags, wait_for};
 use oarlock_testkit::model::{Say, calls, text};
 use oarlock_testkit::tool::{Act, TestTool, order};
 
@@ -37,17 +40,18 @@ fn at(told: &[(usize, String)], depth: usize) -> Vec<&str> {
     told.iter().filter(|(at, _)| *at == depth).map(|(_, tag)| tag.as_str()).collect()
 }
 
+/// Each one gives its task to the next while it can.
+fn deeper(request: &ModelRequest) -> Vec<Say> {
+    let can = request.tools.iter().any(|tool| tool.name == "spawn_agent");
+    let reply = match (can, request.messages.len()) {
+        (true, 1) => calls(&[("s", "spawn_agent", "{}")]),
+        (_, _) => text("deep"),
+    };
+    vec![Say::Wait(20), Say::Reply(reply)]
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_reader_is_told_of_all_below_between_their_opening_and_their_end_live_and_late() {
-    // Each one gives its task to the next while it can.
-    let deeper = |request: &ModelRequest| {
-        let can = request.tools.iter().any(|tool| tool.name == "spawn_agent");
-        let reply = match (can, request.messages.len()) {
-            (true, 1) => calls(&[("s", "spawn_agent", "{}")]),
-            (_, _) => text("deep"),
-        };
-        vec![Say::Wait(20), Say::Reply(reply)]
-    };
     let kit = kit_with(deeper, tools(order()));
     let mut settings = settings();
     settings.turn.subagent_max_depth = Some(2);
@@ -130,4 +134,37 @@ async fn a_reader_whose_futures_are_dropped_again_and_again_loses_nothing() {
         assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>(), "{heard:?}");
         assert!(seqs.len() > 8, "{heard:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subagent_that_ended_with_one_of_its_own_open_holds_no_reader() {
+    let kit = kit_with(deeper, tools(order()));
+    let mut settings = settings();
+    settings.turn.subagent_max_depth = Some(2);
+    let session = kit.open_with(settings).await;
+    session.run_turn(go()).await.unwrap();
+    let child = opened(&journal(&kit.core, &session).await).remove(0).child;
+    let child = kit.core.handle(child);
+    let below = opened(&journal(&kit.core, &child).await).remove(0).child;
+    // The same journals, but for the end of the one below.
+    let store = MemoryStore::new(node("b"));
+    for session in [&session, &child, &kit.core.handle(below)] {
+        let mut entries = journal(&kit.core, session).await;
+        if session.id() == child.id() {
+            entries.retain(|entry| !matches!(entry.event, Event::SubagentClosed(_)));
+        }
+        for (seq, entry) in (1..).zip(&mut entries) {
+            entry.seq = seq;
+        }
+        let fence = Fence::new_session(session.id().clone(), node("b"));
+        let frame = FrameId::parse(format!("frame-{}", session.id())).unwrap();
+        store.append(&fence, &Frame::encode(frame, &fence, &entries).unwrap()).await.unwrap();
+    }
+    let kit = Kit::of(Parts { name: "b", ..Parts::on(store, vec![], vec![]) });
+    let reader = kit.core.handle(session.id().clone());
+    let told = tokio::time::timeout(Duration::from_secs(60), told(&reader, 0)).await;
+    let told = told.expect("the reader is told of the end");
+    let child = tags(&journal(&kit.core, &kit.core.handle(child.id().clone())).await);
+    assert_eq!(at(&told, 1), child);
+    assert_eq!(at(&told, 0).last(), Some(&"turn_ended"));
 }
