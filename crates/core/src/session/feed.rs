@@ -260,6 +260,9 @@ pub(crate) struct OwnEvents {
     session: SessionId,
     feed: Box<dyn LiveFeed>,
     phase: Phase,
+    /// Asked for and not there yet. Kept while others are heard, so that a session and its store are asked once.
+    attaching: Option<BoxFuture<'static, Result<Attached, JournalError>>>,
+    reading: Option<BoxFuture<'static, Result<Vec<Entry>, JournalError>>>,
     /// The last entry that was given out or is in `ready`.
     cursor: Seq,
     marked: bool,
@@ -278,8 +281,13 @@ pub(crate) struct OwnEvents {
 }
 
 enum Phase {
+    /// A subagent that was opened a moment ago: its first entry will be told.
+    Unborn,
     Attach,
-    Read { tip: Seq, growing: Vec<Delta> },
+    Read {
+        tip: Seq,
+        growing: Vec<Delta>,
+    },
     Live,
 }
 
@@ -303,6 +311,8 @@ impl OwnEvents {
             session,
             feed,
             phase: Phase::Attach,
+            attaching: None,
+            reading: None,
             cursor: after,
             marked: false,
             whom,
@@ -340,34 +350,33 @@ impl OwnEvents {
                 return Ok(event);
             }
             match &self.phase {
+                Phase::Unborn => {
+                    self.feed.next().await;
+                    self.phase = Phase::Attach;
+                }
                 Phase::Attach => {
-                    let attached = attach(&self.store, self.bus.as_ref(), &self.session).await;
-                    let attached = match attached {
-                        // A subagent that was opened a moment ago: its first entry will be told.
-                        Err(JournalError::NotFound { .. }) if self.is_of_parent() => {
-                            self.feed.next().await;
-                            continue;
-                        }
-                        attached => attached?,
-                    };
-                    let Attached { tip, growing, children } = attached;
-                    if !self.marked && self.whom != Whom::Alone {
-                        self.children = match children {
-                            Some(children) => children,
-                            None if self.cursor == 0 => Vec::new(),
-                            None => sleeping_children(&self.store, &self.session).await?,
+                    let folds = !self.marked && self.whom != Whom::Alone && self.cursor > 0;
+                    let (store, bus) = (self.store.clone(), Arc::clone(&self.bus));
+                    let session = self.session.clone();
+                    let begin = || attach(store, bus, session, folds).boxed();
+                    let Attached { tip, growing, children } =
+                        match kept(&mut self.attaching, begin).await {
+                            Err(JournalError::NotFound { .. }) if self.is_of_parent() => {
+                                self.phase = Phase::Unborn;
+                                continue;
+                            }
+                            attached => attached?,
                         };
+                    if !self.marked {
+                        self.children = children.unwrap_or_default();
                     }
                     self.phase = Phase::Read { tip, growing };
                 }
                 Phase::Read { tip, .. } if self.cursor < *tip => {
-                    let tip = *tip;
-                    let entries = self.store.read(&self.session, self.cursor).await?;
-                    if entries.is_empty() {
-                        // A reader of another place may be behind the writer for a moment.
-                        let clock = &self.store.clock;
-                        clock.sleep_until(clock.now().after(READ_AGAIN_MS)).await;
-                    }
+                    let (tip, after) = (*tip, self.cursor);
+                    let (store, session) = (self.store.clone(), self.session.clone());
+                    let begin = || read_on(store, session, after).boxed();
+                    let entries = kept(&mut self.reading, begin).await?;
                     for entry in entries.into_iter().filter(|entry| entry.seq <= tip) {
                         self.give_entry(Arc::new(entry));
                     }
@@ -474,13 +483,24 @@ async fn sleeping_children(
     Ok(state.children.into_iter().map(|child| child.opened.child).collect())
 }
 
-/// Where the session stands: from its owner when it has one, else from the journal.
+/// Goes on with a future that was begun before, or begins it.
+async fn kept<T>(
+    begun: &mut Option<BoxFuture<'static, T>>,
+    begin: impl FnOnce() -> BoxFuture<'static, T>,
+) -> T {
+    let result = begun.get_or_insert_with(begin).await;
+    *begun = None;
+    result
+}
+
+/// Where the session stands: from its owner when it has one, else from the journal; the latter is folded for its open subagents when `folds`.
 async fn attach(
-    store: &Store,
-    bus: &dyn Bus,
-    session: &SessionId,
+    store: Store,
+    bus: Arc<dyn Bus>,
+    session: SessionId,
+    folds: bool,
 ) -> Result<Attached, JournalError> {
-    let ask = bus.request(session, Command::Attach);
+    let ask = bus.request(&session, Command::Attach);
     let deadline = store.clock.sleep_until(store.clock.now().after(ATTACH_MS));
     match select(ask, deadline).await {
         Either::Left((Ok(Reply::Attached(attached)), _)) => Ok(attached),
@@ -489,10 +509,23 @@ async fn attach(
             _,
         ))
         | Either::Right(_) => {
-            let tail = store.journal.tail(session).await?;
-            Ok(Attached { tip: tail.next - 1, growing: Vec::new(), children: None })
+            let tail = store.journal.tail(&session).await?;
+            let children = match folds {
+                true => Some(sleeping_children(&store, &session).await?),
+                false => None,
+            };
+            Ok(Attached { tip: tail.next - 1, growing: Vec::new(), children })
         }
     }
+}
+
+/// Entries after `after`. With none, a reader of another place may be behind the writer for a moment.
+async fn read_on(store: Store, session: SessionId, after: Seq) -> Result<Vec<Entry>, JournalError> {
+    let entries = store.read(&session, after).await?;
+    if entries.is_empty() {
+        store.clock.sleep_until(store.clock.now().after(READ_AGAIN_MS)).await;
+    }
+    Ok(entries)
 }
 
 #[cfg(test)]

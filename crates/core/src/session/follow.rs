@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, Either, select, select_all};
+use futures::future::{BoxFuture, select_all};
 
 use crate::event::{AgentEvent, Event};
 use crate::ids::{Seq, SessionId};
@@ -31,6 +31,8 @@ pub struct EventStream {
     held: Option<(SessionId, AgentEvent)>,
     /// An event of the session that is being looked at.
     taken: Option<AgentEvent>,
+    /// The session's own event was the last one: its subagents come first.
+    gave_own: bool,
 }
 
 /// Whose events are read.
@@ -68,7 +70,7 @@ impl EventStream {
     ) -> Self {
         let own = OwnEvents::new(store.clone(), Arc::clone(&bus), (session, after), whom);
         let (children, known) = (Vec::new(), HashSet::new());
-        Self { own, store, bus, whom, children, known, held: None, taken: None }
+        Self { own, store, bus, whom, children, known, held: None, taken: None, gave_own: false }
     }
 
     /// The next event. It waits for as long as nothing happens; it never ends by itself.
@@ -89,23 +91,8 @@ impl EventStream {
                     None => continue,
                 }
             }
-            let next = match (self.children.is_empty(), self.held.is_some()) {
-                (true, _) => Next::Own(self.own.next().await),
-                (false, held) => {
-                    let futures = self.children.iter_mut().map(|child| child.events.boxed_next());
-                    let children = select_all(futures);
-                    if held {
-                        let (event, at, _) = children.await;
-                        Next::Child(at, event)
-                    } else {
-                        let own = std::pin::pin!(self.own.next());
-                        match select(own, children).await {
-                            Either::Left((event, _)) => Next::Own(event),
-                            Either::Right(((event, at, _), _)) => Next::Child(at, event),
-                        }
-                    }
-                }
-            };
+            let next = self.first().await;
+            self.gave_own = matches!(next, Next::Own(_));
             match next {
                 Next::Own(event) if self.whom == Whom::Alone => return event,
                 Next::Own(event) => self.taken = Some(event?),
@@ -118,8 +105,23 @@ impl EventStream {
         }
     }
 
-    fn boxed_next(&mut self) -> BoxFuture<'_, Result<AgentEvent, JournalError>> {
-        self.next().boxed()
+    /// Whoever has an event first. Whoever gave the last one comes last, so that nobody's many events hide those of others.
+    async fn first(&mut self) -> Next {
+        if self.children.is_empty() {
+            return Next::Own(self.own.next().await);
+        }
+        let children = self.children.iter_mut().enumerate();
+        let mut all: Vec<_> = children.map(|(at, child)| child.events.next_of(at)).collect();
+        if self.held.is_none() {
+            let at = if self.gave_own { all.len() } else { 0 };
+            all.insert(at, self.own.next().map(Next::Own).boxed());
+        }
+        select_all(all).await.0
+    }
+
+    /// The next event of the subagent that stands there.
+    fn next_of(&mut self, at: usize) -> BoxFuture<'_, Next> {
+        async move { Next::Child(at, self.next().await) }.boxed()
     }
 
     /// The end of a subagent of which everything was given out. What it could not close itself is let go with it.
@@ -189,6 +191,7 @@ impl EventStream {
         event: Result<AgentEvent, JournalError>,
     ) -> Option<AgentEvent> {
         let child = self.children[at].child.clone();
+        self.children.rotate_left(at + 1);
         match event {
             Ok(AgentEvent::CaughtUp { .. }) => None,
             Ok(AgentEvent::Scoped { mut scope, event }) => {
@@ -200,7 +203,7 @@ impl EventStream {
             }
             Err(error) => {
                 tracing::warn!(session = %child, %error, "a subagent is not followed any more");
-                self.children.remove(at);
+                self.children.pop();
                 None
             }
         }

@@ -1,13 +1,19 @@
 //! What readers are told of subagents: all of it, in its place, whenever they begin.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use oarlock_core::event::{AgentEvent, Delivery, Effect, Event};
-use oarlock_core::ids::FrameId;
+use oarlock_core::ids::{FrameId, Seq, SessionId};
 use oarlock_core::memory::MemoryStore;
-use oarlock_core::ports::journal::{Fence, Frame, Journal};
+use oarlock_core::ports::clock::Clock;
+use oarlock_core::ports::journal::{Fence, Frame, Journal, JournalError, Resolved};
 use oarlock_core::ports::model::ModelRequest;
 use oarlock_core::{DefaultSession, EventStream};
+use oarlock_testkit::clock::VirtualClock;
 use oarlock_testkit::kit::{Kit, Parts, journal, node, send, settings, tag, tags, wait_for};
 use oarlock_testkit::model::{Say, calls, text};
 use oarlock_testkit::tool::{Act, TestTool, order};
@@ -167,4 +173,107 @@ async fn a_subagent_that_ended_with_one_of_its_own_open_holds_no_reader() {
     let child = tags(&journal(&kit.core, &kit.core.handle(child.id().clone())).await);
     assert_eq!(at(&told, 1), child);
     assert_eq!(at(&told, 0).last(), Some(&"turn_ended"));
+}
+
+/// A journal that takes its time, and counts what it is asked of each session.
+#[derive(Debug)]
+struct AskedJournal {
+    inner: MemoryStore,
+    clock: VirtualClock,
+    asked: Arc<Mutex<HashMap<SessionId, u32>>>,
+}
+
+impl AskedJournal {
+    async fn ask(&self, session: &SessionId) {
+        *self.asked.lock().unwrap().entry(session.clone()).or_default() += 1;
+        self.clock.sleep_until(self.clock.now().after(5)).await;
+    }
+}
+
+impl Journal for AskedJournal {
+    fn claim<'a>(
+        &'a self,
+        observed: &'a Fence,
+        claim: &'a Frame,
+    ) -> BoxFuture<'a, Result<Fence, JournalError>> {
+        self.inner.claim(observed, claim)
+    }
+    fn append<'a>(
+        &'a self,
+        fence: &'a Fence,
+        frame: &'a Frame,
+    ) -> BoxFuture<'a, Result<Fence, JournalError>> {
+        self.inner.append(fence, frame)
+    }
+    fn resolve<'a>(
+        &'a self,
+        fence: &'a Fence,
+        frame: &'a Frame,
+    ) -> BoxFuture<'a, Result<Resolved, JournalError>> {
+        self.inner.resolve(fence, frame)
+    }
+    fn read<'a>(
+        &'a self,
+        session: &'a SessionId,
+        after: Seq,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<Frame>, JournalError>> {
+        let asked = self.ask(session);
+        asked.then(move |()| self.inner.read(session, after, max)).boxed()
+    }
+    fn tail<'a>(&'a self, session: &'a SessionId) -> BoxFuture<'a, Result<Fence, JournalError>> {
+        self.ask(session).then(|()| self.inner.tail(session)).boxed()
+    }
+    fn release<'a>(
+        &'a self,
+        fence: &'a Fence,
+        release: &'a Frame,
+    ) -> BoxFuture<'a, Result<(), JournalError>> {
+        self.inner.release(fence, release)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_asks_each_session_once_and_hears_all_its_subagents_in_turn() {
+    let three = |request: &ModelRequest| match (request.system.as_ref(), request.messages.len()) {
+        ("child", _) => answer(request),
+        (_, 1) => {
+            let ids = ["a", "b", "c"];
+            vec![Say::Reply(calls(&ids.map(|id| (id, "spawn_agent", "{}"))))]
+        }
+        (_, _) => vec![Say::Reply(text("done"))],
+    };
+    let store = MemoryStore::new(node("a"));
+    let asked = Arc::default();
+    let journal = AskedJournal {
+        inner: store.clone(),
+        clock: VirtualClock::new(),
+        asked: Arc::clone(&asked),
+    };
+    let models = Some(Arc::new(oarlock_testkit::model::AnsweringModel::new(three)) as _);
+    let spawn = TestTool::new("spawn_agent", Effect::Pure, Act::Spawn(Box::new(order())));
+    let mut tools = tools(order());
+    tools[2] = spawn;
+    let parts = Parts::on(store, vec![], tools);
+    let kit = Kit::of(Parts { models, journal: Arc::new(journal), ..parts });
+    let session = kit.open().await;
+    session.run_turn(go()).await.unwrap();
+    session.close().await.unwrap();
+    asked.lock().unwrap().clear();
+    let (mut events, mut heard) = (session.events(0), Vec::new());
+    loop {
+        match session.next_event(&mut events).await.unwrap() {
+            AgentEvent::Entry(entry) if matches!(entry.event, Event::TurnEnded(_)) => break,
+            AgentEvent::Scoped { scope, .. } => heard.push(scope[0].clone()),
+            _ => {}
+        }
+    }
+    let asked = asked.lock().unwrap();
+    assert_eq!(asked.len(), 4);
+    // Where it ends, its entries, and where it ended when it was closed.
+    assert!(asked.values().all(|times| *times <= 3), "{asked:?}");
+    let last = heard.last().unwrap();
+    let ended = heard.iter().position(|child| child == last).unwrap();
+    let first = heard.iter().rposition(|child| child == &heard[0]).unwrap();
+    assert!(ended < first, "the last one is heard while the first one is: {heard:?}");
 }
