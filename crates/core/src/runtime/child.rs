@@ -49,7 +49,7 @@ impl AgentsDoor {
         waits: Waits,
     ) -> Result<Begun, SubagentError> {
         let core = self.core.upgrade().ok_or_else(gone)?;
-        let tools = patterns(self.tools.as_ref(), order.tools.as_deref())?;
+        let tools = names(self.tools.as_ref(), order.tools.as_deref())?;
         let wanted = ChildWanted {
             call: self.call.clone(),
             child: core.ports().ids.session(),
@@ -137,19 +137,17 @@ fn failed(error: impl std::error::Error + Send + Sync + 'static) -> SubagentErro
     SubagentError::Failed(Box::new(error))
 }
 
-/// The patterns of a child's tools. Of the usual ones those count that there are; any other that names nothing is an error.
-fn patterns(
-    pool: &dyn ToolRegistry,
-    wanted: Option<&[String]>,
-) -> Result<Vec<String>, SubagentError> {
+/// The names of a child's tools, so that it has no others wherever it is opened. Of the usual ones those count that there are; any other pattern
+/// that matches nothing is an error.
+fn names(pool: &dyn ToolRegistry, wanted: Option<&[String]>) -> Result<Vec<String>, SubagentError> {
     let Some(wanted) = wanted else {
         let there = SUBAGENT_TOOLS.iter().filter(|name| pool.get(name).is_some());
         return Ok(there.map(|name| (*name).to_owned()).collect());
     };
     let names: Vec<&str> = pool.schemas().iter().map(|schema| schema.name.as_str()).collect();
-    match_tool_allowlist(&names, wanted)
+    let found = match_tool_allowlist(&names, wanted)
         .map_err(|error| SubagentError::Refused(format!("of the profile's tools, {error}")))?;
-    Ok(wanted.to_vec())
+    Ok(found.tools)
 }
 
 /// What the child is: its parent as it stands, but for what the order says. It may never do more than its parent.

@@ -306,6 +306,11 @@ fn allowed(
 ) -> Result<Arc<dyn ToolRegistry>, AgentError> {
     let chosen: Arc<dyn ToolRegistry> = match &spec.tools {
         None => tools,
+        // A subagent has names of what its parent had. One that is not there any more must not keep it from being opened and ended.
+        Some(names) if spec.parent.is_some() => {
+            let there = names.iter().filter_map(|name| tools.get(name));
+            Arc::new(StaticToolRegistry::new(there.map(Arc::clone)))
+        }
         Some(patterns) => {
             let chosen = filter_registry_by_allowlist(tools.as_ref(), patterns);
             Arc::new(chosen.map_err(|error| AgentError::Invalid(error.to_string()))?)

@@ -6,11 +6,12 @@ use oarlock_core::command::Command;
 use oarlock_core::event::{
     Delivery, Effect, Entry, Event, Outcome, StopReason, SubagentClosed, SubagentOpened,
 };
+use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::{Message, Part};
 use oarlock_core::ports::model::ModelRequest;
-use oarlock_core::spec::{Answers, Bounds, LimitKind, Limits, Mode, Settings};
-use oarlock_core::{AgentOrder, DefaultSession};
-use oarlock_testkit::kit::{Kit, Parts, journal, send, settings, wait_for};
+use oarlock_core::spec::{Answers, Bounds, LimitKind, Limits, Mode, SessionSpec, Settings};
+use oarlock_core::{AgentOrder, DefaultSession, LoadSession, Origin, Recovery, Tool};
+use oarlock_testkit::kit::{Kit, Parts, journal, node, send, settings, spec, wait_for};
 use oarlock_testkit::model::{AnsweringModel, Say, calls, text};
 use oarlock_testkit::tool::{Act, TestTool, order};
 
@@ -129,6 +130,45 @@ async fn a_subagent_has_the_tools_of_its_order_and_none_that_opens_another() {
         let session = kit.open().await;
         session.run_turn(go()).await.unwrap();
         assert_eq!(*seen.lock().unwrap(), expected, "{tools_of:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subagent_that_is_opened_alone_has_no_tool_that_its_parent_had_not() {
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let tell = Arc::clone(&seen);
+    let model = move |request: &ModelRequest| {
+        let names = request.tools.iter().map(|tool| tool.name.clone());
+        *tell.lock().unwrap() = names.collect::<Vec<String>>();
+        match request.system == "child" {
+            true => vec![Say::Reply(text("found it"))],
+            false => answer(request),
+        }
+    };
+    let models: Option<Arc<dyn oarlock_core::ports::model::Models>> =
+        Some(Arc::new(AnsweringModel::new(model)));
+    let all = AgentOrder { tools: Some(vec!["*".to_owned()]), ..order() };
+    let store = MemoryStore::new(node("a"));
+    let parts = Parts::on(store.clone(), vec![], tools(all.clone()));
+    let kit = Kit::of(Parts { models: models.clone(), ..parts });
+    let few = Some(vec!["read_file".to_owned(), "spawn_agent".to_owned()]);
+    let parent = SessionSpec { tools: few.clone(), ..spec(settings()) };
+    let session = kit.core.open(parent.into()).await.unwrap();
+    session.run_turn(go()).await.unwrap();
+    let (_, child) = child_of(&kit, &session).await;
+    assert_eq!(child.state().await.unwrap().spec.tools, few, "names, not patterns");
+    // Where all tools are, and where one of its own is not any more.
+    for (without, expected) in [("", &["read_file"][..]), ("read_file", &[])] {
+        let mut tools = tools(all.clone());
+        tools.retain(|tool| tool.schema().name != without);
+        let parts = Parts::on(store.clone(), vec![], tools);
+        let name = if without.is_empty() { "b" } else { "c" };
+        let kit = Kit::of(Parts { models: models.clone(), name, ..parts });
+        let load = LoadSession::new(child.id().clone(), Recovery::Continue);
+        let child = kit.core.open(Origin::Resume(load)).await.unwrap();
+        child.run_turn(go()).await.unwrap();
+        assert_eq!(*seen.lock().unwrap(), expected);
+        child.close().await.unwrap();
     }
 }
 
