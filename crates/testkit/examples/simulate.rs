@@ -5,6 +5,9 @@ use std::process::ExitCode;
 
 use oarlock_testkit::sim::live;
 
+/// How many seeds lie between two lines of progress.
+const PROGRESS_EVERY: u64 = 10_000;
+
 fn main() -> ExitCode {
     // Models and tools of these worlds panic on purpose; what matters is whether the worlds come to rest.
     std::panic::set_hook(Box::new(|_| {}));
@@ -32,6 +35,9 @@ fn main() -> ExitCode {
 fn run(first: u64, end: u64, step: u64) -> (u64, (u64, u64)) {
     let (mut stuck, mut longest) = (0, (0, 0));
     for seed in (first..end).step_by(usize::try_from(step).expect("there are few threads")) {
+        if seed > first && (seed - first).is_multiple_of(PROGRESS_EVERY) {
+            say(&format!("… {seed}, {stuck} stuck so far"));
+        }
         match live(seed) {
             Ok(rest) => longest = longest.max((rest.took_ms, seed)),
             Err(error) => {
