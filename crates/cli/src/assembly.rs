@@ -31,6 +31,7 @@ use oarlock_tools::{
 use crate::config::agents::Profiles;
 use crate::config::skills::{Shelf, Shelved};
 use crate::config::{self, Loaded, paths};
+use crate::features::{DefaultFeatureSet, Feature};
 use crate::grants::FileGrants;
 use crate::prompting::subagent_prompt;
 use crate::providers;
@@ -90,43 +91,108 @@ pub fn data_dir(loaded: &Loaded) -> anyhow::Result<PathBuf> {
     })
 }
 
-/// Puts the runtime together.
-///
-/// # Errors
-/// When the store cannot be opened or the configuration names something that cannot be used.
-pub fn assemble(
-    loaded: &Loaded,
-    keep: Keep,
+/// Puts the runtime together that the command line has, for a program that wants the same with parts taken out or put in.
+#[derive(Debug)]
+pub struct CliAgentBuilder<'a> {
+    loaded: &'a Loaded,
+    features: DefaultFeatureSet,
     trace: Option<Arc<dyn TraceSink>>,
-) -> anyhow::Result<Assembled> {
-    let (ids, clock) = (SystemIds, Arc::new(SystemClock::new()));
-    let node = ids.node();
-    let stores = Stores::open(loaded, keep, &node)?;
-    let shelf = Arc::new(shelf(loaded)?);
-    let models: Arc<dyn Models> = Arc::new(models(loaded, Arc::clone(&clock) as Arc<dyn Clock>)?);
-    let hooks = hooks(loaded, Arc::clone(&models), Arc::clone(&clock) as Arc<dyn Clock>)?;
-    let ports = Ports {
-        hooks,
-        journal: stores.journal,
-        catalog: stores.catalog,
-        blobs: stores.blobs,
-        bus: Arc::new(LocalBus::default()),
-        models,
-        tools: Arc::new(LocalTools::new(loaded, Arc::clone(&shelf))?),
+    hooks: Option<Arc<dyn HookEngine>>,
+    tools: Vec<Arc<dyn Tool>>,
+}
+
+impl<'a> CliAgentBuilder<'a> {
+    /// Everything that this configuration asks for, and nothing else.
+    #[must_use]
+    pub fn new(loaded: &'a Loaded) -> Self {
+        let features = DefaultFeatureSet::default();
+        Self { loaded, features, trace: None, hooks: None, tools: Vec::new() }
+    }
+
+    /// These parts.
+    #[must_use]
+    pub fn features(self, features: DefaultFeatureSet) -> Self {
+        Self { features, ..self }
+    }
+
+    /// All parts but that one.
+    #[must_use]
+    pub fn without(self, feature: Feature) -> Self {
+        let features = self.features.clone().without(feature);
+        Self { features, ..self }
+    }
+
+    /// Sessions are kept there.
+    #[must_use]
+    pub fn keep(self, keep: Keep) -> Self {
+        match keep {
+            Keep::OnDisk => self,
+            Keep::InMemory => self.without(Feature::Storage),
+        }
+    }
+
+    /// Takes a recording of every session.
+    #[must_use]
+    pub fn trace(self, trace: Option<Arc<dyn TraceSink>>) -> Self {
+        Self { trace, ..self }
+    }
+
+    /// Runs these hooks in the place of those of the configuration.
+    #[must_use]
+    pub fn hook_engine(self, hooks: Arc<dyn HookEngine>) -> Self {
+        Self { hooks: Some(hooks), ..self }
+    }
+
+    /// Tools of the program, after the built-in ones.
+    #[must_use]
+    pub fn tools(self, tools: impl IntoIterator<Item = Arc<dyn Tool>>) -> Self {
+        Self { tools: tools.into_iter().collect(), ..self }
+    }
+
+    /// The runtime.
+    ///
+    /// # Errors
+    /// When the store cannot be opened or the configuration names something that cannot be used.
+    pub fn build(self) -> anyhow::Result<Assembled> {
+        let Self { loaded, features, trace, hooks: own_hooks, tools: own_tools } = self;
+        let (ids, clock) = (SystemIds, Arc::new(SystemClock::new()));
+        let node = ids.node();
+        let keep = if features.has(Feature::Storage) { Keep::OnDisk } else { Keep::InMemory };
+        let stores = Stores::open(loaded, keep, &node)?;
+        let shelf = Arc::new(shelf(loaded)?);
+        let time = || Arc::clone(&clock) as Arc<dyn Clock>;
+        let models: Arc<dyn Models> = Arc::new(models(loaded, time())?);
+        let hooks = match own_hooks {
+            Some(hooks) => hooks,
+            None if features.has(Feature::Hooks) => hooks(loaded, Arc::clone(&models), time())?,
+            None => Arc::new(NoopHookEngine),
+        };
+        let saves = features.has(Feature::Grants);
+        let tools = LocalTools::new(loaded, Arc::clone(&shelf), (features, own_tools))?;
         // Without a home there is nowhere to save, and saving is not offered.
-        grants: data_dir(loaded).ok().map(|dir| Arc::new(FileGrants::within(&dir)) as _),
-        clock,
-        ids: Arc::new(ids),
-        trace,
-    };
-    let background = loaded.config.tools.background;
-    let limits = RuntimeLimits { background, ..RuntimeLimits::DEFAULT };
-    Ok(Assembled {
-        core: DefaultAgentCore::new(ports, limits, node.clone()),
-        node,
-        shelf,
-        store: stores.sqlite,
-    })
+        let grants = data_dir(loaded).ok().filter(|_| saves);
+        let ports = Ports {
+            hooks,
+            journal: stores.journal,
+            catalog: stores.catalog,
+            blobs: stores.blobs,
+            bus: Arc::new(LocalBus::default()),
+            models,
+            tools: Arc::new(tools),
+            grants: grants.map(|dir| Arc::new(FileGrants::within(&dir)) as _),
+            clock,
+            ids: Arc::new(ids),
+            trace,
+        };
+        let background = loaded.config.tools.background;
+        let limits = RuntimeLimits { background, ..RuntimeLimits::DEFAULT };
+        Ok(Assembled {
+            core: DefaultAgentCore::new(ports, limits, node.clone()),
+            node,
+            shelf,
+            store: stores.sqlite,
+        })
+    }
 }
 
 /// The hooks of the configuration, for every session of this process.
@@ -255,22 +321,44 @@ struct LocalTools {
     environment: oarlock_tools::Environment,
     shelf: Arc<Shelf>,
     loaded: Arc<Loaded>,
+    features: DefaultFeatureSet,
 }
 
 impl LocalTools {
-    fn new(loaded: &Loaded, shelf: Arc<Shelf>) -> anyhow::Result<Self> {
+    fn new(
+        loaded: &Loaded,
+        shelf: Arc<Shelf>,
+        (features, own): (DefaultFeatureSet, Vec<Arc<dyn Tool>>),
+    ) -> anyhow::Result<Self> {
         let environment = inherited(loaded)?;
-        let tools = default_tools(&loaded.config.tools)?;
+        let mut tools = match features.has(Feature::ProcessTools) {
+            true => default_tools(&loaded.config.tools)?,
+            false => Vec::new(),
+        };
+        tools.extend(own);
         let registry = Arc::new(StaticToolRegistry::new(tools.clone()));
-        Ok(Self { tools, registry, environment, shelf, loaded: Arc::new(loaded.clone()) })
+        Ok(Self { tools, registry, environment, shelf, loaded: Arc::new(loaded.clone()), features })
     }
 
-    fn registry(&self, skills: &Arc<Skills>, profiles: Vec<AgentProfile>) -> Arc<dyn ToolRegistry> {
-        if skills.is_empty() && profiles.is_empty() {
+    /// Whether sessions have this, which works with the built-in tools.
+    fn has(&self, feature: Feature) -> bool {
+        self.features.has(Feature::ProcessTools) && self.features.has(feature)
+    }
+
+    fn registry(
+        &self,
+        skills: &Arc<Skills>,
+        mut profiles: Vec<AgentProfile>,
+    ) -> Arc<dyn ToolRegistry> {
+        if !self.has(Feature::Subagents) {
+            profiles.clear();
+        }
+        let no_skills = skills.is_empty() || !self.has(Feature::Skills);
+        if no_skills && profiles.is_empty() {
             return Arc::clone(&self.registry);
         }
         let mut tools = self.tools.clone();
-        if !skills.is_empty() {
+        if !no_skills {
             tools.push(Arc::new(SkillTool::new(Arc::clone(skills))));
         }
         if !profiles.is_empty() {

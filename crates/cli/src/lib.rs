@@ -6,6 +6,7 @@ pub mod commands;
 pub mod config;
 pub mod console;
 pub mod exit;
+pub mod features;
 pub mod grants;
 pub mod logging;
 pub mod portable;
@@ -16,4 +17,6 @@ pub mod selection;
 pub mod terminal;
 pub mod values;
 
+pub use assembly::CliAgentBuilder;
+pub use features::{DefaultFeatureSet, Feature};
 pub use oarlock_core as core;

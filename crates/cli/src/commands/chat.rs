@@ -18,7 +18,7 @@ use super::mentioned::Rights;
 use super::run::{Opening, admit, content};
 use super::{Frame, complain};
 use crate::args::{ChatArgs, OutputArgs, Resumed};
-use crate::assembly::{Assembled, Keep, assemble};
+use crate::assembly::{Assembled, CliAgentBuilder, Keep};
 use crate::console::keyboard::{Keyboard, Role};
 use crate::console::screen::Screen;
 use crate::console::slash::{self, Wanted};
@@ -31,7 +31,7 @@ pub(super) fn run(frame: &Frame, args: &ChatArgs, out: &mut dyn Write) -> anyhow
     let person = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     let keep = if args.ephemeral { Keep::InMemory } else { Keep::OnDisk };
     super::block_on(async {
-        let assembled = assemble(&loaded, keep, None)?;
+        let assembled = CliAgentBuilder::new(&loaded).keep(keep).build()?;
         let answers = if person { Answers::Somebody } else { Answers::Nobody };
         let opening =
             Opening { frame, loaded: &loaded, model: &args.model, roots: &args.roots, answers };

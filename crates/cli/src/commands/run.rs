@@ -28,7 +28,7 @@ use super::mentioned::Rights;
 use super::overlay::Overlay;
 use super::{Frame, ask, complain};
 use crate::args::{ModelArgs, Resumed, RunArgs};
-use crate::assembly::{Assembled, Keep, assemble};
+use crate::assembly::{Assembled, CliAgentBuilder, Keep};
 use crate::config::{Config, Loaded, hooks, modes};
 use crate::console::keyboard::{Keyboard, Role};
 use crate::console::screen::Screen;
@@ -175,7 +175,7 @@ impl Task<'_> {
             bail!("--record and --image go with a prompt, and a slash command is none");
         }
         let keep = if self.args.ephemeral { Keep::InMemory } else { Keep::OnDisk };
-        let assembled = assemble(self.loaded, keep, None)?;
+        let assembled = CliAgentBuilder::new(self.loaded).keep(keep).build()?;
         let asked = (resumed, slash);
         let exit = ask::perform(&self.opening(), &assembled, asked, (self.args.output, out)).await;
         assembled.close().await;
@@ -192,7 +192,7 @@ impl Task<'_> {
             self.args.record.as_deref().map(Recording::begin).transpose()?.map(Arc::new);
         let keep = if self.args.ephemeral { Keep::InMemory } else { Keep::OnDisk };
         let trace = recording.clone().map(|recording| recording as Arc<dyn TraceSink>);
-        let assembled = assemble(self.loaded, keep, trace)?;
+        let assembled = CliAgentBuilder::new(self.loaded).keep(keep).trace(trace).build()?;
         let turn = self.turn(&assembled, resumed, (words, out)).await;
         assembled.close().await;
         if let Some(recording) = recording {

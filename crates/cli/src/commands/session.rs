@@ -16,7 +16,7 @@ use oarlock_core::session::summary::summary;
 
 use super::{Frame, complain, why};
 use crate::args::{ModelArgs, OutputArgs, RunArgs, SessionArgs, SessionCommand};
-use crate::assembly::{Assembled, Keep, assemble};
+use crate::assembly::{Assembled, CliAgentBuilder};
 use crate::console::screen::Screen;
 use crate::exit::Exit;
 use crate::portable;
@@ -28,7 +28,7 @@ pub(super) fn run(frame: &Frame, args: SessionArgs, out: &mut dyn Write) -> anyh
     }
     let loaded = frame.load(Vec::new())?;
     super::block_on(async {
-        let assembled = assemble(&loaded, Keep::OnDisk, None)?;
+        let assembled = CliAgentBuilder::new(&loaded).build()?;
         let result = act(frame, &assembled, args, out).await;
         assembled.close().await;
         result

@@ -4,6 +4,7 @@
 
 mod attached;
 mod backgrounds;
+mod batteries;
 mod busy;
 mod deaths;
 mod docs;
