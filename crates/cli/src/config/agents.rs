@@ -258,7 +258,6 @@ fn words(prompt: &Words, found: &Found, beside: Option<&str>) -> Result<String, 
         }
         (None, Some(file)) => {
             let folder = found.path.parent().unwrap_or(Path::new("/"));
-            let folder = folder.canonicalize().map_err(|error| error.to_string())?;
             // What it names lies beside it, so that what was shown for trust is all there is.
             Err(format!(
                 "`prompt.file` is `{file}`; put the words into {}",
