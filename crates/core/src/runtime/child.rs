@@ -59,6 +59,11 @@ impl AgentsDoor {
         };
         let leased = self.outbox.ask(wanted).await.ok_or_else(gone)?;
         let lease = leased.map_err(SubagentError::Refused)?;
+        if let (Waits::Task, Some(task)) = (waits, &lease.task) {
+            // It runs by itself, or has ended.
+            let child = core.handle(lease.child);
+            return Ok(Begun { child, input: 0, task: Some(task.clone()) });
+        }
         let (task, of_task) = (order.task.clone(), lease.task.clone());
         let child = ChildOrder {
             id: lease.child.clone(),

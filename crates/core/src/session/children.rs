@@ -11,7 +11,7 @@ use crate::event::{Event, SubagentClosed, SubagentOpened, TaskKind};
 use crate::ids::{CallId, SessionId, TaskId, Timestamp, TurnNo};
 use crate::limits::RuntimeLimits;
 use crate::session::plan::{ChildWork, Facts, Step, Work, budgets, time_left};
-use crate::session::state::{Call, CallPhase, OpenTurn, RunningTask, State, Used};
+use crate::session::state::{Call, CallPhase, FinishedTask, OpenTurn, RunningTask, State, Used};
 use crate::spec::{Bounds, Decimal, LimitKind, Rules, SessionSpec};
 
 /// The share of what is left that is set aside for a subagent which names no bound of its own.
@@ -92,6 +92,13 @@ pub(crate) fn lease(
     };
     if let Some(Child { opened, .. }) = state.child_of(&wanted.call) {
         return Ok((None, leased(&opened.child, &opened.reserved)));
+    }
+    let is_its =
+        |task: &&FinishedTask| task.opened.as_ref().is_some_and(|(call, _)| *call == wanted.call);
+    let ended = state.tasks.finished.iter().find(is_its).filter(|_| wanted.waits == Waits::Task);
+    if let Some(FinishedTask { task, opened: Some((_, child)), .. }) = ended {
+        let lease = leased(child, &Bounds::default());
+        return Ok((None, Lease { task: Some(task.clone()), ..lease }));
     }
     if wanted.waits == Waits::Task && state.spec.depth > 0 {
         // It ends with its turn, and would never hear of the other's end.

@@ -9,7 +9,7 @@ use crate::event::{
     Delivery, Event, InputAdmitted, InputSource, Outcome, TaskKind, TaskOutcome, TaskSettled,
     TaskStarted,
 };
-use crate::ids::{Seq, TaskId, Timestamp};
+use crate::ids::{CallId, Seq, SessionId, TaskId, Timestamp};
 use crate::message::Part;
 use crate::session::plan::{Facts, Step, Work};
 use crate::session::state::State;
@@ -51,6 +51,9 @@ pub struct FinishedTask {
     pub label: String,
     /// How it ended.
     pub outcome: TaskOutcome,
+    /// The call that opened a subagent for it, and that subagent: run again after a crash, the call opens no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened: Option<(CallId, SessionId)>,
 }
 
 impl State {
@@ -83,6 +86,10 @@ impl State {
             task: ended.task,
             label: ended.label,
             outcome: settled.outcome,
+            opened: match ended.work {
+                TaskKind::Subagent { child } => ended.call.map(|call| (call, child)),
+                TaskKind::Work => None,
+            },
         });
         Ok(())
     }

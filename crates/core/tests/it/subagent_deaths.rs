@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oarlock_core::event::{
-    AgentEvent, Delivery, Effect, Entry, Event, InputSource, Outcome, StopReason,
+    AgentEvent, Delivery, Effect, Entry, Event, HookPoint, InputSource, Outcome, StopReason,
 };
 use oarlock_core::ids::SessionId;
 use oarlock_core::limits::RuntimeLimits;
@@ -15,7 +15,8 @@ use oarlock_core::session::children::used_with_children;
 use oarlock_core::session::state::State;
 use oarlock_core::spec::Bounds;
 use oarlock_core::{AgentOrder, DefaultSession, LoadSession, Origin, Recovery};
-use oarlock_testkit::kit::{Kit, Parts, journal, node, send, tags};
+use oarlock_testkit::hooks::{Do, TestHooks};
+use oarlock_testkit::kit::{Kit, Parts, journal, node, send, tags, wait_for};
 use oarlock_testkit::model::{AnsweringModel, Say, calls, text};
 use oarlock_testkit::mortal::{LastWrite, MortalJournal};
 use oarlock_testkit::tool::{Act, TestTool, order};
@@ -357,4 +358,38 @@ async fn a_subagent_in_the_background_goes_on_after_a_death_and_is_told_of_once(
         }
     }
     assert!(deaths >= 24, "{deaths}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_subagent_ended_in_the_background_before_a_death_opens_no_other() {
+    let store = MemoryStore::new(node("site"));
+    let mortal = Arc::new(MortalJournal::new(store.reopen(node("a")), 1, 0));
+    let spawn = Act::SpawnInBackground(Box::new(order()));
+    let mut tools = tools(order());
+    tools[2] = TestTool::new("spawn_agent", Effect::Idempotent, spawn);
+    let models = Some(Arc::new(AnsweringModel::new(in_background)) as _);
+    let parts = Parts::on(store.clone(), vec![], tools.clone());
+    // The end of the call is held until its subagent has ended.
+    let hooks = TestHooks::new([(HookPoint::AfterToolApply, vec![Do::After(4_000)])]);
+    let journal = mortal.clone();
+    let kit = Kit::of(Parts { models: models.clone(), journal, hooks: Some(hooks), ..parts });
+    let session = kit.open().await;
+    send(&session, "go", Delivery::Now).await.unwrap();
+    let is_over = |event: &Event| matches!(event, Event::SubagentClosed(_));
+    wait_for(&session, 0, is_over).await;
+    mortal.die();
+    drop(kit);
+    let parts = Parts::on(store.reopen(node("b")), vec![], tools.clone());
+    let kit = Kit::of(Parts { models, name: "b", ..parts });
+    let load = LoadSession::new(session.id().clone(), Recovery::Continue);
+    let session = kit.core.open(Origin::Resume(load)).await.unwrap();
+    let entries = until_told(&kit, &session).await;
+    assert_eq!(tools[2].runs(), 2, "the call is run again");
+    assert_eq!((opened(&entries).len(), closed(&entries).len()), (1, 1), "{:?}", tags(&entries));
+    assert_eq!(heard_of(&entries).len(), 1);
+    let given = entries.iter().find_map(|entry| match &entry.event {
+        Event::ToolSettled(settled) => Some(settled.content.clone()),
+        _ => None,
+    });
+    assert_eq!(given, Some(vec![Part::text("bg-1")]));
 }
