@@ -96,7 +96,16 @@ fn fold(c: &mut Criterion) {
     let input = |seq| {
         let content = vec![Part::text("some words of a prompt")];
         let (source, delivery) = (InputSource::User, Delivery::Queue);
-        entry(seq, Event::InputAdmitted(InputAdmitted { key: None, source, delivery, content }))
+        entry(
+            seq,
+            Event::InputAdmitted(InputAdmitted {
+                key: None,
+                source,
+                delivery,
+                content,
+                goal: None,
+            }),
+        )
     };
     let inputs: Vec<Entry> = (2..=ENTRIES).map(input).collect();
     c.bench_function("fold 1,000 entries", |b| {

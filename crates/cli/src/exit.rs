@@ -1,6 +1,9 @@
 //! Exit codes, and the one line that goes with a failure.
 
-use oarlock_core::event::{Entry, Event, Outcome, StopReason, TurnEnded};
+use oarlock_core::event::{Entry, Event, Goal, HookPoint, HookRan, Outcome, StopReason, TurnEnded};
+use oarlock_core::ids::Seq;
+use oarlock_core::session::goal;
+use oarlock_core::session::state::State;
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,16 +55,15 @@ impl Exit {
     /// The code for the last turn of a session's own entries; `None` while it has not ended.
     #[must_use]
     pub fn of_entries<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Option<Self> {
-        let (mut last_outcome, mut exit, mut is_pursued) = (None, None, false);
+        let (mut last_outcome, mut exit, mut pursuit) = (None, None, Pursuit::default());
         for entry in entries.into_iter().filter(|entry| entry.scope.is_empty()) {
+            pursuit.follow(entry);
             match &entry.event {
                 Event::TurnStarted(_) => (last_outcome, exit) = (None, None),
                 Event::ToolSettled(settled) => last_outcome = Some(settled.outcome),
                 Event::TurnEnded(ended) => {
-                    exit = Some(Self::of_turn(ended, last_outcome, is_pursued));
+                    exit = Some(Self::of_turn(ended, last_outcome, pursuit.goes_on()));
                 }
-                Event::GoalSet(set) => is_pursued = set.goal.is_some(),
-                Event::GoalReached(_) => is_pursued = false,
                 Event::SessionCreated(_)
                 | Event::SessionConfigured(_)
                 | Event::SessionArchived
@@ -84,6 +86,8 @@ impl Exit {
                 | Event::SummaryStarted(_)
                 | Event::SummaryFailed(_)
                 | Event::HistoryEdited(_)
+                | Event::GoalSet(_)
+                | Event::GoalReached(_)
                 | Event::TurnContinued(_)
                 | Event::PlanChanged(_)
                 | Event::SkillLoaded(_)
@@ -97,4 +101,70 @@ impl Exit {
         }
         exit
     }
+}
+
+/// Whether a session has a goal that is not reached, followed entry by entry.
+#[derive(Debug, Default)]
+pub struct Pursuit {
+    goes_on: bool,
+    /// Inputs with a goal that no turn has taken.
+    waiting: Vec<Seq>,
+}
+
+impl Pursuit {
+    /// The pursuit of a session that stands so.
+    #[must_use]
+    pub fn of(state: &State) -> Self {
+        let waiting = state.pending.iter();
+        let waiting =
+            waiting.filter(|input| input.refused.is_none() && input.admitted.goal.is_some());
+        Self {
+            goes_on: state.goal.as_ref().is_some_and(|goal| !goal.is_reached()),
+            waiting: waiting.map(|input| input.seq).collect(),
+        }
+    }
+
+    /// Whether there is a goal that is not reached.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        self.goes_on
+    }
+
+    /// Takes the session's next own entry.
+    pub fn follow(&mut self, entry: &Entry) {
+        match &entry.event {
+            Event::InputAdmitted(input) if input.goal.is_some() => self.waiting.push(entry.seq),
+            Event::InputWithdrawn(withdrawn) => self.drop_input(withdrawn.input),
+            Event::HookRan(ran) => {
+                if let Some(input) = refused(ran) {
+                    self.drop_input(input);
+                }
+            }
+            Event::TurnStarted(started) => self.take(&started.inputs),
+            Event::StepStarted(started) => self.take(&started.inputs),
+            Event::GoalSet(set) => self.goes_on = set.goal.is_some(),
+            Event::GoalReached(_) => self.goes_on = false,
+            _ => {}
+        }
+    }
+
+    fn take(&mut self, inputs: &[Seq]) {
+        let before = self.waiting.len();
+        self.waiting.retain(|input| !inputs.contains(input));
+        self.goes_on |= self.waiting.len() < before;
+    }
+
+    fn drop_input(&mut self, dropped: Seq) {
+        self.waiting.retain(|input| *input != dropped);
+    }
+}
+
+/// The input whose goal hooks took away: they refused it, or put words in its place that are no goal.
+fn refused(ran: &HookRan) -> Option<Seq> {
+    let is_empty = ran.change.input.as_ref().is_some_and(|text| {
+        goal::check(&Goal { objective: text.clone(), continuations_max: 0 }).is_err()
+    });
+    let is_refused =
+        ran.point == HookPoint::BeforeIngest && (ran.change.control.is_some() || is_empty);
+    ran.input.filter(|_| is_refused)
 }

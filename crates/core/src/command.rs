@@ -117,7 +117,8 @@ pub struct Admit {
     pub delivery: Delivery,
     /// What it says; not empty.
     pub content: Vec<Part>,
-    /// A goal that the session has from this input on: both are written together or not at all, and the model is told of it with the input.
+    /// A goal that the session has once a turn takes this input, and not before: the model is told of it with the input. An input that is
+    /// withdrawn or refused sets none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub goal: Option<Goal>,
 }

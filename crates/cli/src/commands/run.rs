@@ -34,7 +34,7 @@ use crate::console::keyboard::{Keyboard, Role};
 use crate::console::screen::Screen;
 use crate::console::slash;
 use crate::console::{Awaited, Console};
-use crate::exit::Exit;
+use crate::exit::{Exit, Pursuit};
 use crate::prompting::system_prompt;
 use crate::recording::Recording;
 use crate::selection::{SCRIPT, select};
@@ -221,12 +221,12 @@ impl Task<'_> {
             }
             None => None,
         };
-        let opened = opening.open(assembled, target, recovery).await?;
+        let mut opened = opening.open(assembled, target, recovery).await?;
         let kept = opened.session.id().clone();
         tracing::info!(session = %kept, model = %opened.model, tip = opened.after, "a session is open");
         let role = if self.answers == Answers::Somebody { Role::Person } else { Role::Nobody };
-        let is_pursued = opened.goal.as_ref().is_some_and(|goal| !goal.is_reached());
-        let screen = Screen::new(self.args.output).towards_a_goal(is_pursued);
+        let screen =
+            Screen::new(self.args.output).towards_a_goal(std::mem::take(&mut opened.pursuit));
         let mut console =
             Console::new(opened.session.clone(), opened.after, screen, Keyboard::new(role)?)?;
         let awaited = match content {
@@ -305,6 +305,8 @@ pub(super) struct Opened {
     waiting: Option<Seq>,
     /// What it is to reach.
     goal: Option<GoalState>,
+    /// Whether it has a goal to reach, and may get one.
+    pursuit: Pursuit,
 }
 
 impl Opening<'_> {
@@ -345,8 +347,9 @@ impl Opening<'_> {
         // Ends of background tasks begin no turn of an opened session: they ride on the next one.
         let begins = |input: &&PendingInput| input.admitted.source != InputSource::Background;
         let waiting = before.pending.iter().find(begins).map(|input| input.seq);
+        let pursuit = Pursuit::of(&before);
         let goal = before.goal;
-        Ok(Opened { session, model, after: before.tip, open_turn, waiting, goal })
+        Ok(Opened { session, model, after: before.tip, open_turn, waiting, goal, pursuit })
     }
 
     /// What decides about the files that a prompt to this session mentions.
@@ -399,7 +402,8 @@ impl Opening<'_> {
             ..SessionSpec::new(cwd, "cli", settings)
         };
         let session = assembled.core.open(spec.into()).await?;
-        Ok(Opened { session, model, after: 0, open_turn: None, waiting: None, goal: None })
+        let pursuit = Pursuit::default();
+        Ok(Opened { session, model, after: 0, open_turn: None, waiting: None, goal: None, pursuit })
     }
 
     /// The system prompt of a new session in the canonical folder `cwd`. What keeps a skill from being told of is told to the person.

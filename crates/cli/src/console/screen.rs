@@ -8,7 +8,7 @@ use oarlock_core::ids::SessionId;
 use oarlock_core::spec::ModelSelection;
 
 use crate::args::OutputArgs;
-use crate::exit::Exit;
+use crate::exit::{Exit, Pursuit};
 use crate::terminal::activity::Activity;
 use crate::terminal::answer::{Answer, Rendering, rendering, text_of};
 use crate::terminal::json_lines::{self, Summary};
@@ -23,8 +23,7 @@ pub struct Screen {
     /// The last answer's text.
     text: String,
     last_outcome: Option<Outcome>,
-    /// Whether the session has a goal that is not reached.
-    is_pursued: bool,
+    pursuit: Pursuit,
 }
 
 #[derive(Debug)]
@@ -44,14 +43,14 @@ impl Screen {
             (false, false) => Format::Text(Answer::new(stdout_rendering())),
         };
         let activity = Activity::default();
-        let below = BTreeMap::new();
-        Self { format, activity, below, text: String::new(), last_outcome: None, is_pursued: false }
+        let (below, pursuit) = (BTreeMap::new(), Pursuit::default());
+        Self { format, activity, below, text: String::new(), last_outcome: None, pursuit }
     }
 
     /// The same for a session of which it is known whether it has a goal that is not reached.
     #[must_use]
-    pub fn towards_a_goal(self, is_pursued: bool) -> Self {
-        Self { is_pursued, ..self }
+    pub fn towards_a_goal(self, pursuit: Pursuit) -> Self {
+        Self { pursuit, ..self }
     }
 
     /// Whether a person is told on stderr what goes on.
@@ -68,12 +67,11 @@ impl Screen {
         if let AgentEvent::Entry(entry) = event
             && entry.scope.is_empty()
         {
+            self.pursuit.follow(entry);
             match &entry.event {
                 Event::TurnStarted(_) => self.last_outcome = None,
                 Event::ToolSettled(settled) => self.last_outcome = Some(settled.outcome),
                 Event::AssistantMessage(message) => self.text = text_of(message),
-                Event::GoalSet(set) => self.is_pursued = set.goal.is_some(),
-                Event::GoalReached(_) => self.is_pursued = false,
                 Event::SubagentClosed(closed) => drop(self.below.remove(&closed.child)),
                 _ => {}
             }
@@ -114,7 +112,7 @@ impl Screen {
         (session, model): (&SessionId, &ModelSelection),
         ended: &TurnEnded,
     ) -> io::Result<Exit> {
-        let exit = Exit::of_turn(ended, self.last_outcome, self.is_pursued);
+        let exit = Exit::of_turn(ended, self.last_outcome, self.pursuit.goes_on());
         match &self.format {
             Format::Json => {
                 let ended = (ended.clone(), exit);

@@ -52,7 +52,6 @@ impl Activity {
             | Event::SessionRestored
             | Event::WriterChanged(_)
             | Event::WriterReleased
-            | Event::InputAdmitted(_)
             | Event::InputWithdrawn(_)
             | Event::TurnStarted(_)
             | Event::StepStarted(_)
@@ -76,6 +75,8 @@ impl Activity {
             }
             Event::SummaryFailed(failed) => Some(format!("no summary: {}", failed.why)),
             Event::HistoryEdited(_) => Some("the history was edited".to_owned()),
+            // An input's goal is told with it; of other inputs the one who sends them knows.
+            Event::InputAdmitted(input) => input.goal.as_ref().map(|set| goal(Some(set))),
             Event::GoalSet(set) => Some(goal(set.goal.as_ref())),
             Event::GoalReached(reached) => Some(format!("goal reached: {}", reached.summary)),
             Event::TurnContinued(turn) => Some(continued(turn.by).to_owned()),

@@ -102,7 +102,7 @@ pub enum Event {
     SummaryFailed(SummaryFailed),
     /// Somebody changed what the model sees.
     HistoryEdited(HistoryEdited),
-    /// The session was given a goal, or its goal was taken away.
+    /// The session was given a goal without an input, or its goal was taken away.
     GoalSet(GoalSet),
     /// The model says that the goal is reached.
     GoalReached(GoalReached),
@@ -186,6 +186,10 @@ pub struct InputAdmitted {
     pub delivery: Delivery,
     /// What it says.
     pub content: Vec<Part>,
+    /// A goal that the session has from the moment on when a turn takes this input. A withdrawn or refused input sets none, and a hook that
+    /// replaces its text replaces the goal's, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goal: Option<Goal>,
 }
 
 /// Names an input.

@@ -19,8 +19,8 @@ use crate::spec::rule::check_rules;
 pub enum Decision {
     /// These events, then the answer "done".
     Record(Vec<Event>),
-    /// These events, the last an input, then its `seq` as the answer.
-    Admit(Vec<Event>),
+    /// This input, then its `seq` as the answer.
+    Admit(Event),
     /// The input had been admitted before, as this entry.
     Known(Seq),
     /// As many inputs wait as may.
@@ -171,13 +171,9 @@ fn decide_admit(
     }
     admit.goal.as_ref().map_or(Ok(()), goal::check)?;
     let Admit { key, source, delivery, mut content, goal } = admit;
-    let mut events = Vec::new();
-    if let Some(goal) = goal {
-        content.push(Part::text(goal::told(&goal, &content)));
-        events.push(Event::GoalSet(GoalSet { goal: Some(goal) }));
-    }
-    events.push(Event::InputAdmitted(InputAdmitted { key, source, delivery, content }));
-    Ok(Decision::Admit(events))
+    content.extend(goal.as_ref().and_then(|goal| goal::unsaid(goal, &content)));
+    let admitted = InputAdmitted { key, source, delivery, content, goal };
+    Ok(Decision::Admit(Event::InputAdmitted(admitted)))
 }
 
 fn decide_edit(

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::command::Rejection;
-use crate::event::{ContinuedBy, Goal, GoalReached, GoalSet, TurnContinued};
+use crate::event::{ContinuedBy, Goal, GoalReached, TurnContinued};
 use crate::ids::Timestamp;
 use crate::message::{Message, Part};
 use crate::session::plan::Facts;
@@ -18,6 +18,8 @@ pub const CONTINUATIONS_MAX: u32 = 16;
 pub const OBJECTIVE_BYTES: usize = 8 * 1024;
 /// How the feedback to a model begins that stopped too early.
 const FEEDBACK: &str = "[You stopped, and the goal of this session is not reached: ";
+/// How a goal begins that its input does not say in its own words.
+const UNSAID: &str = "[The goal of this session:]";
 /// What a model is given that says a goal is reached where there is none.
 pub(in crate::session) const NO_GOAL: &str =
     "this session has no goal, so there is none to be reached; just end your answer";
@@ -106,24 +108,33 @@ pub fn check(goal: &Goal) -> Result<(), Rejection> {
     Err(Rejection::Invalid { what })
 }
 
-/// What the model is told of a goal that comes with the input `content`.
-pub(in crate::session) fn told(goal: &Goal, content: &[Part]) -> String {
-    let is_said = content.iter().any(|part| match part {
-        Part::Text { text } => text.contains(&goal.objective),
-        Part::Image { .. } => false,
-    });
-    let which = match is_said {
-        true => "[What was just said is the goal of this session. ".to_owned(),
-        false => format!("[The goal of this session:]\n\n{}\n\n[", goal.objective),
+/// The goal that comes with the input `content`, as words of it, where those do not say it.
+pub(in crate::session) fn unsaid(goal: &Goal, content: &[Part]) -> Option<Part> {
+    let is_said = |text: &str| text.contains(&goal.objective);
+    (!texts(content).any(is_said)).then(|| Part::text(format!("{UNSAID}\n\n{}", goal.objective)))
+}
+
+/// What the model is told that is given the input `content` with a goal.
+pub(in crate::session) fn told(content: &[Part]) -> Part {
+    let which = match texts(content).any(|text| text.starts_with(UNSAID)) {
+        true => "",
+        false => "What was just said is the goal of this session. ",
     };
-    format!(
-        "{which}Work until everything is done and checked, then call `{GOAL_DONE}`. When you stop before, you are asked to go on.]"
-    )
+    Part::text(format!(
+        "[{which}Work until everything is done and checked, then call `{GOAL_DONE}`. When you stop before, you are asked to go on.]"
+    ))
+}
+
+fn texts(content: &[Part]) -> impl Iterator<Item = &str> {
+    content.iter().filter_map(|part| match part {
+        Part::Text { text } => Some(text.as_str()),
+        Part::Image { .. } => None,
+    })
 }
 
 impl State {
-    pub(in crate::session) fn set_goal(&mut self, set: &GoalSet) {
-        self.goal = set.goal.as_ref().map(|goal| GoalState {
+    pub(in crate::session) fn set_goal(&mut self, goal: Option<&Goal>) {
+        self.goal = goal.map(|goal| GoalState {
             objective: goal.objective.clone(),
             continuations_max: goal.continuations_max,
             continuations: 0,

@@ -17,6 +17,7 @@ pub mod gate;
 pub mod goal;
 pub mod hooks;
 pub(crate) mod inbox;
+mod inputs;
 pub(crate) mod log;
 pub mod open_turn;
 pub mod plan;

@@ -204,10 +204,7 @@ impl SessionTask {
                 return;
             }
             Ok(Decision::Admit(_)) if self.work.closing => Some(Reply::Rejected(closing())),
-            Ok(Decision::Admit(events)) => {
-                let last = events.into_iter().map(|event| self.stage(event)).last();
-                Some(Reply::Admitted(last.expect("an input is among them")))
-            }
+            Ok(Decision::Admit(input)) => Some(Reply::Admitted(self.stage(input))),
             Ok(Decision::Cancel) => {
                 self.work.stop = Some(StopReason::Cancelled);
                 Some(Reply::Done)

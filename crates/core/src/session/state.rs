@@ -266,7 +266,7 @@ impl State {
             Event::SummaryStarted(started) => self.start_summary(started).map_err(wrong)?,
             Event::SummaryFailed(failed) => self.fail_summary(entry.at, failed),
             Event::HistoryEdited(edited) => self.edit(edited).map_err(wrong)?,
-            Event::GoalSet(set) => self.set_goal(set),
+            Event::GoalSet(set) => self.set_goal(set.goal.as_ref()),
             Event::GoalReached(reached) => self.reach_goal(reached).map_err(wrong)?,
             Event::TurnContinued(continued) => self.continue_turn(continued).map_err(wrong)?,
             Event::PlanChanged(changed) => self.plan.clone_from(&changed.items),
@@ -321,31 +321,6 @@ impl State {
             hooked: BTreeSet::new(),
             refused: None,
         });
-    }
-
-    /// Moves the named inputs from `pending` into the conversation, as one message.
-    fn take_inputs(&mut self, inputs: &[Seq]) -> Result<(), &'static str> {
-        let is_waiting = |input: &Seq| self.pending.iter().any(|pending| pending.seq == *input);
-        if !inputs.iter().all(is_waiting) {
-            return Err("it takes an input that is not pending");
-        }
-        if let Some(message) = self.message_of(inputs) {
-            self.push(message);
-        }
-        self.pending.retain(|pending| !inputs.contains(&pending.seq));
-        Ok(())
-    }
-
-    /// What the named pending inputs say, as one message; nothing when none is named.
-    #[must_use]
-    pub fn message_of(&self, inputs: &[Seq]) -> Option<Message> {
-        let named = inputs
-            .iter()
-            .filter_map(|input| self.pending.iter().find(|pending| pending.seq == *input));
-        let shown = named.filter(|pending| pending.refused.is_none());
-        let parts: Vec<Part> =
-            shown.flat_map(|pending| pending.admitted.content.iter().cloned()).collect();
-        (!parts.is_empty()).then_some(Message::User { parts })
     }
 
     pub(in crate::session) fn push(&mut self, message: Message) {

@@ -187,6 +187,7 @@ pub(crate) fn settled(state: &State, task: &TaskId, end: CallEnd, now: Timestamp
         source: InputSource::Background,
         delivery: Delivery::Steer,
         content: parts,
+        goal: None,
     };
     vec![Event::TaskSettled(ended), Event::InputAdmitted(admitted)]
 }

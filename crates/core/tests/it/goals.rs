@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use oarlock_core::command::{Command, Rejection};
+use oarlock_core::command::{Admit, Command, Rejection, Reply};
 use oarlock_core::event::{
-    Effect, Entry, Event, Goal, GoalReached, Outcome, PlanChanged, PlanItem, PlanPriority,
-    PlanStatus, SkillLoaded, StopReason, TurnEnded,
+    Delivery, Effect, Entry, Event, Goal, GoalReached, HookChange, HookControl, HookPoint, Outcome,
+    PlanChanged, PlanItem, PlanPriority, PlanStatus, SkillLoaded, StopReason, TurnEnded,
 };
 use oarlock_core::ids::SessionId;
 use oarlock_core::limits::RuntimeLimits;
@@ -18,7 +18,8 @@ use oarlock_core::spec::{Bounds, ContextPolicy, Decimal, LimitKind, Limits, Sett
 use oarlock_core::{
     AgentEvent, DefaultSession, LoadSession, Origin, Recovery, Session, SessionError,
 };
-use oarlock_testkit::kit::{Kit, Parts, journal, node, pursue, settings, tags, wait_for};
+use oarlock_testkit::hooks::{Do, TestHooks};
+use oarlock_testkit::kit::{Kit, Parts, journal, node, pursue, send, settings, tags, wait_for};
 use oarlock_testkit::model::{Count, Say, calls, text};
 use oarlock_testkit::mortal::{LastWrite, MortalJournal};
 use oarlock_testkit::tool::{Act, TestTool, Work};
@@ -63,7 +64,6 @@ async fn a_turn_goes_on_until_the_goal_is_reached() {
     let entries = journal(&kit.core, &session).await;
     let wanted = [
         "session_created",
-        "goal_set",
         "input_admitted",
         "turn_started",
         "step_started",
@@ -110,9 +110,117 @@ async fn the_goal_and_its_input_are_one_write() {
     let frames = kit.core.ports().journal.read(session.id(), 0, usize::MAX).await.unwrap();
     let story: Vec<Vec<String>> =
         frames.iter().map(|frame| tags(&frame.entries(session.id()).unwrap())).collect();
-    assert_eq!(story[1], ["goal_set", "input_admitted", "turn_started", "step_started"]);
+    assert_eq!(story[1], ["input_admitted", "turn_started", "step_started"]);
     assert_eq!(story[2], ["assistant_message", "turn_continued", "step_started"]);
     assert_eq!(story[3], ["assistant_message", "turn_ended"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_goal_stands_once_a_turn_takes_its_input_and_not_before() {
+    let slow = vec![Say::Wait(60_000), Say::Reply(text("here"))];
+    let kit = Kit::new(vec![slow, say("half"), say("nearly")], vec![]);
+    let session = kit.open().await;
+    send(&session, "something else", Delivery::Queue).await.unwrap();
+    session.tell(pursue("g", 1)).await.unwrap();
+    assert_eq!(session.status().await.unwrap().goal, None);
+    let first = wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
+    let second = wait_for(&session, first.seq, |event| matches!(event, Event::TurnEnded(_))).await;
+    let steps = [first, second].map(|entry| match &entry.event {
+        Event::TurnEnded(ended) => ended.steps,
+        _ => unreachable!(),
+    });
+    assert_eq!(steps, [1, 2], "the turn before does not go on towards it");
+    let last = kit.model.requests().pop().unwrap();
+    let told = last.messages.iter().filter(|message| match message {
+        Message::User { .. } => said(message).contains("is the goal of this session."),
+        _ => false,
+    });
+    assert_eq!(told.count(), 1);
+    // One that steers is taken by the running turn, which then goes on towards it.
+    let tool = TestTool::new("t", Effect::Pure, Act::After(1_000, "x"));
+    let script = vec![vec![Say::Reply(calls(&[("c", "t", "{}")]))], say("half"), say("nearly")];
+    let kit = Kit::new(script, vec![tool]);
+    let session = kit.open().await;
+    send(&session, "go", Delivery::Queue).await.unwrap();
+    wait_for(&session, 0, |event| matches!(event, Event::ToolStarted(_))).await;
+    let Command::Admit(admit) = pursue("g", 1) else { unreachable!() };
+    let admit = Admit { delivery: Delivery::Steer, ..admit };
+    session.tell(Command::Admit(admit)).await.unwrap();
+    assert_eq!(session.status().await.unwrap().goal, None);
+    assert_eq!(ended(&session).await.steps, 3);
+    assert!(session.status().await.unwrap().goal.is_some());
+}
+
+fn ingesting(does: Do, script: Vec<Vec<Say>>) -> Kit {
+    let hooks = TestHooks::new([(HookPoint::BeforeIngest, vec![does])]);
+    Kit::of(Parts { hooks: Some(hooks), ..Parts::new(script, vec![]) })
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_input_that_is_withdrawn_or_refused_sets_no_goal() {
+    let slow = vec![Say::Wait(60_000), Say::Reply(text("here"))];
+    let withdrawn = Kit::new(vec![slow], vec![]);
+    let session = withdrawn.open().await;
+    send(&session, "something else", Delivery::Queue).await.unwrap();
+    let input = session.tell(pursue("g", 1)).await.unwrap();
+    let Reply::Admitted(input) = input else { panic!("{input:?}") };
+    session.tell(Command::Withdraw { input }).await.unwrap();
+    assert_eq!(ended(&session).await.steps, 1);
+    assert_eq!(session.status().await.unwrap().goal, None);
+
+    let control = Some(HookControl::Break { stop: None });
+    let refusal = HookChange { control, ..HookChange::default() };
+    let refused = ingesting(Do::Change(Box::new(refusal)), vec![say("fine")]);
+    let session = refused.open().await;
+    session.tell(pursue("g", 1)).await.unwrap();
+    assert_eq!(ended(&session).await.stop, StopReason::Refusal);
+    assert_eq!(session.status().await.unwrap().goal, None);
+    assert_eq!(session.run_turn(vec![Part::text("and?")]).await.unwrap().steps, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn words_that_a_hook_puts_in_the_place_of_a_goal_are_the_goal() {
+    let replaced =
+        |text: &str| HookChange { input: Some(text.to_owned()), ..HookChange::default() };
+    let kit = ingesting(Do::Change(Box::new(replaced("build [hidden]"))), vec![]);
+    let session = kit.open().await;
+    session.tell(pursue("build a hunter2", 1)).await.unwrap();
+    assert_eq!(ended(&session).await.steps, 2);
+    let goal = session.status().await.unwrap().goal.unwrap();
+    assert_eq!(goal.objective, "build [hidden]");
+    let requests = kit.model.requests();
+    let first = said(&requests[0].messages[0]);
+    assert!(first.starts_with("build [hidden]\n[What was just said is the goal"), "{first}");
+    assert!(!format!("{requests:?}").contains("hunter2"));
+    // Words that can be no goal are none.
+    let kit = ingesting(Do::Change(Box::new(replaced(" "))), vec![]);
+    let session = kit.open().await;
+    session.tell(pursue("build a hunter2", 1)).await.unwrap();
+    assert_eq!(ended(&session).await.steps, 1);
+    assert_eq!(session.status().await.unwrap().goal, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_goal_whose_input_waits_when_the_process_dies_stands_when_it_is_taken() {
+    let store = MemoryStore::new(node("a"));
+    let hooks = TestHooks::new([(HookPoint::BeforeIngest, vec![Do::Hang])]);
+    let dying = Arc::new(MortalJournal::new(store.clone(), 1, 0));
+    let journal = Arc::clone(&dying) as Arc<dyn Journal>;
+    let parts = Parts { journal, hooks: Some(hooks), ..Parts::on(store.clone(), vec![], vec![]) };
+    let first = Kit::of(parts);
+    let session = first.open().await;
+    session.tell(pursue("g", 1)).await.unwrap();
+    dying.die();
+    // Nobody writes for it any more once it finds that out.
+    assert!(session.tell(Command::SetGoal { goal: None }).await.is_err());
+    let (id, second) = (session.id().clone(), store.reopen(node("b")));
+    drop((session, first, store, dying));
+    let kit = Kit::of(Parts { name: "b", ..Parts::on(second, vec![], vec![]) });
+    assert_eq!(kit.core.state(&id).await.unwrap().goal, None);
+    let load = LoadSession::new(id, Recovery::Continue);
+    let session = kit.core.open(Origin::Resume(load)).await.unwrap();
+    assert_eq!(ended(&session).await.steps, 2);
+    assert_eq!(continued(&kit, &session).await, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -260,10 +368,10 @@ async fn crash(writes: u32, last: LastWrite) -> Option<(MemoryStore, SessionId)>
     Some((store.reopen(node("b")), session.id().clone()))
 }
 
-/// How often each thing is in the journal of a run that went on: goal, plan, continuations, end.
+/// How often each thing is in the journal of a run that went on: input with its goal, plan, continuations, end.
 fn counts(entries: &[Entry]) -> [usize; 5] {
     let tags = tags(entries);
-    ["goal_set", "plan_changed", "turn_continued", "goal_reached", "turn_ended"]
+    ["input_admitted", "plan_changed", "turn_continued", "goal_reached", "turn_ended"]
         .map(|wanted| tags.iter().filter(|tag| *tag == wanted).count())
 }
 

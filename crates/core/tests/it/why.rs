@@ -219,6 +219,7 @@ async fn inputs_that_no_turn_will_take_by_itself_say_what_they_need() {
             source,
             delivery: Delivery::Steer,
             content: vec![Part::text("words")],
+            goal: None,
         },
         hooked: BTreeSet::new(),
         refused: None,

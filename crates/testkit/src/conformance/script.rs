@@ -42,6 +42,7 @@ pub fn frame(fence: &Fence, texts: &[&str]) -> Frame {
                 source: InputSource::User,
                 delivery: Delivery::Queue,
                 content: vec![Part::text(*text)],
+                goal: None,
             }),
         })
         .collect();

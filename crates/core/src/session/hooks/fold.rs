@@ -1,10 +1,11 @@
 //! What hooks do to a session: the part of the fold that is theirs. Pure.
 
 use crate::event::{
-    HookChange, HookControl, HookPoint, HookRan, HookResult, HookStop, InputSource, Outcome,
+    Goal, HookChange, HookControl, HookPoint, HookRan, HookResult, HookStop, InputSource, Outcome,
     StopReason,
 };
 use crate::message::{Message, Part};
+use crate::session::goal;
 use crate::session::hooks::HookPlace;
 use crate::session::state::{PendingInput, State};
 use crate::spec::ModelSelection;
@@ -138,6 +139,10 @@ impl PendingInput {
         if let Some(text) = &change.input {
             content.retain(|part| !matches!(part, Part::Text { .. }));
             content.insert(0, Part::text(text));
+            // What a hook took out of the words must not stay in the goal.
+            let goal = self.admitted.goal.take();
+            let goal = goal.map(|goal| Goal { objective: text.clone(), ..goal });
+            self.admitted.goal = goal.filter(|goal| goal::check(goal).is_ok());
         }
         if let Some(text) = &change.prepend_input {
             content.insert(0, Part::text(text));
@@ -157,6 +162,7 @@ impl PendingInput {
             Part::Image { .. } => None,
         });
         let (head, why) = (head.unwrap_or_default(), why.unwrap_or("a hook said no"));
+        self.admitted.goal = None;
         *content = vec![Part::text(format!("{head}\nwhat it gave is withheld: {why}"))];
     }
 }
