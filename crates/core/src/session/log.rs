@@ -136,18 +136,18 @@ impl Log {
     /// Makes everything staged durable and returns it to be told. One frame, or as few as its size allows.
     pub(crate) async fn commit(&mut self) -> Result<Vec<Arc<Entry>>, JournalError> {
         let staged = std::mem::take(&mut self.staged);
-        let (mut body, mut count) = (Vec::new(), 0);
-        for entry in &staged {
-            let line = self.encode(entry).await?;
-            if count > 0 && body.len() + line.len() > FRAME_BYTES_MAX {
-                self.append(std::mem::take(&mut body), count).await?;
-                count = 0;
-            }
-            body.extend_from_slice(&line);
-            count += 1;
+        let mut lines = Vec::with_capacity(staged.len());
+        for (at, entry) in staged.iter().enumerate() {
+            let next = staged.get(at + 1);
+            let stays = next.is_some_and(|next| is_one_write(&entry.event, &next.event));
+            lines.push((self.encode(entry).await?, stays));
         }
-        if count > 0 {
-            self.append(body, count).await?;
+        let sizes: Vec<(usize, bool)> =
+            lines.iter().map(|(line, stays)| (line.len(), *stays)).collect();
+        let mut lines = lines.into_iter().map(|(line, _)| line);
+        for count in frames(&sizes) {
+            let body: Vec<Vec<u8>> = lines.by_ref().take(count).collect();
+            self.append(body.concat(), count).await?;
         }
         Ok(staged.into_iter().map(Arc::new).collect())
     }
@@ -319,4 +319,77 @@ impl Store {
 
 fn unavailable(why: &str) -> JournalError {
     JournalError::Unavailable { why: why.to_owned() }
+}
+
+/// Whether a death between these two entries would leave something half done: the end of a task that no input tells, or a subagent that is paid
+/// for while its call runs.
+fn is_one_write(entry: &Event, next: &Event) -> bool {
+    matches!(
+        (entry, next),
+        (Event::TaskSettled(_), Event::InputAdmitted(_))
+            | (Event::SubagentClosed(_), Event::ToolSettled(_))
+    )
+}
+
+/// How many lines each frame has, from the bytes of each line and whether it stays with the next: as few frames as hold them. Two lines that are
+/// too long for any frame are not kept together.
+fn frames(lines: &[(usize, bool)]) -> Vec<usize> {
+    let (mut frames, mut bytes, mut count) = (Vec::new(), 0, 0);
+    for (at, (line, stays)) in lines.iter().enumerate() {
+        let next = lines.get(at + 1).filter(|_| *stays).map_or(0, |(next, _)| *next);
+        let together = line + next;
+        let wanted = if together > FRAME_BYTES_MAX { *line } else { together };
+        if count > 0 && bytes + wanted > FRAME_BYTES_MAX {
+            frames.push(count);
+            (bytes, count) = (0, 0);
+        }
+        bytes += line;
+        count += 1;
+    }
+    frames.extend((count > 0).then_some(count));
+    frames
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FRAME_BYTES_MAX, frames, is_one_write};
+    use crate::event::{Delivery, Event, InputAdmitted, InputSource, TaskOutcome, TaskSettled};
+    use crate::ids::TaskId;
+
+    #[test]
+    fn no_frame_ends_between_two_lines_that_stay_together() {
+        const MAX: usize = FRAME_BYTES_MAX;
+        for (lines, wanted) in [
+            (vec![], vec![]),
+            (vec![(MAX, false), (1, false)], vec![1, 1]),
+            (vec![(MAX - 2, false), (1, false), (1, false)], vec![3]),
+            (vec![(MAX - 2, false), (1, false), (2, false)], vec![2, 1]),
+            (vec![(MAX - 2, false), (1, true), (2, false)], vec![1, 2]),
+            (vec![(MAX - 2, false), (1, true), (1, false)], vec![3]),
+            (vec![(1, false), (2, true), (MAX - 2, false), (1, false)], vec![1, 2, 1]),
+            // Too long for one frame.
+            (vec![(1, false), (MAX - 1, true), (MAX, false)], vec![2, 1]),
+        ] {
+            assert_eq!(frames(&lines), wanted, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_task_stays_with_the_input_that_tells_it() {
+        let ended = Event::TaskSettled(TaskSettled {
+            task: TaskId::parse("bg-1").expect("it is one"),
+            outcome: TaskOutcome::Completed,
+            blobs: Vec::new(),
+            duration_ms: 0,
+        });
+        let told = Event::InputAdmitted(InputAdmitted {
+            key: None,
+            source: InputSource::Background,
+            delivery: Delivery::Steer,
+            content: Vec::new(),
+            goal: None,
+        });
+        assert!(is_one_write(&ended, &told));
+        assert!(!is_one_write(&told, &ended));
+    }
 }
