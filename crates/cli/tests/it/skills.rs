@@ -108,7 +108,7 @@ fn loading_a_skill_grants_its_tools_where_the_mode_would_ask_and_nowhere_else() 
     assert_eq!(outcome(&entries, "none"), "failed");
     assert!(words(&entries, "none").contains("there is no skill `fish`; there are: rowing-log"));
     let loaded = of_type(&entries, "skill_loaded");
-    let grants = ["bash(echo)", "bash(echo *)", "bash(sleep)", "bash(sleep *)"];
+    let grants = ["bash(echo)", "bash(echo *)", "bash(sleep)", "bash(sleep *)", "spawn_agent"];
     assert_eq!(loaded, [&json!({"name": "rowing-log", "grants": grants})]);
     let text = words(&entries, "load");
     let folder = home.path(".claude/skills/rowing-log");
@@ -307,7 +307,7 @@ fn skills_are_listed_with_what_of_them_is_not_used() {
     done(&ran);
     for words in [
         "rowing-log  (user)  Keeps the log of a rowing boat.",
-        "    runs without asking, once loaded: bash(echo), bash(echo *), bash(sleep), bash(sleep *)\n",
+        "    runs without asking, once loaded: bash(echo), bash(echo *), bash(sleep), bash(sleep *), spawn_agent\n",
         "    `allowed-tools` grants nothing for `WebSearch`: there is no such tool here\n",
         "    means nothing here: model\n",
         "extra  (skills.dirs)  does extra\n",
