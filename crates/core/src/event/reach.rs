@@ -200,9 +200,12 @@ pub struct SubagentClosed {
     pub tool_calls: u32,
     /// Tokens.
     pub usage: Usage,
-    /// Money in millionths of a US dollar; absent when a price was unknown.
+    /// Money in millionths of a US dollar, as far as prices were known; absent when nothing is known of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_micros: Option<u64>,
+    /// Whether some of it had no known price.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cost_unknown: bool,
 }
 
 /// Where hooks are run.

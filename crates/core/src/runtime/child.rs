@@ -87,7 +87,8 @@ impl AgentsDoor {
         let state = child.state().await.map_err(failed)?;
         let closed = closed(&state);
         self.outbox.send(Signal::ChildClosed(closed.clone())).await;
-        let SubagentClosed { child, steps, usage, cost_micros, .. } = closed;
+        let SubagentClosed { child, steps, usage, cost_micros, cost_unknown, .. } = closed;
+        let cost_micros = cost_micros.filter(|_| !cost_unknown);
         let error = ended.error.map(|failure| failure.message);
         let text = last_words(&state);
         Ok(AgentReport { child, stop: ended.stop, error, text, steps, usage, cost_micros })
@@ -282,6 +283,7 @@ impl DefaultAgentCore {
             tool_calls: 0,
             usage: crate::message::Usage::default(),
             cost_micros: Some(0),
+            cost_unknown: false,
         };
         if let Some(mut opening) = self.opening(child).await {
             // One that lives in this process is told to end; one that was going to has ended.

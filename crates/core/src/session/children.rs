@@ -135,7 +135,8 @@ pub(crate) fn closed(child: &State) -> SubagentClosed {
         steps: used.steps,
         tool_calls: used.tool_calls,
         usage: used.usage,
-        cost_micros: (!used.cost_unknown).then_some(used.cost_micros),
+        cost_micros: Some(used.cost_micros),
+        cost_unknown: used.cost_unknown,
     }
 }
 
@@ -181,6 +182,7 @@ impl Used {
         self.steps = self.steps.saturating_add(closed.steps);
         self.tool_calls = self.tool_calls.saturating_add(closed.tool_calls);
         self.spend(closed.usage, closed.cost_micros);
+        self.cost_unknown |= closed.cost_unknown;
     }
 
     /// Counts everything that is set aside as used.

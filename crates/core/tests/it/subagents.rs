@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use oarlock_core::command::Command;
 use oarlock_core::event::{
-    Delivery, Effect, Entry, Event, Outcome, StopReason, SubagentClosed, SubagentOpened,
+    Delivery, Effect, Entry, Event, HookPoint, Outcome, StopReason, SubagentClosed, SubagentOpened,
 };
 use oarlock_core::memory::MemoryStore;
-use oarlock_core::message::{Message, Part};
+use oarlock_core::message::{Message, Part, Usage};
+use oarlock_core::ports::hook::HookEnd;
 use oarlock_core::ports::model::ModelRequest;
 use oarlock_core::spec::{Answers, Bounds, LimitKind, Limits, Mode, SessionSpec, Settings};
 use oarlock_core::{AgentOrder, DefaultSession, LoadSession, Origin, Recovery, Tool};
+use oarlock_testkit::hooks::{Do, TestHooks};
 use oarlock_testkit::kit::{Kit, Parts, journal, node, send, settings, spec, wait_for};
 use oarlock_testkit::model::{AnsweringModel, Say, calls, text};
 use oarlock_testkit::tool::{Act, TestTool, order};
@@ -105,6 +107,29 @@ async fn a_subagent_is_a_session_of_its_own_and_its_parent_counts_what_it_used()
     assert_eq!((state.used.steps, state.used.tool_calls, state.children.len()), (5, 3, 0));
     assert_eq!(ended.usage, state.used.usage);
     assert!(!kit.core.is_awake(&child.id), "it is let go when its work is done");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_known_money_of_a_subagent_counts_where_some_of_it_has_no_price() {
+    // The first batch of calls is the child's.
+    let unpriced = HookEnd { usage: Usage { output: 1, ..Usage::default() }, ..HookEnd::default() };
+    let hooks = TestHooks::new([(HookPoint::AfterToolBatch, vec![Do::End(Box::new(unpriced))])]);
+    let models = Some(Arc::new(AnsweringModel::new(answer)) as _);
+    let kit = Kit::of(Parts { models, hooks: Some(hooks), ..Parts::new(vec![], tools(order())) });
+    let session = kit.open().await;
+    session.run_turn(go()).await.unwrap();
+    let entries = journal(&kit.core, &session).await;
+    let closed = closed(&entries).remove(0);
+    let child = kit.core.state(&closed.child).await.unwrap();
+    assert!(child.used.cost_unknown && child.used.cost_micros > 0);
+    assert_eq!((closed.cost_micros, closed.cost_unknown), (Some(child.used.cost_micros), true));
+    let own = entries.iter().filter_map(|entry| match &entry.event {
+        Event::AssistantMessage(message) => message.cost_micros,
+        _ => None,
+    });
+    let used = session.state().await.unwrap().used;
+    assert_eq!(used.cost_micros, own.sum::<u64>() + child.used.cost_micros);
+    assert!(used.cost_unknown);
 }
 
 #[tokio::test(start_paused = true)]
