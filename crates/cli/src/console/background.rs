@@ -7,6 +7,7 @@ use std::pin::pin;
 use oarlock_core::command::Status;
 use oarlock_core::event::{AgentEvent, Entry, Event, InputSource, TurnEnded};
 use oarlock_core::ids::{Seq, TurnNo};
+use oarlock_core::session::why::Awaited;
 
 use super::{Console, Happened, keyboard};
 use crate::commands::complain;
@@ -48,7 +49,10 @@ impl Trail {
 
     /// Whether a session that is doing like this, all of which was seen, has nothing under way in the background.
     fn is_quiet(&self, status: &Status) -> bool {
-        status.tasks.running.is_empty() && self.own.is_none()
+        // The turn that an end starts begins when its hooks have ended.
+        let hooked = status.waits.iter().any(|wait| matches!(wait.on, Awaited::Hooks { .. }));
+        let begins = hooked && !self.outcomes.is_empty();
+        status.tasks.running.is_empty() && self.own.is_none() && !begins
     }
 }
 

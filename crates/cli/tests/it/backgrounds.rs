@@ -70,6 +70,15 @@ fn run_waits_for_background_tasks_and_the_turns_that_they_start() {
 }
 
 #[test]
+fn run_waits_for_the_hooks_that_keep_the_turn_of_an_end_from_beginning() {
+    let home = Home::new();
+    home.user("[[hooks.before_ingest]]\nname = \"slow\"\nshell = \"sleep 0.4\"\n");
+    let model = model(&home, "echo soon", &["started", "heard"]);
+    let ran = home.run(&["run", "--mode", "open", "-m", &model, "go"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "started\nheard\n"), "{}", ran.err);
+}
+
+#[test]
 fn no_wait_and_an_interrupt_end_the_tasks_and_keep_the_code_of_the_turn() {
     let home = Home::new();
     for (mark, no_wait) in [("6172.01", true), ("6172.02", false)] {
