@@ -6,6 +6,7 @@ use oarlock_core::ports::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use crate::home::{Home, ran};
+use crate::loopback::Loopback;
 use crate::voyage::Running;
 
 /// What the events of this type say, of lines of `run --json`.
@@ -113,6 +114,41 @@ fn secrets_are_taken_out_of_results_before_anybody_sees_them() {
     let settled = of_type(&ran.lines(), "tool_settled")[0].to_string();
     assert!(settled.contains("API_KEY=***") && settled.contains("USER=me"), "{settled}");
     assert!(!ran.out.contains("very-private"), "{}", ran.out);
+}
+
+#[test]
+fn secrets_are_taken_out_of_what_background_commands_give_before_a_model_sees_them() {
+    let provider = Loopback::start("I see.");
+    let home = provider.home(
+        "openai-chat",
+        "[[hooks.after_tool_apply]]\nname = \"redact\"\nmatch = { tool_glob = \"*\" }\nbuiltin = \"redact-secrets\"\n",
+    );
+    home.write("project/env", "USER=me\nAPI_KEY=very-private\n");
+    let start =
+        json!({ "name": "bash", "arguments": { "command": "cat env", "run_in_background": true } });
+    let look = json!({ "name": "inspect_background_task", "arguments": { "task_id": "bg-1" } });
+    let model = home.script(&json!([
+        { "calls": [start] }, { "text": "It runs." }, { "calls": [look] }, { "text": "It ended." }
+    ]));
+    // What the user says is left alone.
+    let first = ["run", "--json", "--mode", "open", "-m", &model, "my password: hunter2"];
+    let ran = home.run(&first);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let lines = ran.lines();
+    let looked = of_type(&lines, "tool_settled")[1].to_string();
+    assert!(looked.contains("API_KEY=***") && !looked.contains("very-private"), "{looked}");
+    let hooked = of_type(&lines, "hook_ran");
+    assert_eq!(hooked[0]["point"], "before_ingest", "{hooked:?}");
+
+    let ran = home.run(&["run", "--resume", "-m", "loop/m", "and?"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let shown = provider.asked().last().unwrap()["messages"].to_string();
+    let told = "[background task bg-1 (cat env) completed]\\nUSER=me\\nAPI_KEY=***";
+    assert!(shown.contains(told) && shown.contains("password: hunter2"), "{shown}");
+    assert!(!shown.contains("very-private"), "{shown}");
+
+    let off = home.run(&[&["run", "--hook-off", "redact"], &first[1..]].concat());
+    assert!(of_type(&off.lines(), "hook_ran").is_empty(), "{}", off.out);
 }
 
 const SPY: &str =

@@ -15,7 +15,8 @@ const NAMES: [&str; 8] =
 pub enum BuiltIn {
     /// Logs that the point was passed: session, tool, outcome; no arguments and no results.
     TracingAudit,
-    /// Takes what looks like a secret out of a result before anybody is shown it. Arguments are left alone: a tool gets what the model said.
+    /// Takes what looks like a secret out of a result before anybody is shown it, and out of the end of a background task before a model is.
+    /// Arguments are left alone: a tool gets what the model said.
     RedactSecrets,
 }
 
@@ -51,6 +52,12 @@ impl BuiltIn {
                     "passed"
                 );
                 HookChange::default()
+            }
+            Self::RedactSecrets if step.hook_event == HookPoint::BeforeIngest => {
+                let input = text("input").unwrap_or_default();
+                let shown = without_whole(&redacted(input));
+                let changes = text("source") == Some("background") && shown != input;
+                HookChange { input: changes.then_some(shown), ..HookChange::default() }
             }
             Self::RedactSecrets => {
                 let output = text("output").unwrap_or_default();

@@ -118,12 +118,7 @@ pub fn ready(
 ) -> Result<BTreeMap<HookPoint, Vec<Hook>>, String> {
     let mut hooks = BTreeMap::new();
     for (point, entries) in lists {
-        let stays = |entry: &&HookEntry| {
-            !disabled.iter().any(|disable| {
-                let here = disable.event.as_deref().is_none_or(|event| event == point.name());
-                here && disable.name == entry.name
-            })
-        };
+        let stays = |entry: &&HookEntry| !is_off(disabled, *point, &entry.name);
         let mut known: Vec<&HookEntry> = Vec::new();
         for entry in entries.iter().filter(stays) {
             // The same hook in two layers is one hook.
@@ -143,8 +138,22 @@ pub fn ready(
             known.into_iter().map(|entry| Hook::new(*point, entry)).collect();
         hooks.insert(*point, list?);
     }
+    let of_ends = hooks.get(&HookPoint::AfterToolApply).into_iter().flatten();
+    let of_ends: Vec<Hook> = of_ends
+        .filter_map(Hook::of_background_ends)
+        .filter(|hook| !is_off(disabled, HookPoint::BeforeIngest, &hook.name))
+        .collect();
+    hooks.entry(HookPoint::BeforeIngest).or_default().splice(..0, of_ends);
     hooks.retain(|_, list| !list.is_empty());
     Ok(hooks)
+}
+
+/// Whether hooks of that name are left out at a point.
+fn is_off(disabled: &[DisableEntry], point: HookPoint, name: &str) -> bool {
+    disabled.iter().any(|disable| {
+        let here = disable.event.as_deref().is_none_or(|event| event == point.name());
+        here && disable.name == name
+    })
 }
 
 impl Hook {
@@ -197,6 +206,13 @@ impl Hook {
             deadline_ms: timeout * 1_000,
             on_error,
         })
+    }
+
+    /// What a hook about results does about the ends of background tasks, which are inputs: only the redacting one does something. Such an end
+    /// does not say of which call it is, so that it is looked at whatever the hook's `match` says.
+    fn of_background_ends(&self) -> Option<Self> {
+        let redacts = matches!(self.handler, Handler::BuiltIn(BuiltIn::RedactSecrets));
+        redacts.then(|| Self { tool: None, glob: None, effects: Vec::new(), ..self.clone() })
     }
 
     /// Its name.

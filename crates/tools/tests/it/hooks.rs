@@ -12,7 +12,7 @@ use oarlock_core::ports::hook::{HookCall, HookEngine, HookStep, OnError};
 use oarlock_core::spec::HookRunOverrides;
 use oarlock_testkit::model::{OneModel, Say, ScriptedModel, text};
 use oarlock_tools::Environment;
-use oarlock_tools::hooks::{HookEntry, Hooks, ready};
+use oarlock_tools::hooks::{Hook, HookEntry, Hooks, ready};
 use serde_json::json;
 
 const POINT: HookPoint = HookPoint::BeforeToolApply;
@@ -142,5 +142,29 @@ fn guards_deny_and_observers_are_skipped_unless_a_hook_says_otherwise() {
         let wanted = if guard { OnError::Deny } else { OnError::Skip };
         assert_eq!(table.0[&point][0].on_error, wanted, "{point:?}");
         assert_eq!(table.0[&point][0].deadline_ms, 5_000);
+    }
+}
+
+#[test]
+fn what_redacts_results_redacts_ends_of_background_tasks_before_other_hooks_see_them() {
+    let redact = entry("redact", "builtin = 'redact-secrets'\nmatch = { tool = \"fetch\" }");
+    let lists = BTreeMap::from([
+        (HookPoint::AfterToolApply, vec![redact, entry("audit", "builtin = 'tracing-audit'")]),
+        (HookPoint::BeforeIngest, vec![entry("mine", "shell = 'true'")]),
+    ]);
+    let names = |off: &str| {
+        let off = toml::from_str(&format!("name = \"redact\"\n{off}")).unwrap();
+        let hooks = ready(&lists, &[off]).unwrap();
+        let of = |point| hooks.get(&point).into_iter().flatten().map(Hook::name).collect();
+        let names: (Vec<_>, Vec<_>) = (of(HookPoint::AfterToolApply), of(HookPoint::BeforeIngest));
+        format!("{names:?}")
+    };
+    for (off, wanted) in [
+        ("event = \"after_compact\"", r#"(["redact", "audit"], ["redact", "mine"])"#),
+        ("event = \"before_ingest\"", r#"(["redact", "audit"], ["mine"])"#),
+        ("event = \"after_tool_apply\"", r#"(["audit"], ["mine"])"#),
+        ("", r#"(["audit"], ["mine"])"#),
+    ] {
+        assert_eq!(names(off), wanted, "{off}");
     }
 }
