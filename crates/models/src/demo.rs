@@ -12,6 +12,7 @@ use oarlock_core::ports::model::{
     Accepts, HostedCapabilities, Model, ModelError, ModelEvent, ModelInfo, ModelRequest, Price,
     Reply,
 };
+use oarlock_core::session::goal::GOAL_DONE;
 use oarlock_core::spec::ModelSelection;
 use serde_json::{Value, json};
 
@@ -21,6 +22,8 @@ const WORDS_MAX: usize = 3;
 const FILES_MAX: usize = 2;
 /// Lines of anything that are quoted.
 const LINES_MAX: usize = 5;
+/// What it says of any goal.
+const GOAL_SUMMARY: &str = "The demonstration looked at the folder and reported what it found. It is no language model and cannot judge what was asked for.";
 
 /// The built-in demonstration, `demo/demo`. It costs nothing and calls nobody.
 #[derive(Debug)]
@@ -80,6 +83,14 @@ struct Turn<'a> {
     steps: usize,
 }
 
+impl Turn<'_> {
+    /// Whether it is to work towards a goal and has not tried to say that it is reached.
+    fn has_goal(&self) -> bool {
+        self.prompt.contains(&format!("`{GOAL_DONE}`"))
+            && self.done.iter().all(|(name, ..)| *name != GOAL_DONE)
+    }
+}
+
 fn answer(request: &ModelRequest) -> Reply {
     if request.is_summary() {
         let words = "The demonstration looked at the folder and reported what it found.";
@@ -92,6 +103,10 @@ fn answer(request: &ModelRequest) -> Reply {
         0 => first_look().into_iter().filter(|(name, _)| has(name)).collect(),
         1 => closer_look(&turn).into_iter().filter(|(name, _)| has(name)).collect(),
         _ => Vec::new(),
+    };
+    let calls = match calls.is_empty() && has(GOAL_DONE) && turn.has_goal() {
+        true => vec![(GOAL_DONE, json!({"summary": GOAL_SUMMARY}))],
+        false => calls,
     };
     let output = |blocks: &[Block]| blocks.len() as u64 * 20;
     let (blocks, stop) = match calls.is_empty() {
@@ -109,6 +124,9 @@ fn text(text: String) -> Block {
 
 fn ask(turn: &Turn<'_>, calls: Vec<(&str, Value)>) -> Vec<Block> {
     let words = match turn.steps {
+        _ if calls.iter().any(|(name, _)| *name == GOAL_DONE) => {
+            "I have done all that I can, and say that the goal is reached.\n"
+        }
         0 => "I am the built-in demonstration. First I look at what is in this folder.\n",
         _ => "Now I read what I found and search for the words of the prompt.\n",
     };
@@ -140,7 +158,9 @@ fn closer_look(turn: &Turn<'_>) -> Vec<(&'static str, Value)> {
         .into_iter()
         .take(FILES_MAX)
         .map(|path| ("read_file", json!({"path": path, "limit": 40})));
-    let search = words(&turn.prompt).map(|words| {
+    // What says how a goal is worked for is not what the user asked about.
+    let asked = turn.prompt.lines().filter(|line| !line.contains(GOAL_DONE));
+    let search = words(&asked.collect::<Vec<_>>().join("\n")).map(|words| {
         let pattern = words.join("|");
         ("search", json!({"pattern": pattern, "mode": "content", "case_insensitive": true, "head_limit": 10}))
     });
@@ -156,7 +176,7 @@ fn turn(messages: &[Message]) -> Turn<'_> {
     for message in &messages[start..] {
         match message {
             Message::User { parts } => {
-                turn.prompt = parts.iter().filter_map(part_text).collect::<Vec<_>>().join(" ");
+                turn.prompt = parts.iter().filter_map(part_text).collect::<Vec<_>>().join("\n");
             }
             Message::Assistant { blocks } => {
                 turn.steps += 1;
@@ -290,7 +310,7 @@ fn told(name: &str, arguments: &Value, result: &ToolResult) -> String {
             true => format!("\nNothing here mentions `{}`.\n", of("pattern")),
             false => format!("\n`{}` occurs here:\n\n{}", of("pattern"), quoted(&text)),
         },
-        "search" => String::new(),
+        "search" | GOAL_DONE => String::new(),
         _ => format!("\n`{}` printed:\n\n{}", of("command"), quoted(&text)),
     }
 }
@@ -410,6 +430,20 @@ mod tests {
         assert!(told.contains("`bash` did not run: denied: nobody is here"), "{told}");
         let (told, called) = play("x", &[], folder);
         assert!(called.is_empty() && told.contains("no tool"), "{told}");
+    }
+
+    #[test]
+    fn a_goal_is_said_to_be_reached_once_and_only_where_there_is_one() {
+        let goal = "find the steering\n[Work until everything is done, then call `goal_done`.]";
+        let tools = ["search", "goal_done"];
+        let (told, called) = play(goal, &tools, folder);
+        assert!(called.last().unwrap().starts_with("goal_done {\"summary\":"), "{called:?}");
+        assert_eq!(called.iter().filter(|call| call.starts_with("goal_done")).count(), 1);
+        assert!(!told.contains("goal_done") && told.contains("demonstration"), "{told}");
+        for (prompt, tools) in [(goal, &tools[..1]), ("find the steering", &tools[..])] {
+            let (_, called) = play(prompt, tools, folder);
+            assert!(called.iter().all(|call| !call.starts_with("goal_done")), "{called:?}");
+        }
     }
 
     #[test]

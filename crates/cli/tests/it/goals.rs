@@ -40,6 +40,23 @@ fn a_goal_is_worked_for_until_it_is_reached() {
 }
 
 #[test]
+fn a_newcomer_sees_the_demonstration_reach_a_goal_without_being_told_to_go_on() {
+    let home = Home::new();
+    for prompt in [&["--goal", "tell me about boats"][..], &["--goal", "boats", "look around"]] {
+        let ran = home.run(&[&["run", "--json", "-m", "demo"], prompt].concat());
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        let events = ran.lines();
+        let events: Vec<Value> = events.iter().map(|line| line["entry"].clone()).collect();
+        assert_eq!(of_type(&events, "goal_reached").len(), 1, "{events:#?}");
+        assert_eq!(of_type(&events, "turn_continued").len(), 0, "{events:#?}");
+        let told = ran.result()["text"].to_string();
+        assert!(
+            told.contains("built-in demonstration") && !told.contains("printed:\n\n    the goal")
+        );
+    }
+}
+
+#[test]
 fn a_goal_that_is_not_reached_is_told_by_the_exit_code_and_can_be_gone_on_with() {
     let home = Home::new();
     let model = boat(&home);
