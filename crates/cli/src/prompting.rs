@@ -75,11 +75,25 @@ pub async fn subagent_prompt(
     profile: AgentProfile,
     cwd: PathBuf,
 ) -> Result<SystemPrompt, String> {
-    let mut loaded = Loaded::clone(&loaded);
+    let prompt = profiled_prompt(&loaded, (&cwd, Frontend::Headless), (&profile, None)).await;
+    prompt.map_err(|error| format!("{error:#}"))
+}
+
+/// The system prompt of a session that works by a profile, with the profile's words and those that were `appended` last.
+///
+/// # Errors
+/// As [`system_prompt`].
+pub async fn profiled_prompt(
+    loaded: &Loaded,
+    place: (&Path, Frontend),
+    (profile, appended): (&AgentProfile, Option<&str>),
+) -> anyhow::Result<SystemPrompt> {
+    let mut loaded = loaded.clone();
     loaded.config.prompt.project &= profile.inherit_project_prompt;
     let own = Some(profile.instructions.as_str()).filter(|words| !words.is_empty());
-    let prompt = system_prompt(&loaded, (&cwd, Frontend::Headless), own).await;
-    prompt.map_err(|error| format!("{error:#}"))
+    let words: Vec<&str> = own.into_iter().chain(appended).collect();
+    let words = (!words.is_empty()).then(|| words.join("\n\n"));
+    system_prompt(&loaded, place, words.as_deref()).await
 }
 
 /// Files below a folder, and no others.

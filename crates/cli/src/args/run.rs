@@ -112,6 +112,9 @@ pub struct ModelArgs {
     /// Leave the project's own words (AGENTS.md) out of the system prompt
     #[arg(long)]
     pub no_project_prompt: bool,
+    /// Be what this profile of subagents says: its words, model, tools and limits, but for what other flags say (see `oarlock agents`). For new sessions
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
     /// Add instructions for this session to the end of the system prompt
     #[arg(long, value_name = "TEXT")]
     pub append_system_prompt: Option<String>,

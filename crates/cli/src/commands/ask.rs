@@ -43,9 +43,10 @@ pub(super) async fn perform(
         (Wanted::Pursue(_), _) => {
             bail!("a goal is given to `oarlock run` by --goal; /goal WORDS is for `oarlock chat`")
         }
-        (Wanted::Ask(Ask::Question(Question::Model)), Resumed::New) => {
-            (None, Answer::Model { model: opening.selected()?, changed: false })
-        }
+        (Wanted::Ask(Ask::Question(Question::Model)), Resumed::New) => (
+            None,
+            Answer::Model { model: opening.selected(opening.profile()?.as_ref())?, changed: false },
+        ),
         (Wanted::Ask(Ask::Question(Question::Mode)), Resumed::New) => {
             let mode = opening.loaded.config.mode.clone();
             (None, Answer::Mode { mode, changed: false })

@@ -9,6 +9,7 @@ mod mentioned;
 mod models;
 mod overlay;
 mod policy;
+mod profiled;
 mod replay;
 mod run;
 pub mod schema;

@@ -34,8 +34,7 @@ impl<'a> Overlay<'a> {
     }
 
     fn keys(&self) -> impl Iterator<Item = String> {
-        let values = self.loaded.stack.values.iter();
-        values.filter(|(_, value)| value.sources.iter().any(is_given)).map(|(path, _)| join(path))
+        given_keys(self.loaded)
     }
 
     /// Whether the call gave one of these keys.
@@ -111,6 +110,12 @@ impl<'a> Overlay<'a> {
             tool_calls: place("tool_calls").tool_calls,
         }
     }
+}
+
+/// The keys that a flag or `--config` of this call gave.
+pub(super) fn given_keys(loaded: &Loaded) -> impl Iterator<Item = String> {
+    let values = loaded.stack.values.iter();
+    values.filter(|(_, value)| value.sources.iter().any(is_given)).map(|(path, _)| join(path))
 }
 
 fn is_given(source: &Source) -> bool {

@@ -22,11 +22,11 @@ use oarlock_core::session::trace::TraceSink;
 use oarlock_core::spec::{Answers, ModelSelection, SessionSpec, Settings, SettingsChange};
 use oarlock_core::{DefaultSession, LoadSession, Origin};
 
-use oarlock_tools::LocalFiles;
+use oarlock_tools::{AgentProfile, LocalFiles};
 
 use super::mentioned::Rights;
 use super::overlay::Overlay;
-use super::{Frame, ask, complain};
+use super::{Frame, ask, complain, profiled};
 use crate::args::{ModelArgs, Resumed, RunArgs};
 use crate::assembly::{Assembled, CliAgentBuilder, Keep};
 use crate::config::{Config, Loaded, hooks, modes};
@@ -35,7 +35,7 @@ use crate::console::screen::Screen;
 use crate::console::slash;
 use crate::console::{Awaited, Console};
 use crate::exit::{Exit, Pursuit};
-use crate::prompting::system_prompt;
+use crate::prompting::{profiled_prompt, system_prompt};
 use crate::recording::Recording;
 use crate::selection::{SCRIPT, select};
 use crate::terminal::image::{self, Image};
@@ -380,7 +380,8 @@ impl Opening<'_> {
 
     async fn create(&self, assembled: &Assembled, place: Place) -> anyhow::Result<Opened> {
         let Place { cwd, roots } = place;
-        let model = self.selected()?;
+        let profile = self.profile()?;
+        let model = self.selected(profile.as_ref())?;
         let config = &self.loaded.config;
         hooks::known(config, &self.model.hooks_off).map_err(anyhow::Error::msg)?;
         let settings = Settings {
@@ -392,15 +393,19 @@ impl Opening<'_> {
             hooks: self.model.hooks().unwrap_or_default(),
             ..Settings::new(model.clone(), config.mode.clone(), self.answers)
         };
-        let SystemPrompt { system, overlays } = self.system_prompt(assembled, &cwd).await?;
+        let SystemPrompt { system, overlays } =
+            self.system_prompt(assembled, &cwd, profile.as_ref()).await?;
         let modes = modes::catalog(&self.loaded.config)?;
-        let spec = SessionSpec {
+        let mut spec = SessionSpec {
             roots,
             system,
             overlays,
             modes,
             ..SessionSpec::new(cwd, "cli", settings)
         };
+        if let Some(profile) = &profile {
+            profiled::apply(profile, self.loaded, &mut spec);
+        }
         let session = assembled.core.open(spec.into()).await?;
         let pursuit = Pursuit::default();
         Ok(Opened { session, model, after: 0, open_turn: None, waiting: None, goal: None, pursuit })
@@ -411,9 +416,17 @@ impl Opening<'_> {
         &self,
         assembled: &Assembled,
         cwd: &Path,
+        profile: Option<&AgentProfile>,
     ) -> anyhow::Result<SystemPrompt> {
-        let session = self.model.append_system_prompt.as_deref();
-        let prompt = system_prompt(self.loaded, (cwd, self.frontend()), session).await?;
+        let appended = self.model.append_system_prompt.as_deref();
+        let place = (cwd, self.frontend());
+        let prompt = match profile {
+            None => system_prompt(self.loaded, place, appended).await?,
+            Some(profile) => profiled_prompt(self.loaded, place, (profile, appended)).await?,
+        };
+        if profile.is_some_and(|profile| !profiled::has_skills(profile)) {
+            return Ok(prompt);
+        }
         let shelved = assembled.skills(cwd).await?;
         shelved.problems.iter().for_each(|line| complain(line));
         Ok(match shelved.skills.manifest() {
@@ -434,9 +447,13 @@ impl Opening<'_> {
         path.canonicalize().with_context(|| format!("--add-dir {}: no such folder", root.display()))
     }
 
-    /// The model by configuration, environment and flags; a choice that the person did not make is told.
-    pub(super) fn selected(&self) -> anyhow::Result<ModelSelection> {
-        let selected = select(&self.loaded.config, &super::models::surroundings(self.loaded))?;
+    /// The model by profile, configuration, environment and flags; a choice that the person did not make is told.
+    pub(super) fn selected(
+        &self,
+        profile: Option<&AgentProfile>,
+    ) -> anyhow::Result<ModelSelection> {
+        let config = profiled::config(profile, self.loaded);
+        let selected = select(&config, &super::models::surroundings(self.loaded))?;
         if let Some(notice) = &selected.notice {
             complain(notice);
         }
@@ -476,6 +493,9 @@ impl Opening<'_> {
                 "--append-system-prompt: the system prompt of a session stays what it was; say it in the prompt, or begin a new session"
             );
         }
+        if flags.profile.is_some() {
+            bail!("--profile: a session stays what it was made with; begin a new session");
+        }
         if flags.no_project_prompt {
             bail!(
                 "--no-project-prompt: the system prompt of a session stays what it was; begin a new session"
@@ -485,7 +505,8 @@ impl Opening<'_> {
             bail!("--add-dir: the folders of a session stay what they were; begin a new session");
         }
         let overlay = Overlay::new(self.loaded, flags)?;
-        let model = overlay.gave(&["model", "provider"]).then(|| self.selected()).transpose()?;
+        let model =
+            overlay.gave(&["model", "provider"]).then(|| self.selected(None)).transpose()?;
         let answers = (before.answers != self.answers).then_some(self.answers);
         Ok(SettingsChange { model, answers, ..overlay.change(before)? })
     }

@@ -183,3 +183,62 @@ fn the_person_at_the_terminal_answers_what_a_subagent_asks_and_nobody_means_no()
     assert_eq!(ended, Some(0), "{seen:?}");
     assert!(home.path("project/one").exists(), "{seen:?}");
 }
+
+#[test]
+fn a_new_session_is_what_a_profile_says_but_for_what_flags_say() {
+    let home = Home::new();
+    home.user("effort = \"high\"\nlimits.session = {steps = 9, tokens = 500_000}\n");
+    home.write("project/AGENTS.md", "Words of the project.\n");
+    home.write(
+        ".config/oarlock/agents/smith.md",
+        "---\ndescription: Forges\nmodel: demo/demo\ntools: {allow: [bash, \"read_*\"]}\nrequest_limit: 5\nsampling: {temperature: 0.2}\nlimits: {steps: 7, tokens: 9000000}\n---\nYou are a smith.\n",
+    );
+    let spec = |flags: &[&str]| {
+        let ran = home.run(
+            &[&["run", "--json", "--mode", "open", "--profile", "smith"], flags, &["go"]].concat(),
+        );
+        let entries: Vec<Value> = ran.lines().iter().map(|line| line["entry"].clone()).collect();
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        of_type(&entries, "session_created")[0]["spec"].clone()
+    };
+    let made = spec(&["--append-system-prompt", "Be brief."]);
+    let settings = &made["settings"];
+    assert_eq!(made["tools"], json!(["bash", "read_*", "goal_done"]));
+    assert_eq!(settings["model"], json!({"provider": "demo", "model": "demo"}));
+    assert_eq!(settings["limits"]["session"], json!({"steps": 7, "tokens": 500_000}));
+    assert_eq!(settings["turn"]["request_limit"], json!({"mode": "fixed", "steps": 5}));
+    assert_eq!(settings["turn"]["sampling"], json!({"temperature": 0.2}));
+    assert_eq!((&settings["effort"], &made["parent"]), (&Value::Null, &Value::Null));
+    let words = made["overlays"]["session"].as_str().unwrap();
+    assert_eq!(words, "You are a smith.\n\nBe brief.");
+    assert!(!made.to_string().contains("Words of the project"), "{made}");
+
+    home.write("project/one.json", r#"{"steps":[{"text":"done"}]}"#);
+    let flags = ["-m", "script/one.json", "--config", "turn.sampling.top_k=3"];
+    let settings = spec(&flags)["settings"].clone();
+    assert_eq!(settings["model"]["provider"], "script");
+    assert_eq!(settings["turn"]["sampling"], json!({"top_k": 3}));
+    assert_eq!(settings["effort"], "high");
+    let asked = home.run(&["run", "--profile", "smith", "/model"]);
+    assert_eq!(asked.out, "model: demo/demo\n", "{}", asked.err);
+}
+
+#[test]
+fn a_profile_that_is_not_there_or_comes_too_late_is_refused() {
+    let home = Home::new();
+    let ran = home.run(&["run", "--profile", "smith", "-m", "demo", "go"]);
+    assert!(ran.refused(1).contains("there is no profile here"), "{}", ran.err);
+    for name in ["scout", "smith"] {
+        let path = format!(".config/oarlock/agents/{name}.md");
+        home.write(&path, "---\ndescription: Does things\n---\n");
+    }
+    let ran = home.run(&["run", "--profile", "smiht", "-m", "demo", "go"]);
+    assert!(ran.refused(1).contains("there are scout, smith"), "{}", ran.err);
+    assert!(home.sessions().is_empty());
+    let ran = home.run(&["run", "--profile", "scout", "-m", "demo", "--goal", "look around"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    for first in [&["run", "--resume"][..], &["chat", "--resume"]] {
+        let ran = home.run(&[first, &["--profile", "scout", "-m", "demo"]].concat());
+        assert!(ran.refused(1).contains("--profile: a session stays"), "{}", ran.err);
+    }
+}
