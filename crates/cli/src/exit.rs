@@ -142,7 +142,10 @@ impl Pursuit {
             }
             Event::TurnStarted(started) => self.take(&started.inputs),
             Event::StepStarted(started) => self.take(&started.inputs),
-            Event::GoalSet(set) => self.goes_on = set.goal.is_some(),
+            Event::GoalSet(set) => {
+                self.waiting.clear();
+                self.goes_on = set.goal.is_some();
+            }
             Event::GoalReached(_) => self.goes_on = false,
             _ => {}
         }

@@ -53,7 +53,8 @@ pub enum Command {
         /// What the model is given.
         content: Vec<Part>,
     },
-    /// Give the session a goal, or take it away. A running turn that would end goes by it at once. Refused when archived.
+    /// Give the session a goal, or take it away. A running turn that would end goes by it at once, and inputs that wait lose the goals that they
+    /// would bring. Refused when archived.
     SetGoal {
         /// The goal from now on, counted from its beginning; without one the session has none.
         #[serde(default, skip_serializing_if = "Option::is_none")]

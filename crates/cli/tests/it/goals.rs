@@ -1,6 +1,6 @@
 //! A goal and a plan through the real program: exit codes, lines, a kill in the middle, and what people are shown.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -198,6 +198,29 @@ fn chat_takes_a_goal_tells_it_and_takes_it_away() {
     let ended = ran(&child.wait_with_output().unwrap());
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     assert_eq!(ended.out, "no goal\nno goal\nhalf\nnearly\nall of it\n", "{}", ended.err);
+}
+
+#[test]
+fn chat_takes_away_a_goal_whose_words_still_wait() {
+    let home = Home::new();
+    let wait = json!({"calls": [{"name": "bash", "arguments": {"command": "until test -e taken; do sleep 0.02; done"}}]});
+    let model = home.script(&json!([wait, {"text": "first"}, {"text": "half"}, {"text": "never"}]));
+    let mut command = home.command();
+    command.args(["chat", "--mode", "open", "-m", &model]).stdin(Stdio::piped());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"go\n/goal build a boat\n/goal off\n").unwrap();
+    // The goal is given and taken away while the first turn waits.
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "no goal\n");
+    home.write("project/taken", "");
+    drop(stdin);
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    let ended = ran(&child.wait_with_output().unwrap());
+    assert_eq!((ended.code, rest.as_str()), (Some(0), "first\nhalf\n"), "{}", ended.err);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::spec::{Bounds, ModelSelection};
 /// Body of [`crate::event::Event::GoalSet`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GoalSet {
-    /// The goal from now on; without one the session has none.
+    /// The goal from now on; without one the session has none. Inputs that wait lose the goals that they would bring.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub goal: Option<Goal>,
 }

@@ -116,13 +116,17 @@ pub(in crate::session) fn unsaid(goal: &Goal, content: &[Part]) -> Option<Part> 
 
 /// What the model is told that is given the input `content` with a goal.
 pub(in crate::session) fn told(content: &[Part]) -> Part {
-    let which = match texts(content).any(|text| text.starts_with(UNSAID)) {
+    let which = match texts(content).any(is_unsaid) {
         true => "",
         false => "What was just said is the goal of this session. ",
     };
     Part::text(format!(
         "[{which}Work until everything is done and checked, then call `{GOAL_DONE}`. When you stop before, you are asked to go on.]"
     ))
+}
+
+fn is_unsaid(text: &str) -> bool {
+    text.starts_with(UNSAID)
 }
 
 fn texts(content: &[Part]) -> impl Iterator<Item = &str> {
@@ -133,6 +137,17 @@ fn texts(content: &[Part]) -> impl Iterator<Item = &str> {
 }
 
 impl State {
+    /// Sets or takes away the goal. Inputs that wait keep their words and lose their goals: those were given before this.
+    pub(in crate::session) fn replace_goal(&mut self, goal: Option<&Goal>) {
+        for waiting in self.pending.iter_mut().map(|pending| &mut pending.admitted) {
+            if waiting.goal.take().is_some() {
+                let tells = |part: &Part| texts(std::slice::from_ref(part)).any(is_unsaid);
+                waiting.content.retain(|part| !tells(part));
+            }
+        }
+        self.set_goal(goal);
+    }
+
     pub(in crate::session) fn set_goal(&mut self, goal: Option<&Goal>) {
         self.goal = goal.map(|goal| GoalState {
             objective: goal.objective.clone(),

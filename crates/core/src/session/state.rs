@@ -266,7 +266,7 @@ impl State {
             Event::SummaryStarted(started) => self.start_summary(started).map_err(wrong)?,
             Event::SummaryFailed(failed) => self.fail_summary(entry.at, failed),
             Event::HistoryEdited(edited) => self.edit(edited).map_err(wrong)?,
-            Event::GoalSet(set) => self.set_goal(set.goal.as_ref()),
+            Event::GoalSet(set) => self.replace_goal(set.goal.as_ref()),
             Event::GoalReached(reached) => self.reach_goal(reached).map_err(wrong)?,
             Event::TurnContinued(continued) => self.continue_turn(continued).map_err(wrong)?,
             Event::PlanChanged(changed) => self.plan.clone_from(&changed.items),

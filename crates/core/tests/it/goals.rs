@@ -305,6 +305,30 @@ async fn a_goal_that_is_taken_away_lets_the_turn_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_goal_that_is_taken_away_or_replaced_is_not_that_of_an_input_that_still_waits() {
+    let other = Goal { objective: "another".to_owned(), continuations_max: 1 };
+    for goal in [None, Some(other)] {
+        let slow = vec![Say::Wait(60_000), Say::Reply(text("here"))];
+        let kit = Kit::new(vec![slow, say("half"), say("nearly"), say("more")], vec![]);
+        let session = kit.open().await;
+        send(&session, "something else", Delivery::Queue).await.unwrap();
+        let Command::Admit(mut admit) = pursue("g", 3) else { unreachable!() };
+        admit.content = vec![Part::text("look around")];
+        session.tell(Command::Admit(admit)).await.unwrap();
+        session.tell(Command::SetGoal { goal: goal.clone() }).await.unwrap();
+        let first = wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
+        wait_for(&session, first.seq, |event| matches!(event, Event::TurnEnded(_))).await;
+        let now = session.status().await.unwrap().goal;
+        assert_eq!(now.map(|goal| goal.objective), goal.clone().map(|goal| goal.objective));
+        let last = kit.model.requests().pop().unwrap();
+        let users = last.messages.iter().filter(|said| matches!(said, Message::User { .. }));
+        let told: Vec<String> = users.map(said).collect();
+        assert!(told.contains(&"look around".to_owned()), "{told:?}");
+        assert_eq!(continued(&kit, &session).await, usize::from(goal.is_some()), "{told:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_goal_none_is_reached() {
     let kit = Kit::new(vec![done("d")], vec![goal_done()]);
     let session = kit.open().await;
