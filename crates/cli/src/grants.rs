@@ -3,21 +3,18 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use futures::future::BoxFuture;
 use oarlock_core::ports::policy::{Grants, GrantsError, joined};
 use serde::{Deserialize, Serialize};
 
+use crate::config::private;
 use crate::config::trust::write_private;
 
 /// The file may have this many bytes; a longer one is refused, and nothing is saved that would make it longer.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// How often the lock is tried, and the pause between two tries: shorter together than a session waits for saving.
-const LOCK_TRIES: u32 = 150;
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// The file.
 #[derive(Debug, Clone)]
@@ -85,9 +82,8 @@ impl FileGrants {
         folder: &Path,
         change: impl FnOnce(&mut Vec<String>) -> Result<T, GrantsError>,
     ) -> Result<T, GrantsError> {
-        let parent = self.path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(parent).map_err(self.failed("write"))?;
-        let _lock = self.lock()?;
+        private::make_folder_of(&self.path).map_err(self.failed("write"))?;
+        let _lock = private::lock(&self.path).map_err(self.failed("lock"))?;
         let mut all = self.read()?;
         let entry = all.folders.entry(folder.to_owned()).or_default();
         let before = entry.grants.clone();
@@ -108,23 +104,6 @@ impl FileGrants {
         }
         write_private(&self.path, text.as_bytes()).map_err(self.failed("write"))?;
         Ok(answer)
-    }
-
-    /// Dropping the file lets go of the lock.
-    fn lock(&self) -> Result<File, GrantsError> {
-        let path = self.path.with_extension("lock");
-        let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(path);
-        let file = file.map_err(self.failed("lock"))?;
-        for _ in 0..LOCK_TRIES {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
-                Err(std::fs::TryLockError::Error(error)) => return Err(self.failed("lock")(error)),
-            }
-        }
-        Err(GrantsError::Unavailable {
-            why: format!("another process holds the lock of {}", self.path.display()),
-        })
     }
 
     /// Runs `work` on a thread that may wait.

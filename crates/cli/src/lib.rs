@@ -5,6 +5,7 @@ pub mod assembly;
 pub mod commands;
 pub mod config;
 pub mod console;
+pub mod credentials;
 pub mod exit;
 pub mod features;
 pub mod grants;

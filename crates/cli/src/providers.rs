@@ -9,6 +9,8 @@ use oarlock_models::{
     list_models,
 };
 
+use secrecy::SecretString;
+
 use crate::config::error::ConfigError;
 use crate::config::secret::{self, SecretError};
 use crate::config::typed::{ModelEntry, ProviderSection};
@@ -56,11 +58,22 @@ pub enum ProviderError {
 /// # Errors
 /// [`ProviderError`] naming what is missing.
 pub fn provider(loaded: &Loaded, name: &str) -> Result<ProviderConfig, ProviderError> {
+    let key = secret::key(loaded, name)?.map(|(key, _)| key);
+    with_key(loaded, name, key)
+}
+
+/// As [`provider`], with this key in the place of the one that would be found.
+///
+/// # Errors
+/// [`ProviderError`] naming what is missing.
+pub fn with_key(
+    loaded: &Loaded,
+    name: &str,
+    key: Option<SecretString>,
+) -> Result<ProviderConfig, ProviderError> {
     let none = ProviderSection::default();
     let section = loaded.config.providers.get(name).unwrap_or(&none);
     let known = catalog::find(name);
-    let variable = known.and_then(|known| known.key_variable);
-    let key = secret::key(&loaded.environment, section, variable)?.map(|(key, _)| key);
     let incomplete = || ProviderError::Incomplete { provider: name.to_owned() };
     let wire = match (&section.wire, known) {
         (Some(wire), _) => wire.parse()?,
@@ -94,7 +107,8 @@ pub fn provider(loaded: &Loaded, name: &str) -> Result<ProviderConfig, ProviderE
     })
 }
 
-/// Every provider that can be named: the configured ones, then the well-known ones.
+/// Every provider that can be named: the configured ones, then the well-known ones. Of the latter none is refused because stored keys cannot
+/// be used: whoever chooses it is told so.
 ///
 /// # Errors
 /// [`ProviderError`] of the first one that cannot be used as it is configured.
@@ -102,7 +116,11 @@ pub fn configured(loaded: &Loaded) -> Result<Vec<ProviderConfig>, ProviderError>
     let own = loaded.config.providers.keys().map(String::as_str);
     let others = catalog::WELL_KNOWN.iter().map(|known| known.name);
     let others = others.filter(|name| !loaded.config.providers.contains_key(*name));
-    own.chain(others).map(|name| provider(loaded, name)).collect()
+    let others = others.map(|name| match provider(loaded, name) {
+        Err(ProviderError::Key(SecretError::Stored(_))) => with_key(loaded, name, None),
+        made => made,
+    });
+    own.map(|name| provider(loaded, name)).chain(others).collect()
 }
 
 /// The variables that may hold a key, set or not.
@@ -185,10 +203,22 @@ pub fn ask_for_models(
     within: Duration,
 ) -> Result<Vec<ModelInfo>, ListError> {
     let config = provider(loaded, provider_name)?;
-    let transport = HttpTransport::new(http_settings(loaded)?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let listed = runtime.block_on(list_models(&config, &transport, within));
+    let listed = runtime.block_on(models_at(loaded, &config, within));
     // A name that is still being looked up must not delay the end.
     runtime.shutdown_background();
-    Ok(listed?)
+    listed
+}
+
+/// Asks the endpoint of a provider for its models. Dropping the future ends the request.
+///
+/// # Errors
+/// [`ListError`]; `Timeout` in it when the answer takes longer than `within`.
+pub async fn models_at(
+    loaded: &Loaded,
+    config: &ProviderConfig,
+    within: Duration,
+) -> Result<Vec<ModelInfo>, ListError> {
+    let transport = HttpTransport::new(http_settings(loaded)?);
+    Ok(list_models(config, &transport, within).await?)
 }

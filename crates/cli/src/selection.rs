@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use oarlock_core::spec::ModelSelection;
 
-use crate::config::Config;
 use crate::config::typed::ProviderSection;
+use crate::config::{Config, Loaded, secret};
+use crate::providers::key_variables;
 use oarlock_models::catalog::{self, WELL_KNOWN};
 
 /// The provider and model that are built in and need nothing.
@@ -18,8 +19,31 @@ pub const SCRIPT: &str = "script";
 pub struct Surroundings {
     /// Names of the variables that hold a key.
     pub key_variables: BTreeSet<String>,
+    /// Providers whose key was stored by `oarlock login`.
+    pub stored: BTreeSet<String>,
+    /// Why the stored keys cannot be used, when there is a reason.
+    pub unusable: Option<String>,
     /// Whether `CI` is set.
     pub ci: bool,
+}
+
+impl Surroundings {
+    /// What the environment and the stored keys have for this configuration.
+    #[must_use]
+    pub fn of(loaded: &Loaded) -> Self {
+        let has_words = |text: &str| !text.trim().is_empty();
+        let is_set = |name: &String| loaded.environment.text(name).is_some_and(has_words);
+        let (stored, unusable) = match loaded.stored.providers() {
+            Ok(names) => (names.map(str::to_owned).collect(), None),
+            Err(error) => (BTreeSet::new(), Some(error.to_string())),
+        };
+        Self {
+            key_variables: key_variables(&loaded.config).into_iter().filter(is_set).collect(),
+            stored,
+            unusable,
+            ci: loaded.environment.text("CI").is_some_and(|v| !matches!(v, "0" | "false")),
+        }
+    }
 }
 
 /// A model, and what the person should know about how it was chosen.
@@ -59,22 +83,30 @@ pub enum SelectionError {
         model: String,
     },
     /// The provider needs a key that is not there.
-    #[error("no key for provider `{provider}`; set {variable} or run `oarlock init`")]
+    #[error("no key for provider `{provider}`; set {variable} or run `oarlock login {provider}`")]
     NoKey {
         /// The provider.
         provider: String,
         /// The variable that should hold it.
         variable: String,
     },
+    /// The key would have to be a stored one, and those cannot be used.
+    #[error("no key for provider `{provider}`: {why}")]
+    Unusable {
+        /// The provider.
+        provider: String,
+        /// What is wrong with them, and what to do.
+        why: String,
+    },
     /// Nothing is configured, and the built-in demonstration must be asked for.
     #[error(
-        "no provider is configured and no key is in the environment; set for example ANTHROPIC_API_KEY, or ask for the built-in demonstration with --model demo (CI is set, so it is not chosen by itself)"
+        "no provider is configured and no key is in the environment or stored; set for example ANTHROPIC_API_KEY, or ask for the built-in demonstration with --model demo (CI is set, so it is not chosen by itself)"
     )]
     NothingInCi,
 }
 
-/// Chooses. `model` and `provider` of the configuration win; then the only configured provider; then a key in the environment; then, outside
-/// CI and with nothing configured at all, the demonstration.
+/// Chooses. `model` and `provider` of the configuration win; then the only configured provider; then a key in the environment; then a stored
+/// key; then, outside CI and with nothing configured at all, the demonstration.
 ///
 /// # Errors
 /// [`SelectionError`]: what was asked for cannot be had. It is never replaced by something else.
@@ -133,16 +165,36 @@ fn candidate(config: &Config, around: &Surroundings) -> Option<(String, Option<S
     if let (Some(only), None) = (configured.next(), configured.next()) {
         return Some((only.clone(), None));
     }
-    let has_key =
-        |name: &str| key_variable(config, name).is_some_and(|v| around.key_variables.contains(&v));
-    let pick = config
-        .providers
-        .keys()
-        .map(String::as_str)
-        .chain(WELL_KNOWN.iter().map(|known| known.name))
-        .find(|name| has_key(name))?;
-    let variable = key_variable(config, pick)?;
-    Some((pick.to_owned(), Some(format!("provider `{pick}` because {variable} is set"))))
+    let in_environment = |name: &str| {
+        secret::variable(config, name).filter(|variable| around.key_variables.contains(variable))
+    };
+    let because =
+        |name: &str, why: &str| (name.to_owned(), Some(format!("provider `{name}` because {why}")));
+    if let Some((name, variable)) =
+        names(config).find_map(|name| Some((name, in_environment(name)?)))
+    {
+        return Some(because(name, &format!("{variable} is set")));
+    }
+    let stored = names(config).find(|name| around.stored.contains(*name))?;
+    Some(because(stored, "its key was stored by `oarlock login`"))
+}
+
+/// The providers that can be called, the configured ones first; one that is both comes twice.
+pub fn names(config: &Config) -> impl Iterator<Item = &str> {
+    let configured = config.providers.keys().map(String::as_str);
+    configured.chain(WELL_KNOWN.iter().map(|known| known.name))
+}
+
+/// The provider that the configuration names by itself, by its model, or by being the only one.
+#[must_use]
+pub fn named_provider(config: &Config) -> Option<String> {
+    let of_model = || Some(split(config, config.model.as_ref()?)?.0);
+    let mut configured = config.providers.keys();
+    let only = match (configured.next(), configured.next()) {
+        (Some(only), None) => Some(only.clone()),
+        (Some(_) | None, _) => None,
+    };
+    config.provider.clone().or_else(of_model).or(only)
 }
 
 fn by_circumstance(config: &Config, around: &Surroundings) -> Result<Selected, SelectionError> {
@@ -164,28 +216,42 @@ fn by_circumstance(config: &Config, around: &Surroundings) -> Result<Selected, S
     }
 }
 
-/// The variable in which a provider's key is looked for.
-#[must_use]
-pub fn key_variable(config: &Config, provider: &str) -> Option<String> {
-    let section = config.providers.get(provider);
-    let own = section.and_then(|s| s.api_key_env.clone());
-    own.or_else(|| Some(catalog::find(provider)?.key_variable?.to_owned()))
+/// Whether there is such a provider.
+///
+/// # Errors
+/// [`SelectionError::UnknownProvider`].
+pub fn known(config: &Config, provider: &str) -> Result<(), SelectionError> {
+    if exists(config, provider) {
+        return Ok(());
+    }
+    let hint = match catalog::nearest(provider, names(config).chain([DEMO, SCRIPT])) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => format!("configure it under [providers.{provider}] or see `oarlock models`"),
+    };
+    Err(SelectionError::UnknownProvider { provider: provider.to_owned(), hint })
 }
 
-fn usable(config: &Config, provider: &str, around: &Surroundings) -> Result<(), SelectionError> {
-    if !exists(config, provider) {
-        let names = config.providers.keys().map(String::as_str);
-        let names = names.chain(WELL_KNOWN.iter().map(|known| known.name)).chain([DEMO, SCRIPT]);
-        let hint = match catalog::nearest(provider, names) {
-            Some(name) => format!("did you mean `{name}`?"),
-            None => format!("configure it under [providers.{provider}] or see `oarlock models`"),
-        };
-        return Err(SelectionError::UnknownProvider { provider: provider.to_owned(), hint });
+/// Whether a provider can be called, as far as this machine can tell.
+///
+/// # Errors
+/// [`SelectionError`]: it is not known, or its key is not there.
+pub fn usable(
+    config: &Config,
+    provider: &str,
+    around: &Surroundings,
+) -> Result<(), SelectionError> {
+    known(config, provider)?;
+    if around.stored.contains(provider) {
+        return Ok(());
     }
     let has_file = config.providers.get(provider).is_some_and(|s| s.api_key_file.is_some());
-    match key_variable(config, provider) {
+    match secret::variable(config, provider) {
         Some(variable) if !has_file && !around.key_variables.contains(&variable) => {
-            Err(SelectionError::NoKey { provider: provider.to_owned(), variable })
+            let provider = provider.to_owned();
+            Err(match around.unusable.clone() {
+                Some(why) => SelectionError::Unusable { provider, why },
+                None => SelectionError::NoKey { provider, variable },
+            })
         }
         Some(_) | None => Ok(()),
     }

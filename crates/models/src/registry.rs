@@ -72,7 +72,7 @@ impl Registry {
         let built_in = self.built_in.iter().map(|model| model.info().selection.provider.as_str());
         if let Some(known) = catalog::find(provider) {
             let remedy = match known.key_variable {
-                Some(variable) => format!("set {variable} or run `oarlock init`"),
+                Some(variable) => format!("set {variable} or run `oarlock login {provider}`"),
                 None => format!("add [providers.{provider}] to the configuration"),
             };
             return error(
@@ -104,8 +104,9 @@ impl Models for Registry {
             return Err(error(ModelErrorKind::ModelNotFound, words));
         }
         if let Some(variable) = missing_key(&endpoint.config) {
-            let words =
-                format!("no key for provider `{provider}`; set {variable} or run `oarlock init`");
+            let words = format!(
+                "no key for provider `{provider}`; set {variable} or run `oarlock login {provider}`"
+            );
             return Err(error(ModelErrorKind::Auth, words));
         }
         let codec = (self.codecs)(endpoint.config.wire);

@@ -7,17 +7,17 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Frame, explained, models};
+use super::{Frame, explained};
 use crate::args::DoctorArgs;
 use crate::config::keys::{KEYS, Key};
-use crate::config::{Loaded, Standing, paths, secret};
+use crate::config::secret::{self, SecretError};
+use crate::config::{Loaded, Standing, paths};
 use crate::exit::Exit;
 use crate::providers::{ListError, ask_for_models};
-use crate::selection;
+use crate::selection::{self, Surroundings};
 use crate::values::Bytes;
 use oarlock_core::ports::model::ModelErrorKind;
 use oarlock_core::spec::ModelSelection;
-use oarlock_models::catalog;
 
 /// Less free space than this is a warning.
 const FREE_BYTES_MIN: u64 = 256 << 20;
@@ -234,18 +234,28 @@ fn storage(loaded: &Loaded) -> Check {
 
 fn keys(loaded: &Loaded) -> Vec<Check> {
     let mut checks = Vec::new();
-    for (name, section) in &loaded.config.providers {
-        let variable = catalog::find(name).and_then(|known| known.key_variable);
-        if let Err(error) = secret::key(&loaded.environment, section, variable) {
-            checks.push(fail("key", error.to_string(), "see `providers` in docs/configuration.md"));
+    let around = Surroundings::of(loaded);
+    if let Some(why) = &around.unusable {
+        checks.push(fail("key", why.clone(), "see `Secrets` in docs/configuration.md"));
+    }
+    for name in loaded.config.providers.keys() {
+        match secret::key(loaded, name) {
+            // Told once above, not for each provider.
+            Ok(_) | Err(SecretError::Stored(_)) => {}
+            Err(error) => checks.push(fail(
+                "key",
+                error.to_string(),
+                "see `providers` in docs/configuration.md",
+            )),
         }
     }
-    let found: Vec<String> = models::surroundings(loaded).key_variables.into_iter().collect();
+    let stored = around.stored.iter().map(|name| format!("stored for {name}"));
+    let found: Vec<String> = around.key_variables.iter().cloned().chain(stored).collect();
     checks.push(match found.is_empty() {
         true => warn(
             "keys",
-            "none in the environment",
-            "set for example ANTHROPIC_API_KEY, or use a server of this machine",
+            "none in the environment, and none stored",
+            "run `oarlock login`, set for example ANTHROPIC_API_KEY, or use a server of this machine",
         ),
         false => ok("keys", found.join(", ")),
     });
@@ -253,13 +263,13 @@ fn keys(loaded: &Loaded) -> Vec<Check> {
 }
 
 fn model(loaded: &Loaded, offline: bool) -> Vec<Check> {
-    let selected = match selection::select(&loaded.config, &models::surroundings(loaded)) {
+    let selected = match selection::select(&loaded.config, &Surroundings::of(loaded)) {
         Err(error) => return vec![fail("model", error.to_string(), "see `oarlock models`")],
         Ok(selected) if selected.model.provider == selection::DEMO => {
             return vec![warn(
                 "model",
                 "demo, the built-in demonstration",
-                "run `oarlock init` to use a language model",
+                "run `oarlock login` or `oarlock init` to use a language model",
             )];
         }
         Ok(selected) => selected,

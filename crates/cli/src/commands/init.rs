@@ -1,4 +1,4 @@
-//! `oarlock init`: finds keys in the environment and writes the user's configuration. Keys themselves stay where they are.
+//! `oarlock init`: finds keys in the environment and stored ones, and writes the user's configuration. Keys themselves stay where they are.
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 
 use super::{Frame, complain};
 use crate::args::InitArgs;
-use crate::config::{paths, trust::write_private};
+use crate::config::{credentials::Stored, paths, trust::write_private};
 use crate::exit::Exit;
 use crate::providers::ask_for_models;
 use oarlock_models::catalog::{self, WELL_KNOWN, WellKnown};
@@ -27,9 +27,11 @@ pub(super) fn run(frame: &Frame, args: &InitArgs, out: &mut dyn Write) -> anyhow
             path.display()
         );
     }
-    let found: Vec<&WellKnown> = WELL_KNOWN.iter().filter(|known| has_key(frame, known)).collect();
+    let keys = Keys { frame, stored: Stored::read(&frame.environment) };
+    let found: Vec<&WellKnown> =
+        WELL_KNOWN.iter().filter(|known| keys.place(known).is_some()).collect();
     for known in &found {
-        writeln!(out, "found {} for {}", known.key_variable.unwrap_or_default(), known.name)?;
+        writeln!(out, "found {} for {}", keys.place(known).unwrap_or_default(), known.name)?;
     }
     out.flush()?;
     let asks = !args.yes && args.default_provider.is_none();
@@ -39,14 +41,14 @@ pub(super) fn run(frame: &Frame, args: &InitArgs, out: &mut dyn Write) -> anyhow
         );
     }
     let provider = provider(args, &found)?;
-    if provider.key_variable.is_some() && !has_key(frame, provider) {
-        complain(&format!(
-            "{} is not set yet; {} needs it",
-            provider.key_variable.unwrap_or_default(),
-            provider.name
-        ));
+    let lacks_key = provider.key_variable.is_some() && keys.place(provider).is_none();
+    if lacks_key {
+        let WellKnown { name, key_variable, .. } = provider;
+        let variable = key_variable.unwrap_or_default();
+        complain(&format!("{variable} is not set yet; {name} needs it, or `oarlock login {name}`"));
     }
-    let found = if args.offline { Vec::new() } else { models_of(frame, provider) };
+    let asked = !args.offline && !lacks_key;
+    let found = if asked { models_of(frame, provider) } else { Vec::new() };
     let model = model(args, provider, &found)?;
     write(&path, provider, model.as_deref())?;
     writeln!(out, "wrote {}", path.display())?;
@@ -68,8 +70,22 @@ fn next(provider: &WellKnown, model: Option<&str>) -> String {
     }
 }
 
-fn has_key(frame: &Frame, known: &WellKnown) -> bool {
-    known.key_variable.and_then(|v| frame.environment.text(v)).is_some_and(|v| !v.trim().is_empty())
+/// Where keys may be without any configuration.
+struct Keys<'a> {
+    frame: &'a Frame,
+    stored: Stored,
+}
+
+impl Keys<'_> {
+    /// Where the key of a provider is, in words.
+    fn place(&self, known: &WellKnown) -> Option<&'static str> {
+        let is_set =
+            |name: &str| self.frame.environment.text(name).is_some_and(|v| !v.trim().is_empty());
+        let variable = known.key_variable.filter(|name| is_set(name));
+        // A file that cannot be used has its complaint as soon as a key of it is needed.
+        let is_stored = || self.stored.key(known.name).is_ok_and(|key| key.is_some());
+        variable.or_else(|| is_stored().then_some("a stored key"))
+    }
 }
 
 fn provider(args: &InitArgs, found: &[&'static WellKnown]) -> anyhow::Result<&'static WellKnown> {
@@ -85,7 +101,7 @@ fn provider(args: &InitArgs, found: &[&'static WellKnown]) -> anyhow::Result<&'s
     let Some(first) = found.first() else {
         let variables: Vec<_> = WELL_KNOWN.iter().filter_map(|known| known.key_variable).collect();
         bail!(
-            "no key is in the environment; set one of {}, or name a server of this machine with --default-provider ollama",
+            "no key is in the environment or stored; run `oarlock login`, set one of {}, or name a server of this machine with --default-provider ollama",
             variables.join(", ")
         );
     };
@@ -102,11 +118,7 @@ fn provider(args: &InitArgs, found: &[&'static WellKnown]) -> anyhow::Result<&'s
 
 /// What the provider says it has; nothing when it cannot be asked, which is told.
 fn models_of(frame: &Frame, provider: &WellKnown) -> Vec<String> {
-    let needs_key = provider.key_variable.is_some() && !has_key(frame, provider);
     let Ok(loaded) = frame.load_silently(Vec::new()) else { return Vec::new() };
-    if needs_key {
-        return Vec::new();
-    }
     match ask_for_models(&loaded, provider.name, LIST_WITHIN) {
         Ok(found) => found.into_iter().map(|info| info.selection.model).collect(),
         Err(error) => {

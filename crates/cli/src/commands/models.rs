@@ -69,20 +69,8 @@ pub(super) fn run(frame: &Frame, args: ModelsArgs, out: &mut dyn Write) -> anyho
     Ok(Exit::Done)
 }
 
-/// What the choice of a model depends on besides the configuration.
-pub(super) fn surroundings(loaded: &Loaded) -> Surroundings {
-    let known = WELL_KNOWN.iter().filter_map(|known| known.key_variable.map(str::to_owned));
-    let own = loaded.config.providers.values().filter_map(|section| section.api_key_env.clone());
-    let is_set =
-        |name: &String| loaded.environment.text(name).is_some_and(|v| !v.trim().is_empty());
-    Surroundings {
-        key_variables: known.chain(own).filter(is_set).collect(),
-        ci: loaded.environment.text("CI").is_some_and(|v| !matches!(v, "0" | "false")),
-    }
-}
-
 fn list(loaded: &Loaded) -> Vec<Line> {
-    let selected = selection::select(&loaded.config, &surroundings(loaded)).ok();
+    let selected = selection::select(&loaded.config, &Surroundings::of(loaded)).ok();
     let names = loaded.config.providers.keys().map(String::as_str);
     let others = WELL_KNOWN.iter().map(|known| known.name);
     let others = others.filter(|name| !loaded.config.providers.contains_key(*name));
@@ -179,12 +167,10 @@ fn provider(loaded: &Loaded, name: &str) -> Vec<Line> {
         None => (&none, "known"),
     };
     let known = catalog::find(name);
-    let variable = known.and_then(|k| k.key_variable);
-    let needs = match secret::key(&loaded.environment, section, variable) {
+    let needs = match secret::key(loaded, name) {
         Ok(Some(_)) => None,
-        Ok(None) => {
-            section.api_key_env.clone().or(variable.map(str::to_owned)).map(|v| format!("${v}"))
-        }
+        Ok(None) => secret::variable(&loaded.config, name)
+            .map(|variable| format!("${variable} or `oarlock login {name}`")),
         Err(error) => Some(error.to_string()),
     };
     let default = section.default_model.clone();

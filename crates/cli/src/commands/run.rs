@@ -37,7 +37,7 @@ use crate::console::{Awaited, Console};
 use crate::exit::{Exit, Pursuit};
 use crate::prompting::{profiled_prompt, system_prompt};
 use crate::recording::Recording;
-use crate::selection::{SCRIPT, select};
+use crate::selection::{SCRIPT, Surroundings, select};
 use crate::terminal::image::{self, Image};
 use crate::terminal::prompt;
 
@@ -453,7 +453,7 @@ impl Opening<'_> {
         profile: Option<&AgentProfile>,
     ) -> anyhow::Result<ModelSelection> {
         let config = profiled::config(profile, self.loaded);
-        let selected = select(&config, &super::models::surroundings(self.loaded))?;
+        let selected = select(&config, &Surroundings::of(self.loaded))?;
         if let Some(notice) = &selected.notice {
             complain(notice);
         }
@@ -467,7 +467,7 @@ impl Opening<'_> {
         name: &str,
     ) -> anyhow::Result<ModelSelection> {
         let config = Config { model: Some(name.to_owned()), ..self.loaded.config.clone() };
-        let selected = select(&config, &super::models::surroundings(self.loaded))?;
+        let selected = select(&config, &Surroundings::of(self.loaded))?;
         let model = self.located(selected.model)?;
         assembled.core.ports().models.resolve(&model)?;
         Ok(model)

@@ -5,6 +5,7 @@
 
 pub mod agents;
 pub mod consistency;
+pub mod credentials;
 pub mod error;
 pub mod file;
 pub mod given;
@@ -14,6 +15,7 @@ pub mod kind;
 mod lookup;
 pub mod modes;
 pub mod paths;
+pub mod private;
 pub mod prompts;
 pub mod secret;
 pub mod skills;
@@ -54,6 +56,8 @@ pub struct Loaded {
     pub stack: Stack,
     /// The environment it was made in, for keys and paths.
     pub environment: Environment,
+    /// The stored keys, as they were then.
+    pub stored: credentials::Stored,
     /// The folder it was made for.
     pub cwd: PathBuf,
     /// The user's file, whether it exists or not.
@@ -178,7 +182,8 @@ pub fn load(inputs: Inputs) -> Result<Loaded, LoadError> {
     let config = typed(&stack)?;
     consistency::check(&config, &stack)?;
     let hooks_elsewhere = elsewhere.below("hooks");
-    Ok(Loaded { config, stack, environment, cwd, user_file, project, hooks_elsewhere })
+    let stored = credentials::Stored::read(&environment);
+    Ok(Loaded { config, stack, environment, stored, cwd, user_file, project, hooks_elsewhere })
 }
 
 impl Loaded {

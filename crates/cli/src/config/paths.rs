@@ -34,6 +34,14 @@ pub fn data_dir(env: &Environment) -> Result<PathBuf, ConfigError> {
     user_folder(env, "data", "XDG_DATA_HOME", ".local/share")
 }
 
+/// The file of the keys that `oarlock login` stored.
+///
+/// # Errors
+/// [`ConfigError::NoHome`].
+pub fn credentials(env: &Environment) -> Result<PathBuf, ConfigError> {
+    Ok(data_dir(env)?.join("credentials.toml"))
+}
+
 /// The file of the trust store.
 ///
 /// # Errors

@@ -1,25 +1,27 @@
-//! Keys: from the environment, or from a file that nobody else can read. Nothing else ever holds one.
+//! Keys: from the environment, or from a file that nobody else can read. Nothing else ever holds one. Which of several counts is decided here.
 
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
+use oarlock_models::catalog;
+use secrecy::{ExposeSecret, SecretString};
 
-use super::given::Environment;
-use super::paths;
-use super::typed::ProviderSection;
+use super::credentials::CredentialsError;
+use super::{Config, Loaded, paths};
 
 /// A key may have this many bytes.
-const KEY_BYTES_MAX: u64 = 16 * 1024;
+pub const KEY_BYTES_MAX: u64 = 16 * 1024;
 
 /// Where a provider's key was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyPlace {
     /// In this variable.
     Variable(String),
-    /// In this file.
+    /// In the file that the configuration names.
     File(PathBuf),
+    /// Stored by `oarlock login`, in this file.
+    Stored(PathBuf),
 }
 
 impl std::fmt::Display for KeyPlace {
@@ -27,6 +29,7 @@ impl std::fmt::Display for KeyPlace {
         match self {
             Self::Variable(name) => write!(f, "${name}"),
             Self::File(path) => write!(f, "{}", path.display()),
+            Self::Stored(path) => write!(f, "{}, by `oarlock login`", path.display()),
         }
     }
 }
@@ -34,8 +37,8 @@ impl std::fmt::Display for KeyPlace {
 /// Why a key that was pointed at is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// The file can be read by others.
-    #[error("the key file {} can be read by others (mode {mode:04o}); run `chmod 600 {}`", path.display(), path.display())]
+    /// The file can be read or written by others.
+    #[error("the key file {} is open to others (mode {mode:04o}); run `chmod 600 {}`", path.display(), path.display())]
     Exposed {
         /// The file.
         path: PathBuf,
@@ -49,11 +52,11 @@ pub enum SecretError {
         path: PathBuf,
     },
     /// The file holds no key.
-    #[error("the key file {} {why}; put the key on its only line", path.display())]
+    #[error("the key file {} {why}", path.display())]
     Unusable {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with it, and what to do.
         why: &'static str,
     },
     /// The system said no.
@@ -64,40 +67,78 @@ pub enum SecretError {
         /// The system's words.
         source: std::io::Error,
     },
+    /// The stored keys cannot be used.
+    #[error(transparent)]
+    Stored(std::sync::Arc<CredentialsError>),
     /// The file's folder cannot be told.
     #[error(transparent)]
     Config(#[from] super::ConfigError),
 }
 
-/// The key of a provider: its file if one is configured, else the configured variable, else the well-known one. `None` when the variable
-/// is not set.
+impl SecretError {
+    /// Whether there is no such file.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
+}
+
+/// The key of a provider: in its file if one is configured, else in the configured variable, else in the well-known one, else as it was
+/// stored. `None` when it is nowhere.
 ///
 /// # Errors
-/// [`SecretError`] when a file is configured and cannot be used.
+/// [`SecretError`] when a file is configured and cannot be used, or when the key would have to be a stored one and those cannot be used.
 pub fn key(
-    environment: &Environment,
-    section: &ProviderSection,
-    well_known_variable: Option<&str>,
+    loaded: &Loaded,
+    provider: &str,
 ) -> Result<Option<(SecretString, KeyPlace)>, SecretError> {
-    if let Some(file) = &section.api_key_file {
-        let path = paths::expand(environment, file)?;
+    let section = loaded.config.providers.get(provider);
+    if let Some(file) = section.and_then(|section| section.api_key_file.as_ref()) {
+        let path = paths::expand(&loaded.environment, file)?;
         let secret = read_key_file(&path)?;
         return Ok(Some((secret, KeyPlace::File(path))));
     }
-    let variable = section.api_key_env.as_deref().or(well_known_variable);
-    Ok(variable.and_then(|name| {
-        let value = environment.text(name)?.trim();
-        (!value.is_empty())
-            .then(|| (SecretString::from(value), KeyPlace::Variable(name.to_owned())))
-    }))
+    let variable = variable(&loaded.config, provider);
+    if let Some((name, value)) = variable.and_then(|name| {
+        let value = loaded.environment.text(&name)?.trim().to_owned();
+        (!value.is_empty()).then_some((name, value))
+    }) {
+        return Ok(Some((SecretString::from(value), KeyPlace::Variable(name))));
+    }
+    let stored = loaded.stored.key(provider).map_err(SecretError::Stored)?;
+    Ok(stored.map(|(key, path)| (key, KeyPlace::Stored(path.to_owned()))))
 }
 
-/// Reads a key file, checking the opened file rather than its name.
+/// The variable in which a provider's key is looked for: the configured one, else the well-known one.
+#[must_use]
+pub fn variable(config: &Config, provider: &str) -> Option<String> {
+    let section = config.providers.get(provider);
+    let own = section.and_then(|section| section.api_key_env.clone());
+    own.or_else(|| Some(catalog::find(provider)?.key_variable?.to_owned()))
+}
+
 fn read_key_file(path: &Path) -> Result<SecretString, SecretError> {
+    let unusable = SecretError::Unusable {
+        path: path.to_owned(),
+        why: "does not hold one line of text; put the key on its only line",
+    };
+    let text = read_private(path, KEY_BYTES_MAX)?;
+    let key = text.expose_secret().trim();
+    if key.is_empty() || key.lines().count() != 1 {
+        return Err(unusable);
+    }
+    Ok(SecretString::from(key))
+}
+
+/// Reads a file that nobody else may read or write, checking the opened file rather than its name.
+///
+/// # Errors
+/// [`SecretError`], `Unusable` when it is no text, no regular file, or longer than `bytes_max`.
+pub(super) fn read_private(path: &Path, bytes_max: u64) -> Result<SecretString, SecretError> {
     let failed = |source| SecretError::Io { path: path.to_owned(), source };
     let unusable = |why| SecretError::Unusable { path: path.to_owned(), why };
     if !std::fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(unusable("is not a regular file"));
+        return Err(unusable("is not a regular file; put one in its place"));
     }
     let file = std::fs::File::open(path).map_err(failed)?;
     let found = file.metadata().map_err(failed)?;
@@ -109,12 +150,11 @@ fn read_key_file(path: &Path) -> Result<SecretString, SecretError> {
         return Err(SecretError::Exposed { path: path.to_owned(), mode });
     }
     let mut text = String::new();
-    file.take(KEY_BYTES_MAX + 1)
+    file.take(bytes_max + 1)
         .read_to_string(&mut text)
-        .map_err(|_| unusable("is not readable text"))?;
-    let key = text.trim();
-    if key.is_empty() || text.len() as u64 > KEY_BYTES_MAX || key.lines().count() != 1 {
-        return Err(unusable("does not hold one line of text"));
+        .map_err(|_| unusable("is not readable text; write it in UTF-8"))?;
+    if text.len() as u64 > bytes_max {
+        return Err(unusable("is longer than any key file; shorten it"));
     }
-    Ok(SecretString::from(key))
+    Ok(SecretString::from(text))
 }

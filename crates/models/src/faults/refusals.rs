@@ -183,7 +183,7 @@ fn a_registry_tells_what_it_lacks_and_allows_models_it_does_not_know() {
             "openai",
             "m",
             ModelErrorKind::Auth,
-            "provider `openai` is not configured; set OPENAI_API_KEY or run `oarlock init`",
+            "provider `openai` is not configured; set OPENAI_API_KEY or run `oarlock login openai`",
         ),
         (
             "ollama",
@@ -195,7 +195,7 @@ fn a_registry_tells_what_it_lacks_and_allows_models_it_does_not_know() {
             "anthropic",
             "m",
             ModelErrorKind::Auth,
-            "no key for provider `anthropic`; set ANTHROPIC_API_KEY or run `oarlock init`",
+            "no key for provider `anthropic`; set ANTHROPIC_API_KEY or run `oarlock login anthropic`",
         ),
         (
             "here",
