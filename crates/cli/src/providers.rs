@@ -203,11 +203,19 @@ pub fn ask_for_models(
     within: Duration,
 ) -> Result<Vec<ModelInfo>, ListError> {
     let config = provider(loaded, provider_name)?;
+    waited_for(models_at(loaded, &config, within))?
+}
+
+/// Runs work of the network on this thread until it is done, and not longer.
+///
+/// # Errors
+/// When the system gives no runtime.
+pub fn waited_for<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let listed = runtime.block_on(models_at(loaded, &config, within));
+    let done = runtime.block_on(work);
     // A name that is still being looked up must not delay the end.
     runtime.shutdown_background();
-    listed
+    Ok(done)
 }
 
 /// Asks the endpoint of a provider for its models. Dropping the future ends the request.

@@ -1,5 +1,6 @@
 //! The command line as types: what can be typed, checked before anything else happens.
 
+mod login;
 mod policy;
 mod run;
 mod session;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use login::{LoginArgs, LogoutArgs};
 pub use policy::{PolicyAction, PolicyArgs};
 pub use run::{ChatArgs, ModelArgs, OutputArgs, Resumed, RunArgs};
 pub use session::{ReplayArgs, SchemaArgs, SessionArgs, SessionCommand};
@@ -18,7 +20,7 @@ pub use setup::{AgentsArgs, DoctorArgs, InitArgs, ModelsArgs, SkillsArgs, TrustA
 #[derive(Debug, Parser)]
 #[command(name = "oarlock", version, propagate_version = true, arg_required_else_help = true)]
 #[command(
-    after_help = "Start with `oarlock run \"what is in this folder?\"`; set up a model with `oarlock init`. What works on this machine: `oarlock doctor`."
+    after_help = "Start with `oarlock run \"what is in this folder?\"`; set up a model with `oarlock login` or `oarlock init`. What works on this machine: `oarlock doctor`."
 )]
 pub struct Cli {
     /// What holds for every command.
@@ -62,6 +64,10 @@ pub enum Command {
     Agents(AgentsArgs),
     /// Find keys in the environment and write your configuration
     Init(InitArgs),
+    /// Store the key of a provider, or show where keys come from
+    Login(LoginArgs),
+    /// Remove the stored key of a provider
+    Logout(LogoutArgs),
     /// Show what works here and what does not, each with its remedy
     Doctor(DoctorArgs),
     /// Let a folder's own configuration take effect

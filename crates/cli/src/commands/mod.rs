@@ -5,6 +5,8 @@ mod ask;
 mod chat;
 mod doctor;
 mod init;
+mod login;
+mod logout;
 mod mentioned;
 mod models;
 mod overlay;
@@ -69,6 +71,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Agents(args) => agents::run(&frame, &args, &mut out),
         Command::Skills(args) => skills::run(&frame, &args, &mut out),
         Command::Init(args) => init::run(&frame, &args, &mut out),
+        Command::Login(args) => login::run(&frame, args, &mut out),
+        Command::Logout(args) => logout::run(&frame, args, &mut out),
         Command::Doctor(args) => doctor::run(&frame, args, &mut out),
         Command::Policy(args) => policy::run(&frame, &args, &mut out),
         Command::Trust(args) => trust::run(&frame, &args, &mut out),

@@ -210,12 +210,18 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// No keys.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { keys: Ok(BTreeMap::new()), path: PathBuf::new() }
+    }
+
     /// Reads them. Without a home there are none.
     #[must_use]
     pub fn read(environment: &Environment) -> Self {
         match Credentials::of(environment) {
             Ok(file) => Self { keys: file.read().map_err(Arc::new), path: file.path },
-            Err(_) => Self { keys: Ok(BTreeMap::new()), path: PathBuf::new() },
+            Err(_) => Self::none(),
         }
     }
 

@@ -18,6 +18,7 @@ mod instructions;
 mod interrupts;
 mod keys;
 mod layers;
+mod login;
 mod logs;
 mod loopback;
 mod modes;
