@@ -10,7 +10,7 @@ use source::{Source, crates, read, sources};
 
 /// A crate, what it may build on besides `testkit` in tests, and its most lines of code.
 const HOUSE: [(&str, &[&str], usize); 6] = [
-    ("cli", &["core", "models", "store", "tools"], 9_000),
+    ("cli", &["core", "models", "store", "tools"], 9_500),
     ("core", &[], 17_000),
     ("models", &["core"], 10_500),
     ("store", &["core"], 3_125),
