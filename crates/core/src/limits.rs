@@ -96,7 +96,7 @@ pub struct RuntimeLimits {
     pub crashes_max: u32,
     /// Subagents of one session that are open; one more is refused. 1,024.
     pub children_open: usize,
-    /// Closing a subagent that nobody waits for; then it is tried again, three times. 10 seconds.
+    /// Closing a subagent that nobody waits for; then that is given up and tried again a second later, three times in all. 10 seconds.
     pub child_close_ms: u64,
     /// Live output of a call that a joining reader is given: its last part. 16 KB.
     pub live_output_bytes: usize,

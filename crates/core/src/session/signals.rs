@@ -133,7 +133,8 @@ impl SessionTask {
 
     /// Ends a subagent that nobody waits for.
     pub(super) fn close_child(&mut self, child: SessionId) {
-        let again = self.now.after(self.around.limits.child_close_ms);
+        // It says itself that it took too long.
+        let again = self.now.after(self.around.limits.child_close_ms + CLOSE_AGAIN_MS);
         let first = ChildWork { since: self.now, again, tries: 0 };
         let closing = self.work.closing_children.entry(child.clone()).or_insert(first);
         (closing.tries, closing.again) = (closing.tries + 1, again);

@@ -1,15 +1,18 @@
 //! Subagents of processes that die: within their limits at every entry, nothing lost, nothing done twice.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use oarlock_core::event::{
     AgentEvent, Delivery, Effect, Entry, Event, HookPoint, InputSource, Outcome, StopReason,
 };
-use oarlock_core::ids::SessionId;
+use oarlock_core::ids::{Seq, SessionId};
 use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::{Message, Part};
+use oarlock_core::ports::journal::{Fence, Frame, Journal, JournalError, Resolved};
 use oarlock_core::ports::model::ModelRequest;
 use oarlock_core::session::children::used_with_children;
 use oarlock_core::session::state::State;
@@ -21,7 +24,7 @@ use oarlock_testkit::model::{AnsweringModel, Say, calls, text};
 use oarlock_testkit::mortal::{LastWrite, MortalJournal};
 use oarlock_testkit::tool::{Act, TestTool, order};
 
-use crate::subagents::{answer, closed, go, limited, opened, tools};
+use crate::subagents::{answer, child_of, closed, go, limited, opened, tools};
 
 /// Whether at each entry what was used and what is set aside, for open subagents and for the open model call, stay within the limits of the
 /// session together.
@@ -392,4 +395,112 @@ async fn a_call_whose_subagent_ended_in_the_background_before_a_death_opens_no_o
         _ => None,
     });
     assert_eq!(given, Some(vec![Part::text("bg-1")]));
+}
+
+/// A journal that does not answer what one session holds, and counts who waits for that.
+#[derive(Debug)]
+struct SilentJournal {
+    inner: MemoryStore,
+    about: Mutex<Option<SessionId>>,
+    asked: AtomicUsize,
+    waiting: AtomicUsize,
+}
+
+struct Waits<'a>(&'a AtomicUsize);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Journal for SilentJournal {
+    fn claim<'a>(
+        &'a self,
+        observed: &'a Fence,
+        claim: &'a Frame,
+    ) -> BoxFuture<'a, Result<Fence, JournalError>> {
+        self.inner.claim(observed, claim)
+    }
+    fn append<'a>(
+        &'a self,
+        fence: &'a Fence,
+        frame: &'a Frame,
+    ) -> BoxFuture<'a, Result<Fence, JournalError>> {
+        self.inner.append(fence, frame)
+    }
+    fn resolve<'a>(
+        &'a self,
+        fence: &'a Fence,
+        frame: &'a Frame,
+    ) -> BoxFuture<'a, Result<Resolved, JournalError>> {
+        self.inner.resolve(fence, frame)
+    }
+    fn read<'a>(
+        &'a self,
+        session: &'a SessionId,
+        after: Seq,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<Frame>, JournalError>> {
+        if self.about.lock().unwrap().as_ref() != Some(session) {
+            return self.inner.read(session, after, max);
+        }
+        self.asked.fetch_add(1, SeqCst);
+        self.waiting.fetch_add(1, SeqCst);
+        let waits = Waits(&self.waiting);
+        Box::pin(async move {
+            let _waits = waits;
+            std::future::pending().await
+        })
+    }
+    fn tail<'a>(&'a self, session: &'a SessionId) -> BoxFuture<'a, Result<Fence, JournalError>> {
+        self.inner.tail(session)
+    }
+    fn release<'a>(
+        &'a self,
+        fence: &'a Fence,
+        release: &'a Frame,
+    ) -> BoxFuture<'a, Result<(), JournalError>> {
+        self.inner.release(fence, release)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_a_subagent_whose_journal_hangs_is_given_up_in_time_and_left_to_the_next_opening() {
+    let store = MemoryStore::new(node("site"));
+    let mortal = Arc::new(MortalJournal::new(store.reopen(node("a")), 1, 0));
+    let kit = |name, store: MemoryStore, journal: Arc<dyn Journal>| {
+        let mut tools = tools(order());
+        tools[1] = TestTool::new("write", Effect::Mutating, Act::Hang);
+        let models = Some(Arc::new(AnsweringModel::new(answer)) as _);
+        Kit::of(Parts { models, journal, name, ..Parts::on(store, vec![], tools) })
+    };
+    let before = kit("a", store.clone(), mortal.clone());
+    let session = before.open().await;
+    send(&session, "go", Delivery::Now).await.unwrap();
+    let (opened, child) = child_of(&before, &session).await;
+    let clock = &before.core.ports().clock;
+    clock.sleep_until(clock.now().after(1_000)).await;
+    assert!(child.state().await.unwrap().turn.is_some(), "its tool hangs");
+    mortal.die();
+    let silent = Arc::new(SilentJournal {
+        inner: store.reopen(node("b")),
+        about: Mutex::new(Some(opened.child.clone())),
+        asked: AtomicUsize::new(0),
+        waiting: AtomicUsize::new(0),
+    });
+    let after = kit("b", silent.inner.clone(), silent.clone());
+    let resume = || Origin::Resume(LoadSession::new(session.id().clone(), Recovery::Interrupt));
+    let again = after.core.open(resume()).await.unwrap();
+    let clock = &after.core.ports().clock;
+    clock.sleep_until(clock.now().after(3 * (RuntimeLimits::DEFAULT.child_close_ms + 1_000))).await;
+    let counts = [&silent.asked, &silent.waiting].map(|count| count.load(SeqCst));
+    assert_eq!(counts, [3, 0], "each time it is given up");
+    assert_eq!(closed(&journal(&after.core, &again).await), vec![]);
+    again.close().await.unwrap();
+
+    *silent.about.lock().unwrap() = None;
+    let again = after.core.open(resume()).await.unwrap();
+    wait_for(&again, 0, |event| matches!(event, Event::SubagentClosed(_))).await;
+    assert_eq!(closed(&journal(&after.core, &again).await)[0].child, opened.child);
 }
