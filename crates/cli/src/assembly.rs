@@ -57,6 +57,7 @@ pub struct Assembled {
     /// Its name towards the store.
     pub node: NodeId,
     shelf: Arc<Shelf>,
+    hidden_files: Vec<PathBuf>,
     store: Option<SqliteStore>,
 }
 
@@ -69,6 +70,12 @@ impl Assembled {
         let (shelf, cwd) = (Arc::clone(&self.shelf), cwd.to_owned());
         let looked = tokio::task::spawn_blocking(move || shelf.of(&cwd));
         looked.await.context("the skills could not be read")
+    }
+
+    /// The files of sessions there, as their tools see them, but for skills.
+    #[must_use]
+    pub fn files(&self, place: &Place) -> LocalFiles {
+        LocalFiles::new(place).hiding(&self.hidden_files)
     }
 
     /// Ends the store in good order.
@@ -190,6 +197,7 @@ impl<'a> CliAgentBuilder<'a> {
             core: DefaultAgentCore::new(ports, limits, node.clone()),
             node,
             shelf,
+            hidden_files: loaded.config.tools.hidden_files.clone(),
             store: stores.sqlite,
         })
     }
@@ -393,10 +401,11 @@ impl SessionToolFactory for LocalTools {
             let looked = looked.await.unwrap_or_else(|error| Err(error.to_string()));
             let (skills, profiles) = looked.map_err(place_error)?;
             let readable = skills.iter().map(|skill| skill.folder.clone());
+            let files = LocalFiles::new(place).reading(readable);
             let shell = LocalShell::new(place, self.environment.clone());
             Ok(SessionTools {
                 tools: self.registry(&skills, profiles),
-                files: Arc::new(LocalFiles::new(place).reading(readable)),
+                files: Arc::new(files.hiding(&self.loaded.config.tools.hidden_files)),
                 shell: Arc::new(shell),
             })
         }

@@ -1,5 +1,7 @@
 //! What can be configured about the built-in tools, with the defaults that apply when nothing is.
 
+use std::path::PathBuf;
+
 use oarlock_core::BackgroundProgressConfig;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +19,9 @@ pub struct ToolsConfig {
     pub fetch: FetchConfig,
     /// `[tools.search]`.
     pub search: SearchConfig,
+    /// Files that `search` does not look into, as [`crate::LocalFiles::hiding`]: no key, but set by the program.
+    #[serde(skip)]
+    pub hidden_files: Vec<PathBuf>,
 }
 
 /// `[tools.bash]`.

@@ -65,7 +65,7 @@ pub fn default_tools_with_http(
         Arc::new(edit_file::EditFile::new(locks)),
     ];
     if config.search.enabled {
-        tools.push(Arc::new(search::Search::new(&config.search)));
+        tools.push(Arc::new(search::Search::new(&config.search, &config.hidden_files)));
     }
     if config.fetch.enabled {
         tools.push(Arc::new(fetch::Fetch::new(&config.fetch, http)));

@@ -22,7 +22,7 @@ use oarlock_core::session::trace::TraceSink;
 use oarlock_core::spec::{Answers, ModelSelection, SessionSpec, Settings, SettingsChange};
 use oarlock_core::{DefaultSession, LoadSession, Origin};
 
-use oarlock_tools::{AgentProfile, LocalFiles};
+use oarlock_tools::AgentProfile;
 
 use super::mentioned::Rights;
 use super::overlay::Overlay;
@@ -534,7 +534,7 @@ pub(super) async fn content(
     images: &[Image],
 ) -> anyhow::Result<Vec<Part>> {
     let blobs = assembled.core.ports().blobs.as_ref();
-    let desk = Desk { place, files: &LocalFiles::new(place), blobs };
+    let desk = Desk { place, files: &assembled.files(place), blobs };
     let hint = assembled.skills(&place.cwd).await?.skills.hint(&words);
     let mut content = match attach {
         true => with_mentions(words, desk).await?,

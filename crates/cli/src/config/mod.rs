@@ -179,7 +179,8 @@ pub fn load(inputs: Inputs) -> Result<Loaded, LoadError> {
         file::check(key, &setting.path, &setting.value, &setting.source)?;
     }
     stack.lay(flags, Standing::Trusted);
-    let config = typed(&stack)?;
+    let mut config = typed(&stack)?;
+    config.tools.hidden_files = secret::files(&environment, &config)?;
     consistency::check(&config, &stack)?;
     let hooks_elsewhere = elsewhere.below("hooks");
     let stored = credentials::Stored::read(&environment);

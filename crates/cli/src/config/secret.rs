@@ -8,7 +8,7 @@ use oarlock_models::catalog;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::credentials::CredentialsError;
-use super::{Config, Loaded, paths};
+use super::{Config, ConfigError, Environment, Loaded, paths};
 
 /// A key may have this many bytes.
 pub const KEY_BYTES_MAX: u64 = 16 * 1024;
@@ -72,7 +72,7 @@ pub enum SecretError {
     Stored(std::sync::Arc<CredentialsError>),
     /// The file's folder cannot be told.
     #[error(transparent)]
-    Config(#[from] super::ConfigError),
+    Config(#[from] ConfigError),
 }
 
 impl SecretError {
@@ -115,6 +115,20 @@ pub fn variable(config: &Config, provider: &str) -> Option<String> {
     let section = config.providers.get(provider);
     let own = section.and_then(|section| section.api_key_env.clone());
     own.or_else(|| Some(catalog::find(provider)?.key_variable?.to_owned()))
+}
+
+/// Every file that may hold a key, there or not: no tool opens one, whatever folders its session has.
+///
+/// # Errors
+/// When the folder of a configured one cannot be told.
+pub(super) fn files(
+    environment: &Environment,
+    config: &Config,
+) -> Result<Vec<PathBuf>, ConfigError> {
+    let named = config.providers.values().filter_map(|section| section.api_key_file.as_deref());
+    let named = named.map(|file| paths::expand(environment, file));
+    // Without a home nothing is stored.
+    paths::credentials(environment).ok().into_iter().map(Ok).chain(named).collect()
 }
 
 fn read_key_file(path: &Path) -> Result<SecretString, SecretError> {

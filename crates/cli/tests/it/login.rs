@@ -322,3 +322,31 @@ fn escape_and_an_interrupt_store_nothing_and_say_so() {
         assert!(!home.path(FILE).exists());
     }
 }
+
+#[test]
+fn tools_do_not_open_stored_keys_even_in_a_session_of_the_home_folder() {
+    let home = Home::new();
+    assert_eq!(pipe(&home, &["login", "groq", "--no-check"], KEY).code, Some(0));
+    let call =
+        |id: &str, name: &str, input: Value| json!({"id": id, "name": name, "arguments": input});
+    let model = home.script(&json!([
+        {"calls": [
+            call("a", "read_file", json!({"path": FILE})),
+            call("b", "search", json!({"pattern": "sk-canary", "respect_gitignore": false, "path": ".local"})),
+            call("c", "write_file", json!({"path": FILE, "content": "x"})),
+        ]},
+        {"text": "done"},
+    ]));
+    let before = std::fs::read(home.path(FILE)).unwrap();
+    let cwd = home.path("");
+    let run = |words: &str| {
+        let folder = cwd.to_str().unwrap();
+        home.run(&["-C", folder, "run", "--json", "--mode", "open", "--model", &model, words])
+    };
+    assert!(run(&format!("look into @{FILE}")).refused(1).contains("no tool opens it"));
+    let ran = run("look into it");
+    assert_eq!(ran.code, Some(0), "{} {}", ran.out, ran.err);
+    assert!(ran.out.contains("no tool opens it"), "{}", ran.out);
+    assert!(!ran.out.contains(KEY) && !ran.err.contains(KEY), "{} {}", ran.out, ran.err);
+    assert_eq!(std::fs::read(home.path(FILE)).unwrap(), before);
+}

@@ -1,5 +1,6 @@
 //! This machine's files, within a session's folders and nowhere else.
 
+mod hidden;
 mod roots;
 mod write;
 
@@ -15,6 +16,7 @@ use oarlock_core::ports::files::{
 };
 use oarlock_core::ports::tool::Place;
 
+pub(crate) use hidden::Hidden;
 pub(crate) use roots::{Found, Roots};
 
 /// Up to this size the content itself is part of the fingerprint, because a file's times are coarser than two quick writes.
@@ -44,6 +46,17 @@ impl LocalFiles {
     pub fn reading(mut self, folders: impl IntoIterator<Item = PathBuf>) -> Self {
         self.readable.extend(folders.into_iter().map(Roots::of));
         self
+    }
+
+    /// The same without these files, which need not exist: whatever folders the session has and by whatever name, none is read or written.
+    #[must_use]
+    pub fn hiding(self, files: &[PathBuf]) -> Self {
+        let hidden = Hidden::of(files);
+        let without = |roots: Roots| roots.hiding(hidden.clone());
+        Self {
+            roots: without(self.roots),
+            readable: self.readable.into_iter().map(without).collect(),
+        }
     }
 
     /// As [`Self::run`], for work that changes nothing.

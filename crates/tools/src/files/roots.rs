@@ -13,13 +13,18 @@ use oarlock_core::ports::tool::Place;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::hidden::Hidden;
+
 /// Links that one path may lead through.
 const LINKS_MAX: u32 = 40;
 const NAMES_MAX: usize = 200_000;
 
-/// The folders that a session may use.
+/// The folders that a session may use, all but a few files of them.
 #[derive(Debug, Clone)]
-pub(crate) struct Roots(Vec<PathBuf>);
+pub(crate) struct Roots {
+    folders: Vec<PathBuf>,
+    hidden: Hidden,
+}
 
 /// Something that exists within the roots, held by a descriptor that stays on it whatever is renamed.
 #[derive(Debug)]
@@ -51,18 +56,24 @@ enum End {
 impl Roots {
     /// The working folder and the further folders of `place`.
     pub(crate) fn new(place: &Place) -> Self {
-        Self(std::iter::once(&place.cwd).chain(&place.roots).cloned().collect())
+        let folders = std::iter::once(&place.cwd).chain(&place.roots).cloned().collect();
+        Self { folders, hidden: Hidden::default() }
     }
 
     /// One folder by itself.
     pub(super) fn of(folder: PathBuf) -> Self {
-        Self(vec![folder])
+        Self { folders: vec![folder], hidden: Hidden::default() }
+    }
+
+    /// The same without these files.
+    pub(crate) fn hiding(self, hidden: Hidden) -> Self {
+        Self { hidden, ..self }
     }
 
     /// Whether `path`, as it is written, lies in one of them.
     pub(super) fn are_named_by(&self, path: &Path) -> bool {
         let tidy = tidy(path);
-        self.0.iter().any(|root| tidy.starts_with(root))
+        self.folders.iter().any(|root| tidy.starts_with(root))
     }
 
     /// What is at `path`, with all links followed.
@@ -74,7 +85,9 @@ impl Roots {
                 let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let node = rustix::fs::openat(&slot.folder, &slot.name, flags, Mode::empty())
                     .map_err(failed)?;
-                Ok(Found { node, path: at })
+                let found = Found { node, path: at };
+                self.hidden.check(&found, path)?;
+                Ok(found)
             }
         }
     }
@@ -90,7 +103,7 @@ impl Roots {
     /// Where a file at `path` is or would be.
     pub(super) fn slot(&self, path: &Path, missing: Missing) -> Result<Slot, FileError> {
         match self.walk(path, missing)? {
-            End::Slot(slot, _) => Ok(slot),
+            End::Slot(slot, at) => self.hidden.check_path(&at, path).map(|()| slot),
             End::Folder(..) => {
                 Err(FileError::WrongKind { path: path.to_owned(), found: "a folder" })
             }
@@ -131,14 +144,14 @@ impl Roots {
 
     /// The roots that exist, by their real paths.
     fn real(&self) -> Vec<PathBuf> {
-        self.0.iter().filter_map(|root| root.canonicalize().ok()).collect()
+        self.folders.iter().filter_map(|root| root.canonicalize().ok()).collect()
     }
 
     /// `path` by the real name of its root, when it was written with the name by which the root was given.
     fn spelled(&self, path: &Path) -> PathBuf {
         let under =
             |root: &PathBuf| Some(root.canonicalize().ok()?.join(path.strip_prefix(root).ok()?));
-        self.0.iter().find_map(under).unwrap_or_else(|| path.to_owned())
+        self.folders.iter().find_map(under).unwrap_or_else(|| path.to_owned())
     }
 }
 

@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 use crate::arguments::Arguments;
 use crate::config::SearchConfig;
 use crate::document::failed;
-use crate::files::Roots;
+use crate::files::{Hidden, Roots};
 use crate::place;
 
 const TIMEOUT_MS: u64 = 60_000;
@@ -29,6 +29,7 @@ const CONTEXT_MAX: u64 = 50;
 pub(crate) struct Search {
     schema: ToolSchema,
     config: SearchConfig,
+    hidden: Hidden,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +79,7 @@ enum Refusal {
 }
 
 impl Search {
-    pub(crate) fn new(config: &SearchConfig) -> Self {
+    pub(crate) fn new(config: &SearchConfig, hidden: &[PathBuf]) -> Self {
         let description = "Search the files of the project. mode content: lines that match a regular expression (Rust syntax). mode files: paths that match \
             a glob such as *.rs or src/**/mod.rs, newest first; an empty pattern or * lists the folder.";
         let (default, max) = (config.default_head_limit, config.max_head_limit);
@@ -101,7 +102,7 @@ impl Search {
         });
         let description = description.to_owned();
         let schema = ToolSchema { name: "search".to_owned(), description, input, runs: Runs::Here };
-        Self { schema, config: config.clone() }
+        Self { schema, config: config.clone(), hidden: Hidden::of(hidden) }
     }
 
     fn query(&self, arguments: &Value, place: &Place) -> Result<Query, String> {
@@ -143,7 +144,7 @@ impl Search {
             return folder(&query.start, query.head_limit, &cx).await;
         }
         let job = Job {
-            roots: Roots::new(&cx.place),
+            roots: Roots::new(&cx.place).hiding(self.hidden.clone()),
             place: cx.place,
             limits: self.config.clone(),
             cancel: cx.cancel,

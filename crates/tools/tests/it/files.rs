@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use oarlock_core::ports::files::{Expect, FileError, FileKind, Files, Fingerprint};
 use oarlock_core::ports::tool::Place;
-use oarlock_tools::LocalFiles;
+use oarlock_tools::{LocalFiles, ToolsConfig};
+use serde_json::json;
 
-use crate::kit::Kit;
+use crate::kit::{Kit, text};
 
 async fn read(kit: &Kit, path: &Path) -> Result<String, FileError> {
     let bytes = kit.files.read(path, 0, 1000).await?;
@@ -212,4 +213,39 @@ async fn readable_folders_are_read_and_never_written_and_no_link_leads_out_of_th
     }
     assert!(files.read(&kit.path("own"), 0, 9).await.is_ok());
     assert!(matches!(read(&kit, &skill.join("inside")).await, Err(FileError::Outside { .. })));
+}
+
+#[tokio::test]
+async fn hidden_files_are_neither_read_nor_written_nor_searched_under_any_name() {
+    let kit = Kit::new();
+    let secret = kit.put("data/keys.toml", "sesame");
+    let later = kit.path("data/later");
+    kit.put("data/other.toml", "sesame, open");
+    symlink("data/keys.toml", kit.path("link")).unwrap();
+    std::fs::hard_link(&secret, kit.path("twin")).unwrap();
+    symlink("data", kit.path("way")).unwrap();
+    // Named by way of a link, as a home may be.
+    let hidden = vec![kit.path("way/keys.toml"), later.clone()];
+    let files = LocalFiles::new(&kit.place).reading([kit.path("data")]).hiding(&hidden);
+    for name in ["data/keys.toml", "link", "twin", "way/keys.toml", "data/../data/keys.toml"] {
+        let path = kit.path(name);
+        let told = files.read(&path, 0, 9).await.unwrap_err().to_string();
+        assert!(told.contains("it holds keys, and no tool opens it"), "{name}: {told}");
+        assert!(files.stat(&path).await.is_err(), "{name}");
+    }
+    for path in [&secret, &kit.path("link"), &later] {
+        let told = files.write(path, b"w".to_vec(), Expect::Anything).await.unwrap_err();
+        assert!(told.to_string().contains("no tool opens it"), "{told}");
+    }
+    assert!(!later.exists());
+    assert_eq!(kit.text("data/keys.toml"), "sesame");
+    assert!(files.read(&kit.path("data/other.toml"), 0, 9).await.is_ok());
+    assert_eq!(files.list(&kit.path("data"), 9).await.unwrap().len(), 2);
+    let query = json!({"pattern": "sesame", "path": "data"});
+    let config = ToolsConfig { hidden_files: hidden, ..ToolsConfig::default() };
+    let mut hiding = Kit::with(&config);
+    hiding.place = kit.place.clone();
+    let found = hiding.done("search", query.clone()).await;
+    assert_eq!(text(&found), "data/other.toml\n1:sesame, open\n");
+    assert!(text(&kit.done("search", query).await).contains("keys.toml"));
 }

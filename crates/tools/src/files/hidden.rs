@@ -1,0 +1,49 @@
+//! Files that lie in a session's folders and that no tool opens all the same, such as one that holds keys.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use oarlock_core::ports::files::FileError;
+
+use super::roots::Found;
+
+/// The files, each by the real path of its folder. None has to exist.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Hidden(Arc<[PathBuf]>);
+
+impl Hidden {
+    pub(crate) fn of(files: &[PathBuf]) -> Self {
+        Self(files.iter().map(|file| by_real_folder(file)).collect())
+    }
+
+    /// Refuses what was found when it is one of them, under whatever name.
+    pub(super) fn check(&self, found: &Found, given: &Path) -> Result<(), FileError> {
+        self.check_path(found.path(), given)?;
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let which = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+        let io = |source| FileError::Io { path: given.to_owned(), source };
+        let this = which(found.metadata().map_err(io)?);
+        let is_it = |file: &PathBuf| std::fs::metadata(file).is_ok_and(|meta| which(meta) == this);
+        if self.0.iter().any(is_it) { Err(refusal(given)) } else { Ok(()) }
+    }
+
+    /// Refuses a real path when it is that of one of them.
+    pub(super) fn check_path(&self, real: &Path, given: &Path) -> Result<(), FileError> {
+        if self.0.iter().any(|file| file == real) { Err(refusal(given)) } else { Ok(()) }
+    }
+}
+
+fn by_real_folder(file: &Path) -> PathBuf {
+    let real = || Some(file.parent()?.canonicalize().ok()?.join(file.file_name()?));
+    real().unwrap_or_else(|| file.to_owned())
+}
+
+fn refusal(given: &Path) -> FileError {
+    let words = "it holds keys, and no tool opens it";
+    let source = io::Error::new(io::ErrorKind::PermissionDenied, words);
+    FileError::Io { path: given.to_owned(), source }
+}
