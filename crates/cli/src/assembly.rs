@@ -57,7 +57,7 @@ pub struct Assembled {
     /// Its name towards the store.
     pub node: NodeId,
     shelf: Arc<Shelf>,
-    hidden_files: Vec<PathBuf>,
+    key_files: Vec<PathBuf>,
     store: Option<SqliteStore>,
 }
 
@@ -75,7 +75,7 @@ impl Assembled {
     /// The files of sessions there, as their tools see them, but for skills.
     #[must_use]
     pub fn files(&self, place: &Place) -> LocalFiles {
-        LocalFiles::new(place).hiding(&self.hidden_files)
+        LocalFiles::new(place).hiding(&self.key_files)
     }
 
     /// Ends the store in good order.
@@ -197,7 +197,7 @@ impl<'a> CliAgentBuilder<'a> {
             core: DefaultAgentCore::new(ports, limits, node.clone()),
             node,
             shelf,
-            hidden_files: loaded.config.tools.hidden_files.clone(),
+            key_files: loaded.key_files.clone(),
             store: stores.sqlite,
         })
     }
@@ -340,7 +340,10 @@ impl LocalTools {
     ) -> anyhow::Result<Self> {
         let environment = inherited(loaded)?;
         let mut tools = match features.has(Feature::ProcessTools) {
-            true => default_tools(&loaded.config.tools)?,
+            true => {
+                let hidden_files = loaded.key_files.clone();
+                default_tools(&ToolsConfig { hidden_files, ..loaded.config.tools.clone() })?
+            }
             false => Vec::new(),
         };
         tools.extend(own);
@@ -405,7 +408,7 @@ impl SessionToolFactory for LocalTools {
             let shell = LocalShell::new(place, self.environment.clone());
             Ok(SessionTools {
                 tools: self.registry(&skills, profiles),
-                files: Arc::new(files.hiding(&self.loaded.config.tools.hidden_files)),
+                files: Arc::new(files.hiding(&self.loaded.key_files)),
                 shell: Arc::new(shell),
             })
         }

@@ -58,6 +58,8 @@ pub struct Loaded {
     pub environment: Environment,
     /// The stored keys, as they were then.
     pub stored: credentials::Stored,
+    /// Every file that may hold a key, there or not: no tool opens one.
+    pub key_files: Vec<PathBuf>,
     /// The folder it was made for.
     pub cwd: PathBuf,
     /// The user's file, whether it exists or not.
@@ -179,12 +181,22 @@ pub fn load(inputs: Inputs) -> Result<Loaded, LoadError> {
         file::check(key, &setting.path, &setting.value, &setting.source)?;
     }
     stack.lay(flags, Standing::Trusted);
-    let mut config = typed(&stack)?;
-    config.tools.hidden_files = secret::files(&environment, &config)?;
+    let config = typed(&stack)?;
     consistency::check(&config, &stack)?;
     let hooks_elsewhere = elsewhere.below("hooks");
     let stored = credentials::Stored::read(&environment);
-    Ok(Loaded { config, stack, environment, stored, cwd, user_file, project, hooks_elsewhere })
+    let key_files = secret::files(&environment, &config)?;
+    Ok(Loaded {
+        config,
+        stack,
+        environment,
+        stored,
+        key_files,
+        cwd,
+        user_file,
+        project,
+        hooks_elsewhere,
+    })
 }
 
 impl Loaded {
