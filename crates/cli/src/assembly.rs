@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use oarlock_core::ids::NodeId;
 use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::memory::MemoryStore;
+use oarlock_core::ports::bus::Bus;
 use oarlock_core::ports::clock::{Clock, Ids, SystemClock, SystemIds};
 use oarlock_core::ports::hook::{HookEngine, NoopHookEngine};
 use oarlock_core::ports::journal::{Blobs, Catalog, Journal};
@@ -85,6 +86,13 @@ impl Assembled {
             store.close().await;
         }
     }
+
+    /// The same for one that others still hold: its sessions cannot be written any more.
+    pub(crate) async fn close_store(&self) {
+        if let Some(store) = &self.store {
+            store.clone().close().await;
+        }
+    }
 }
 
 /// The folder of the sessions.
@@ -106,6 +114,7 @@ pub struct CliAgentBuilder<'a> {
     trace: Option<Arc<dyn TraceSink>>,
     hooks: Option<Arc<dyn HookEngine>>,
     tools: Vec<Arc<dyn Tool>>,
+    beside: Option<&'a Assembled>,
 }
 
 impl<'a> CliAgentBuilder<'a> {
@@ -113,7 +122,8 @@ impl<'a> CliAgentBuilder<'a> {
     #[must_use]
     pub fn new(loaded: &'a Loaded) -> Self {
         let features = DefaultFeatureSet::default();
-        Self { loaded, features, trace: None, hooks: None, tools: Vec::new() }
+        let tools = Vec::new();
+        Self { loaded, features, trace: None, hooks: None, tools, beside: None }
     }
 
     /// These parts.
@@ -156,16 +166,28 @@ impl<'a> CliAgentBuilder<'a> {
         Self { tools: tools.into_iter().collect(), ..self }
     }
 
+    /// Works over the store of another runtime of this process, and reaches its sessions. It must not be used when that one was closed.
+    #[must_use]
+    pub fn beside(self, other: &'a Assembled) -> Self {
+        Self { beside: Some(other), ..self }
+    }
+
     /// The runtime.
     ///
     /// # Errors
     /// When the store cannot be opened or the configuration names something that cannot be used.
     pub fn build(self) -> anyhow::Result<Assembled> {
-        let Self { loaded, features, trace, hooks: own_hooks, tools: own_tools } = self;
+        let Self { loaded, features, trace, hooks: own_hooks, tools: own_tools, beside } = self;
         let (ids, clock) = (SystemIds, Arc::new(SystemClock::new()));
-        let node = ids.node();
-        let keep = if features.has(Feature::Storage) { Keep::OnDisk } else { Keep::InMemory };
-        let stores = Stores::open(loaded, keep, &node)?;
+        let (node, stores) = match beside {
+            Some(other) => (other.node.clone(), Stores::beside(other)),
+            None => {
+                let on_disk = features.has(Feature::Storage);
+                let keep = if on_disk { Keep::OnDisk } else { Keep::InMemory };
+                let node = ids.node();
+                (node.clone(), Stores::open(loaded, keep, &node)?)
+            }
+        };
         let shelf = Arc::new(shelf(loaded)?);
         let time = || Arc::clone(&clock) as Arc<dyn Clock>;
         let models: Arc<dyn Models> = Arc::new(models(loaded, time())?);
@@ -183,7 +205,7 @@ impl<'a> CliAgentBuilder<'a> {
             journal: stores.journal,
             catalog: stores.catalog,
             blobs: stores.blobs,
-            bus: Arc::new(LocalBus::default()),
+            bus: stores.bus,
             models,
             tools: Arc::new(tools),
             grants: grants.map(|dir| Arc::new(FileGrants::within(&dir)) as _),
@@ -229,16 +251,29 @@ fn inherited(loaded: &Loaded) -> anyhow::Result<oarlock_tools::Environment> {
     Ok(oarlock_tools::Environment::without_secrets(loaded.environment.all(), &keys)?)
 }
 
-/// The storage ports, all of one store.
+/// The storage ports, all of one store, and the way to the sessions that are live over it.
 struct Stores {
     /// What has to be closed, when it is on disk.
     sqlite: Option<SqliteStore>,
     journal: Arc<dyn Journal>,
     catalog: Arc<dyn Catalog>,
     blobs: Arc<dyn Blobs>,
+    bus: Arc<dyn Bus>,
 }
 
 impl Stores {
+    /// Those of a runtime that keeps and closes them.
+    fn beside(other: &Assembled) -> Self {
+        let ports = other.core.ports();
+        Self {
+            sqlite: None,
+            journal: Arc::clone(&ports.journal),
+            catalog: Arc::clone(&ports.catalog),
+            blobs: Arc::clone(&ports.blobs),
+            bus: Arc::clone(&ports.bus),
+        }
+    }
+
     fn open(loaded: &Loaded, keep: Keep, node: &NodeId) -> anyhow::Result<Self> {
         match keep {
             Keep::OnDisk => {
@@ -258,6 +293,7 @@ impl Stores {
             journal: Arc::new(store.clone()),
             catalog: Arc::new(store.clone()),
             blobs: Arc::new(store),
+            bus: Arc::new(LocalBus::default()),
         }
     }
 }

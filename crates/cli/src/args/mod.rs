@@ -1,5 +1,6 @@
 //! The command line as types: what can be typed, checked before anything else happens.
 
+mod editor;
 mod login;
 mod policy;
 mod run;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use editor::AcpArgs;
 pub use login::{LoginArgs, LogoutArgs};
 pub use policy::{PolicyAction, PolicyArgs};
 pub use run::{ChatArgs, ModelArgs, OutputArgs, Resumed, RunArgs};
@@ -54,6 +56,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Talk with an agent, prompt after prompt
     Chat(Box<ChatArgs>),
+    /// Serve an editor over the Agent Client Protocol, on stdin and stdout
+    Acp(Box<AcpArgs>),
     /// List, show, resume, export, import or delete sessions
     Session(SessionArgs),
     /// List the models that can be named, and those that only lack a key

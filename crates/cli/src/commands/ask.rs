@@ -34,7 +34,7 @@ pub(super) async fn perform(
     (resumed, slash): (Resumed, Slash),
     (output, out): (OutputArgs, &mut dyn Write),
 ) -> anyhow::Result<Exit> {
-    let wanted = slash::wanted(slash, |name| opening.named(assembled, name))?;
+    let wanted = slash::wanted(slash, |name| opening.maker().named(assembled, name))?;
     let (session, command) = match (wanted, resumed) {
         (Wanted::Help, _) => (None, slash::help(opening.loaded, &[])?),
         (Wanted::Steer(_) | Wanted::Ask(Ask::Change(Change::Withdraw(_))), _) => {
@@ -43,10 +43,11 @@ pub(super) async fn perform(
         (Wanted::Pursue(_), _) => {
             bail!("a goal is given to `oarlock run` by --goal; /goal WORDS is for `oarlock chat`")
         }
-        (Wanted::Ask(Ask::Question(Question::Model)), Resumed::New) => (
-            None,
-            Answer::Model { model: opening.selected(opening.profile()?.as_ref())?, changed: false },
-        ),
+        (Wanted::Ask(Ask::Question(Question::Model)), Resumed::New) => {
+            let maker = opening.maker();
+            let model = maker.selected(maker.profile()?.as_ref())?;
+            (None, Answer::Model { model, changed: false })
+        }
         (Wanted::Ask(Ask::Question(Question::Mode)), Resumed::New) => {
             let mode = opening.loaded.config.mode.clone();
             (None, Answer::Mode { mode, changed: false })

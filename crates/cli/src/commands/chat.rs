@@ -176,7 +176,7 @@ impl Chat<'_> {
             }
             Typed::Slash(slash) => slash,
         };
-        let model = |name: &str| self.opening.named(self.assembled, name);
+        let model = |name: &str| self.opening.maker().named(self.assembled, name);
         let answer = match slash::wanted(slash, model)? {
             Wanted::Help => {
                 slash::help(self.opening.loaded, &[("exit", "leave; the session stays")])?

@@ -11,9 +11,9 @@ use oarlock_tools::LocalFiles;
 
 /// What decides about a mention.
 #[derive(Debug, Clone)]
-pub(super) struct Rights {
-    pub(super) modes: ModeCatalog,
-    pub(super) settings: Settings,
+pub(crate) struct Rights {
+    pub(crate) modes: ModeCatalog,
+    pub(crate) settings: Settings,
 }
 
 impl Rights {
@@ -21,7 +21,7 @@ impl Rights {
     ///
     /// # Errors
     /// The first such file, and why.
-    pub(super) async fn check(&self, words: &str, place: &Place) -> anyhow::Result<()> {
+    pub(crate) async fn check(&self, words: &str, place: &Place) -> anyhow::Result<()> {
         let files = LocalFiles::new(place);
         for readings in mentions(words) {
             for mention in readings {

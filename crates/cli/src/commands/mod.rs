@@ -1,5 +1,6 @@
 //! The commands, one file each, and the frame around them: parsing, the one line of an error, the exit code.
 
+mod acp;
 mod agents;
 mod ask;
 mod chat;
@@ -9,9 +10,8 @@ mod login;
 mod logout;
 mod mentioned;
 mod models;
-mod overlay;
+pub(crate) mod overlay;
 mod policy;
-mod profiled;
 mod replay;
 mod run;
 pub mod schema;
@@ -29,6 +29,9 @@ use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
 use oarlock_core::prompt::slash::SlashError;
+
+pub(crate) use mentioned::Rights;
+pub(crate) use run::content;
 
 use crate::args::{Cli, Command, ModelArgs};
 use crate::config::{self, Environment, Inputs, LoadError, Loaded, Setting};
@@ -60,8 +63,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     let frame = Frame::new(cli.global.folder)?;
-    let mut out = anstream::stdout().lock();
+    // Whoever writes from a thread of its own must not find the lock taken.
+    let mut out = anstream::stdout();
     let exit = match cli.command {
+        Command::Acp(args) => acp::run(&frame, *args),
         Command::Run(args) => run::run(&frame, &args, &mut out),
         Command::Chat(args) => chat::run(&frame, &args, &mut out),
         Command::Session(args) => session::run(&frame, args, &mut out),

@@ -113,7 +113,7 @@ impl<'a> Overlay<'a> {
 }
 
 /// The keys that a flag or `--config` of this call gave.
-pub(super) fn given_keys(loaded: &Loaded) -> impl Iterator<Item = String> {
+pub(crate) fn given_keys(loaded: &Loaded) -> impl Iterator<Item = String> {
     let values = loaded.stack.values.iter();
     values.filter(|(_, value)| value.sources.iter().any(is_given)).map(|(path, _)| join(path))
 }

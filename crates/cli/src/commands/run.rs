@@ -12,32 +12,28 @@ use oarlock_core::ids::{Seq, SessionId};
 use oarlock_core::message::Part;
 use oarlock_core::ports::journal::Filter;
 use oarlock_core::ports::tool::Place;
-use oarlock_core::prompt::SystemPrompt;
 use oarlock_core::prompt::mention::{Desk, hinted, with_mentions};
 use oarlock_core::prompt::slash::{Slash, Typed};
 use oarlock_core::session::goal::{self, GoalState};
 use oarlock_core::session::recover::Recovery;
 use oarlock_core::session::state::{PendingInput, State};
 use oarlock_core::session::trace::TraceSink;
-use oarlock_core::spec::{Answers, ModelSelection, SessionSpec, Settings, SettingsChange};
+use oarlock_core::spec::{Answers, ModelSelection, Settings, SettingsChange};
 use oarlock_core::{DefaultSession, LoadSession, Origin};
-
-use oarlock_tools::AgentProfile;
 
 use super::mentioned::Rights;
 use super::overlay::Overlay;
-use super::{Frame, ask, complain, profiled};
+use super::{Frame, ask, complain};
 use crate::args::{ModelArgs, Resumed, RunArgs};
 use crate::assembly::{Assembled, CliAgentBuilder, Keep};
-use crate::config::{Config, Loaded, hooks, modes};
+use crate::config::{Loaded, modes};
 use crate::console::keyboard::{Keyboard, Role};
 use crate::console::screen::Screen;
 use crate::console::slash;
 use crate::console::{Awaited, Console};
 use crate::exit::{Exit, Pursuit};
-use crate::prompting::{profiled_prompt, system_prompt};
+use crate::making::Maker;
 use crate::recording::Recording;
-use crate::selection::{SCRIPT, Surroundings, select};
 use crate::terminal::image::{self, Image};
 use crate::terminal::prompt;
 
@@ -379,110 +375,25 @@ impl Opening<'_> {
     }
 
     async fn create(&self, assembled: &Assembled, place: Place) -> anyhow::Result<Opened> {
-        let Place { cwd, roots } = place;
-        let profile = self.profile()?;
-        let model = self.selected(profile.as_ref())?;
-        let config = &self.loaded.config;
-        hooks::known(config, &self.model.hooks_off).map_err(anyhow::Error::msg)?;
-        let settings = Settings {
-            rules: config.rules.clone(),
-            effort: config.effort,
-            limits: (&config.limits).into(),
-            turn: config.turn(),
-            capabilities: config.capabilities,
-            hooks: self.model.hooks().unwrap_or_default(),
-            ..Settings::new(model.clone(), config.mode.clone(), self.answers)
+        let frontend = match self.answers {
+            Answers::Somebody => Frontend::Cli,
+            Answers::Nobody => Frontend::Headless,
         };
-        let SystemPrompt { system, overlays } =
-            self.system_prompt(assembled, &cwd, profile.as_ref()).await?;
-        let modes = modes::catalog(&self.loaded.config)?;
-        let mut spec = SessionSpec {
-            roots,
-            system,
-            overlays,
-            modes,
-            ..SessionSpec::new(cwd, "cli", settings)
-        };
-        if let Some(profile) = &profile {
-            profiled::apply(profile, self.loaded, &mut spec);
-        }
+        let spec = self.maker().spec(assembled, place, ("cli", frontend)).await?;
+        let model = spec.settings.model.clone();
         let session = assembled.core.open(spec.into()).await?;
         let pursuit = Pursuit::default();
         Ok(Opened { session, model, after: 0, open_turn: None, waiting: None, goal: None, pursuit })
     }
 
-    /// The system prompt of a new session in the canonical folder `cwd`. What keeps a skill from being told of is told to the person.
-    async fn system_prompt(
-        &self,
-        assembled: &Assembled,
-        cwd: &Path,
-        profile: Option<&AgentProfile>,
-    ) -> anyhow::Result<SystemPrompt> {
-        let appended = self.model.append_system_prompt.as_deref();
-        let place = (cwd, self.frontend());
-        let prompt = match profile {
-            None => system_prompt(self.loaded, place, appended).await?,
-            Some(profile) => profiled_prompt(self.loaded, place, (profile, appended)).await?,
-        };
-        if profile.is_some_and(|profile| !profiled::has_skills(profile)) {
-            return Ok(prompt);
-        }
-        let shelved = assembled.skills(cwd).await?;
-        shelved.problems.iter().for_each(|line| complain(line));
-        Ok(match shelved.skills.manifest() {
-            Some(manifest) => prompt.with_section("Skills", &manifest),
-            None => prompt,
-        })
-    }
-
-    fn frontend(&self) -> Frontend {
-        match self.answers {
-            Answers::Somebody => Frontend::Cli,
-            Answers::Nobody => Frontend::Headless,
-        }
+    /// What makes new sessions, and finds models.
+    pub(super) fn maker(&self) -> Maker<'_> {
+        Maker { loaded: self.loaded, flags: self.model, cwd: &self.frame.cwd }
     }
 
     fn folder(&self, root: &Path) -> anyhow::Result<PathBuf> {
         let path = self.frame.cwd.join(root);
         path.canonicalize().with_context(|| format!("--add-dir {}: no such folder", root.display()))
-    }
-
-    /// The model by profile, configuration, environment and flags; a choice that the person did not make is told.
-    pub(super) fn selected(
-        &self,
-        profile: Option<&AgentProfile>,
-    ) -> anyhow::Result<ModelSelection> {
-        let config = profiled::config(profile, self.loaded);
-        let selected = select(&config, &Surroundings::of(self.loaded))?;
-        if let Some(notice) = &selected.notice {
-            complain(notice);
-        }
-        self.located(selected.model)
-    }
-
-    /// A model by the name that a person gave it: it must be one that answers.
-    pub(super) fn named(
-        &self,
-        assembled: &Assembled,
-        name: &str,
-    ) -> anyhow::Result<ModelSelection> {
-        let config = Config { model: Some(name.to_owned()), ..self.loaded.config.clone() };
-        let selected = select(&config, &Surroundings::of(self.loaded))?;
-        let model = self.located(selected.model)?;
-        assembled.core.ports().models.resolve(&model)?;
-        Ok(model)
-    }
-
-    /// A script is named by its path, which must mean the same when the session is resumed elsewhere.
-    fn located(&self, model: ModelSelection) -> anyhow::Result<ModelSelection> {
-        if model.provider != SCRIPT {
-            return Ok(model);
-        }
-        let path = self.frame.cwd.join(&model.model);
-        let path = path
-            .canonicalize()
-            .with_context(|| format!("--model script/{}: no such file", model.model))?;
-        Ok(ModelSelection { model: path.to_string_lossy().into_owned(), ..model })
     }
 
     /// What flags and `--config` change of a session that exists: only what was given.
@@ -505,8 +416,10 @@ impl Opening<'_> {
             bail!("--add-dir: the folders of a session stay what they were; begin a new session");
         }
         let overlay = Overlay::new(self.loaded, flags)?;
-        let model =
-            overlay.gave(&["model", "provider"]).then(|| self.selected(None)).transpose()?;
+        let model = overlay
+            .gave(&["model", "provider"])
+            .then(|| self.maker().selected(None))
+            .transpose()?;
         let answers = (before.answers != self.answers).then_some(self.answers);
         Ok(SettingsChange { model, answers, ..overlay.change(before)? })
     }
@@ -527,7 +440,7 @@ async fn latest(assembled: &Assembled, cwd: &Path) -> anyhow::Result<SessionId> 
 }
 
 /// The prompt, the files that it mentions if it is to attach them, a hint at the skills that it triggers, and its pictures; pictures are stored before an entry names them.
-pub(super) async fn content(
+pub(crate) async fn content(
     assembled: &Assembled,
     place: &Place,
     (words, attach): (String, bool),

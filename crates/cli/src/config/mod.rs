@@ -200,6 +200,14 @@ pub fn load(inputs: Inputs) -> Result<Loaded, LoadError> {
 }
 
 impl Loaded {
+    /// A hash of everything that decides what sessions of this folder work with: a folder whose hash is another one is configured otherwise.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let values = self.stack.table().to_string();
+        let standing = format!("{:?}", self.project.standing);
+        trust::fingerprint(&[Some(values), Some(standing), Some(self.project.fingerprint.clone())])
+    }
+
     /// What to say of a session that works in this canonical folder, when a project there has hooks that this configuration does not know.
     #[must_use]
     pub fn hooks_left_out(&self, cwd: &Path) -> Option<String> {

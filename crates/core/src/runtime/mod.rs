@@ -276,6 +276,12 @@ impl DefaultAgentCore {
         &self.shared.limits
     }
 
+    /// The runtime's name towards the store.
+    #[must_use]
+    pub fn node(&self) -> &NodeId {
+        &self.shared.node
+    }
+
     /// What the runtime reaches the world by.
     #[must_use]
     pub fn ports(&self) -> &Ports {

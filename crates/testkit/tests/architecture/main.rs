@@ -9,20 +9,21 @@ use rules::{LONGEST, RULES};
 use source::{Source, crates, read, sources};
 
 /// A crate, what it may build on besides `testkit` in tests, and its most lines of code.
-const HOUSE: [(&str, &[&str], usize); 6] = [
-    ("cli", &["core", "models", "store", "tools"], 9_500),
+const HOUSE: [(&str, &[&str], usize); 7] = [
+    ("cli", &["core", "models", "server", "store", "tools"], 10_000),
     ("core", &[], 17_000),
     ("models", &["core"], 10_500),
+    ("server", &["core"], 5_000),
     ("store", &["core"], 3_125),
     ("testkit", &["core"], 4_500),
     ("tools", &["core"], 10_000),
 ];
 
 /// Most silenced lints in all crates.
-const SILENCED: usize = 45;
+const SILENCED: usize = 48;
 
 /// Most packages in Cargo.lock, ours included.
-const PACKAGES: usize = 400;
+const PACKAGES: usize = 440;
 
 fn file(path: &str, text: &str) -> Source {
     Source { path: path.to_owned(), text: text.to_owned() }

@@ -8,21 +8,21 @@ use oarlock_core::spec::{Bounds, SessionCapabilitiesConfig, SessionSpec};
 use oarlock_tools::AgentProfile;
 use oarlock_tools::skills::SkillTool;
 
-use super::complain;
-use super::overlay::given_keys;
-use super::run::Opening;
+use crate::commands::complain;
+use crate::commands::overlay::given_keys;
 use crate::config::agents::Profiles;
 use crate::config::{Config, Loaded};
+use crate::making::Maker;
 
-impl Opening<'_> {
+impl Maker<'_> {
     /// The profile that a new session is to have.
     ///
     /// # Errors
     /// When there is none of that name; the error names those that there are.
-    pub(super) fn profile(&self) -> anyhow::Result<Option<AgentProfile>> {
-        let Some(name) = &self.model.profile else { return Ok(None) };
+    pub(crate) fn profile(&self) -> anyhow::Result<Option<AgentProfile>> {
+        let Some(name) = &self.flags.profile else { return Ok(None) };
         let Profiles { mut usable, problems } =
-            Profiles::of(self.loaded, &self.frame.cwd.canonicalize()?);
+            Profiles::of(self.loaded, &self.loaded.cwd.canonicalize()?);
         if let Some(found) = usable.remove(name) {
             return Ok(Some(found.profile));
         }
@@ -46,14 +46,14 @@ fn model(profile: &AgentProfile, loaded: &Loaded) -> Option<String> {
 }
 
 /// The configuration with the profile's model in its place.
-pub(super) fn config(profile: Option<&AgentProfile>, loaded: &Loaded) -> Config {
+pub(crate) fn config(profile: Option<&AgentProfile>, loaded: &Loaded) -> Config {
     let model = profile.and_then(|profile| model(profile, loaded));
     let config = loaded.config.clone();
     Config { model: model.or(config.model), ..config }
 }
 
 /// Makes a new session what the profile says. A limit that it has as well is the lower of both.
-pub(super) fn apply(profile: &AgentProfile, loaded: &Loaded, spec: &mut SessionSpec) {
+pub(crate) fn apply(profile: &AgentProfile, loaded: &Loaded, spec: &mut SessionSpec) {
     let gave = |start: &str| given_keys(loaded).any(|key| key.starts_with(start));
     let (order, settings) = (&profile.order, &mut spec.settings);
     let configured = loaded.config.model.as_deref();
@@ -84,7 +84,7 @@ fn tools(profile: &AgentProfile) -> Vec<String> {
 }
 
 /// Whether sessions of this profile can load skills.
-pub(super) fn has_skills(profile: &AgentProfile) -> bool {
+pub(crate) fn has_skills(profile: &AgentProfile) -> bool {
     let names = |pattern: &String| {
         match_tool_allowlist(&[SkillTool::NAME], &[pattern])
             .is_ok_and(|found| !found.tools.is_empty())

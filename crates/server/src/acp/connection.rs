@@ -1,0 +1,281 @@
+//! One client: what it can do, the lanes of its sessions, and its requests. Nothing in here waits while the client's next message does: what takes
+//! time is a task of the connection, and what concerns a session goes to its lane.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use agent_client_protocol::v1::schema::{
+    AuthenticateRequest, AuthenticateResponse, ClientCapabilities, DeleteSessionRequest,
+    DeleteSessionResponse, LogoutResponse, McpServer, PromptRequest, PromptResponse, SessionId,
+};
+use agent_client_protocol::v1::{ConnectionTo, Responder};
+use agent_client_protocol::{Agent, Client, ConnectTo, Error, JsonRpcResponse};
+use oarlock_core::ids;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::error::{WireError, id, no_session, refused};
+use super::lane::{ORDERS_MAX, Order};
+use super::opening::{Answer, Wanted, open};
+use super::outbound::{Gauge, Outbound};
+use super::prompts::Asked;
+use super::streams::Streams;
+use super::{hello, listing, requests};
+use crate::host::Host;
+
+/// What sessions may take to end in good order when the client has gone.
+const GOODBYE: Duration = Duration::from_millis(1_500);
+/// What the last words may take to be read by a client that is still there.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+type Connected = ConnectionTo<Client>;
+
+/// Serves one client until its stream ends or `until` is there. Its sessions are let go of in good order then, within two seconds.
+///
+/// # Errors
+/// When the streams could not be had, or the connection broke.
+pub async fn serve(
+    host: Arc<dyn Host>,
+    streams: Streams,
+    until: impl Future<Output = ()>,
+) -> std::io::Result<()> {
+    let gauge = Arc::new(Gauge::default());
+    let (lines, written) = streams.lines(Arc::clone(&gauge))?;
+    let client = OnceLock::new();
+    let (lanes, tasks) = (Mutex::default(), Mutex::default());
+    let counted = Arc::clone(&gauge);
+    let editor = Arc::new(Editor { host, gauge: counted, client, lanes, tasks });
+    let served = editor.serve(lines, until).await;
+    // A client that does not read has had its time.
+    drop(tokio::time::timeout(LAST_WORDS, written).await);
+    match served {
+        // Whoever stops listening does so before or after it stops talking.
+        Err(error) if !gauge.is_closed() => Err(std::io::Error::other(error)),
+        _ => Ok(()),
+    }
+}
+
+/// What is known of one client.
+pub(super) struct Editor {
+    host: Arc<dyn Host>,
+    gauge: Arc<Gauge>,
+    /// What it can do, once it has said so.
+    client: OnceLock<Arc<ClientCapabilities>>,
+    lanes: Mutex<HashMap<ids::SessionId, mpsc::Sender<Order>>>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// Takes the lock; who panicked with it left nothing half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Editor {
+    async fn serve(
+        self: Arc<Self>,
+        lines: impl ConnectTo<Agent> + 'static,
+        until: impl Future<Output = ()>,
+    ) -> Result<(), Error> {
+        let served = Agent
+            .v1()
+            .name("oarlock")
+            .with_connection_builder(requests::of_sessions(&self))
+            .with_connection_builder(requests::of_prompts(&self))
+            .with_connection_builder(requests::of_everything_else(&self));
+        served
+            .connect_with(lines, async |connection: Connected| {
+                let connection = connection.into_raw();
+                tokio::select! {
+                    () = connection.incoming_closed() => {}
+                    () = until => {}
+                }
+                self.end().await;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Lets go of every session, and of what is left to be answered.
+    async fn end(&self) {
+        let lanes: Vec<_> = lock(&self.lanes).drain().map(|(_, lane)| lane).collect();
+        let closing = lanes.iter().map(async |lane| {
+            // A lane that has ended has let go already.
+            drop(lane.send(Order::Close(None)).await);
+            lane.closed().await;
+        });
+        let closing = futures::future::join_all(closing);
+        if tokio::time::timeout(GOODBYE, closing).await.is_err() {
+            tracing::warn!(
+                "a session did not end in time; its journal tells the rest when it is opened again"
+            );
+        }
+        lock(&self.tasks).abort_all();
+    }
+
+    /// The program around.
+    pub(super) fn host(&self) -> Arc<dyn Host> {
+        Arc::clone(&self.host)
+    }
+
+    /// Takes note of what the client can do. One that says it twice is held to the first.
+    pub(super) fn greeted_by(&self, client: ClientCapabilities) -> &ClientCapabilities {
+        self.client.get_or_init(|| Arc::new(client))
+    }
+
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = lock(&self.tasks);
+        // Those that ended leave nothing behind.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(work);
+    }
+
+    /// Answers a request by work that takes its time.
+    pub(super) fn answer<T: JsonRpcResponse>(
+        &self,
+        to: Responder<T>,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) {
+        self.spawn(async move {
+            let cancellation = to.cancellation();
+            let done = tokio::select! {
+                done = work => done,
+                () = cancellation.cancelled() => Err(Error::request_cancelled()),
+            };
+            gone(to.respond_with_result(done));
+        });
+    }
+
+    pub(super) fn authenticate(
+        &self,
+        request: &AuthenticateRequest,
+        to: Responder<AuthenticateResponse>,
+    ) {
+        let (host, known) = (Arc::clone(&self.host), hello::is_known(request));
+        self.answer(to, async move {
+            known?;
+            host.authenticate().await.map_err(|error| WireError::from(error).0)?;
+            Ok(AuthenticateResponse::new())
+        });
+    }
+
+    pub(super) fn logout(&self, to: Responder<LogoutResponse>) {
+        let host = Arc::clone(&self.host);
+        self.answer(to, async move {
+            host.logout().await.map_err(|error| WireError::from(error).0)?;
+            Ok(LogoutResponse::new())
+        });
+    }
+
+    pub(super) fn reopen(
+        self: &Arc<Self>,
+        connection: &Connected,
+        session: &SessionId,
+        folders: (PathBuf, Vec<PathBuf>, Vec<McpServer>),
+        answer: Answer,
+    ) {
+        match id(session) {
+            Ok(id) => self.open(connection, id, folders, answer),
+            Err(error) => answer.refuse(error),
+        }
+    }
+
+    /// Gives a session its lane; one that has a lane is told by it. From now on there is a place for whatever else the client wants of it.
+    pub(super) fn open(
+        self: &Arc<Self>,
+        connection: &Connected,
+        id: ids::SessionId,
+        (cwd, roots, servers): (PathBuf, Vec<PathBuf>, Vec<McpServer>),
+        answer: Answer,
+    ) {
+        let mut lanes = lock(&self.lanes);
+        if let Some(lane) = lanes.get(&id).filter(|lane| !lane.is_closed()) {
+            return hand(lane, Order::Opened(answer));
+        }
+        let (lane, orders) = mpsc::channel(ORDERS_MAX);
+        lanes.insert(id.clone(), lane.clone());
+        drop(lanes);
+        let out = Outbound {
+            connection: connection.clone(),
+            gauge: Arc::clone(&self.gauge),
+            client: Arc::clone(self.client.get_or_init(Arc::default)),
+        };
+        let editor = Arc::clone(self);
+        let wanted = Wanted { id: id.clone(), cwd, roots, servers, answer };
+        self.spawn(async move {
+            match open(&*editor.host, out, wanted).await {
+                Some(lane) => lane.run(orders).await,
+                None => refuse_all(orders, &id),
+            }
+            let mut lanes = lock(&editor.lanes);
+            // Another one of its name may have come meanwhile.
+            if lanes.get(&id).is_some_and(|other| other.same_channel(&lane)) {
+                lanes.remove(&id);
+            }
+        });
+    }
+
+    pub(super) fn prompt(&self, request: PromptRequest, responder: Responder<PromptResponse>) {
+        let session = request.session_id.clone();
+        self.order(&session, Order::Prompt(Asked { request: Box::new(request), responder }));
+    }
+
+    /// Hands an order to the lane of its session.
+    pub(super) fn order(&self, session: &SessionId, order: Order) {
+        let id = match id(session) {
+            Ok(id) => id,
+            Err(error) => return order.refuse(error),
+        };
+        let lane = lock(&self.lanes).get(&id).cloned();
+        match lane {
+            Some(lane) => hand(&lane, order),
+            None => order.refuse(no_session(session)),
+        }
+    }
+
+    pub(super) fn delete(
+        &self,
+        request: DeleteSessionRequest,
+        to: Responder<DeleteSessionResponse>,
+    ) {
+        let lane = id(&request.session_id).ok().and_then(|id| lock(&self.lanes).remove(&id));
+        let host = Arc::clone(&self.host);
+        self.answer(to, async move {
+            if let Some(lane) = lane {
+                // A lane that has ended has let go already.
+                drop(lane.send(Order::Close(None)).await);
+                lane.closed().await;
+            }
+            listing::delete(&*host, &request).await
+        });
+    }
+}
+
+/// Hands an order to a lane that may have too many.
+fn hand(lane: &mpsc::Sender<Order>, order: Order) {
+    match lane.try_send(order) {
+        Ok(()) => {}
+        Err(mpsc::error::TrySendError::Full(order)) => {
+            order.refuse(refused(format!("{ORDERS_MAX} requests of this session wait already")));
+        }
+        Err(mpsc::error::TrySendError::Closed(order)) => {
+            order.refuse(refused("the session is being closed"));
+        }
+    }
+}
+
+/// Refuses what was wanted of a session that was not opened.
+fn refuse_all(mut orders: mpsc::Receiver<Order>, id: &ids::SessionId) {
+    orders.close();
+    while let Ok(order) = orders.try_recv() {
+        order.refuse(no_session(&SessionId::new(id.as_str())));
+    }
+}
+
+/// A client that has gone is told nothing.
+pub(super) fn gone(sent: Result<(), Error>) {
+    if let Err(error) = sent {
+        tracing::debug!(%error, "the client has gone");
+    }
+}

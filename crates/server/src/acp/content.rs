@@ -1,0 +1,107 @@
+//! Prompts of a client as parts of a message, and parts as content for a client.
+
+use agent_client_protocol::Error;
+use agent_client_protocol::v1::schema::{ContentBlock, EmbeddedResourceResource, TextContent};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use oarlock_core::limits::IMAGE_BYTES;
+use oarlock_core::message::{Part, image_type};
+use oarlock_core::ports::journal::Blobs;
+
+use super::error::{failed, invalid};
+
+/// A prompt as a client sent it.
+#[derive(Debug)]
+pub(super) struct Prompt {
+    /// What the person wrote, without what is attached.
+    pub(super) words: String,
+    /// What is attached.
+    pub(super) attached: Vec<Attached>,
+}
+
+/// Something that a client attaches to a prompt.
+#[derive(Debug)]
+pub(super) enum Attached {
+    /// Text, with where it comes from.
+    Text(String),
+    /// A picture, not yet stored.
+    Image { media_type: &'static str, bytes: Vec<u8> },
+}
+
+impl Prompt {
+    /// Reads the blocks of a prompt.
+    ///
+    /// # Errors
+    /// Invalid parameters when there is nothing in it, or something that this agent does not take.
+    pub(super) fn read(blocks: Vec<ContentBlock>) -> Result<Self, Error> {
+        let (mut words, mut attached) = (Vec::new(), Vec::new());
+        for block in blocks {
+            match block {
+                ContentBlock::Text(text) => words.push(text.text),
+                ContentBlock::ResourceLink(link) => words.push(mentioned(&link.name, &link.uri)),
+                ContentBlock::Resource(embedded) => match embedded.resource {
+                    EmbeddedResourceResource::TextResourceContents(text) => {
+                        words.push(mentioned(name_of(&text.uri), &text.uri));
+                        attached.push(Attached::Text(embedded_text(&text.uri, &text.text)));
+                    }
+                    _ => {
+                        return Err(invalid("a prompt takes embedded text, and no other resource"));
+                    }
+                },
+                ContentBlock::Image(image) => attached.push(picture(&image.data)?),
+                ContentBlock::Audio(_) => return Err(invalid("a prompt takes no audio")),
+                _ => return Err(invalid("a prompt has content of a kind that is not known here")),
+            }
+        }
+        let words = words.concat();
+        match words.trim().is_empty() && attached.is_empty() {
+            true => Err(invalid("the prompt is empty")),
+            false => Ok(Self { words, attached }),
+        }
+    }
+}
+
+impl Attached {
+    /// What a model is given; a picture is stored first.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub(super) async fn part(self, blobs: &dyn Blobs) -> Result<Part, Error> {
+        match self {
+            Self::Text(text) => Ok(Part::text(text)),
+            Self::Image { media_type, bytes } => {
+                let size = bytes.len() as u64;
+                let stored = blobs.put(bytes.into()).await;
+                let blob = stored.map_err(|error| failed(error.to_string()))?;
+                Ok(Part::Image { media_type: media_type.to_owned(), blob, bytes: size })
+            }
+        }
+    }
+}
+
+fn picture(data: &str) -> Result<Attached, Error> {
+    let bytes = STANDARD.decode(data).map_err(|_| invalid("a picture is not valid base64"))?;
+    if bytes.len() > IMAGE_BYTES {
+        return Err(invalid(format!("a picture has more than {IMAGE_BYTES} bytes")));
+    }
+    let media_type = image_type(&bytes)
+        .ok_or_else(|| invalid("a picture is neither PNG, JPEG, GIF nor WebP"))?;
+    Ok(Attached::Image { media_type, bytes })
+}
+
+fn mentioned(name: &str, uri: &str) -> String {
+    format!("[@{name}]({uri})")
+}
+
+fn name_of(uri: &str) -> &str {
+    uri.rsplit('/').find(|part| !part.is_empty()).unwrap_or(uri)
+}
+
+fn embedded_text(uri: &str, text: &str) -> String {
+    format!("<context ref=\"{uri}\">\n{text}\n</context>")
+}
+
+/// Text as a client takes it.
+pub(super) fn text(text: impl Into<String>) -> ContentBlock {
+    ContentBlock::Text(TextContent::new(text))
+}

@@ -1,0 +1,20 @@
+//! The Agent Client Protocol, version 1: an editor drives sessions over a pair of streams.
+//!
+//! The types of the protocol's SDK stay in here. What the protocol asks of an agent: <https://agentclientprotocol.com/protocol/v1/overview>.
+
+mod connection;
+mod content;
+mod error;
+mod hello;
+mod lane;
+mod listing;
+mod opening;
+mod outbound;
+mod permission;
+mod project;
+mod prompts;
+mod requests;
+mod streams;
+
+pub use connection::serve;
+pub use streams::Streams;

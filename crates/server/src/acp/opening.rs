@@ -1,0 +1,140 @@
+//! How a session gets its lane: made, or taken from the store, with the folders that the client names.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use agent_client_protocol::Error;
+use agent_client_protocol::v1::Responder;
+use agent_client_protocol::v1::schema::{
+    CloseSessionResponse, LoadSessionResponse, McpServer, NewSessionResponse,
+    ResumeSessionResponse, SessionId,
+};
+use oarlock_core::ids;
+use oarlock_core::ports::tool::Place;
+use oarlock_core::{Backends, Frontend, LoadSession, NewSession, Origin, Recovery};
+
+use super::error::{WireError, invalid, no_session};
+use super::lane::{Lane, Order};
+use super::outbound::Outbound;
+use crate::host::{Host, Workspace};
+
+/// Which session a client wants.
+pub(super) struct Wanted {
+    /// Its id; that of a new one is drawn before it is made.
+    pub(super) id: ids::SessionId,
+    /// Where it works.
+    pub(super) cwd: PathBuf,
+    /// Further folders.
+    pub(super) roots: Vec<PathBuf>,
+    /// Servers of tools that the client brings.
+    pub(super) servers: Vec<McpServer>,
+    /// The request, which says how it is opened.
+    pub(super) answer: Answer,
+}
+
+/// A request about a whole session, to be answered once.
+pub(super) enum Answer {
+    New(Responder<NewSessionResponse>),
+    Load(Responder<LoadSessionResponse>),
+    Resume(Responder<ResumeSessionResponse>),
+    Close(Responder<CloseSessionResponse>),
+}
+
+impl Answer {
+    /// Says that it was not done. A client that has gone is told nothing.
+    pub(super) fn refuse(self, error: Error) {
+        drop(match self {
+            Self::New(responder) => responder.respond_with_error(error),
+            Self::Load(responder) => responder.respond_with_error(error),
+            Self::Resume(responder) => responder.respond_with_error(error),
+            Self::Close(responder) => responder.respond_with_error(error),
+        });
+    }
+
+    /// Says that it was done.
+    pub(super) fn give(self, session: &SessionId) {
+        drop(match self {
+            Self::New(responder) => responder.respond(NewSessionResponse::new(session.clone())),
+            Self::Load(responder) => responder.respond(LoadSessionResponse::new()),
+            Self::Resume(responder) => responder.respond(ResumeSessionResponse::new()),
+            Self::Close(responder) => responder.respond(CloseSessionResponse::new()),
+        });
+    }
+}
+
+/// Opens the session and gives it a lane; its first order is that it was opened. A refusal answers the request.
+pub(super) async fn open(host: &dyn Host, out: Outbound, wanted: Wanted) -> Option<Lane> {
+    let Wanted { id, cwd, roots, servers, answer } = wanted;
+    let is_new = matches!(answer, Answer::New(_));
+    let opened = match is_new {
+        true => create(host, &id, cwd, roots).await,
+        false => load(host, &id, &cwd).await,
+    };
+    match opened {
+        Ok((workspace, session, after)) => {
+            let name = SessionId::new(id.as_str());
+            let mut lane = Lane::new((out, name), session, workspace, after);
+            lane.brought(&servers);
+            lane.take(Order::Opened(answer)).await;
+            Some(lane)
+        }
+        Err(error) => {
+            answer.refuse(error);
+            None
+        }
+    }
+}
+
+type Opened = (Arc<dyn Workspace>, oarlock_core::DefaultSession, ids::Seq);
+
+async fn create(
+    host: &dyn Host,
+    id: &ids::SessionId,
+    cwd: PathBuf,
+    roots: Vec<PathBuf>,
+) -> Result<Opened, Error> {
+    let cwd = folder(cwd).await?;
+    let mut canonical = Vec::new();
+    for root in roots {
+        canonical.push(folder(root).await?);
+    }
+    let workspace = host.workspace(&cwd).await.map_err(|error| WireError::from(error).0)?;
+    let frontend = Frontend::Acp { fs_delegated: false, shell_delegated: false };
+    let place = Place { cwd, roots: canonical };
+    let spec = workspace.spec(place, frontend).await.map_err(|error| WireError::from(error).0)?;
+    let new = NewSession { id: Some(id.clone()), spec, backends: Backends::default() };
+    let session = workspace.core().open(Origin::New(Box::new(new))).await;
+    let session = session.map_err(|error| WireError::from(error).0)?;
+    Ok((workspace, session, 0))
+}
+
+async fn load(host: &dyn Host, id: &ids::SessionId, cwd: &Path) -> Result<Opened, Error> {
+    let state = host.core().state(id).await.map_err(|error| WireError::from(error).0)?;
+    if state.spec.parent.is_some() && state.spec.depth > 0 {
+        return Err(no_session(&SessionId::new(id.as_str())));
+    }
+    let cwd = folder(cwd.to_owned()).await?;
+    if cwd != state.spec.cwd {
+        let words = format!("session {id} works in {}", state.spec.cwd.display());
+        return Err(invalid(words));
+    }
+    let workspace = host.workspace(&cwd).await.map_err(|error| WireError::from(error).0)?;
+    let load = LoadSession::new(id.clone(), Recovery::Interrupt);
+    let session = workspace.core().open(Origin::Resume(load)).await;
+    let session = session.map_err(|error| WireError::from(error).0)?;
+    Ok((workspace, session, state.tip))
+}
+
+/// A folder of the client by its true name.
+async fn folder(path: PathBuf) -> Result<PathBuf, Error> {
+    if !path.is_absolute() {
+        return Err(invalid(format!("{} is not an absolute path", path.display())));
+    }
+    let looked = tokio::task::spawn_blocking(move || match path.canonicalize() {
+        Ok(found) if found.is_dir() => Ok(found),
+        Ok(found) => Err(format!("{} is not a folder", found.display())),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    });
+    let looked = looked.await.unwrap_or_else(|error| Err(error.to_string()));
+    looked.map_err(invalid)
+}

@@ -1,0 +1,293 @@
+//! A client's prompts of one session, from their arrival to the end of the turn that took them. Each is answered once.
+
+use std::collections::VecDeque;
+
+use agent_client_protocol::Error;
+use agent_client_protocol::v1::Responder;
+use agent_client_protocol::v1::schema::{PromptRequest, PromptResponse, StopReason as Stop};
+use futures::FutureExt;
+use oarlock_core::event::TurnEnded;
+use oarlock_core::event::{Delivery, Entry, Event, FailureClass, Goal, InputSource, StopReason};
+use oarlock_core::ids::{Seq, TurnNo};
+use oarlock_core::message::Part;
+use oarlock_core::prompt::answer::{self, Answer, AskError};
+use oarlock_core::{Admit, Command, Rejection, Reply, SessionError};
+
+use super::content::{Attached, Prompt};
+use super::error::{WireError, failed, refused};
+use super::lane::{Done, Lane};
+use crate::host::{HostError, Said};
+
+/// Prompts of a session that wait for the end of their turn; one more is refused.
+const PROMPTS_MAX: usize = 32;
+
+/// A prompt that was asked.
+pub(super) struct Asked {
+    pub(super) request: Box<PromptRequest>,
+    pub(super) responder: Responder<PromptResponse>,
+}
+
+impl Asked {
+    /// Answers that it cannot be worked on.
+    pub(super) fn refuse(self, error: Error) {
+        answer_with(self.responder, Err(error));
+    }
+}
+
+/// What became of reading a prompt.
+pub(super) struct Read {
+    said: Result<Said, HostError>,
+    attached: Vec<Attached>,
+}
+
+/// How far a prompt is.
+enum Stage {
+    Unread(Prompt),
+    /// Its words are looked at, or its slash command is done.
+    Reading,
+    /// The journal has it.
+    Admitted(Seq),
+    /// A turn works on it.
+    Taken(TurnNo),
+}
+
+struct Waiting {
+    no: u64,
+    stage: Stage,
+    responder: Responder<PromptResponse>,
+}
+
+/// The prompts that are not answered, in order of arrival.
+#[derive(Default)]
+pub(super) struct Prompts {
+    waiting: VecDeque<Waiting>,
+    count: u64,
+}
+
+impl Prompts {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(super) fn has(&self, no: u64) -> bool {
+        self.waiting.iter().any(|waiting| waiting.no == no)
+    }
+
+    pub(super) fn fail_all(&mut self, error: &Error) {
+        for waiting in self.waiting.drain(..) {
+            answer_with(waiting.responder, Err(error.clone()));
+        }
+    }
+
+    pub(super) fn cancel_all(&mut self) {
+        self.answer_where(|_| true, || Ok(Stop::Cancelled));
+    }
+
+    fn answer_where(
+        &mut self,
+        which: impl Fn(&Stage) -> bool,
+        how: impl Fn() -> Result<Stop, Error>,
+    ) {
+        let (answered, waiting): (VecDeque<Waiting>, _) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|w| which(&w.stage));
+        self.waiting = waiting;
+        answered.into_iter().for_each(|waiting| answer_with(waiting.responder, how()));
+    }
+
+    /// The one whose words are looked at leaves.
+    fn take_reading(&mut self) -> Option<Waiting> {
+        let at = self.waiting.iter().position(|w| matches!(w.stage, Stage::Reading))?;
+        self.waiting.remove(at)
+    }
+
+    fn taken(&mut self, inputs: &[Seq], turn: TurnNo) {
+        for waiting in &mut self.waiting {
+            if matches!(waiting.stage, Stage::Admitted(seq) if inputs.contains(&seq)) {
+                waiting.stage = Stage::Taken(turn);
+            }
+        }
+    }
+}
+
+/// Answers a prompt. A client that has gone gets no answer.
+fn answer_with(responder: Responder<PromptResponse>, how: Result<Stop, Error>) {
+    drop(responder.respond_with_result(how.map(PromptResponse::new)));
+}
+
+impl Lane {
+    /// Takes a prompt on.
+    pub(super) fn ask(&mut self, asked: Asked) {
+        let Asked { request, responder } = asked;
+        if self.prompts.waiting.len() >= PROMPTS_MAX {
+            let words = format!("{PROMPTS_MAX} prompts of this session wait for their turn");
+            return answer_with(responder, Err(refused(words)));
+        }
+        let prompt = match Prompt::read(request.prompt) {
+            Ok(prompt) => prompt,
+            Err(error) => return answer_with(responder, Err(error)),
+        };
+        self.prompts.count += 1;
+        let no = self.prompts.count;
+        let cancellation = responder.cancellation();
+        let withdrawn = async move {
+            cancellation.cancelled().await;
+            Done::Withdrawn { prompt: no }
+        };
+        self.work.push(withdrawn.boxed());
+        self.prompts.waiting.push_back(Waiting { no, stage: Stage::Unread(prompt), responder });
+        self.read_next();
+    }
+
+    /// Begins to look at the next prompt, one after another, so that they are admitted in order.
+    fn read_next(&mut self) {
+        if self.prompts.waiting.iter().any(|w| matches!(w.stage, Stage::Reading)) {
+            return;
+        }
+        let unread = |w: &&mut Waiting| matches!(w.stage, Stage::Unread(_));
+        let Some(next) = self.prompts.waiting.iter_mut().find(unread) else { return };
+        let Stage::Unread(prompt) = std::mem::replace(&mut next.stage, Stage::Reading) else {
+            return;
+        };
+        let (workspace, session) = (self.workspace.clone(), self.session.clone());
+        let read = async move {
+            let said = workspace.read(prompt.words, &session).await;
+            Done::Read(Read { said, attached: prompt.attached })
+        };
+        self.work.push(read.boxed());
+    }
+
+    /// Does what the words of a prompt mean.
+    pub(super) async fn admit(&mut self, read: Read) {
+        let Some(waiting) = self.prompts.take_reading() else { return };
+        let admitted = match read.said {
+            Ok(Said::Prompt { content, goal }) => {
+                self.input((Delivery::Queue, goal), content, read.attached).await
+            }
+            Ok(Said::Steer(content)) => {
+                self.input((Delivery::Steer, None), content, read.attached).await
+            }
+            Ok(Said::Answer(words)) => {
+                self.say(&words);
+                answer_with(waiting.responder, Ok(Stop::EndTurn));
+                return self.read_next();
+            }
+            Ok(Said::Ask(ask)) => {
+                let session = self.session.clone();
+                let told = async move { Done::Told(answer::ask(&session, ask).await) };
+                self.work.push(told.boxed());
+                return self
+                    .prompts
+                    .waiting
+                    .push_front(Waiting { stage: Stage::Reading, ..waiting });
+            }
+            Err(error) => Err(WireError::from(error).0),
+        };
+        match admitted {
+            Ok(seq) => {
+                self.project.is_own(seq);
+                let admitted = Waiting { stage: Stage::Admitted(seq), ..waiting };
+                let behind = |w: &Waiting| matches!(w.stage, Stage::Unread(_));
+                let at = self.prompts.waiting.iter().position(behind);
+                let at = at.unwrap_or(self.prompts.waiting.len());
+                self.prompts.waiting.insert(at, admitted);
+            }
+            Err(error) => answer_with(waiting.responder, Err(error)),
+        }
+        self.read_next();
+    }
+
+    async fn input(
+        &mut self,
+        (delivery, goal): (Delivery, Option<Goal>),
+        mut content: Vec<Part>,
+        attached: Vec<Attached>,
+    ) -> Result<Seq, Error> {
+        for one in attached {
+            content.push(one.part(self.session.core().ports().blobs.as_ref()).await?);
+        }
+        let admit = Admit { key: None, source: InputSource::User, delivery, content, goal };
+        match self.session.tell(Command::Admit(admit)).await {
+            Ok(Reply::Admitted(seq)) => Ok(seq),
+            Ok(_) => Err(failed("the session did not say where it put the prompt")),
+            Err(error) => Err(WireError::from(error).0),
+        }
+    }
+
+    /// A slash command was done.
+    pub(super) fn answered(&mut self, told: Result<Answer, AskError>) {
+        if let Some(waiting) = self.prompts.take_reading() {
+            let words = told.map_or_else(|error| error.to_string(), |answer| answer.to_string());
+            self.say(&words);
+            answer_with(waiting.responder, Ok(Stop::EndTurn));
+        }
+        self.read_next();
+    }
+
+    /// Stops everything that the client asked for. Without anything it does nothing.
+    pub(super) async fn cancel(&mut self) {
+        self.prompts.answer_where(
+            |stage| matches!(stage, Stage::Unread(_) | Stage::Reading),
+            || Ok(Stop::Cancelled),
+        );
+        let admitted: Vec<Seq> = self
+            .prompts
+            .waiting
+            .iter()
+            .filter_map(|waiting| match waiting.stage {
+                Stage::Admitted(seq) => Some(seq),
+                Stage::Unread(_) | Stage::Reading | Stage::Taken(_) => None,
+            })
+            .collect();
+        // Those that wait go first, so that none of them begins a turn when the running one has ended. The journal tells their ends.
+        for input in admitted {
+            match self.command(Command::Withdraw { input }).await {
+                Ok(()) | Err(SessionError::Rejected(Rejection::Stale { .. })) => {}
+                Err(error) => tracing::warn!(%error, "a prompt was not withdrawn"),
+            }
+        }
+        match self.command(Command::Cancel).await {
+            Ok(()) | Err(SessionError::Rejected(Rejection::NotRunning)) => {}
+            Err(error) => tracing::warn!(%error, "the turn was not cancelled"),
+        }
+    }
+
+    /// Answers the prompts whose end this entry is.
+    pub(super) fn settle(&mut self, entry: &Entry) {
+        let turn = entry.turn.unwrap_or(0);
+        match &entry.event {
+            Event::TurnStarted(started) => self.prompts.taken(&started.inputs, turn),
+            Event::StepStarted(started) => self.prompts.taken(&started.inputs, turn),
+            Event::InputWithdrawn(gone) => {
+                let input = gone.input;
+                self.prompts.answer_where(
+                    |stage| matches!(stage, Stage::Admitted(seq) if *seq == input),
+                    || Ok(Stop::Cancelled),
+                );
+            }
+            Event::TurnEnded(ended) => self.prompts.answer_where(
+                |stage| matches!(stage, Stage::Taken(no) if *no == turn),
+                || stop_of(ended),
+            ),
+            _ => {}
+        }
+    }
+}
+
+/// Why a turn ended, as the protocol says it; what it has no word for is an error.
+fn stop_of(ended: &TurnEnded) -> Result<Stop, Error> {
+    let words = || match &ended.error {
+        Some(error) => error.message.clone(),
+        None => "the turn was interrupted".to_owned(),
+    };
+    match ended.stop {
+        StopReason::EndTurn => Ok(Stop::EndTurn),
+        StopReason::MaxTokens => Ok(Stop::MaxTokens),
+        StopReason::Refusal => Ok(Stop::Refusal),
+        StopReason::Cancelled => Ok(Stop::Cancelled),
+        StopReason::Limit(_) => Ok(Stop::MaxTurnRequests),
+        StopReason::Interrupted
+        | StopReason::Failed(
+            FailureClass::Model(_) | FailureClass::CrashLoop | FailureClass::Internal,
+        ) => Err(failed(words())),
+    }
+}

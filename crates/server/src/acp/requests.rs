@@ -1,0 +1,94 @@
+//! The requests of a client, each handed on at once: while one is looked at, the next one waits.
+
+use std::sync::Arc;
+
+use agent_client_protocol::v1::schema::{
+    AuthenticateRequest, CancelNotification, CloseSessionRequest, DeleteSessionRequest,
+    InitializeRequest, InitializeResponse, ListSessionsRequest, LoadSessionRequest, LogoutRequest,
+    NewSessionRequest, PromptRequest, ResumeSessionRequest,
+};
+use agent_client_protocol::v1::{Builder, ConnectionTo, Responder};
+use agent_client_protocol::{
+    Agent, Client, HandleDispatchFrom, on_receive_notification, on_receive_request,
+};
+use oarlock_core::new_session_id;
+
+use super::connection::{Editor, gone};
+use super::lane::Order;
+use super::opening::Answer;
+use super::{hello, listing};
+
+/// A handler of one kind of request, which answers by itself.
+macro_rules! request {
+    ($owner:expr, |$editor:ident, $request:ident: $type:ty, $to:ident, $cx:pat_param| $answer:expr) => {{
+        let $editor = Arc::clone($owner);
+        async move |$request: $type, $to, $cx: ConnectionTo<Client>| {
+            $answer;
+            Ok(())
+        }
+    }};
+}
+
+/// Sessions that are to be opened and left.
+pub(super) fn of_sessions(editor: &Arc<Editor>) -> Builder<Agent, impl HandleDispatchFrom<Client>> {
+    let create = request!(editor, |editor, r: NewSessionRequest, to, cx| {
+        let folders = (r.cwd, r.additional_directories, r.mcp_servers);
+        editor.open(&cx, new_session_id(), folders, Answer::New(to));
+    });
+    let load = request!(editor, |editor, r: LoadSessionRequest, to, cx| {
+        let folders = (r.cwd, r.additional_directories, r.mcp_servers);
+        editor.reopen(&cx, &r.session_id, folders, Answer::Load(to));
+    });
+    let resume = request!(editor, |editor, r: ResumeSessionRequest, to, cx| {
+        let folders = (r.cwd, r.additional_directories, r.mcp_servers);
+        editor.reopen(&cx, &r.session_id, folders, Answer::Resume(to));
+    });
+    let close = request!(editor, |editor, r: CloseSessionRequest, to, _| {
+        editor.order(&r.session_id, Order::Close(Some(Answer::Close(to))));
+    });
+    let delete = request!(editor, |editor, r: DeleteSessionRequest, to, _| editor.delete(r, to));
+    Agent
+        .v1()
+        .on_receive_request(create, on_receive_request!())
+        .on_receive_request(load, on_receive_request!())
+        .on_receive_request(resume, on_receive_request!())
+        .on_receive_request(close, on_receive_request!())
+        .on_receive_request(delete, on_receive_request!())
+}
+
+/// What a session is to do.
+pub(super) fn of_prompts(editor: &Arc<Editor>) -> Builder<Agent, impl HandleDispatchFrom<Client>> {
+    let prompt = request!(editor, |editor, r: PromptRequest, to, _| editor.prompt(r, to));
+    let owner = Arc::clone(editor);
+    let cancel = async move |told: CancelNotification, _: ConnectionTo<Client>| {
+        owner.order(&told.session_id, Order::Cancel);
+        Ok(())
+    };
+    Agent
+        .v1()
+        .on_receive_request(prompt, on_receive_request!())
+        .on_receive_notification(cancel, on_receive_notification!())
+}
+
+/// What concerns no session.
+pub(super) fn of_everything_else(
+    editor: &Arc<Editor>,
+) -> Builder<Agent, impl HandleDispatchFrom<Client>> {
+    let hello = request!(editor, |editor, r: InitializeRequest, to, _| {
+        let to: Responder<InitializeResponse> = to;
+        gone(to.respond(hello::hello(editor.greeted_by(r.client_capabilities))));
+    });
+    let list = request!(editor, |editor, r: ListSessionsRequest, to, _| {
+        let host = editor.host();
+        editor.answer(to, async move { listing::list(&*host, r).await });
+    });
+    let authenticate =
+        request!(editor, |editor, r: AuthenticateRequest, to, _| editor.authenticate(&r, to));
+    let logout = request!(editor, |editor, _r: LogoutRequest, to, _| editor.logout(to));
+    Agent
+        .v1()
+        .on_receive_request(hello, on_receive_request!())
+        .on_receive_request(list, on_receive_request!())
+        .on_receive_request(authenticate, on_receive_request!())
+        .on_receive_request(logout, on_receive_request!())
+}

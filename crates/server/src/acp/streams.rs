@@ -1,0 +1,146 @@
+//! A client's two streams as lines: bounded in length, read and written by threads of their own, so that neither delays a session.
+
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::sync::Arc;
+
+use agent_client_protocol::Lines;
+use futures::{Sink, Stream};
+use tokio::sync::{mpsc, oneshot};
+
+use super::outbound::Gauge;
+
+/// Bytes of one message; a longer one ends the connection.
+const LINE_MAX: u64 = 64 << 20;
+/// Lines that are read and not yet handled.
+const READ_AHEAD: usize = 64;
+/// Lines that are handed to the writer and not yet written.
+const WRITE_BEHIND: usize = 64;
+
+/// Where a client's messages come from, and where those to it go. Each is given a thread that ends with its stream.
+pub struct Streams {
+    reader: Box<dyn Read + Send>,
+    writer: Box<dyn Write + Send>,
+}
+
+impl std::fmt::Debug for Streams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Streams")
+    }
+}
+
+impl Streams {
+    /// Messages from `reader` and to `writer`.
+    #[must_use]
+    pub fn new(reader: impl Read + Send + 'static, writer: impl Write + Send + 'static) -> Self {
+        Self { reader: Box::new(reader), writer: Box::new(writer) }
+    }
+
+    /// The two directions as the SDK takes them, and what is told when the last line is written. Written lines are counted.
+    ///
+    /// # Errors
+    /// When the system has no thread for them.
+    #[expect(clippy::type_complexity, reason = "the SDK names no type for a pair of lines")]
+    pub(super) fn lines(
+        self,
+        gauge: Arc<Gauge>,
+    ) -> io::Result<(
+        Lines<
+            impl Sink<String, Error = io::Error> + Send + 'static,
+            impl Stream<Item = io::Result<String>> + Send + 'static,
+        >,
+        oneshot::Receiver<()>,
+    )> {
+        let (lines, incoming) = mpsc::channel(READ_AHEAD);
+        let reader = self.reader;
+        let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        named("acp-in").spawn(move || read(BufReader::new(reader), &lines))?;
+        let (outgoing, lines) = mpsc::channel(WRITE_BEHIND);
+        let (done, ended) = oneshot::channel();
+        let writer = self.writer;
+        named("acp-out").spawn(move || {
+            if let Err(error) = write(BufWriter::new(writer), lines, &gauge) {
+                tracing::debug!(%error, "the client does not read any more");
+            }
+            gauge.close();
+            // Nobody waits for the end of a connection that was dropped.
+            _ = done.send(());
+        })?;
+        let outgoing = futures::sink::unfold(outgoing, async |outgoing, line: String| {
+            let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+            mpsc::Sender::send(&outgoing, line).await.map_err(gone)?;
+            Ok(outgoing)
+        });
+        let incoming = futures::stream::unfold(incoming, async |mut incoming| {
+            let line = mpsc::Receiver::recv(&mut incoming).await?;
+            Some((line, incoming))
+        });
+        Ok((Lines::new(Box::pin(outgoing), Box::pin(incoming)), ended))
+    }
+}
+
+/// Reads lines until the stream ends. Blank ones are nothing; one that is no UTF-8 is handed on as far as it is, for the protocol to refuse.
+fn read(mut reader: impl BufRead, lines: &mpsc::Sender<io::Result<String>>) {
+    loop {
+        let mut line = Vec::new();
+        let read = reader.by_ref().take(LINE_MAX).read_until(b'\n', &mut line);
+        let told = match read {
+            Ok(0) => return,
+            Ok(_) if line.len() as u64 == LINE_MAX && !line.ends_with(b"\n") => {
+                let what = format!("a message is longer than {LINE_MAX} bytes");
+                Err(io::Error::new(io::ErrorKind::InvalidData, what))
+            }
+            Ok(_) if line.iter().all(u8::is_ascii_whitespace) => continue,
+            Ok(_) => Ok(String::from_utf8_lossy(&line).trim_end().to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => Err(error),
+        };
+        let is_last = told.is_err();
+        if lines.blocking_send(told).is_err() || is_last {
+            return;
+        }
+    }
+}
+
+/// Writes lines until there are no more, and flushes whenever none waits.
+fn write(
+    mut writer: impl Write,
+    mut lines: mpsc::Receiver<String>,
+    gauge: &Gauge,
+) -> io::Result<()> {
+    while let Some(line) = lines.blocking_recv() {
+        let mut line = line;
+        loop {
+            writer.write_all(line.as_bytes())?;
+            writer.write_all(b"\n")?;
+            gauge.wrote(&line);
+            match lines.try_recv() {
+                Ok(next) => line = next,
+                Err(_) => break,
+            }
+        }
+        writer.flush()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines_of(bytes: &'static [u8]) -> Vec<String> {
+        let (sender, mut receiver) = mpsc::channel(READ_AHEAD);
+        read(bytes, &sender);
+        drop(sender);
+        std::iter::from_fn(|| receiver.blocking_recv()).map(|line| line.unwrap()).collect()
+    }
+
+    #[test]
+    fn lines_end_with_a_newline_of_either_kind_and_blank_ones_are_nothing() {
+        assert_eq!(lines_of(b"{\"a\":1}\r\n\n \t\n{}\nlast"), ["{\"a\":1}", "{}", "last"]);
+    }
+
+    #[test]
+    fn a_line_that_is_no_utf8_is_left_to_the_protocol() {
+        assert_eq!(lines_of(b"{\"\xff\"}\n{}\n"), ["{\"\u{fffd}\"}", "{}"]);
+    }
+}

@@ -1,0 +1,93 @@
+//! What a surface needs of the program that it is part of: runtimes for folders, and what belongs to the person.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use oarlock_core::event::Goal;
+use oarlock_core::message::Part;
+use oarlock_core::ports::tool::Place;
+use oarlock_core::prompt::answer::{Ask, Listed};
+use oarlock_core::spec::{ModelSelection, SessionSpec};
+use oarlock_core::{DefaultAgentCore, DefaultSession, Frontend};
+
+/// The program around a surface.
+pub trait Host: Send + Sync + std::fmt::Debug {
+    /// What sessions of a folder work with. The folder's configuration is read for it, as far as the person trusts it.
+    ///
+    /// `cwd` is absolute; it is looked at, and nothing in it is changed.
+    fn workspace<'a>(
+        &'a self,
+        cwd: &'a Path,
+    ) -> BoxFuture<'a, Result<Arc<dyn Workspace>, HostError>>;
+
+    /// A runtime over the same store, to read sessions of whatever folder.
+    fn core(&self) -> &DefaultAgentCore;
+
+    /// Whether models can be called: a provider is configured, and its key is there and taken.
+    fn authenticate(&self) -> BoxFuture<'_, Result<(), HostError>>;
+
+    /// Forgets every key that the program has stored. Those of the environment are not its own.
+    fn logout(&self) -> BoxFuture<'_, Result<(), HostError>>;
+}
+
+/// What sessions of one folder work with.
+pub trait Workspace: Send + Sync + std::fmt::Debug {
+    /// The runtime.
+    fn core(&self) -> &DefaultAgentCore;
+
+    /// What a new session in these canonical folders is to be, for a person at this kind of client.
+    fn spec(
+        &self,
+        place: Place,
+        frontend: Frontend,
+    ) -> BoxFuture<'_, Result<SessionSpec, HostError>>;
+
+    /// The slash commands that a person may type here.
+    fn commands(&self) -> BoxFuture<'_, Result<Vec<Listed>, HostError>>;
+
+    /// What a person's words mean to this session: a slash command, or a prompt with the files that it mentions.
+    fn read<'a>(
+        &'a self,
+        words: String,
+        session: &'a DefaultSession,
+    ) -> BoxFuture<'a, Result<Said, HostError>>;
+
+    /// The model of this name, which must be one that answers.
+    ///
+    /// # Errors
+    /// When there is none.
+    fn model(&self, name: &str) -> Result<ModelSelection, HostError>;
+}
+
+/// What a person's words mean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// A prompt, and the goal that comes with it.
+    Prompt {
+        /// What the model is given.
+        content: Vec<Part>,
+        /// What the session is to reach from then on.
+        goal: Option<Goal>,
+    },
+    /// Words for the running turn.
+    Steer(Vec<Part>),
+    /// Something of the session.
+    Ask(Ask),
+    /// An answer that needs no session.
+    Answer(String),
+}
+
+/// Why the program cannot do what a surface asks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    /// What was asked for makes no sense: no such folder, model or command.
+    #[error("{0}")]
+    Invalid(String),
+    /// No model can be called before somebody logs in or sets a key.
+    #[error("{0}")]
+    Unauthenticated(String),
+    /// The configuration, the store or this machine is in the way.
+    #[error("{0}")]
+    Failed(String),
+}
