@@ -24,7 +24,8 @@ pub(super) fn run(frame: &Frame, args: AcpArgs) -> anyhow::Result<Exit> {
                 _ = interrupted.recv() => {}
             }
         };
-        let streams = Streams::new(std::io::stdin(), std::io::stdout());
+        let streams = Streams::new(std::io::stdin(), std::io::stdout())
+            .context("there is no thread for the editor's messages")?;
         let served = serve(Arc::clone(&folders) as _, streams, until).await;
         folders.close().await;
         served.context("the connection to the editor broke")?;

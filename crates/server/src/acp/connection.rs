@@ -35,14 +35,14 @@ type Connected = ConnectionTo<Client>;
 /// Serves one client until its stream ends or `until` is there. Its sessions are let go of in good order then, within two seconds.
 ///
 /// # Errors
-/// When the streams could not be had, or the connection broke.
+/// When the connection broke.
 pub async fn serve(
     host: Arc<dyn Host>,
     streams: Streams,
     until: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
     let gauge = Arc::new(Gauge::default());
-    let (lines, written) = streams.lines(Arc::clone(&gauge))?;
+    let (lines, written) = streams.lines(Arc::clone(&gauge));
     let client = OnceLock::new();
     let (lanes, tasks) = (Mutex::default(), Mutex::default());
     let counted = Arc::clone(&gauge);

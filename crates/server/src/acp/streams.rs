@@ -15,67 +15,89 @@ const LINE_MAX: u64 = 64 << 20;
 const READ_AHEAD: usize = 64;
 /// Lines that are handed to the writer and not yet written.
 const WRITE_BEHIND: usize = 64;
+/// Where the method of a message is looked for.
+const HEAD_BYTES: usize = 64;
 
-/// Where a client's messages come from, and where those to it go. Each is given a thread that ends with its stream.
+/// Where a client's messages come from, and where those to it go, a line each.
+#[derive(Debug)]
 pub struct Streams {
-    reader: Box<dyn Read + Send>,
-    writer: Box<dyn Write + Send>,
-}
-
-impl std::fmt::Debug for Streams {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Streams")
-    }
+    incoming: mpsc::Receiver<io::Result<String>>,
+    outgoing: mpsc::Sender<String>,
+    /// Ends when the last line is written.
+    written: oneshot::Receiver<()>,
 }
 
 impl Streams {
-    /// Messages from `reader` and to `writer`.
-    #[must_use]
-    pub fn new(reader: impl Read + Send + 'static, writer: impl Write + Send + 'static) -> Self {
-        Self { reader: Box::new(reader), writer: Box::new(writer) }
-    }
-
-    /// The two directions as the SDK takes them, and what is told when the last line is written. Written lines are counted.
+    /// Messages from `reader` and to `writer`. Each is given a thread that ends with its stream.
     ///
     /// # Errors
     /// When the system has no thread for them.
+    pub fn new(
+        reader: impl Read + Send + 'static,
+        writer: impl Write + Send + 'static,
+    ) -> io::Result<Self> {
+        let (told, incoming) = mpsc::channel(READ_AHEAD);
+        let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        named("acp-in").spawn(move || read(BufReader::new(reader), &told))?;
+        let (outgoing, lines) = mpsc::channel(WRITE_BEHIND);
+        let (done, written) = oneshot::channel();
+        named("acp-out").spawn(move || {
+            if let Err(error) = write(BufWriter::new(writer), lines) {
+                tracing::debug!(%error, "the client does not read any more");
+            }
+            // Nobody waits for the end of a connection that was dropped.
+            _ = done.send(());
+        })?;
+        Ok(Self { incoming, outgoing, written })
+    }
+
+    /// Messages from and to another part of this program. The bound of `outgoing` is how many lines wait for a reader.
+    #[must_use]
+    pub fn within(
+        incoming: mpsc::Receiver<io::Result<String>>,
+        outgoing: mpsc::Sender<String>,
+    ) -> Self {
+        let (_, written) = oneshot::channel();
+        Self { incoming, outgoing, written }
+    }
+
+    /// The two directions as the SDK takes them, and what is told when the last line is written. Lines that are taken are counted.
     #[expect(clippy::type_complexity, reason = "the SDK names no type for a pair of lines")]
     pub(super) fn lines(
         self,
         gauge: Arc<Gauge>,
-    ) -> io::Result<(
+    ) -> (
         Lines<
             impl Sink<String, Error = io::Error> + Send + 'static,
             impl Stream<Item = io::Result<String>> + Send + 'static,
         >,
         oneshot::Receiver<()>,
-    )> {
-        let (lines, incoming) = mpsc::channel(READ_AHEAD);
-        let reader = self.reader;
-        let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
-        named("acp-in").spawn(move || read(BufReader::new(reader), &lines))?;
-        let (outgoing, lines) = mpsc::channel(WRITE_BEHIND);
-        let (done, ended) = oneshot::channel();
-        let writer = self.writer;
-        named("acp-out").spawn(move || {
-            if let Err(error) = write(BufWriter::new(writer), lines, &gauge) {
-                tracing::debug!(%error, "the client does not read any more");
+    ) {
+        let start = (self.outgoing, gauge);
+        let outgoing = futures::sink::unfold(start, async |(outgoing, gauge), line: String| {
+            let update = is_update(&line);
+            if mpsc::Sender::send(&outgoing, line).await.is_err() {
+                Gauge::close(&gauge);
+                return Err(io::Error::from(io::ErrorKind::BrokenPipe));
             }
-            gauge.close();
-            // Nobody waits for the end of a connection that was dropped.
-            _ = done.send(());
-        })?;
-        let outgoing = futures::sink::unfold(outgoing, async |outgoing, line: String| {
-            let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-            mpsc::Sender::send(&outgoing, line).await.map_err(gone)?;
-            Ok(outgoing)
+            if update {
+                Gauge::wrote(&gauge);
+            }
+            Ok((outgoing, gauge))
         });
-        let incoming = futures::stream::unfold(incoming, async |mut incoming| {
+        let incoming = futures::stream::unfold(self.incoming, async |mut incoming| {
             let line = mpsc::Receiver::recv(&mut incoming).await?;
             Some((line, incoming))
         });
-        Ok((Lines::new(Box::pin(outgoing), Box::pin(incoming)), ended))
+        (Lines::new(Box::pin(outgoing), Box::pin(incoming)), self.written)
     }
+}
+
+/// Whether a message tells the client of a session.
+fn is_update(line: &str) -> bool {
+    let head = &line.as_bytes()[..line.len().min(HEAD_BYTES)];
+    let method = b"\"session/update\"";
+    head.windows(method.len()).any(|window| window == method)
 }
 
 /// Reads lines until the stream ends. Blank ones are nothing; one that is no UTF-8 is handed on as far as it is, for the protocol to refuse.
@@ -102,17 +124,12 @@ fn read(mut reader: impl BufRead, lines: &mpsc::Sender<io::Result<String>>) {
 }
 
 /// Writes lines until there are no more, and flushes whenever none waits.
-fn write(
-    mut writer: impl Write,
-    mut lines: mpsc::Receiver<String>,
-    gauge: &Gauge,
-) -> io::Result<()> {
+fn write(mut writer: impl Write, mut lines: mpsc::Receiver<String>) -> io::Result<()> {
     while let Some(line) = lines.blocking_recv() {
         let mut line = line;
         loop {
             writer.write_all(line.as_bytes())?;
             writer.write_all(b"\n")?;
-            gauge.wrote(&line);
             match lines.try_recv() {
                 Ok(next) => line = next,
                 Err(_) => break,
@@ -137,6 +154,13 @@ mod tests {
     #[test]
     fn lines_end_with_a_newline_of_either_kind_and_blank_ones_are_nothing() {
         assert_eq!(lines_of(b"{\"a\":1}\r\n\n \t\n{}\nlast"), ["{\"a\":1}", "{}", "last"]);
+    }
+
+    #[test]
+    fn updates_are_told_from_other_messages_that_speak_of_them() {
+        assert!(is_update(r#"{"jsonrpc":"2.0","method":"session/update","params":{}}"#));
+        let answer = r#"{"jsonrpc":"2.0","id":1,"result":{"what":"\"session/update\" came"}}"#;
+        assert!(!is_update(answer));
     }
 
     #[test]

@@ -1,0 +1,4 @@
+//! Surfaces, driven as their clients drive them.
+
+mod desk;
+mod turns;
