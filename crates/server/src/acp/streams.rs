@@ -62,7 +62,6 @@ impl Streams {
     }
 
     /// The two directions as the SDK takes them, and what is told when the last line is written. Lines that are taken are counted.
-    #[expect(clippy::type_complexity, reason = "the SDK names no type for a pair of lines")]
     pub(super) fn lines(
         self,
         gauge: Arc<Gauge>,
