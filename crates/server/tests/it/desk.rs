@@ -13,7 +13,7 @@ use oarlock_core::ports::tool::Place;
 use oarlock_core::prompt::answer::{Answer, Ask, Change, Listed, Question, listed};
 use oarlock_core::prompt::slash::{Slash, Typed};
 use oarlock_core::spec::{Answers, Mode, ModelSelection, SessionSpec, Settings};
-use oarlock_core::{DefaultAgentCore, DefaultSession, Frontend};
+use oarlock_core::{DefaultAgentCore, DefaultSession, Frontend, SessionId};
 use oarlock_server::acp::{Streams, serve};
 use oarlock_server::{Host, HostError, Said, Workspace};
 use oarlock_testkit::kit::{Kit, Parts};
@@ -21,7 +21,7 @@ use oarlock_testkit::model::{Say, selection};
 use oarlock_testkit::tool::TestTool;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// Lines towards the client that nobody has read.
@@ -130,7 +130,7 @@ impl Workspace for Desk {
 pub(crate) struct Client {
     to: Option<mpsc::Sender<io::Result<String>>>,
     from: mpsc::Receiver<String>,
-    served: JoinHandle<io::Result<()>>,
+    served: JoinSet<io::Result<()>>,
     ids: i64,
     /// Read and not yet looked at.
     held: VecDeque<Value>,
@@ -149,7 +149,8 @@ impl Client {
                 std::future::pending::<()>().await;
             }
         };
-        let served = tokio::spawn(serve(host, Streams::within(incoming, outgoing), until));
+        let mut served = JoinSet::new();
+        served.spawn(serve(host, Streams::within(incoming, outgoing), until));
         Self { to: Some(to), from, served, ids: 0, held: VecDeque::new(), stop: Some(stop) }
     }
 
@@ -248,7 +249,8 @@ impl Client {
         self.to = None;
         let drained = async { while self.from.recv().await.is_some() {} };
         timeout(PATIENCE, drained).await.expect("the agent ends");
-        self.served.await.expect("the connection does not panic")
+        let ended = self.served.join_next().await.expect("it was begun");
+        ended.expect("the connection does not panic")
     }
 
     /// Ends the agent by its own signal, the client's stream still open.
@@ -256,8 +258,14 @@ impl Client {
         self.stop.take().expect("it is ended once").send(()).expect("the agent lives");
         let drained = async { while self.from.recv().await.is_some() {} };
         timeout(PATIENCE, drained).await.expect("the agent ends");
-        self.served.await.expect("the connection does not panic")
+        let ended = self.served.join_next().await.expect("it was begun");
+        ended.expect("the connection does not panic")
     }
+}
+
+/// The id of a session that the agent named.
+pub(crate) fn id(session: &str) -> SessionId {
+    SessionId::parse(session).expect("the agent names sessions by their ids")
 }
 
 /// What an update is; empty for other messages.

@@ -1,14 +1,14 @@
 //! Prompts and their ends: order, cancelling, queueing, and the end of a connection.
 
-use oarlock_core::event::Effect;
+use oarlock_core::event::{Effect, Event};
 use oarlock_core::ports::model::ModelErrorKind;
 use oarlock_core::spec::Mode;
-use oarlock_testkit::kit::Parts;
+use oarlock_testkit::kit::{Parts, wait_for};
 use oarlock_testkit::model::{Say, calls, text};
 use oarlock_testkit::tool::{Act, TestTool};
 use serde_json::{Value, json};
 
-use crate::desk::{Client, Desk, kind, text_of};
+use crate::desk::{Client, Desk, id as id_of, kind, text_of};
 
 fn says(words: &'static str) -> Vec<Say> {
     vec![Say::Delta(words), Say::Reply(text(words))]
@@ -275,23 +275,12 @@ async fn a_client_that_does_not_read_holds_up_nobody_and_misses_nothing() {
     let session = client.session().await;
     let id = client.prompt(&session, "talk").await;
     // The turn ends although nobody reads what it says.
-    tokio::time::sleep(std::time::Duration::from_secs(120)).await;
-    let entries = desk.kit.core.entries(&session.parse_id(), 0).await.unwrap();
-    assert!(oarlock_testkit::kit::tags(&entries).contains(&"turn_ended".to_owned()));
+    let handle = desk.kit.core.handle(id_of(&session));
+    wait_for(&handle, 0, |event| matches!(event, Event::TurnEnded(_))).await;
     let (answer, before) = client.answer(id).await;
     assert_eq!(stop(&answer), "end_turn");
     assert_eq!(text_of(&before, "agent_message_chunk"), long);
     assert!(before.len() < 1_000, "{} messages waited for the reader", before.len());
-}
-
-trait ParseId {
-    fn parse_id(&self) -> oarlock_core::SessionId;
-}
-
-impl ParseId for String {
-    fn parse_id(&self) -> oarlock_core::SessionId {
-        oarlock_core::SessionId::parse(self.as_str()).unwrap()
-    }
 }
 
 #[tokio::test(start_paused = true)]
