@@ -93,10 +93,9 @@ pub(crate) fn lease(
     if let Some(Child { opened, .. }) = state.child_of(&wanted.call) {
         return Ok((None, leased(&opened.child, &opened.reserved)));
     }
-    let is_its =
-        |task: &&FinishedTask| task.opened.as_ref().is_some_and(|(call, _)| *call == wanted.call);
+    let is_its = |task: &&FinishedTask| task.call.as_ref() == Some(&wanted.call);
     let ended = state.tasks.finished.iter().find(is_its).filter(|_| wanted.waits == Waits::Task);
-    if let Some(FinishedTask { task, opened: Some((_, child)), .. }) = ended {
+    if let Some(FinishedTask { task, child: Some(child), .. }) = ended {
         let lease = leased(child, &Bounds::default());
         return Ok((None, Lease { task: Some(task.clone()), ..lease }));
     }

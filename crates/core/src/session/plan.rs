@@ -86,6 +86,8 @@ pub struct Work {
     pub tasks: BTreeSet<TaskId>,
     /// Where the work of tasks is that are to be begun.
     pub starting: BTreeMap<TaskId, u64>,
+    /// How many tasks the calls under way wanted to start.
+    pub spawned: BTreeMap<CallId, usize>,
     /// When tasks that were told to stop are given up.
     pub tasks_until: Option<Timestamp>,
     /// Subagents that have ended, by the calls that opened them: they are closed together with the end of the call, or of its task, so that a crash

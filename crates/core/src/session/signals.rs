@@ -19,7 +19,7 @@ use crate::session::decide::{Decision, decide};
 use crate::session::forget::{self, CompactionSlot, Flight, Scene, SummaryEnd};
 use crate::session::inbox::{Asker, Signal};
 use crate::session::plan::ChildWork;
-use crate::session::state::State;
+use crate::session::state::{CallPhase, State};
 use crate::session::status::status;
 use crate::session::why::{Runner, why};
 use crate::session::{Answer, SessionTask, Source, calls, find_call, plan, tasks, usable};
@@ -393,20 +393,34 @@ impl SessionTask {
     }
 
     fn take_spawn(&mut self, ticket: u64, TaskWords { label, kind, call }: TaskWords) {
+        let before = call.as_ref().filter(|_| kind == TaskKind::Work);
+        let before = before.and_then(|call| self.started_before(call));
         let (max, tasks) = (self.around.limits.tasks_running, &self.log.state().tasks);
-        let refused = match self.work.closing {
-            true => Some(BackgroundError::Unavailable),
-            false => (tasks.running.len() >= max).then_some(BackgroundError::Full { max }),
+        let answer = match (self.work.closing, before) {
+            (true, _) => Some(Err(BackgroundError::Unavailable)),
+            (false, Some(task)) => Some(Ok(task)),
+            (false, None) if tasks.running.len() >= max => Some(Err(BackgroundError::Full { max })),
+            (false, None) => None,
         };
-        if let Some(error) = refused {
+        if let Some(answer) = answer {
             if let Some(effects) = &self.effects {
-                effects.refuse_task(ticket, error);
+                effects.answer_task(ticket, answer);
             }
             return;
         }
         let task = TaskId::numbered(tasks.last + 1);
         self.work.starting.insert(task.clone(), ticket);
         self.stage(Event::TaskStarted(TaskStarted { task, work: kind, label, call }));
+    }
+
+    /// The task that an open call wants to start, when it did so in a process that died: it is run again, and its work is not.
+    fn started_before(&mut self, call: &CallId) -> Option<TaskId> {
+        let state = self.log.state();
+        find_call(state, call).filter(|call| matches!(call.phase, CallPhase::Started))?;
+        let spawned = self.work.spawned.entry(call.clone()).or_default();
+        let nth = *spawned;
+        *spawned += 1;
+        state.started_by(call, nth)
     }
 
     fn take_task_end(&mut self, task: &TaskId, mut end: CallEnd) {

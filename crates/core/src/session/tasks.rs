@@ -51,9 +51,12 @@ pub struct FinishedTask {
     pub label: String,
     /// How it ended.
     pub outcome: TaskOutcome,
-    /// The call that opened a subagent for it, and that subagent: run again after a crash, the call opens no other.
+    /// The call that started it: run again after a crash, the call starts no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub opened: Option<(CallId, SessionId)>,
+    pub call: Option<CallId>,
+    /// The subagent that did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child: Option<SessionId>,
 }
 
 impl State {
@@ -86,8 +89,9 @@ impl State {
             task: ended.task,
             label: ended.label,
             outcome: settled.outcome,
-            opened: match ended.work {
-                TaskKind::Subagent { child } => ended.call.map(|call| (call, child)),
+            call: ended.call,
+            child: match ended.work {
+                TaskKind::Subagent { child } => Some(child),
                 TaskKind::Work => None,
             },
         });
@@ -110,6 +114,20 @@ impl State {
     pub fn only_outcomes(&self, inputs: &[Seq]) -> bool {
         let named = self.pending.iter().filter(|pending| inputs.contains(&pending.seq));
         named.into_iter().all(|pending| pending.admitted.source == InputSource::Background)
+    }
+
+    /// The task that is the `nth` which a call started, from 0 and in whichever process; of work that is no subagent.
+    pub(in crate::session) fn started_by(&self, call: &CallId, nth: usize) -> Option<TaskId> {
+        let ended = self.tasks.finished.iter().filter(|task| task.child.is_none());
+        let ended = ended.map(|task| (task.call.as_ref(), &task.task));
+        let running = self.tasks.running.iter().map(|running| &running.started);
+        let running = running.filter(|started| started.work == TaskKind::Work);
+        let all = ended.chain(running.map(|started| (started.call.as_ref(), &started.task)));
+        let mut its: Vec<&TaskId> =
+            all.filter(|(by, _)| *by == Some(call)).map(|(_, task)| task).collect();
+        // In the order of their numbers.
+        its.sort_by_key(|task| (task.as_str().len(), *task));
+        its.get(nth).copied().cloned()
     }
 
     fn running_task(&self, task: &TaskId) -> Option<&RunningTask> {

@@ -22,7 +22,7 @@ use crate::agent::background::{
 };
 use crate::agent::subagent::{Agents, AgentsDoor};
 use crate::event::{TaskSettled, TaskStarted};
-use crate::ids::{CallId, SessionId};
+use crate::ids::{CallId, SessionId, TaskId};
 use crate::limits::RuntimeLimits;
 use crate::ports::clock::{Cancel, Clock};
 use crate::ports::hook::{HookCall, HookEngine, NoopHookEngine};
@@ -290,10 +290,11 @@ impl TurnRunner {
     }
 
     /// Answers that a task is not begun.
-    pub(crate) fn refuse_task(&self, ticket: u64, error: BackgroundError) {
+    /// Answers whoever wants a task, and starts none.
+    pub(crate) fn answer_task(&self, ticket: u64, answer: Result<TaskId, BackgroundError>) {
         if let Some(waiting) = self.background.take(ticket) {
             // Whoever wanted it may be gone.
-            drop(waiting.answer.send(Err(error)));
+            drop(waiting.answer.send(answer));
         }
     }
 

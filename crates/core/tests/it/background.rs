@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use oarlock_core::command::Command;
 use oarlock_core::event::{
-    AgentEvent, Delivery, DeltaItem, Effect, Entry, Event, GoalReached, InputSource, StopReason,
-    TaskOutcome,
+    AgentEvent, Delivery, DeltaItem, Effect, Entry, Event, GoalReached, HookPoint, InputSource,
+    StopReason, TaskOutcome,
 };
 use oarlock_core::ids::TaskId;
 use oarlock_core::limits::RuntimeLimits;
@@ -21,6 +21,7 @@ use oarlock_core::{
     VecHistory, format_background_outcome,
 };
 use oarlock_testkit::clock::VirtualClock;
+use oarlock_testkit::hooks::{Do, TestHooks};
 use oarlock_testkit::kit::{Kit, Parts, journal, node, send, settings, tags, wait_for};
 use oarlock_testkit::model::{Say, calls, text};
 use oarlock_testkit::mortal::MortalJournal;
@@ -316,6 +317,47 @@ async fn a_task_whose_process_died_is_lost_and_the_model_is_told_once() {
         again.close().await.unwrap();
         let entries = journal(&kit.core, &again).await;
         assert_eq!(settled(&entries), [("bg-1".to_owned(), TaskOutcome::Lost)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_run_again_after_a_death_starts_its_task_no_second_time() {
+    // When the process dies, the task has ended, or it runs.
+    for (work_ms, outcome) in [(500, TaskOutcome::Completed), (9_000, TaskOutcome::Lost)] {
+        let store = MemoryStore::new(node("world"));
+        let journal_a = Arc::new(MortalJournal::new(store.reopen(node("a")), 1, 0));
+        let act = Act::Background(after(work_ms, "forty-two"));
+        let tools = vec![TestTool::new("bg", Effect::Idempotent, act)];
+        // The end of the call is held.
+        let hooks = TestHooks::new([(HookPoint::AfterToolApply, vec![Do::After(4_000)])]);
+        let a = Kit::of(Parts {
+            journal: journal_a.clone(),
+            hooks: Some(hooks),
+            ..Parts::on(store.clone(), vec![one_call("bg")], tools.clone())
+        });
+        let session = a.open().await;
+        send(&session, "go", Delivery::Now).await.unwrap();
+        pass(1_000).await;
+        journal_a.die();
+        drop(a);
+        let script = vec![say("started"), one_call("bg"), say("another"), say("thanks")];
+        let parts = Parts::on(store.reopen(node("b")), script, tools.clone());
+        let kit = Kit::of(Parts { name: "b", ..parts });
+        let load = LoadSession::new(session.id().clone(), Recovery::Continue);
+        let again = kit.core.open(Origin::Resume(load)).await.unwrap();
+        wait_for(&again, 0, |event| matches!(event, Event::TurnEnded(_))).await;
+        let entries = journal(&kit.core, &again).await;
+        assert_eq!(tools[0].runs(), 2, "the call is run again");
+        assert_eq!(settled(&entries), [("bg-1".to_owned(), outcome)]);
+        let given = entries.iter().find_map(|entry| match &entry.event {
+            Event::ToolSettled(settled) => Some(said(&settled.content)),
+            _ => None,
+        });
+        assert_eq!(given.as_deref(), Some("started bg-1"));
+        // Another call starts one of its own.
+        again.run_turn(go()).await.unwrap();
+        let entries = journal(&kit.core, &again).await;
+        assert_eq!(tags(&entries).iter().filter(|tag| *tag == "task_started").count(), 2);
     }
 }
 
