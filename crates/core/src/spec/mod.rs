@@ -50,7 +50,9 @@ pub struct SessionSpec {
     /// How many sessions are above it: 0 for one that a person or program made, 1 for its subagents…
     #[serde(default, skip_serializing_if = "is_default")]
     pub depth: u32,
-    /// Of the tools only those that match one of these patterns, in their order; all when there is none.
+    /// Of the tools only these, in this order; all when it is absent. In a session of a person or program they are patterns, as permission rules have
+    /// them, and one that matches nothing keeps the session from being opened. In a subagent they are names, worked out when it was made, and one
+    /// that is not there any more is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools: Option<Vec<String>>,
 }
