@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use oarlock_core::command::{Command, Rejection, Reply};
 use oarlock_core::event::{
-    CompactionCause, ContextCompacted, Effect, Event, FailureClass, PrefixBreak, StepStarted,
-    StopReason, SummaryStarted,
+    CompactionCause, ContextCompacted, Effect, Event, FailureClass, HookPoint, PrefixBreak,
+    StepStarted, StopReason, SummaryStarted,
 };
 use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::message::{Message, Part};
@@ -16,6 +16,7 @@ use oarlock_core::spec::{
     Bounds, ContextPolicy, Decimal, Limits, Settings, SettingsChange, TurnConfig,
 };
 use oarlock_core::{AgentError, DefaultSession, Session, SessionError};
+use oarlock_testkit::hooks::{DEADLINE_MS, Do, TestHooks};
 use oarlock_testkit::kit::{Kit, Parts, journal, settings, wait_for};
 use oarlock_testkit::model::{Count, Say, calls, text};
 use oarlock_testkit::tool::{Act, TestTool};
@@ -669,5 +670,36 @@ async fn a_summary_that_broke_is_counted_once_it_has_begun_and_a_refused_one_is_
         assert_eq!(after.usage.input > before.usage.input + 1_000, is_counted, "{after:?}");
         assert_eq!(after.cost_micros > before.cost_micros, is_counted);
         assert!(!after.cost_unknown);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_ends_a_turn_at_once_that_waits_for_the_hooks_of_its_summary() {
+    for point in [HookPoint::BeforeCompact, HookPoint::AfterCompact] {
+        let hooks = TestHooks::new([(point, vec![Do::Hang])]);
+        let mut script = steps(3);
+        script.insert(3, vec![Say::Fail(ModelErrorKind::ContextOverflow, None)]);
+        let kit = Kit::of(Parts {
+            summaries: vec![notes("short"), notes("short")],
+            usage: Count::ByBytes,
+            hooks: Some(hooks.clone()),
+            ..Parts::new(script, tool(300))
+        });
+        let session = kit.open_with(windowed(&never())).await;
+        session.prompt(go("go")).await.unwrap();
+        let clock = &kit.core.ports().clock;
+        clock.sleep_until(clock.now().after(1_000)).await;
+        assert_eq!(hooks.told().len(), 1, "{point:?}: they run");
+        let cancelled = clock.now();
+        session.tell(Command::Cancel).await.unwrap();
+        let ended = wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
+        let Event::TurnEnded(told) = &ended.event else { unreachable!() };
+        assert_eq!(told.stop, StopReason::Cancelled, "{point:?}");
+        assert!(ended.at.ms_since(cancelled) <= 250, "{point:?}");
+        // The summary stays wanted: the next turn waits for its hooks as long as they may take, and no longer.
+        let next = clock.now();
+        assert_eq!(session.run_turn(go("on")).await.unwrap().stop, StopReason::EndTurn);
+        assert!(clock.now().ms_since(next) <= DEADLINE_MS + 250, "{point:?}");
+        all_valid(&kit);
     }
 }
