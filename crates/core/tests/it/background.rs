@@ -533,3 +533,36 @@ async fn a_task_is_inspected_by_its_last_blocks() {
     assert_eq!(tasks.cancel_task(&task(2)), None);
     assert!(tasks.peek(&task(2), None).await.is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_at_each_moment_of_a_start_leaves_a_task_that_ends_once_or_none() {
+    let (mut none, mut between) = (0, 0);
+    for at_ms in 0..16 {
+        let store = MemoryStore::new(node("world"));
+        // Each write takes a millisecond, so that a cancel arrives between a start in the journal and the beginning of its work, too.
+        let slow = Arc::new(MortalJournal::new(store.reopen(node("a")), 1, 0));
+        let script = vec![one_call("bg"), say("started"), say("thanks")];
+        let parts = Parts::on(store.reopen(node("a")), script, vec![tool("bg", after(500, "42"))]);
+        let kit = Kit::of(Parts { journal: slow, ..parts });
+        let session = kit.open().await;
+        let cancel = async {
+            pass(at_ms).await;
+            // The turn may not have begun, or be over.
+            drop(session.tell(Command::Cancel).await);
+        };
+        let (_, ()) = tokio::join!(session.run_turn(go()), cancel);
+        pass(10_000).await;
+        let entries = journal(&kit.core, &session).await;
+        let tags = tags(&entries);
+        let count = |wanted: &str| tags.iter().filter(|tag| *tag == wanted).count();
+        let started = count("task_started");
+        assert_eq!(settled(&entries).len(), started, "{at_ms} ms: {tags:?}");
+        assert_eq!(outcomes(&entries).len(), started, "{at_ms} ms: {tags:?}");
+        assert_eq!(count("tool_called"), count("tool_settled"), "{at_ms} ms: {tags:?}");
+        none += usize::from(started == 0);
+        // The turn was cancelled with its task started and its call not told to the model.
+        between += usize::from(started == 1 && count("step_started") == count("turn_started"));
+        session.close().await.unwrap();
+    }
+    assert!(none > 0 && between > 0, "{none} without a task, {between} cut");
+}
