@@ -95,6 +95,7 @@ impl Exit {
                 | Event::TaskSettled(_)
                 | Event::SubagentOpened(_)
                 | Event::SubagentClosed(_)
+                | Event::HooksStarted(_)
                 | Event::HookRan(_)
                 | Event::Spilled(_) => {}
             }

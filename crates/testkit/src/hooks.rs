@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, ready};
 use oarlock_core::event::{HookChange, HookPoint};
 use oarlock_core::ports::clock::Clock;
 use oarlock_core::ports::hook::{
-    HookCall, HookEnd, HookEngine, HookInfo, HookStep, HookTable, OnError,
+    HookCall, HookEnd, HookEngine, HookInfo, HookSpend, HookStep, HookTable, OnError,
 };
 use oarlock_core::spec::SessionSpec;
 
@@ -26,7 +26,7 @@ pub enum Do {
     Change(Box<HookChange>),
     /// Lets so many milliseconds pass, then changes nothing.
     After(u64),
-    /// Says this about its tokens, and changes nothing.
+    /// Ends so, with what it says of its tokens.
     End(Box<HookEnd>),
     /// Never ends.
     Hang,
@@ -59,10 +59,23 @@ impl TestHooks {
             script.into_iter().map(|(point, does)| (point, does.into())).collect();
         let info = |point: HookPoint| {
             let (name, on_error) = (point.name().to_owned(), on_error(point));
-            vec![HookInfo { name, deadline_ms: DEADLINE_MS, on_error }]
+            vec![HookInfo { name, deadline_ms: DEADLINE_MS, on_error, spend: None }]
         };
         let table = HookTable(script.keys().map(|point| (*point, info(*point))).collect());
         Arc::new(Self { table, script: Mutex::new(script), told: Mutex::default() })
+    }
+
+    /// The same hooks, each of which says that it may use so much of models.
+    ///
+    /// # Panics
+    /// When a session has them already.
+    #[must_use]
+    pub fn spending(self: Arc<Self>, spend: HookSpend) -> Arc<Self> {
+        let mut hooks = Arc::into_inner(self).expect("nobody has the hooks yet");
+        for hook in hooks.table.0.values_mut().flatten() {
+            hook.spend = Some(spend);
+        }
+        Arc::new(hooks)
     }
 
     /// What its hooks were told, in order.
@@ -85,6 +98,11 @@ impl HookEngine for TestHooks {
 
     fn run(&self, call: HookCall) -> BoxFuture<'static, HookEnd> {
         let point = call.step.hook_event;
+        if let Some(why) = call.unaffordable.get(point.name()) {
+            let denies = self.table.0[&point][0].on_error == OnError::Deny;
+            let change = denies.then(|| point.denial(why.clone())).flatten().unwrap_or_default();
+            return Box::pin(ready(HookEnd { change, ..HookEnd::default() }));
+        }
         self.told.lock().unwrap_or_else(PoisonError::into_inner).push(call.step);
         let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
         let does = script.get_mut(&point).and_then(VecDeque::pop_front).unwrap_or(Do::Nothing);

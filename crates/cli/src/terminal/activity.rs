@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use oarlock_core::event::{
-    ContinuedBy, Entry, Event, Goal, Outcome, PlanItem, PlanStatus, StopReason, TaskOutcome,
-    TaskSettled, ToolSettled, TurnEnded,
+    ContinuedBy, Entry, Event, Goal, HookFunds, HooksStarted, Outcome, PlanItem, PlanStatus,
+    StopReason, TaskOutcome, TaskSettled, ToolSettled, TurnEnded,
 };
 use oarlock_core::ids::CallId;
 use oarlock_core::message::Part;
@@ -90,7 +90,10 @@ impl Activity {
                 Some(format!("subagent {} ({})", opened.profile, opened.child))
             }
             Event::SubagentClosed(_) => None,
-            Event::HookRan(ran) => Some(format!("hook {}", ran.hooks.join(", "))),
+            Event::HookRan(ran) => {
+                (!ran.hooks.is_empty()).then(|| format!("hook {}", ran.hooks.join(", ")))
+            }
+            Event::HooksStarted(started) => refused(started),
         };
         let indent = "  ".repeat(entry.scope.len());
         let longest = match &entry.event {
@@ -111,6 +114,16 @@ impl Activity {
             Outcome::Indeterminate => format!("? may have happened: {title}"),
         }
     }
+}
+
+/// The hooks that the limits keep from asking their models.
+fn refused(started: &HooksStarted) -> Option<String> {
+    let refused = started.paying.iter().filter_map(|hook| match &hook.funds {
+        HookFunds::Reserved(_) => None,
+        HookFunds::Refused(why) => Some(format!("✗ hook {}: {why}", hook.hook)),
+    });
+    let lines: Vec<String> = refused.collect();
+    (!lines.is_empty()).then(|| lines.join("; "))
 }
 
 /// How a turn ended, when that is worth a line.

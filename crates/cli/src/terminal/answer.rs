@@ -109,6 +109,7 @@ impl Answer {
             | Event::TaskSettled(_)
             | Event::SubagentOpened(_)
             | Event::SubagentClosed(_)
+            | Event::HooksStarted(_)
             | Event::HookRan(_)
             | Event::Spilled(_) => Ok(()),
         }

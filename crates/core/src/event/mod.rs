@@ -8,9 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::event::reach::{
-    ContinuedBy, Goal, GoalReached, GoalSet, HookChange, HookControl, HookPoint, HookRan,
-    HookResult, HookStop, PlanChanged, PlanItem, PlanPriority, PlanStatus, SkillLoaded,
-    SubagentClosed, SubagentOpened, TaskKind, TaskOutcome, TaskSettled, TaskStarted, TurnContinued,
+    ContinuedBy, Goal, GoalReached, GoalSet, HookChange, HookControl, HookFunds, HookPoint,
+    HookRan, HookResult, HookStop, HooksStarted, PayingHook, PlanChanged, PlanItem, PlanPriority,
+    PlanStatus, SkillLoaded, SubagentClosed, SubagentOpened, TaskKind, TaskOutcome, TaskSettled,
+    TaskStarted, TurnContinued,
 };
 use crate::ids::{
     BlobId, CallId, Epoch, NodeId, Seq, SessionId, StepNo, TaskId, Timestamp, TurnNo,
@@ -120,7 +121,9 @@ pub enum Event {
     SubagentOpened(SubagentOpened),
     /// A subagent is done and paid for. Exactly once for each `subagent_opened`.
     SubagentClosed(SubagentClosed),
-    /// Hooks changed or stopped something.
+    /// Hooks of which some may call models are about to run.
+    HooksStarted(HooksStarted),
+    /// Hooks changed or stopped something, or used tokens.
     HookRan(Box<HookRan>),
     /// An event too large for a frame: the blob holds its JSON. Readers of the runtime never see it, they get the event itself.
     Spilled(BlobRef),

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{BlobRef, Effect, PermissionKind, StopReason};
+use crate::event::{BlobRef, Effect, PermissionKind, Reserved, StopReason};
 use crate::ids::{CallId, Seq, SessionId, StepNo, TaskId};
 use crate::message::{Part, Usage};
 use crate::spec::{Bounds, ModelSelection};
@@ -350,9 +350,52 @@ pub struct HookRan {
     /// Tokens that they used.
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub usage: Usage,
-    /// Their price in millionths of a US dollar; absent when they used no tokens, or a price is unknown.
+    /// Their price in millionths of a US dollar, as far as it is known; absent when they used no tokens, or no price is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_micros: Option<u64>,
+    /// Whether some of it had no known price.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cost_unknown: bool,
+    /// Nobody heard how they ended: what they used is an estimate, they changed nothing, and the place is not passed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
+}
+
+/// Body of [`crate::event::Event::HooksStarted`]: hooks of which some may call models are about to run. Their `hook_ran` follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HooksStarted {
+    /// Where.
+    pub point: HookPoint,
+    /// The step, where the point has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepNo>,
+    /// The call, where the point has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<CallId>,
+    /// The input, where the point is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Seq>,
+    /// Those that may call models, in order.
+    pub paying: Vec<PayingHook>,
+}
+
+/// A hook that may call models.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PayingHook {
+    /// Its name.
+    pub hook: String,
+    /// What it may use.
+    pub funds: HookFunds,
+}
+
+/// What a hook may use of models.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HookFunds {
+    /// This at most; it is set aside until the hooks have ended.
+    Reserved(Reserved),
+    /// The limits leave no room for it, in words: it is not run and counts as failed.
+    Refused(String),
 }
 
 fn is_nothing(usage: &Usage) -> bool {

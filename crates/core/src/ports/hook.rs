@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::event::{HookChange, HookControl, HookPoint, HookResult, HookStop, PermissionKind};
 use crate::ids::{SessionId, TurnNo};
 use crate::message::{Part, Usage};
+use crate::ports::model::Price;
 use crate::spec::{HookRunOverrides, SessionSpec};
 
 /// What holds when a hook fails: it crashed, said what nobody understands, or took too long.
@@ -31,6 +32,20 @@ pub struct HookInfo {
     pub deadline_ms: u64,
     /// What holds when it fails.
     pub on_error: OnError,
+    /// What one run of it may use of models; absent when it asks none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spend: Option<HookSpend>,
+}
+
+/// The worst case of what one run of a hook uses of models. It is set aside before the hook runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookSpend {
+    /// Tokens of its requests, estimated.
+    pub prompt_tokens: u64,
+    /// Tokens that the answers may have.
+    pub output_tokens: u64,
+    /// Their price; absent when it is not known.
+    pub price: Option<Price>,
 }
 
 /// The hooks of a session by their points, each list in the order in which they run.
@@ -64,6 +79,19 @@ impl HookTable {
     }
 }
 
+impl HookTable {
+    /// The hooks of a point that may call models and are not left out, in order.
+    pub fn paying<'a>(
+        &'a self,
+        point: HookPoint,
+        off: &'a HookRunOverrides,
+    ) -> impl Iterator<Item = (&'a str, HookSpend)> {
+        let hooks = self.0.get(&point).into_iter().flatten();
+        let left = hooks.filter(|hook| !off.leaves_out(&hook.name));
+        left.filter_map(|hook| Some((hook.name.as_str(), hook.spend?)))
+    }
+}
+
 /// What a hook is told. As JSON it is one object: these keys, and those of the point beside them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HookStep {
@@ -89,6 +117,8 @@ pub struct HookCall {
     pub step: HookStep,
     /// Which are left out.
     pub off: HookRunOverrides,
+    /// Those whose model calls the limits leave no room for, by name, and why. They are not run and count as failed.
+    pub unaffordable: BTreeMap<String, String>,
 }
 
 /// How the hooks of a place ended. The engine has dealt with those that failed, each by its own [`OnError`].
@@ -99,10 +129,12 @@ pub struct HookEnd {
     pub hooks: Vec<String>,
     /// What they changed.
     pub change: HookChange,
-    /// Tokens that they used.
+    /// Tokens that they used, by an estimate where a model call had no end.
     pub usage: Usage,
-    /// Their price in millionths of a US dollar; absent when a price is unknown.
+    /// Their price in millionths of a US dollar, as far as it is known; absent when it is not.
     pub cost_micros: Option<u64>,
+    /// Whether some of it had no known price.
+    pub cost_unknown: bool,
 }
 
 /// Runs hooks. One engine serves all sessions of a process.

@@ -294,7 +294,7 @@ impl DefaultAgentCore {
             Err(JournalError::NotFound { .. }) => return Ok(none),
             state => state?,
         };
-        if state.turn.is_none() && state.children.is_empty() {
+        if state.turn.is_none() && state.children.is_empty() && state.hooks.is_empty() {
             return Ok(closed(&state));
         }
         let load = LoadSession::new(child.clone(), Recovery::Interrupt);

@@ -56,6 +56,8 @@ fn collect(planned: impl Iterator<Item = Next>, facts: &Facts<'_>) -> Option<Ste
             // One start at a time, so that the next one is planned with this one counted.
             Next::Record(Event::ToolStarted(_))
                 if events.iter().any(|event| matches!(event, Event::ToolStarted(_))) => {}
+            Next::Record(Event::HooksStarted(_))
+                if events.iter().any(|event| matches!(event, Event::HooksStarted(_))) => {}
             Next::Record(event) => events.push(event),
             Next::Run(call) => run.push(call),
             Next::Describe(call) => describe = Some(call),
@@ -134,10 +136,7 @@ fn next(view: &View<'_>, step: &OpenStep, call: &Call) -> Next {
         CallPhase::Requested(deadline) => Next::Until(*deadline),
         CallPhase::Started if work.hooks.ends.contains_key(id) => {
             let place = hooks::of_call(HookPoint::AfterToolApply, step.no, id);
-            match work.hooks.running.get(&place) {
-                Some(flight) => Next::Until(flight.until),
-                None => Next::Hook(place),
-            }
+            gated(hooks::begin(view.state, work, facts, place)).unwrap_or(Next::Blocked)
         }
         CallPhase::Started => match work.tools.get(id) {
             None => Next::Run(id.clone()),
@@ -155,8 +154,13 @@ fn next(view: &View<'_>, step: &OpenStep, call: &Call) -> Next {
 
 /// A gate of a call: nothing when it is open.
 fn at(view: &View<'_>, step: &OpenStep, call: &Call, point: HookPoint) -> Option<Next> {
-    match view.gate(hooks::of_call(point, step.no, &call.called.call)) {
+    gated(view.gate(hooks::of_call(point, step.no, &call.called.call)))
+}
+
+fn gated(gate: Gate) -> Option<Next> {
+    match gate {
         Gate::Open => None,
+        Gate::Announce(event) => Some(Next::Record(event)),
         Gate::Run(place) => Some(Next::Hook(place)),
         Gate::Until(until) => Some(Next::Until(until)),
     }

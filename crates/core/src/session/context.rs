@@ -145,7 +145,8 @@ fn short_hash<T: AsRef<[u8]>>(parts: &[T]) -> String {
 }
 
 /// Three bytes a token is on the safe side for code and for most languages.
-pub(crate) fn text_tokens(bytes: usize) -> u64 {
+#[must_use]
+pub fn text_tokens(bytes: usize) -> u64 {
     (bytes as u64).div_ceil(3)
 }
 

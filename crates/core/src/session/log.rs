@@ -122,6 +122,7 @@ impl Log {
             | Event::TaskStarted(_)
             | Event::SubagentOpened(_)
             | Event::SubagentClosed(_)
+            | Event::HooksStarted(_)
             | Event::HookRan(_)
             | Event::Spilled(_) => self.state.turn.as_ref().map(|turn| turn.no),
         };

@@ -373,6 +373,7 @@ impl SessionTask {
                 self.drop_hooks(|place| place.point.is_about_summaries());
                 self.end_summary();
             }
+            Event::HookRan(ran) if ran.lost => self.forget_hooks(&ran.place()),
             Event::InputWithdrawn(withdrawn) => {
                 self.drop_hooks(|place| place.input == Some(withdrawn.input));
             }

@@ -11,12 +11,12 @@ use crate::ids::{CallId, Seq, SessionId, TaskId, Timestamp};
 use crate::limits::RuntimeLimits;
 use crate::message::{ReplyStop, Usage};
 use crate::ports::hook::HookTable;
-use crate::ports::model::{ModelError, ModelErrorKind, ModelInfo};
+use crate::ports::model::{ModelError, ModelErrorKind, ModelInfo, Price};
 use crate::session::children::{self, used_with_children};
 use crate::session::context::ToolsDigest;
 use crate::session::forget::{CompactionSlot, Scene};
 use crate::session::goal::Gate;
-use crate::session::hooks::{HookPlace, HookWork};
+use crate::session::hooks::{HookPlace, HookWork, OpenHooks, money};
 use crate::session::state::{OpenStep, OpenTurn, State, Used};
 use crate::session::{calls, context, forget, goal, hooks, tasks, usable};
 use crate::spec::{Bounds, LimitKind, Settings};
@@ -158,6 +158,9 @@ pub(crate) struct View<'a> {
 pub fn plan(state: &State, work: &Work, facts: &Facts<'_>) -> Step {
     if let Some(step) = tasks::plan(state, work, facts) {
         return step;
+    }
+    if work.closing && state.turn.is_none() && !state.hooks.is_empty() {
+        return Step::Record(money::lost(state));
     }
     let children = match children::close_orphans(state, work, facts) {
         Some(Step::Wait(until)) => Some(until),
@@ -324,20 +327,23 @@ fn next_step(view: &View<'_>) -> Step {
     if let Some(step) = forgets.or_else(|| hooks::after_compaction(state, view.work, facts)) {
         return step;
     }
+    let step = turn.step.as_ref().map_or(0, |step| step.no) + 1;
+    if let Some(step) = hooks::open_before_generate(view, step) {
+        return step;
+    }
     let taken = state.message_of(&inputs).as_ref().map_or(0, context::message_tokens);
     let prompt = context::prompt_tokens(state, facts.tools).saturating_add(taken);
     let output_max = match next_allowance(view, model, prompt) {
         Ok(output_max) => output_max,
         Err(why) => return exhausted(turn, model, &why),
     };
-    let step = turn.step.as_ref().map_or(0, |step| step.no) + 1;
     if let Some(step) = hooks::before_generate(view, step) {
         return step;
     }
     let request = context::fingerprint(state, &inputs, model, facts.tools);
     let prefix_break = context::prefix_break(state, &request);
     let reserved = match hooks::answer(turn, step) {
-        None => reserve(model, prompt, output_max),
+        None => reserve(model.price, prompt, output_max),
         Some(_) => Reserved::default(),
     };
     let started = StepStarted { step, inputs, request, prefix_break, reserved };
@@ -373,7 +379,7 @@ fn exhausted(turn: &OpenTurn, model: &ModelInfo, why: &Exhausted) -> Step {
 }
 
 pub(crate) fn reserve(
-    model: &ModelInfo,
+    price: Option<Price>,
     prompt_tokens: u64,
     output_tokens: Option<u64>,
 ) -> Reserved {
@@ -381,9 +387,9 @@ pub(crate) fn reserve(
     let output = output_tokens.map(|output| Usage { output, ..Usage::default() });
     Reserved {
         prompt_tokens,
-        prompt_micros: model.price.map(|price| price.dearest().of(&prompt)),
+        prompt_micros: price.map(|price| price.dearest().of(&prompt)),
         output_tokens,
-        output_micros: model.price.zip(output).map(|(price, output)| price.of(&output)),
+        output_micros: price.zip(output).map(|(price, output)| price.of(&output)),
     }
 }
 
@@ -410,19 +416,17 @@ pub(crate) fn budgets<'a>(state: &State, settings: &'a Settings) -> Budgets<'a> 
     // A summary under way may still use what was set aside for it.
     let reserved = state.summary.as_ref().map(|open| open.reserved).unwrap_or_default();
     let mut budgets = budgets_without_summary(state, settings);
-    for (_, used) in &mut budgets.of {
-        used.usage.input += reserved.prompt_tokens;
-        used.usage.output += reserved.output_tokens.unwrap_or(0);
-        let money = reserved.prompt_micros.unwrap_or(0) + reserved.output_micros.unwrap_or(0);
-        used.cost_micros = used.cost_micros.saturating_add(money);
-    }
+    budgets.of.iter_mut().for_each(|(_, used)| used.reserve(&reserved));
     budgets
 }
 
 pub(crate) fn budgets_without_summary<'a>(state: &State, settings: &'a Settings) -> Budgets<'a> {
     let [turn, session] = used_with_children(state);
     let limits = &settings.limits;
-    let of = [(&limits.turn, turn), (&limits.session, session)];
+    let mut of = [(&limits.turn, turn), (&limits.session, session)];
+    // So may hooks that run.
+    let reserved = || state.hooks.iter().flat_map(OpenHooks::reserved);
+    of.iter_mut().for_each(|(_, used)| reserved().for_each(|hook| used.reserve(hook)));
     Budgets { of, unknown_prices: limits.allow_unknown_prices }
 }
 
@@ -457,6 +461,38 @@ pub(crate) fn allowance(
         }
     }
     Ok(output_max)
+}
+
+/// Whether a call for which this would be set aside stays within all limits of tokens and money.
+pub(crate) fn affords(budgets: &Budgets<'_>, worst: &Reserved) -> Result<(), Exhausted> {
+    let is_priced = worst.prompt_micros.is_some() && worst.output_micros.is_some();
+    for (bounds, used) in &budgets.of {
+        let mut then = *used;
+        then.reserve(worst);
+        if bounds.tokens.is_some_and(|tokens| then.usage.total() > tokens) {
+            return Err(Exhausted::Limit(LimitKind::Tokens));
+        }
+        let Some(cost) = bounds.cost_micros else { continue };
+        match is_priced {
+            false if budgets.unknown_prices => {}
+            false => return Err(Exhausted::PriceUnknown),
+            true if then.cost_micros > cost => return Err(Exhausted::Limit(LimitKind::Cost)),
+            true => {}
+        }
+    }
+    Ok(())
+}
+
+/// Why a hook may not call its model.
+pub(crate) fn hook_words(why: &Exhausted) -> String {
+    match why {
+        Exhausted::Limit(kind) => {
+            format!("the limit of {} leaves no room for its model call", kind.name())
+        }
+        Exhausted::PriceUnknown => {
+            "a cost limit is set but the price of its model is not known".to_owned()
+        }
+    }
 }
 
 fn tokens_left(bounds: &Bounds, used: &Used) -> Option<u64> {

@@ -8,6 +8,7 @@ use crate::limits::RuntimeLimits;
 use crate::message::{Content, Message, Usage};
 use crate::session::calls::{cut, settled};
 use crate::session::forget;
+use crate::session::hooks::money;
 use crate::session::plan::turn_ended;
 use crate::session::state::{Call, CallPhase, OpenStep, OpenTurn, State};
 use crate::session::tasks;
@@ -33,9 +34,10 @@ pub fn recover(
     now: Timestamp,
 ) -> Vec<Event> {
     let summary = forget::lost(state, "the process ended before it was made");
+    let lost_hooks = money::lost(state);
     let lost_tasks = tasks::lost(state, now);
     let Some(turn) = &state.turn else {
-        return summary.into_iter().chain(lost_tasks).collect();
+        return summary.into_iter().chain(lost_hooks).chain(lost_tasks).collect();
     };
     let crashed = !state.released;
     let attempt = turn.crashes + u32::from(crashed);
@@ -45,6 +47,13 @@ pub fn recover(
     if let Some(Event::SummaryFailed(failed)) = events.first() {
         ended.used.spend(failed.usage, failed.cost_micros);
     }
+    for event in &lost_hooks {
+        if let Event::HookRan(ran) = event {
+            ended.used.spend(ran.usage, ran.cost_micros);
+            ended.used.cost_unknown |= ran.cost_unknown;
+        }
+    }
+    events.extend(lost_hooks);
     events.extend(lost_tasks);
     if crashed {
         let recovered = lost(turn, attempt, now);

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{
     AnsweredBy, AssistantMessage, Entry, Event, Fingerprint, HookPoint, InputAdmitted, ModelFailed,
-    Outcome, PermissionAnswered, PlanItem, PrefixBreak, StepStarted, StopReason, ToolCalled,
-    ToolSettled, TurnEnded, TurnRecovered, TurnStarted,
+    Outcome, PermissionAnswered, PlanItem, PrefixBreak, Reserved, StepStarted, StopReason,
+    ToolCalled, ToolSettled, TurnEnded, TurnRecovered, TurnStarted,
 };
 use crate::ids::{CallId, Epoch, NodeId, Seq, SessionId, Timestamp, TurnNo};
 use crate::message::{Block, Message, Part, ToolResult, Usage};
@@ -16,7 +16,7 @@ pub use crate::session::children::Child;
 use crate::session::conversation::{Conversation, Counted, calls_of};
 pub use crate::session::forget::{OpenSummary, SummaryFailure};
 pub use crate::session::goal::GoalState;
-pub use crate::session::hooks::{Hooked, HookedCall};
+pub use crate::session::hooks::{Hooked, HookedCall, OpenHooks};
 pub use crate::session::open_turn::{Call, CallPhase, OpenStep, OpenTurn};
 use crate::session::recent::{RecentCalls, RecentKeys};
 pub use crate::session::tasks::{FinishedTask, RunningTask, Tasks};
@@ -93,6 +93,9 @@ pub struct State {
     pub tasks: Tasks,
     /// Subagents that are not closed.
     pub children: Vec<Child>,
+    /// Hooks that were begun, may call models, and have not ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<OpenHooks>,
     /// What hooks told the model on entering the session: part of its system prompt.
     pub instructions: Vec<String>,
     /// Tokens before the last summary, until hooks were told of it or another step began.
@@ -136,6 +139,15 @@ pub struct Used {
 }
 
 impl Used {
+    /// Counts what a model call may use at most.
+    pub(super) fn reserve(&mut self, worst: &Reserved) {
+        let usage = &mut self.usage;
+        usage.input = usage.input.saturating_add(worst.prompt_tokens);
+        usage.output = usage.output.saturating_add(worst.output_tokens.unwrap_or(0));
+        let money = [worst.prompt_micros, worst.output_micros].into_iter().flatten();
+        self.cost_micros = money.fold(self.cost_micros, u64::saturating_add);
+    }
+
     /// Counts tokens and their price. Tokens without one make the sum unknown; a call that used none cost nothing.
     pub(super) fn spend(&mut self, usage: Usage, cost_micros: Option<u64>) {
         self.usage += usage;
@@ -203,6 +215,7 @@ impl State {
             skills: Vec::new(),
             tasks: Tasks::default(),
             children: Vec::new(),
+            hooks: Vec::new(),
             instructions: Vec::new(),
             compacted: None,
             call_ids: RecentCalls::default(),
@@ -275,6 +288,7 @@ impl State {
             Event::TaskSettled(settled) => self.settle_task(settled).map_err(wrong)?,
             Event::SubagentOpened(opened) => self.open_child(entry.at, opened).map_err(wrong)?,
             Event::SubagentClosed(closed) => self.close_child(closed).map_err(wrong)?,
+            Event::HooksStarted(started) => self.start_hooks(started).map_err(wrong)?,
             Event::HookRan(ran) => self.run_hook(ran).map_err(wrong)?,
         }
         self.tip = entry.seq;

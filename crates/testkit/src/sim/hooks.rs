@@ -28,7 +28,15 @@ impl Meddlers {
         let hooked = HookPoint::ALL.into_iter().filter(|_| chance.percent(often));
         let table = hooked.map(|point| {
             let on_error = *chance.pick(&[OnError::Deny, OnError::Skip]);
-            (point, vec![HookInfo { name: "meddler".to_owned(), deadline_ms: 5_000, on_error }])
+            (
+                point,
+                vec![HookInfo {
+                    name: "meddler".to_owned(),
+                    deadline_ms: 5_000,
+                    on_error,
+                    spend: None,
+                }],
+            )
         });
         let table = HookTable(table.collect());
         Self { chance: Arc::new(chance), table }

@@ -15,9 +15,10 @@ use oarlock_core::ports::hook::{
     HookCall, HookEnd, HookEngine, HookInfo, HookStep, HookTable, OnError,
 };
 use oarlock_core::ports::model::Models;
-use oarlock_core::spec::{HookRunOverrides, SessionSpec};
+use oarlock_core::spec::SessionSpec;
 use serde_json::{Value, json};
 
+use super::prompt::{Meter, Spent};
 use super::{Handler, Hook, command, prompt};
 use crate::shell::Environment;
 
@@ -62,23 +63,22 @@ impl Hooks {
         }
     }
 
-    async fn chain(self, mut step: HookStep, off: HookRunOverrides) -> HookEnd {
+    async fn chain(self, HookCall { mut step, off, unaffordable }: HookCall) -> HookEnd {
         let point = step.hook_event;
-        let mut end = HookEnd { cost_micros: Some(0), ..HookEnd::default() };
+        let mut end = HookEnd::default();
         let hooks = Arc::clone(self.of(Path::new(&step.cwd)));
         let due = hooks.get(&point).into_iter().flatten();
         for hook in due.filter(|hook| !off.leaves_out(&hook.name)) {
             if !hook.matches(&step) {
                 continue;
             }
-            let change = match self.within_its_time(hook, &step).await {
-                Ok((change, usage, cost_micros)) => {
-                    end.usage += usage;
-                    end.cost_micros = end.cost_micros.zip(cost_micros).map(|(a, b)| a + b);
-                    change
-                }
-                Err(why) => failed(hook, point, &why),
+            let meter = Meter::default();
+            let said = match unaffordable.get(&hook.name) {
+                Some(why) => Err(why.clone()),
+                None => self.within_its_time(hook, &step, &meter).await,
             };
+            charge(&mut end, meter.read());
+            let change = said.unwrap_or_else(|why| failed(hook, point, &why));
             if change.is_empty() {
                 continue;
             }
@@ -91,9 +91,6 @@ impl Hooks {
                 break;
             }
         }
-        if end.usage == Usage::default() {
-            end.cost_micros = None;
-        }
         end
     }
 
@@ -101,9 +98,10 @@ impl Hooks {
         &self,
         hook: &Hook,
         step: &HookStep,
-    ) -> Result<(HookChange, Usage, Option<u64>), String> {
+        meter: &Meter,
+    ) -> Result<HookChange, String> {
         let deadline = self.clock.sleep_until(self.clock.now().after(hook.deadline_ms));
-        let handled = AssertUnwindSafe(self.handle(hook, step)).catch_unwind();
+        let handled = AssertUnwindSafe(self.handle(hook, step, meter)).catch_unwind();
         match select(pin!(handled), deadline).await {
             Either::Left((Ok(said), _)) => said,
             Either::Left((Err(_), _)) => Err("it crashed".to_owned()),
@@ -117,18 +115,31 @@ impl Hooks {
         &self,
         hook: &Hook,
         step: &HookStep,
-    ) -> Result<(HookChange, Usage, Option<u64>), String> {
-        let free = |change| (change, Usage::default(), Some(0));
+        meter: &Meter,
+    ) -> Result<HookChange, String> {
         match &hook.handler {
-            Handler::BuiltIn(built_in) => Ok(free(built_in.run(step))),
+            Handler::BuiltIn(built_in) => Ok(built_in.run(step)),
             Handler::Command(argv) => {
-                command::ask(argv.clone(), step, self.environment.clone()).await.map(free)
+                command::ask(argv.clone(), step, self.environment.clone()).await
             }
             Handler::Prompt { system, template, model } => {
                 let asked = (model, system.as_str(), template.as_deref());
-                let answer = prompt::ask(Arc::clone(&self.models), asked, step).await?;
-                Ok((answer.change, answer.usage, answer.cost_micros))
+                prompt::ask(Arc::clone(&self.models), asked, step, meter).await
             }
+        }
+    }
+}
+
+/// Counts what one hook used.
+fn charge(end: &mut HookEnd, spent: Spent) {
+    if spent.usage == Usage::default() {
+        return;
+    }
+    end.usage += spent.usage;
+    match spent.cost_micros {
+        None => end.cost_unknown = true,
+        Some(micros) => {
+            end.cost_micros = Some(end.cost_micros.unwrap_or(0).saturating_add(micros));
         }
     }
 }
@@ -201,12 +212,19 @@ impl HookEngine for Hooks {
             name: hook.name.clone(),
             deadline_ms: hook.deadline_ms,
             on_error: hook.on_error,
+            spend: match &hook.handler {
+                Handler::BuiltIn(_) | Handler::Command(_) => None,
+                Handler::Prompt { system, template, model } => {
+                    let prompt = (model, system.as_str(), template.as_deref());
+                    Some(prompt::worst(self.models.as_ref(), prompt))
+                }
+            },
         };
         let lists = self.of(&spec.cwd).iter();
         HookTable(lists.map(|(point, hooks)| (*point, hooks.iter().map(info).collect())).collect())
     }
 
     fn run(&self, call: HookCall) -> BoxFuture<'static, HookEnd> {
-        self.clone().chain(call.step, call.off).boxed()
+        self.clone().chain(call).boxed()
     }
 }

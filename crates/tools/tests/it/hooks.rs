@@ -40,7 +40,7 @@ fn call(point: HookPoint, cwd: &Path) -> HookCall {
         is_subagent: false,
         fields: fields.as_object().unwrap().clone(),
     };
-    HookCall { step, off: HookRunOverrides::default() }
+    HookCall { step, off: HookRunOverrides::default(), unaffordable: BTreeMap::new() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -114,7 +114,7 @@ fn output_max(scene: &Scene<'_>) -> u64 {
 pub(super) fn reserved(scene: &Scene<'_>, dropped: usize) -> Reserved {
     let material: u64 = scene.messages()[..dropped].iter().map(message_tokens).sum();
     let prompt = material + text_tokens(SYSTEM.len() + OUTLINE.len());
-    plan::reserve(scene.model, prompt, Some(output_max(scene)))
+    plan::reserve(scene.model.price, prompt, Some(output_max(scene)))
 }
 
 /// Whether the limits let a summary of the first `dropped` messages be made: its request and the longest answer.

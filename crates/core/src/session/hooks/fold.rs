@@ -15,13 +15,17 @@ const GO_ON: &str = "A check says that this is not done yet. Go on.";
 
 impl State {
     pub(in crate::session) fn run_hook(&mut self, ran: &HookRan) -> Result<(), &'static str> {
+        let place = ran.place();
+        // What they used takes the place of what was set aside.
+        self.hooks.retain(|open| open.place != place);
         self.spend(ran.usage, ran.cost_micros);
-        let place = HookPlace {
-            point: ran.point,
-            step: ran.step,
-            call: ran.call.clone(),
-            input: ran.input,
-        };
+        if ran.cost_unknown {
+            let turn = self.turn.as_mut().map(|turn| &mut turn.used);
+            turn.into_iter().chain([&mut self.used]).for_each(|used| used.cost_unknown = true);
+        }
+        if ran.lost {
+            return Ok(());
+        }
         let change = &ran.change;
         match ran.point {
             // Without words it says what was used, and the words of before stay.
@@ -125,6 +129,14 @@ impl State {
             call.hooked.permission = change.permission;
         }
         Ok(())
+    }
+}
+
+impl HookRan {
+    /// Where it was.
+    pub(crate) fn place(&self) -> HookPlace {
+        let (point, step, call, input) = (self.point, self.step, self.call.clone(), self.input);
+        HookPlace { point, step, call, input }
     }
 }
 

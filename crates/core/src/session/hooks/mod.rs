@@ -4,8 +4,11 @@
 //! run again, so that hooks run at least once.
 
 mod fold;
+pub(crate) mod money;
 mod take;
 mod told;
+
+pub use money::OpenHooks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -135,6 +138,8 @@ impl HookPoint {
 pub(crate) enum Gate {
     /// It goes on.
     Open,
+    /// What hooks may spend is set aside before they are run.
+    Announce(Event),
     /// Hooks are run.
     Run(HookPlace),
     /// Hooks run, until then at most.
@@ -146,6 +151,7 @@ impl Gate {
     pub(crate) fn step(self) -> Option<Step> {
         match self {
             Self::Open => None,
+            Self::Announce(event) => Some(Step::Record(vec![event])),
             Self::Run(place) => Some(Step::Hook(place)),
             Self::Until(until) => Some(Step::Wait(until)),
         }
@@ -157,14 +163,20 @@ pub(crate) fn gate(state: &State, work: &Work, facts: &Facts<'_>, place: HookPla
     if facts.hooks.0.is_empty() {
         return Gate::Open;
     }
+    let has_hooks = facts.hooks.at(place.point, &state.spec.settings.hooks).is_some();
+    let is_passed = || !has_hooks || work.hooks.ran.contains(&place) || is_journaled(state, &place);
+    match !work.hooks.running.contains_key(&place) && is_passed() {
+        true => Gate::Open,
+        false => begin(state, work, facts, place),
+    }
+}
+
+/// What is to be done at a place that is not passed.
+pub(crate) fn begin(state: &State, work: &Work, facts: &Facts<'_>, place: HookPlace) -> Gate {
     if let Some(flight) = work.hooks.running.get(&place) {
         return Gate::Until(flight.until);
     }
-    let has_hooks = facts.hooks.at(place.point, &state.spec.settings.hooks).is_some();
-    match !has_hooks || work.hooks.ran.contains(&place) || is_journaled(state, &place) {
-        true => Gate::Open,
-        false => Gate::Run(place),
-    }
+    money::announced(state, facts.hooks, &place).map_or(Gate::Run(place), Gate::Announce)
 }
 
 /// Whether the journal says that the hooks of a place ran. What a session is told on entering it is told at each opening, and what its hooks
@@ -276,6 +288,13 @@ pub(crate) fn first_refused(state: &State, inputs: &[Seq]) -> Option<Seq> {
 /// What is to be done before the model is called for this step.
 pub(crate) fn before_generate(view: &View<'_>, step: StepNo) -> Option<Step> {
     view.gate(of_step(HookPoint::BeforeGenerate, step)).step()
+}
+
+/// The same when what those hooks may spend is set aside: the step does not fail for want of what they may leave.
+pub(crate) fn open_before_generate(view: &View<'_>, step: StepNo) -> Option<Step> {
+    let place = of_step(HookPoint::BeforeGenerate, step);
+    view.state.hooks_at(&place)?;
+    view.gate(place).step()
 }
 
 /// What is to be done once the model answered, or failed for good.

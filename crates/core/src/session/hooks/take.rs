@@ -7,7 +7,7 @@ use crate::message::{Part, Usage};
 use crate::ports::hook::{HookCall, HookEnd, OnError};
 use crate::ports::tool::SessionNote;
 use crate::session::hooks::told::told;
-use crate::session::hooks::{HeldEnd, HookFlight, HookPlace, of_input};
+use crate::session::hooks::{HeldEnd, HookFlight, HookPlace, OpenHooks, of_input};
 use crate::session::state::State;
 use crate::session::{SessionTask, find_call, goal, plan, usable};
 
@@ -23,8 +23,10 @@ impl SessionTask {
             // They were left out since the place was reached.
             return self.end_hooks(place, HookEnd::default());
         };
-        let call =
-            HookCall { step: told(state, &self.work, &self.facts(), &place, self.is_new), off };
+        let open = state.hooks_at(&place);
+        let unaffordable = open.into_iter().flat_map(OpenHooks::unaffordable).collect();
+        let step = told(state, &self.work, &self.facts(), &place, self.is_new);
+        let call = HookCall { step, off, unaffordable };
         self.hook_runs += 1;
         let until = self.now.after(hooks.deadline_ms.saturating_add(SLACK_MS));
         let flight = HookFlight { run: self.hook_runs, until };
@@ -37,27 +39,40 @@ impl SessionTask {
     /// Drops what runs at these places: nobody waits for it any more.
     pub(in crate::session) fn stop_hooks(&mut self, places: Vec<HookPlace>) {
         for place in places {
-            self.work.hooks.running.remove(&place);
-            if let Some(effects) = &mut self.effects {
-                effects.end_hooks(&place);
-            }
+            self.forget_hooks(&place);
             if place.point == HookPoint::AfterToolApply {
                 let end = self.failed_hooks(&place, "the turn was stopped before its hooks ended");
                 self.end_hooks(place, end);
+            } else {
+                self.lose_hooks(&place);
             }
+        }
+    }
+
+    /// Ends what runs at a place, if anything does.
+    pub(in crate::session) fn forget_hooks(&mut self, place: &HookPlace) {
+        self.work.hooks.running.remove(place);
+        if let Some(effects) = &mut self.effects {
+            effects.end_hooks(place);
+        }
+    }
+
+    /// Counts what hooks may have used whose end nobody will hear.
+    fn lose_hooks(&mut self, place: &HookPlace) {
+        let lost = self.log.state().hooks_at(place).map(|open| open.lost(&open.charged()));
+        if let Some(event) = lost {
+            self.stage(event);
         }
     }
 
     /// Drops what runs at these places because what it is about is gone: whatever it says is not heard.
     pub(in crate::session) fn drop_hooks(&mut self, is_gone: impl Fn(&HookPlace) -> bool) {
-        let effects = &mut self.effects;
-        self.work.hooks.running.retain(|place, _| {
-            let goes = is_gone(place);
-            if let (true, Some(effects)) = (goes, effects.as_mut()) {
-                effects.end_hooks(place);
-            }
-            !goes
-        });
+        let running = self.work.hooks.running.keys();
+        let gone: Vec<HookPlace> = running.filter(|place| is_gone(place)).cloned().collect();
+        for place in gone {
+            self.forget_hooks(&place);
+            self.lose_hooks(&place);
+        }
     }
 
     /// Cancels the turn that hooks keep from beginning: its input is not shown to any model. `false` when nobody asked for one: what background
@@ -72,6 +87,7 @@ impl SessionTask {
         let place = of_input(HookPoint::BeforeIngest, input);
         self.stop_hooks(vec![place.clone()]);
         let change = HookChange { control, ..HookChange::default() };
+        // What its hooks may have used is counted already.
         self.end_hooks(place, HookEnd { change, ..HookEnd::default() });
         true
     }
@@ -83,10 +99,7 @@ impl SessionTask {
         let late = running.iter().filter(|(_, flight)| flight.until <= now);
         let late: Vec<HookPlace> = late.map(|(place, _)| place.clone()).collect();
         for place in late {
-            self.work.hooks.running.remove(&place);
-            if let Some(effects) = &mut self.effects {
-                effects.end_hooks(&place);
-            }
+            self.forget_hooks(&place);
             let end = self.failed_hooks(&place, "the hooks did not end in time");
             self.end_hooks(place, end);
         }
@@ -102,10 +115,7 @@ impl SessionTask {
         if self.work.hooks.running.get(&place).is_none_or(|flight| flight.run != run) {
             return;
         }
-        self.work.hooks.running.remove(&place);
-        if let Some(effects) = &mut self.effects {
-            effects.end_hooks(&place);
-        }
+        self.forget_hooks(&place);
         let Some(end) = end else {
             let failed = self.failed_hooks(&place, "the hook engine crashed");
             return self.end_hooks(place, failed);
@@ -114,7 +124,7 @@ impl SessionTask {
             None => end,
             Some(why) => {
                 let failed = self.failed_hooks(&place, &why);
-                HookEnd { usage: end.usage, cost_micros: end.cost_micros, ..failed }
+                HookEnd { hooks: failed.hooks, change: failed.change, ..end }
             }
         };
         self.end_hooks(place, end);
@@ -137,22 +147,28 @@ impl SessionTask {
         usable::check(&settings, found.as_ref()).err().map(|error| error.to_string())
     }
 
-    /// What holds at a place whose hooks failed.
+    /// What holds at a place whose hooks failed: their requests are counted, by an estimate.
     fn failed_hooks(&self, place: &HookPlace, why: &str) -> HookEnd {
         let state = self.log.state();
         tracing::warn!(session = %state.id, point = place.point.name(), why, "hooks failed");
         let hooks = self.hooks.at(place.point, &state.spec.settings.hooks);
         let denies = hooks.is_some_and(|hooks| hooks.on_error == OnError::Deny);
         let denial = denies.then(|| place.point.denial(why.to_owned())).flatten();
-        HookEnd { change: denial.unwrap_or_default(), ..HookEnd::default() }
+        let charged = state.hooks_at(place).map(OpenHooks::charged).unwrap_or_default();
+        HookEnd { change: denial.unwrap_or_default(), ..charged }
     }
 
     /// The hooks of a place are over.
     fn end_hooks(&mut self, place: HookPlace, mut end: HookEnd) {
         let state = self.log.state();
+        let open = state.hooks_at(&place);
         if !is_there(state, &place) {
+            if let Some(event) = open.map(|open| open.lost(&end)) {
+                self.stage(event);
+            }
             return;
         }
+        let is_open = open.is_some();
         self.work.hooks.ran.insert(place.clone());
         if place.point == HookPoint::AfterSessionEnter {
             let said = std::mem::take(&mut end.change.context);
@@ -166,7 +182,7 @@ impl SessionTask {
         let changed = call.zip(end.change.arguments.as_deref());
         let assessed =
             changed.and_then(|(call, text)| self.assessments_of(&call.called.name.clone(), text));
-        if !end.change.is_empty() || end.usage != Usage::default() {
+        if is_open || !end.change.is_empty() || end.usage != Usage::default() {
             self.stage(Event::HookRan(Box::new(HookRan {
                 point: place.point,
                 step: place.step,
@@ -177,6 +193,8 @@ impl SessionTask {
                 effect: assessed,
                 usage: end.usage,
                 cost_micros: end.cost_micros,
+                cost_unknown: end.cost_unknown,
+                lost: false,
             })));
         }
         if let (HookPoint::AfterToolApply, Some(id)) = (place.point, place.call)

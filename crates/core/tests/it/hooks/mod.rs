@@ -3,6 +3,7 @@
 mod calls;
 mod children;
 mod failures;
+mod money;
 mod turns;
 
 use std::sync::Arc;
