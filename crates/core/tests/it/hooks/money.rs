@@ -3,22 +3,24 @@
 use std::sync::Arc;
 
 use oarlock_core::event::{
-    Delivery, Effect, Entry, Event, HookFunds, HookPoint, HookRan, Reserved, StopReason,
+    Delivery, Effect, Entry, Event, HookFunds, HookPoint, HookRan, HooksStarted, Reserved,
+    StopReason,
 };
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::{Part, Usage};
 use oarlock_core::ports::hook::{HookEnd, HookSpend, OnError};
-use oarlock_core::ports::model::Price;
+use oarlock_core::ports::model::{ModelRequest, Price};
 use oarlock_core::session::state::{State, Used};
 use oarlock_core::spec::{Bounds, Limits, Settings};
 use oarlock_core::{Command, LoadSession, Origin, Recovery};
 use oarlock_testkit::hooks::{Do, TestHooks};
 use oarlock_testkit::kit::{Kit, Parts, journal, node, send, settings, wait_for};
-use oarlock_testkit::model::{Say, calls, text};
+use oarlock_testkit::model::{AnsweringModel, Say, calls, text};
 use oarlock_testkit::mortal::{LastWrite, MortalJournal};
-use oarlock_testkit::tool::{Act, TestTool};
+use oarlock_testkit::tool::{Act, TestTool, order};
 
 use super::walk;
+use crate::subagents::{closed, opened};
 
 /// A micro-dollar for a token of input, two for one of output.
 const PRICE: Price =
@@ -62,7 +64,7 @@ fn ends(entries: &[Entry]) -> Vec<&HookRan> {
     ran.collect()
 }
 
-/// What was used with all that is set aside: for hooks, for a summary and for the model call of an open step.
+/// What was used with all that is set aside: for subagents, for hooks, for a summary and for the model call of an open step.
 fn with_reserves(used: Used, state: &State, call: Reserved) -> (u64, u64) {
     let hooks = state.hooks.iter().flat_map(|open| &open.paying);
     let hooks = hooks.filter_map(|hook| match &hook.funds {
@@ -73,7 +75,13 @@ fn with_reserves(used: Used, state: &State, call: Reserved) -> (u64, u64) {
     let all: Vec<Reserved> = hooks.chain(summary).chain([call]).collect();
     let tokens = all.iter().map(|r| r.prompt_tokens + r.output_tokens.unwrap_or(0)).sum::<u64>();
     let money = all.iter().map(|r| r.prompt_micros.unwrap_or(0) + r.output_micros.unwrap_or(0));
-    (used.usage.total() + tokens, used.cost_micros + money.sum::<u64>())
+    let leases = state.children.iter().map(|child| &child.opened.reserved);
+    let (mut leased, mut lent) = (0, 0);
+    for lease in leases {
+        leased += lease.tokens.unwrap_or(0);
+        lent += lease.cost_micros.unwrap_or(0);
+    }
+    (used.usage.total() + tokens + leased, used.cost_micros + money.sum::<u64>() + lent)
 }
 
 /// Checks each entry: settled and reserved together never exceed a limit, and hooks that were begun end once.
@@ -241,5 +249,196 @@ async fn a_cancel_and_a_close_count_the_requests_of_hooks_that_run() {
             assert_eq!(sum, 400, "{point:?} {closes}: {charged:?}");
             assert!(state.used.usage.input >= 400, "{point:?} {closes}");
         }
+    }
+}
+
+const POINTS: [HookPoint; 8] = [
+    HookPoint::AfterSessionEnter,
+    HookPoint::BeforeIngest,
+    HookPoint::AfterTurnEnter,
+    HookPoint::BeforeGenerate,
+    HookPoint::AfterGenerate,
+    HookPoint::BeforeToolApply,
+    HookPoint::AfterToolApply,
+    HookPoint::BeforeTurnEnd,
+];
+
+/// Hooks at many points, each of which uses up most of what it may.
+fn busy() -> Arc<TestHooks> {
+    let does = POINTS.map(|point| (point, vec![used(399, 90); 99]));
+    TestHooks::judging(does, |_| OnError::Skip).spending(SPEND)
+}
+
+#[tokio::test(start_paused = true)]
+async fn hooks_and_model_calls_of_a_turn_stay_within_every_limit_together() {
+    for cap in (0..8_000).step_by(331) {
+        for (turn, session) in [
+            (tokens(cap), Bounds::default()),
+            (Bounds::default(), tokens(cap)),
+            (micros(cap), Bounds::default()),
+            (Bounds::default(), micros(cap)),
+        ] {
+            let settings = limited(turn, session);
+            let walked = walk(settings, script(), vec![tool()], busy()).await;
+            let state = check(&walked.entries);
+            let ran = walked.hooks.told().len() as u64;
+            let counted = state.used.usage.total() - u64::from(state.used.steps) * 15;
+            assert_eq!(counted, ran * 489, "{cap}: what hooks used is counted, and only that");
+            let afforded = funds(&walked.entries);
+            let afforded =
+                afforded.iter().filter(|funds| matches!(funds, HookFunds::Reserved(_))).count();
+            assert_eq!(ran, afforded as u64, "{cap}: those run that have funds");
+        }
+    }
+}
+
+/// A process dies with its `writes`-th write, and another one goes on. `false` when it lived.
+async fn death(writes: u32, last: LastWrite, recovery: Recovery, cap: u64) -> Option<usize> {
+    let store = MemoryStore::new(node("a"));
+    let dying = Arc::new(MortalJournal::new(store.clone(), 1, 0));
+    dying.doom(writes, last);
+    let first = Kit::of(Parts {
+        journal: dying.clone(),
+        hooks: Some(busy()),
+        ..Parts::on(store.clone(), script(), vec![tool()])
+    });
+    let settings = limited(Bounds::default(), tokens(cap));
+    let session = first.core.open(oarlock_testkit::kit::spec(settings).into()).await;
+    let Ok(session) = session else { return Some(0) };
+    let id = session.id().clone();
+    if session.run_turn(vec![Part::text("go")]).await.is_ok() {
+        return None;
+    }
+    let second = store.reopen(node("b"));
+    drop((session, first, store, dying));
+    let reader = Kit::of(Parts::on(second.clone(), vec![], vec![]));
+    let told = reader.core.entries(&id, 0).await.unwrap();
+    let answers = told.iter().filter(|e| matches!(e.event, Event::AssistantMessage(_))).count();
+    let rest: Vec<_> = script().into_iter().skip(answers).collect();
+    let parts = Parts::on(second, rest, vec![tool()]);
+    let kit = Kit::of(Parts { hooks: Some(busy()), name: "b", ..parts });
+    let session = kit.core.open(Origin::Resume(LoadSession::new(id, recovery))).await.unwrap();
+    if told.iter().any(|entry| matches!(entry.event, Event::InputAdmitted(_))) {
+        wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
+    }
+    session.close().await.unwrap();
+    let entries = journal(&kit.core, &session).await;
+    let state = check(&entries);
+    let ends = ends(&entries);
+    let lost: Vec<_> = ends.iter().filter(|ran| ran.lost).collect();
+    for ran in &lost {
+        let is_it = |open: &&HooksStarted| (open.point, &open.call) == (ran.point, &ran.call);
+        let begun = entries.iter().filter_map(|entry| match &entry.event {
+            Event::HooksStarted(started) => Some(started),
+            _ => None,
+        });
+        let begun = begun.filter(is_it).map(|open| &open.paying[0].funds);
+        let charged = (ran.usage.input, ran.cost_micros);
+        let known = begun.map(|funds| match funds {
+            HookFunds::Reserved(reserved) => (reserved.prompt_tokens, reserved.prompt_micros),
+            HookFunds::Refused(_) => (0, None),
+        });
+        assert!(known.into_iter().any(|known| known == charged), "{writes} {last:?}: {ran:?}");
+    }
+    let charged: u64 = ends.iter().map(|ran| ran.usage.total()).sum();
+    let model = entries.iter().map(|entry| match &entry.event {
+        Event::AssistantMessage(message) => message.usage.total(),
+        Event::TurnRecovered(recovered) => recovered.usage.total(),
+        _ => 0,
+    });
+    assert_eq!(state.used.usage.total(), charged + model.sum::<u64>(), "{writes} {last:?}");
+    Some(lost.iter().filter(|ran| ran.usage.input > 0).count())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_death_at_every_write_charges_each_run_once_and_passes_no_limit() {
+    for cap in [1 << 20, 3_000] {
+        for last in [LastWrite::Stored, LastWrite::Lost] {
+            for recovery in [Recovery::Continue, Recovery::Interrupt] {
+                let (mut deaths, mut lost) = (0, 0);
+                while let Some(charged) = death(deaths, last, recovery, cap).await {
+                    (deaths, lost) = (deaths + 1, lost + charged);
+                }
+                assert!(deaths > 15 && lost > 5, "{last:?} {recovery:?}: {lost} of {deaths}");
+            }
+        }
+    }
+}
+
+/// A parent that gives one task away beside another call, and a child that uses a tool for it.
+fn answer(request: &ModelRequest) -> Vec<Say> {
+    let child = request.system == "child";
+    let reply = match (child, request.messages.len()) {
+        (false, 1) => calls(&[("s", "spawn_agent", r#"{"what": "look"}"#), ("d", "t", "{}")]),
+        (true, 1) => calls(&[("r", "t", "{}")]),
+        (true, _) => text("found it"),
+        (false, _) => text("all done"),
+    };
+    vec![Say::Reply(reply)]
+}
+
+fn tools() -> Vec<Arc<TestTool>> {
+    let spawn = Act::Spawn(Box::new(order()));
+    vec![tool(), TestTool::new("spawn_agent", Effect::Pure, spawn)]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subagent_gets_a_share_of_what_running_hooks_leave() {
+    let does = vec![Do::Nothing, Do::After(100)];
+    let hooks = TestHooks::new([(HookPoint::BeforeToolApply, does)]).spending(SPEND);
+    let models = Some(Arc::new(AnsweringModel::new(answer)) as _);
+    let parts = Parts { models, hooks: Some(hooks), ..Parts::new(vec![], tools()) };
+    let kit = Kit::of(parts);
+    let session = kit.open_with(limited(Bounds::default(), tokens(10_015))).await;
+    session.run_turn(vec![Part::text("go")]).await.unwrap();
+    let entries = journal(&kit.core, &session).await;
+    check(&entries);
+    let opened = opened(&entries).remove(0);
+    // A quarter of what is left after 15 tokens of the answer and 500 of the hook that runs.
+    assert_eq!(opened.reserved.tokens, Some(2_375));
+}
+
+#[tokio::test(start_paused = true)]
+async fn hooks_of_a_subagent_live_on_what_it_was_lent_through_deaths() {
+    for cap in [1_500, 9_000] {
+        let mut deaths = 0;
+        for doom in 0.. {
+            let store = MemoryStore::new(node("site"));
+            let mortal = Arc::new(MortalJournal::new(store.reopen(node("a")), 1, 0));
+            let models = Some(Arc::new(AnsweringModel::new(answer)) as _);
+            let parts = Parts::on(store.clone(), vec![], tools());
+            let parts = Parts { models: models.clone(), journal: mortal.clone(), ..parts };
+            let kit = Kit::of(Parts { hooks: Some(busy()), ..parts });
+            let session = kit.open_with(limited(Bounds::default(), micros(cap))).await;
+            mortal.doom(doom, LastWrite::Stored);
+            if session.run_turn(vec![Part::text("go")]).await.is_ok() {
+                check(&journal(&kit.core, &session).await);
+                break;
+            }
+            let id = session.id().clone();
+            drop((session, kit, mortal));
+            let parts = Parts::on(store.reopen(node("b")), vec![], tools());
+            let kit = Kit::of(Parts { models, name: "b", hooks: Some(busy()), ..parts });
+            let load = LoadSession::new(id, Recovery::Continue);
+            let session = kit.core.open(Origin::Resume(load)).await.unwrap();
+            let is_over = |state: &State| {
+                state.turn.is_none() && state.pending.is_empty() && state.children.is_empty()
+            };
+            let mut events = session.events(0);
+            while !is_over(&kit.core.state(session.id()).await.unwrap()) {
+                session.next_event(&mut events).await.unwrap();
+            }
+            session.close().await.unwrap();
+            let entries = journal(&kit.core, &session).await;
+            check(&entries);
+            for closed in closed(&entries) {
+                let Ok(entries) = kit.core.entries(&closed.child, 0).await else { continue };
+                let child = check(&entries);
+                assert_eq!(closed.usage, child.used.usage, "{cap} {doom}: its parent pays for it");
+                assert_eq!(closed.cost_micros, Some(child.used.cost_micros), "{cap} {doom}");
+            }
+            deaths += 1;
+        }
+        assert!(deaths > 5, "{cap}: {deaths}");
     }
 }
