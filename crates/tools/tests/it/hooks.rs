@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use oarlock_core::event::{HookControl, HookPoint};
 use oarlock_core::ids::SessionId;
+use oarlock_core::message::Usage;
 use oarlock_core::ports::clock::{Clock, SystemClock};
 use oarlock_core::ports::hook::{HookCall, HookEngine, HookStep, OnError};
+use oarlock_core::ports::model::ModelErrorKind;
 use oarlock_core::spec::HookRunOverrides;
-use oarlock_testkit::model::{OneModel, Say, ScriptedModel, text};
+use oarlock_testkit::model::{OneModel, Say, ScriptedModel, info, text};
 use oarlock_tools::Environment;
 use oarlock_tools::hooks::{Hook, HookEntry, Hooks, ready};
 use serde_json::json;
@@ -121,9 +123,80 @@ async fn a_prompt_gives_words_and_says_what_they_cost() {
     let end = hooks.run(call(point, folder.path())).await;
     assert_eq!(end.change.context, ["mind the gap"]);
     assert_eq!((end.usage.total(), end.cost_micros), (15, Some(20)));
-    let silent =
-        engine(point, &[entry("a", &format!("{toml}\ntimeout_sec = 1"))], vec![vec![Say::Silence]]);
-    assert!(silent.run(call(point, folder.path())).await.change.is_empty());
+}
+
+/// A point at which a prompt may give words, and at which hooks that fail deny.
+const ASKED: HookPoint = HookPoint::BeforeGenerate;
+/// A prompt that stops after a second.
+const JUDGE: &str = "prompt = \"Judge.\"\nmodel = \"test/scripted\"\ntimeout_sec = 1\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prompt_that_gives_no_answer_says_what_its_request_cost() {
+    let folder = tempfile::tempdir().unwrap();
+    // Ten bytes are four tokens, at a micro-dollar each; the answer's cost two.
+    for (says, input, output) in [
+        (vec![Say::Silence], 4, 0),
+        (vec![Say::Delta("word"), Say::Silence], 4, 2),
+        (vec![Say::Panic], 4, 0),
+        (vec![Say::Delta("word"), Say::Fail(ModelErrorKind::Transport, None)], 4, 2),
+        (vec![Say::Fail(ModelErrorKind::Timeout, None)], 4, 0),
+        (vec![Say::Fail(ModelErrorKind::Overloaded, None)], 0, 0),
+    ] {
+        let what = format!("{says:?}");
+        let toml = format!("{JUDGE}template = \"four\"");
+        let hooks = engine(ASKED, &[entry("a", &toml)], vec![says]);
+        let end = hooks.run(call(ASKED, folder.path())).await;
+        let usage = Usage { input, output, ..Usage::default() };
+        let cost = (input > 0).then_some(input + 2 * output);
+        assert_eq!((end.usage, end.cost_micros, end.cost_unknown), (usage, cost, false), "{what}");
+        assert!(end.change.control.is_some(), "{what}: a guard denies");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_worst_case_of_a_prompt_is_told_beforehand_and_no_run_passes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = oarlock_testkit::kit::spec(oarlock_testkit::kit::settings());
+    let command = engine(ASKED, &[entry("a", "command = [\"true\"]")], vec![]);
+    assert_eq!(command.hooks(&spec).0[&ASKED][0].spend, None);
+    let all = 64 * 1024_u64;
+    for (template, shown) in [
+        (None, all),
+        (Some("four".to_owned()), 4),
+        (Some("{{tool}}".to_owned()), all),
+        (Some("{{args}}".repeat(20_000)), all),
+        (Some("x".repeat(100_000)), all),
+    ] {
+        let template = template.map(|template| format!("template = \"{template}\""));
+        let toml = format!("{JUDGE}{}", template.unwrap_or_default());
+        let hooks = engine(ASKED, &[entry("a", &toml)], vec![vec![Say::Silence]]);
+        let spend = hooks.hooks(&spec).0[&ASKED][0].spend.unwrap();
+        let wanted = ((6 + shown).div_ceil(3), 1_024, info().price);
+        assert_eq!((spend.prompt_tokens, spend.output_tokens, spend.price), wanted);
+        let used = hooks.run(call(ASKED, folder.path())).await.usage.input;
+        assert!(used > 0 && used <= spend.prompt_tokens, "{used} of {spend:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prompt_that_the_limits_leave_no_room_for_asks_nobody_and_fails_by_its_on_error() {
+    let folder = tempfile::tempdir().unwrap();
+    for (on_error, denies) in [("deny", true), ("skip", false)] {
+        let toml = format!("{JUDGE}on_error = \"{on_error}\"");
+        let note = r#"command = ["echo", "{\"additional_context\": \"after\"}"]"#;
+        let point = HookPoint::AfterToolBatch;
+        // A model that was asked would answer.
+        let answer = vec![vec![Say::Reply(text("asked"))]];
+        let hooks = engine(point, &[entry("a", &toml), entry("b", note)], answer);
+        let unaffordable = BTreeMap::from([("a".to_owned(), "no room".to_owned())]);
+        let end = hooks.run(HookCall { unaffordable, ..call(point, folder.path()) }).await;
+        assert_eq!(end.change.control.is_some(), denies, "{on_error}");
+        let why = end.change.reason.unwrap_or_default();
+        assert_eq!(why.contains("the hook `a` failed: no room"), denies, "{on_error}: {why}");
+        let said: &[&str] = if denies { &[] } else { &["after"] };
+        assert_eq!(end.change.context, said, "{on_error}");
+        assert_eq!((end.usage, end.cost_micros), (Usage::default(), None), "{on_error}");
+    }
 }
 
 #[test]
