@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use oarlock_core::event::{
-    ContinuedBy, Entry, Event, Goal, HookFunds, HooksStarted, Outcome, PlanItem, PlanStatus,
-    StopReason, TaskOutcome, TaskSettled, ToolSettled, TurnEnded,
+    ContinuedBy, Entry, Event, Goal, HookFunds, HookRan, HooksStarted, Outcome, PlanItem,
+    PlanStatus, StopReason, TaskOutcome, TaskSettled, ToolSettled, TurnEnded,
 };
 use oarlock_core::ids::CallId;
 use oarlock_core::message::Part;
@@ -90,9 +90,7 @@ impl Activity {
                 Some(format!("subagent {} ({})", opened.profile, opened.child))
             }
             Event::SubagentClosed(_) => None,
-            Event::HookRan(ran) => {
-                (!ran.hooks.is_empty()).then(|| format!("hook {}", ran.hooks.join(", ")))
-            }
+            Event::HookRan(ran) => hooks(ran),
             Event::HooksStarted(started) => refused(started),
         };
         let indent = "  ".repeat(entry.scope.len());
@@ -114,6 +112,11 @@ impl Activity {
             Outcome::Indeterminate => format!("? may have happened: {title}"),
         }
     }
+}
+
+/// The hooks that changed something.
+fn hooks(ran: &HookRan) -> Option<String> {
+    (!ran.hooks.is_empty()).then(|| format!("hook {}", ran.hooks.join(", ")))
 }
 
 /// The hooks that the limits keep from asking their models.

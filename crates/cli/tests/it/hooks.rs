@@ -314,3 +314,41 @@ fn a_program_of_a_project_is_the_one_in_its_root_and_a_user_names_a_whole_path()
     let refused = home.run(&["doctor", "--config"]);
     assert!(refused.err.contains("`./spy` is in no certain folder"), "{}", refused.err);
 }
+
+#[test]
+fn a_prompt_is_asked_only_where_the_limits_leave_room_for_it() {
+    for (tokens, asked) in [("60000", true), ("20000", false)] {
+        let home = Home::new();
+        let says = json!({ "steps": [
+            { "text": "Mind the gap.", "usage": { "input": 9, "output": 3 } },
+            { "text": "Go on." }
+        ] });
+        let judge = home.write("judge.json", &says.to_string());
+        let hook = format!(
+            "name = \"judge\"\nprompt = \"Judge.\"\nmodel = \"script/{}\"",
+            judge.display()
+        );
+        home.user(&format!("[[hooks.before_generate]]\n{hook}\n"));
+        let model = touches(&home, "one");
+        let limit = ["--max-tokens-total", tokens];
+        let ran = home
+            .run(&[&["run", "--json", "--mode", "open", "-m", &model, "go"], &limit[..]].concat());
+        let lines = ran.lines();
+        let funds = &of_type(&lines, "hooks_started")[0]["paying"][0]["funds"];
+        let ended = of_type(&lines, "turn_ended")[0];
+        if asked {
+            assert_eq!(ran.code, Some(0), "{}", ran.err);
+            assert_eq!(funds["reserved"]["output_tokens"], json!(1_024));
+            let used = of_type(&lines, "hook_ran");
+            let used: Vec<_> = used.iter().map(|ran| ran["usage"]["input"].as_u64()).collect();
+            assert_eq!(used, [Some(9), Some(9)], "one before each step");
+            assert_eq!(ended["usage"]["input"], json!(18), "the steps themselves count nothing");
+            continue;
+        }
+        let why = "the limit of tokens leaves no room for its model call";
+        assert_eq!(funds["refused"], json!(why));
+        assert_eq!(ended["stop"]["reason"], json!("refusal"), "a guard denies");
+        let error = ended["error"]["message"].as_str().unwrap();
+        assert_eq!(error, format!("the hook `judge` failed: {why}"));
+    }
+}

@@ -409,7 +409,7 @@ fn next_allowance(
 /// The bounds of turn and session with what was used of them.
 pub(crate) struct Budgets<'a> {
     pub(crate) of: [(&'a Bounds, Used); 2],
-    unknown_prices: bool,
+    pub(crate) unknown_prices: bool,
 }
 
 pub(crate) fn budgets<'a>(state: &State, settings: &'a Settings) -> Budgets<'a> {
@@ -461,38 +461,6 @@ pub(crate) fn allowance(
         }
     }
     Ok(output_max)
-}
-
-/// Whether a call for which this would be set aside stays within all limits of tokens and money.
-pub(crate) fn affords(budgets: &Budgets<'_>, worst: &Reserved) -> Result<(), Exhausted> {
-    let is_priced = worst.prompt_micros.is_some() && worst.output_micros.is_some();
-    for (bounds, used) in &budgets.of {
-        let mut then = *used;
-        then.reserve(worst);
-        if bounds.tokens.is_some_and(|tokens| then.usage.total() > tokens) {
-            return Err(Exhausted::Limit(LimitKind::Tokens));
-        }
-        let Some(cost) = bounds.cost_micros else { continue };
-        match is_priced {
-            false if budgets.unknown_prices => {}
-            false => return Err(Exhausted::PriceUnknown),
-            true if then.cost_micros > cost => return Err(Exhausted::Limit(LimitKind::Cost)),
-            true => {}
-        }
-    }
-    Ok(())
-}
-
-/// Why a hook may not call its model.
-pub(crate) fn hook_words(why: &Exhausted) -> String {
-    match why {
-        Exhausted::Limit(kind) => {
-            format!("the limit of {} leaves no room for its model call", kind.name())
-        }
-        Exhausted::PriceUnknown => {
-            "a cost limit is set but the price of its model is not known".to_owned()
-        }
-    }
 }
 
 fn tokens_left(bounds: &Bounds, used: &Used) -> Option<u64> {

@@ -9,8 +9,9 @@ use crate::event::{Event, HookChange, HookFunds, HookRan, HooksStarted, PayingHo
 use crate::message::Usage;
 use crate::ports::hook::{HookEnd, HookSpend, HookTable};
 use crate::session::hooks::HookPlace;
-use crate::session::plan::{affords, budgets, hook_words, reserve};
+use crate::session::plan::{Budgets, Exhausted, budgets, reserve};
 use crate::session::state::State;
+use crate::spec::LimitKind;
 
 /// Hooks of which some may call models, from their beginning to their end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,21 +98,20 @@ pub(super) fn announced(state: &State, table: &HookTable, place: &HookPlace) -> 
     }
     let settings = state.turn.as_ref().map_or(&state.spec.settings, |turn| &turn.settings);
     let mut budgets = budgets(state, settings);
-    let funds = |spend: HookSpend| {
+    let mut funds = |spend: HookSpend| {
         let reserved = reserve(spend.price, spend.prompt_tokens, Some(spend.output_tokens));
         match affords(&budgets, &reserved) {
             Ok(()) => {
                 budgets.of.iter_mut().for_each(|(_, used)| used.reserve(&reserved));
                 HookFunds::Reserved(reserved)
             }
-            Err(why) => HookFunds::Refused(hook_words(&why)),
+            Err(why) => HookFunds::Refused(words(&why)),
         }
     };
-    let paying: Vec<PayingHook> = {
-        let mut funds = funds;
-        let all = table.paying(place.point, &state.spec.settings.hooks);
-        all.map(|(hook, spend)| PayingHook { hook: hook.to_owned(), funds: funds(spend) }).collect()
-    };
+    let all = table.paying(place.point, &state.spec.settings.hooks);
+    let paying: Vec<PayingHook> = all
+        .map(|(hook, spend)| PayingHook { hook: hook.to_owned(), funds: funds(spend) })
+        .collect();
     let HookPlace { point, step, call, input } = place.clone();
     let started = HooksStarted { point, step, call, input, paying };
     (!started.paying.is_empty()).then_some(Event::HooksStarted(started))
@@ -120,4 +120,36 @@ pub(super) fn announced(state: &State, table: &HookTable, place: &HookPlace) -> 
 /// The ends of all open hooks, when nobody will hear them.
 pub(crate) fn lost(state: &State) -> Vec<Event> {
     state.hooks.iter().map(|open| open.lost(&open.charged())).collect()
+}
+
+/// Whether a call for which this would be set aside stays within all limits of tokens and money.
+fn affords(budgets: &Budgets<'_>, worst: &Reserved) -> Result<(), Exhausted> {
+    let is_priced = worst.prompt_micros.is_some() && worst.output_micros.is_some();
+    for (bounds, used) in &budgets.of {
+        let mut then = *used;
+        then.reserve(worst);
+        if bounds.tokens.is_some_and(|tokens| then.usage.total() > tokens) {
+            return Err(Exhausted::Limit(LimitKind::Tokens));
+        }
+        let Some(cost) = bounds.cost_micros else { continue };
+        match is_priced {
+            false if budgets.unknown_prices => {}
+            false => return Err(Exhausted::PriceUnknown),
+            true if then.cost_micros > cost => return Err(Exhausted::Limit(LimitKind::Cost)),
+            true => {}
+        }
+    }
+    Ok(())
+}
+
+/// Why a hook may not call its model.
+fn words(why: &Exhausted) -> String {
+    match why {
+        Exhausted::Limit(kind) => {
+            format!("the limit of {} leaves no room for its model call", kind.name())
+        }
+        Exhausted::PriceUnknown => {
+            "a cost limit is set but the price of its model is not known".to_owned()
+        }
+    }
 }
