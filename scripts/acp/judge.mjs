@@ -1,5 +1,6 @@
-// What must hold of every conversation, whatever is said in it. `node judge.mjs LOG…` judges recordings of tee.mjs; the fuzzer feeds it as it goes.
-import { readFileSync } from "node:fs";
+// What must hold of every conversation, whatever is said in it. `node judge.mjs FOLDER…` judges recordings of tee.mjs; the fuzzer feeds it as it goes.
+import { readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { fault } from "./schema.mjs";
 
@@ -176,34 +177,31 @@ export class Judge {
   }
 }
 
-/** Judges a recording; it may hold several processes, one after another or at the same time in several files. */
-export function judgeLog(path, options = {}) {
-  const faults = [];
-  const seen = { agent: 0, client: 0 };
-  let judge = new Judge(options);
-  const close = () => {
-    faults.push(...judge.end(options));
-    seen.agent += judge.seen.agent;
-    seen.client += judge.seen.client;
-    judge = new Judge(options);
-  };
-  for (const text of readFileSync(path, "utf8").split("\n").filter(Boolean)) {
-    const entry = JSON.parse(text);
-    if (entry.client !== undefined) judge.client(entry.client);
-    if (entry.agent !== undefined) judge.agent(entry.agent);
-    if (entry.unended && entry.agent !== undefined) judge.say("a last line without its end", entry.agent);
-    if (entry.end !== undefined) close();
+/** Judges the recordings of a folder, each of one process. */
+export function judgeLog(folder, options = {}) {
+  const all = { faults: [], seen: { agent: 0, client: 0 }, processes: 0 };
+  for (const name of readdirSync(folder)) {
+    const judge = new Judge(options);
+    for (const text of readFileSync(join(folder, name), "utf8").split("\n").filter(Boolean)) {
+      const entry = JSON.parse(text);
+      if (entry.client !== undefined) judge.client(entry.client);
+      if (entry.agent !== undefined) judge.agent(entry.agent);
+      if (entry.unended && entry.agent !== undefined) judge.say("a last line without its end", entry.agent);
+    }
+    all.faults.push(...judge.end(options));
+    all.seen.agent += judge.seen.agent;
+    all.seen.client += judge.seen.client;
+    all.processes += 1;
   }
-  if (judge.seen.agent + judge.seen.client) close();
-  return { faults, seen };
+  return all;
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
   let wrong = 0;
-  for (const path of process.argv.slice(2)) {
-    const { faults, seen } = judgeLog(path);
-    for (const text of faults) console.log(`${path}: ${text}`);
-    console.log(`${path}: ${seen.client} messages of the client, ${seen.agent} of the agent, ${faults.length} faults`);
+  for (const folder of process.argv.slice(2)) {
+    const { faults, seen, processes } = judgeLog(folder);
+    for (const text of faults) console.log(`${folder}: ${text}`);
+    console.log(`${folder}: ${processes} processes, ${seen.client} messages of the client, ${seen.agent} of the agent, ${faults.length} faults`);
     wrong += faults.length;
   }
   process.exit(wrong ? 1 : 0);

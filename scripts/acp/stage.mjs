@@ -14,10 +14,9 @@ export const ARGUMENTS = ["acp", "--model", "script/script.json"];
 export class Stage {
   constructor(name) {
     this.root = realpathSync(mkdtempSync(join(tmpdir(), `acp-${name}-`)));
-    this.log = join(process.env.ACP_LOGS ?? this.root, `${name}.log`);
+    this.log = join(this.root, "log");
     this.home = join(this.root, "home");
-    mkdirSync(this.home);
-    rmSync(this.log, { force: true });
+    for (const folder of [this.log, this.home]) mkdirSync(folder);
     // Nothing of whoever runs this: no key, no configuration, no proxy.
     this.env = { PATH: process.env.PATH, HOME: this.home, LANG: "C.UTF-8" };
   }

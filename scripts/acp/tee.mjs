@@ -1,11 +1,11 @@
-// Stands between a client and an agent: `node tee.mjs LOG PROGRAM ARGS…` passes on every byte both ways and writes each line with its direction to LOG.
+// Stands between a client and an agent: `node tee.mjs FOLDER PROGRAM ARGS…` passes on every byte both ways and writes each line with its direction to a file of FOLDER.
 import { spawn } from "node:child_process";
 import { createWriteStream } from "node:fs";
+import { join } from "node:path";
 
-const [log, program, ...args] = process.argv.slice(2);
-const out = createWriteStream(log, { flags: "a" });
+const [folder, program, ...args] = process.argv.slice(2);
+const out = createWriteStream(join(folder, `${process.pid}.log`));
 const child = spawn(program, args, { stdio: ["pipe", "pipe", "inherit"] });
-out.write(`${JSON.stringify({ start: process.pid })}\n`);
 
 function pass(from, to, who) {
   let rest = Buffer.alloc(0);

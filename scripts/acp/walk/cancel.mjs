@@ -62,7 +62,7 @@ async function midTool() {
   await runs;
   await cancel(id);
   await ended(answer, "cancelled");
-  assert.equal(gist(client.of(id)).find(({ kind }) => kind === "tool").status, "failed");
+  assert.equal(gist(client.of(id)).find(({ is }) => is === "tool").status, "failed");
 }
 
 // The request's own cancellation does what session/cancel does.
@@ -103,7 +103,7 @@ async function ends() {
   const from = client.told.length;
   const error = await client.prompt(id, "three").then(() => assert.fail("a failed model"), (reason) => reason);
   assert.ok(error.code < 0 && error.message.length > 10, error.message);
-  assert.equal(gist(client.of(id, from)).find(({ kind }) => kind === "agent_message_chunk")?.text, "Half an ans", "what was said before it failed");
+  assert.equal(gist(client.of(id, from)).find(({ is }) => is === "agent_message_chunk")?.text, "Half an ans", "what was said before it failed");
 }
 
 async function badRequests() {

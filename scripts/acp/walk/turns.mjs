@@ -57,16 +57,16 @@ async function talk() {
   const turn = updates.filter((update) => TURN.test(update.sessionUpdate) && update.sessionUpdate !== "user_message_chunk");
   assert.ok(turn.filter((update) => update.sessionUpdate === "agent_message_chunk").length > 2, "text comes in pieces");
   const seen = gist(turn);
-  assert.deepEqual(seen.map(({ kind }) => kind), ["agent_thought_chunk", "agent_message_chunk", "tool", "tool", "agent_message_chunk"]);
+  assert.deepEqual(seen.map(({ is }) => is), ["agent_thought_chunk", "agent_message_chunk", "tool", "tool", "agent_message_chunk"]);
   assert.equal(seen[0].text, "The notes are the place to look first.");
   assert.equal(seen[1].text, "I look at the notes and at the folder, both at once.");
   assert.equal(seen[4].text, "The notes say: row your boat. Größe 🚣 stays whole.");
-  assert.deepEqual(seen.slice(2, 4).map(({ status, kind, name }) => status), ["completed", "completed"]);
+  assert.deepEqual(seen.slice(2, 4).map(({ status }) => status), ["completed", "completed"]);
   assert.equal(new Set(seen.map((one) => one.id ?? one.toolCallId)).size, 5, "each message and call has its own id");
   assert.ok(JSON.stringify(seen[2].content).includes("row your boat"), "the client sees what was read");
   assert.ok(seen[2].locations?.some(({ path }) => path === join(cwd, "notes.txt")), "the client can follow along");
   assert.equal(await client.prompt(talked.id, "go on").then((answer) => answer.stopReason), "end_turn");
-  talked.seen = gist(client.of(talked.id)).filter(({ kind }) => kind !== "user_message_chunk");
+  talked.seen = gist(client.of(talked.id)).filter(({ is }) => is !== "user_message_chunk");
 }
 
 async function permission() {
@@ -77,7 +77,7 @@ async function permission() {
     client.answers = answer ? [answer] : [];
     const { stopReason } = await client.prompt(id, words);
     const told = client.of(id, from);
-    return { stopReason, told, asked: told.filter((entry) => entry.asked), call: gist(told).find(({ kind }) => kind === "tool") };
+    return { stopReason, told, asked: told.filter((entry) => entry.asked), call: gist(told).find(({ is }) => is === "tool") };
   };
   const allowed = await turn(once.allow);
   assert.equal(allowed.stopReason, "end_turn");
@@ -117,7 +117,7 @@ async function answers() {
     client.answers = [answer];
     assert.equal((await client.prompt(id, "write")).stopReason, "end_turn");
     assert.ok(!existsSync(join(cwd, "allowed.txt")), "nothing was written");
-    assert.equal(gist(client.of(id)).find(({ kind }) => kind === "tool").status, "failed");
+    assert.equal(gist(client.of(id)).find(({ is }) => is === "tool").status, "failed");
   }
 }
 
