@@ -3,6 +3,8 @@ import { Readable, Writable } from "node:stream";
 import * as acp from "@agentclientprotocol/sdk";
 import { within } from "./stage.mjs";
 
+export { gist } from "./gist.mjs";
+
 const { methods } = acp;
 export const text = (words) => [{ type: "text", text: words }];
 
@@ -70,24 +72,4 @@ export class Client {
     await within(5000, "the end after the end of input", this.exited);
     this.connection.close();
   }
-}
-
-/** Chunks joined to messages, a call with its updates to one, all in the order of their beginnings: what a person sees, however it was cut. */
-export function gist(entries) {
-  const seen = [];
-  for (const { session: _, ...entry } of entries) {
-    if (entry.sessionUpdate?.endsWith("_chunk")) {
-      const same = seen.find((one) => one.is === entry.sessionUpdate && one.id === entry.messageId && one.id !== undefined);
-      const words = entry.content.type === "text" ? entry.content.text : JSON.stringify(entry.content);
-      if (same) same.text += words;
-      else seen.push({ is: entry.sessionUpdate, id: entry.messageId, text: words });
-    } else if (entry.sessionUpdate === "tool_call") {
-      const { sessionUpdate, ...call } = entry;
-      seen.push({ is: "tool", ...call });
-    } else if (entry.sessionUpdate === "tool_call_update") {
-      const { sessionUpdate, ...change } = entry;
-      Object.assign(seen.find((one) => one.is === "tool" && one.toolCallId === change.toolCallId) ?? {}, change);
-    }
-  }
-  return seen;
 }
