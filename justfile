@@ -43,3 +43,13 @@ crowd:
 # 100,000 simulated worlds, each of which has to come to rest; a seed that does not is named, and `just simulate SEED 1` makes it again
 simulate first="0" count="100000":
     cargo run --release -p oarlock-testkit --example simulate {{ first }} {{ count }}
+
+# `oarlock acp` with clients that others wrote: the official TypeScript and Python SDKs, acpx, and ends at bad moments. `part` is one of them
+peers part="all":
+    cargo build -p oarlock
+    bash scripts/acp/run.sh {{ part }}
+
+# Turns over ACP with bytes cut anywhere, cancels at any moment and many sessions at once; a seed makes the same ones again
+acp-fuzz seed="1" turns="10000":
+    cargo build -p oarlock
+    bash scripts/acp/run.sh fuzz {{ seed }} {{ turns }}

@@ -1,8 +1,9 @@
 //! The design's budgets, measured: whole runs of the released program, and sessions in one process. A plain program that prints a table, since
-//! whole processes and percentiles are the point: `cargo bench -p oarlock --bench figures -- [program|many|long]`.
+//! whole processes and percentiles are the point: `cargo bench -p oarlock --bench figures -- [program|editor|many|long]`.
 
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
+mod editor;
 mod program;
 mod sessions;
 
@@ -14,6 +15,9 @@ fn main() {
     let wants = |part: &str| wanted.as_ref().is_none_or(|wanted| part.contains(wanted.as_str()));
     if wants("program") {
         program::measure();
+    }
+    if wants("editor") {
+        editor::measure();
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

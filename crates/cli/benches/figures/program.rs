@@ -99,13 +99,13 @@ fn peak_megabytes(mut command: Command) -> f64 {
 }
 
 /// A folder to work in and a home.
-struct Place {
-    folder: TempDir,
+pub(crate) struct Place {
+    pub(crate) folder: TempDir,
     home: TempDir,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let temporary = || TempDir::new().expect("there is a temporary folder");
         Self { folder: temporary(), home: temporary() }
     }
@@ -122,7 +122,7 @@ impl Place {
         format!("script/{}", path.display())
     }
 
-    fn oarlock(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn oarlock(&self, arguments: &[&str]) -> Command {
         self.command(PROGRAM, arguments)
     }
 
