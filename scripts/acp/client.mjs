@@ -9,8 +9,8 @@ const { methods } = acp;
 export const text = (words) => [{ type: "text", text: words }];
 
 export class Client {
-  /** Starts a process on `stage` and initializes it, unless `greet` is false. */
-  static async open(stage, { capabilities = {}, greet = true, args } = {}) {
+  /** Starts a process on `stage` and initializes it, unless `greet` is false; `serve` adds what else the client answers. */
+  static async open(stage, { capabilities = {}, greet = true, serve = () => {}, args } = {}) {
     const client = new Client();
     client.child = stage.start(args);
     client.exited = new Promise((resolve) => client.child.once("close", resolve));
@@ -24,6 +24,7 @@ export class Client {
         return { outcome: typeof answer === "function" ? await answer(params, signal) : answer };
       })
       .onNotification(methods.client.session.update, ({ params }) => client.note({ session: params.sessionId, ...params.update }));
+    serve(app);
     client.connection = app.connect(acp.ndJsonStream(Writable.toWeb(client.child.stdin), Readable.toWeb(client.child.stdout)));
     client.agent = client.connection.agent;
     if (greet) client.greeting = await client.ask("initialize", { protocolVersion: acp.PROTOCOL_VERSION, clientCapabilities: capabilities, clientInfo: { name: "peers", version: "1" } });

@@ -2,12 +2,13 @@
 import { judgeLog } from "./judge.mjs";
 import { parts } from "./stage.mjs";
 import { cancels } from "./walk/cancel.mjs";
+import { editors } from "./walk/editor.mjs";
 import { sessions } from "./walk/sessions.mjs";
 import { client, stage } from "./walk/shared.mjs";
 import { turns } from "./walk/turns.mjs";
 
 const chosen = process.argv[2];
-const all = [...turns, ...cancels, ...sessions].filter(([name]) => !chosen || name.includes(chosen) || name === "talk");
+const all = [...turns, ...cancels, ...sessions, ...editors].filter(([name]) => !chosen || name.includes(chosen) || name === "talk");
 let failed = await parts("typescript", all);
 failed += await parts("typescript", [["the end of input ends the process", () => client.close()]]);
 const { faults, seen } = judgeLog(stage.log);
