@@ -246,7 +246,10 @@ while (done < TURNS) {
   messages += result.seen.agent + result.seen.client;
   known = result.kept;
   if (result.faults.length) {
-    for (const text of result.faults.slice(0, 20)) console.log(`FAULT ${text}`);
+    // The same fault in many sessions is one.
+    const kinds = new Map();
+    for (const text of result.faults) kinds.set(text.slice(0, 60), [...(kinds.get(text.slice(0, 60)) ?? []), text]);
+    for (const [first, ...more] of kinds.values()) console.log(`FAULT ${first}${more.length ? ` (and ${more.length} like it)` : ""}`);
     console.log(`fuzz: ${result.faults.length} faults within ${done} turns; again with: just acp-fuzz ${SEED} ${TURNS}; the folder is ${stage.root}\n${result.errors ?? ""}`);
     process.exit(1);
   }

@@ -118,7 +118,7 @@ async def talk(client, agent, greeting):
     await turn(agent, session, "what is in the notes?", "end_turn")
     await turn(agent, session, "go on", "end_turn")
     assert list(client.words(session).values()) == [
-        "I look at the notes and at the folder, both at once.",
+        "I look at the notes and into the folder, both at once.",
         "The notes say: row your boat. Größe 🚣 stays whole.",
         "That was all that I know.",
     ], client.words(session)
@@ -151,7 +151,7 @@ async def cancels(client, agent):
     session = (await agent.new_session(str(folder("hello")), mcp_servers=[])).session_id
     await agent.cancel(session_id=session)
     await turn(agent, session, "hello", "end_turn")
-    session = (await agent.new_session(str(folder("hang")), mcp_servers=[])).session_id
+    session = (await agent.new_session(str(folder("long")), mcp_servers=[])).session_id
     running = asyncio.create_task(turn(agent, session, "speak", "cancelled"))
     await client.first(session, "agent_message_chunk")
     await agent.cancel(session_id=session)

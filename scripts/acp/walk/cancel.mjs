@@ -17,7 +17,7 @@ async function idle() {
   await ended(client.prompt(id, "hello"), "end_turn");
 }
 
-// Text has come and more is to come; afterwards the session works at once.
+// Text has come and more is to come: in the wait before another attempt, and amid a long answer; afterwards the session works at once.
 async function midStream() {
   const { id } = await client.session(stage.folder("hang"));
   const first = client.until("a first chunk", chunk(id));
@@ -25,13 +25,15 @@ async function midStream() {
   await first;
   await cancel(id);
   await ended(answer, "cancelled");
-  await ended(client.prompt(id, "again"), "end_turn");
   const long = await client.session(stage.folder("long"));
   const begun = client.until("a first chunk", chunk(long.id));
   const flood = client.prompt(long.id, "sing");
   await begun;
   await cancel(long.id);
   await ended(flood, "cancelled");
+  const from = client.told.length;
+  await ended(client.prompt(long.id, "again"), "end_turn");
+  assert.equal(gist(client.of(long.id, from)).at(-1).text, "Never mind.");
 }
 
 async function silent() {

@@ -58,7 +58,7 @@ class Editor {
 async function reads() {
   const editor = new Editor();
   const client = await Client.open(stage, { capabilities: OWN, serve: (app) => editor.serve(app) });
-  const cwd = stage.folder("talk");
+  const cwd = stage.folder("own");
   editor.unsaved.set(join(cwd, "notes.txt"), "words that are not saved\n");
   const { id } = await client.session(cwd);
   client.answers = [pick("allow_once")];

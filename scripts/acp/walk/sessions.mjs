@@ -28,17 +28,17 @@ async function load() {
 
 // A question that was answered, a refusal and a cancelled call are the same to whoever loads them.
 async function loadCalls() {
-  const { id } = await client.session(stage.folder("ask"));
+  const cwd = stage.folder("ask");
+  const { id } = await client.session(cwd);
   const pick = (kind) => (request) => ({ outcome: "selected", optionId: request.options.find((one) => one.kind === kind).optionId });
-  const cwd = client.cwds?.[id];
   client.answers = [pick("allow_once"), pick("reject_once"), { outcome: "cancelled" }];
   await ended(client.prompt(id, "one"), "end_turn");
   await ended(client.prompt(id, "two"), "end_turn");
   await ended(client.prompt(id, "three"), "cancelled");
   const live = gist(client.of(id)).filter(({ is }) => is !== "user_message_chunk");
+  await client.ask("session/close", { sessionId: id });
   const other = await Client.open(stage);
-  const listed = (await other.ask("session/list", {})).sessions.find((one) => one.sessionId === id);
-  await other.ask("session/load", { sessionId: id, cwd: cwd ?? listed.cwd, mcpServers: [] });
+  await other.ask("session/load", { sessionId: id, cwd, mcpServers: [] });
   const replayed = gist(other.of(id)).filter(({ is }) => is !== "user_message_chunk");
   const brief = (list) => list.map(({ is, id: of, text, toolCallId, status, title, name }) => ({ is, id: of, text, toolCallId, status, title, name }));
   assert.deepEqual(brief(replayed), brief(live));
@@ -50,6 +50,7 @@ async function resume() {
   const cwd = stage.folder("talk");
   const { id } = await client.session(cwd);
   await ended(client.prompt(id, "one"), "end_turn");
+  await client.ask("session/close", { sessionId: id });
   const other = await Client.open(stage);
   await refused(-32602, other.ask("session/resume", { sessionId: id, cwd: stage.folder("hello") }));
   await other.ask("session/resume", { sessionId: id, cwd });

@@ -59,13 +59,15 @@ async function talk() {
   const seen = gist(turn);
   assert.deepEqual(seen.map(({ is }) => is), ["agent_thought_chunk", "agent_message_chunk", "tool", "tool", "agent_message_chunk"]);
   assert.equal(seen[0].text, "The notes are the place to look first.");
-  assert.equal(seen[1].text, "I look at the notes and at the folder, both at once.");
+  assert.equal(seen[1].text, "I look at the notes and into the folder, both at once.");
   assert.equal(seen[4].text, "The notes say: row your boat. Größe 🚣 stays whole.");
   assert.deepEqual(seen.slice(2, 4).map(({ status }) => status), ["completed", "completed"]);
   assert.equal(new Set(seen.map((one) => one.id ?? one.toolCallId)).size, 5, "each message and call has its own id");
   assert.ok(JSON.stringify(seen[2].content).includes("row your boat"), "the client sees what was read");
   assert.ok(seen[2].locations?.some(({ path }) => path === join(cwd, "notes.txt")), "the client can follow along");
   assert.equal(await client.prompt(talked.id, "go on").then((answer) => answer.stopReason), "end_turn");
+  // Who else loads it must find it free.
+  await client.ask("session/close", { sessionId: talked.id });
   talked.seen = gist(client.of(talked.id)).filter(({ is }) => is !== "user_message_chunk");
 }
 
