@@ -25,7 +25,7 @@ pub struct Maker<'a> {
     pub loaded: &'a Loaded,
     /// Flags that are no keys of it.
     pub flags: &'a ModelArgs,
-    /// The folder that paths of flags are relative to.
+    /// The folder that a script's path is relative to.
     pub cwd: &'a Path,
 }
 

@@ -1,6 +1,5 @@
 //! One folder that an editor works in: its configuration and runtime.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -30,8 +29,6 @@ pub(super) struct Folder {
     pub(super) assembled: Assembled,
     pub(super) loaded: Loaded,
     pub(super) flags: Arc<ModelArgs>,
-    /// Where the program was started; paths of its flags are relative to it.
-    pub(super) started: PathBuf,
 }
 
 /// What a person asked for makes no sense.
@@ -41,7 +38,7 @@ fn invalid(error: &anyhow::Error) -> HostError {
 
 impl Folder {
     pub(super) fn maker(&self) -> Maker<'_> {
-        Maker { loaded: &self.loaded, flags: &self.flags, cwd: &self.started }
+        Maker { loaded: &self.loaded, flags: &self.flags, cwd: &self.loaded.cwd }
     }
 
     /// The model of new sessions.
@@ -95,7 +92,10 @@ impl Workspace for Folder {
         frontend: Frontend,
     ) -> BoxFuture<'_, Result<SessionSpec, HostError>> {
         async move {
-            let made = self.maker().spec(&self.assembled, place, ("acp", frontend)).await;
+            // A script lies where its session works, wherever the editor started the program.
+            let cwd = place.cwd.clone();
+            let maker = Maker { cwd: &cwd, ..self.maker() };
+            let made = maker.spec(&self.assembled, place, ("acp", frontend)).await;
             made.map_err(|error| match error.is::<SelectionError>() {
                 true => unauthenticated(&error),
                 false => failed(&error),

@@ -69,8 +69,7 @@ impl Folders {
         }
         let assembled = CliAgentBuilder::new(&loaded).beside(&self.home).build()?;
         let flags = Arc::clone(&self.flags);
-        let folder =
-            Arc::new(Folder { assembled, loaded, flags, started: self.loaded.cwd.clone() });
+        let folder = Arc::new(Folder { assembled, loaded, flags });
         known.insert(key, Arc::clone(&folder));
         Ok(folder)
     }
