@@ -12,9 +12,12 @@ const stage = new Stage("acpx");
 mkdirSync(join(stage.home, ".acpx"));
 writeFileSync(join(stage.home, ".acpx/config.json"), JSON.stringify({ agents: { oarlock: { argv: [process.execPath, TEE, stage.log, PROGRAM, ...ARGUMENTS] } } }));
 
+/** For how long an acpx stays that keeps a session's process. */
+const TTL_S = "2";
+
 /** Runs acpx in `cwd`; flags of its own come before the agent's name. */
 function acpx(cwd, flags, words) {
-  const child = spawn(process.execPath, [CLI, "--cwd", cwd, "--ttl", "1", ...flags, "oarlock", ...words], { cwd, env: stage.env, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [CLI, "--cwd", cwd, "--ttl", TTL_S, ...flags, "oarlock", ...words], { cwd, env: stage.env, stdio: ["ignore", "pipe", "pipe"] });
   let out = "";
   let errors = "";
   child.stdout.on("data", (bytes) => (out += bytes));
@@ -57,14 +60,14 @@ async function ownTools() {
   assert.ok(shown.includes("row your boat") && shown.includes("[done] end_turn"), shown);
 }
 
-// Each prompt is another process of acpx, and after a second without work another one of ours.
+// Each prompt is another process of acpx, and after a while without work another one of ours.
 async function lasting() {
   const cwd = stage.folder("talk");
   const id = (await well(cwd, ["--format", "quiet"], ["sessions", "new"])).trim();
   assert.match(id, /^[0-9a-f-]{36}$/);
   assert.ok((await well(cwd, [], ["what is in the notes?"])).includes("row your boat"));
   const before = readdirSync(stage.log).length;
-  await new Promise((resolve) => setTimeout(resolve, 3000)); // Longer than the owner of the queue stays.
+  await new Promise((resolve) => setTimeout(resolve, 2000 * TTL_S)); // The process is gone by then.
   assert.ok((await well(cwd, [], ["go on"])).includes("That was all that I know."), "the conversation went on in a new process");
   assert.ok(readdirSync(stage.log).length > before, "it was a new process");
   assert.ok(sent("session/resume").concat(sent("session/load")).some(({ params }) => params.sessionId === id), "by resuming it");

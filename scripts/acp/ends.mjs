@@ -60,6 +60,7 @@ class Bare {
   }
   async session(cwd) {
     this.say({ id: 0, method: "initialize", params: { protocolVersion: 1, clientCapabilities: {} } });
+    await this.until("a greeting", ({ id }) => id === 0);
     this.say({ id: 1, method: "session/new", params: { cwd, mcpServers: [] } });
     return (await this.until("a session", ({ id }) => id === 1)).result.sessionId;
   }

@@ -9,7 +9,7 @@ import { Stage, within } from "./stage.mjs";
 
 const SEED = Number(process.argv[2] ?? 1);
 const TURNS = Number(process.argv[3] ?? 10_000);
-const WIDTH = 8; // Sessions at the same time.
+const WIDTH = 16; // Sessions at the same time.
 const ROUND = 500; // Turns of one process.
 const PATIENCE_MS = 15_000;
 
@@ -140,7 +140,7 @@ class Sailor {
       () => peer.raw("[]"),
       () => peer.raw("   "),
       () => expected(peer.ask("_example.org/ask", {}), -32601),
-      () => expected(peer.ask("session/set_mode", { sessionId: this.id, modeId: "no-such-mode" }), -32602),
+      () => this.modes.length && expected(peer.ask("session/set_mode", { sessionId: this.id, modeId: "no-such-mode" }), -32602),
       () => this.modes.length && expected(peer.ask("session/set_mode", { sessionId: this.id, modeId: chance.one(this.modes) })),
       () => expected(peer.ask("session/list", { cwd: this.cwd })),
       () => expected(peer.ask("session/prompt", { sessionId: this.id, prompt: [{ type: "smell" }] }), -32602),
@@ -162,7 +162,7 @@ class Sailor {
     const timer = when === "time" ? setTimeout(() => this.cancel(), chance.below(30)) : null;
     if (chance.likely(0.2)) extra.push(Promise.resolve(this.noise()).catch((error) => peer.judge.say("beside a turn", error.message)));
     // Some models say nothing for ever, and some questions are never answered.
-    const bored = setInterval(() => this.cancel(), 1000);
+    const bored = setInterval(() => this.cancel(), 300);
     try {
       const all = await Promise.all(answers);
       for (const { result, error } of all) {
@@ -218,7 +218,10 @@ async function round(stage, chance, turns, known) {
     while (left > 0 && !problems.length) {
       const sailor = new Sailor(peer, stage, own.split());
       await sailor.begin();
-      for (let number = own.below(30); number >= 0 && left > 0; number--) left -= await sailor.turn();
+      for (let number = own.below(30); number >= 0 && left > 0; number--) {
+        const count = await sailor.turn();
+        left -= count; // Others have counted meanwhile.
+      }
       const end = own.one(["leave", "load", "close", "delete"]);
       if (end === "load") await sailor.load();
       if (end === "close" || end === "delete") await expected(peer.ask(`session/${end}`, { sessionId: sailor.id }));
@@ -248,7 +251,7 @@ while (done < TURNS) {
   if (result.faults.length) {
     // The same fault in many sessions is one.
     const kinds = new Map();
-    for (const text of result.faults) kinds.set(text.slice(0, 60), [...(kinds.get(text.slice(0, 60)) ?? []), text]);
+    for (const text of result.faults) kinds.set(text.slice(0, 30), [...(kinds.get(text.slice(0, 30)) ?? []), text]);
     for (const [first, ...more] of kinds.values()) console.log(`FAULT ${first}${more.length ? ` (and ${more.length} like it)` : ""}`);
     console.log(`fuzz: ${result.faults.length} faults within ${done} turns; again with: just acp-fuzz ${SEED} ${TURNS}; the folder is ${stage.root}\n${result.errors ?? ""}`);
     process.exit(1);

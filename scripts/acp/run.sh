@@ -13,7 +13,8 @@ install() {
   command -v npm >/dev/null || { apt-get update -qq && apt-get install -y -qq nodejs npm; }
   # npm writes this file last.
   if ! [ node_modules/.package-lock.json -nt package-lock.json ]; then
-    npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+    # Not `npm ci`, which wants packages for other systems in the lock that not every registry lists.
+    npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=error
     touch node_modules/.package-lock.json
   fi
   # Every dependency is pinned, so that there is nothing to resolve.

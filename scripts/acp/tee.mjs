@@ -13,7 +13,7 @@ function pass(from, to, who) {
     // Recorded before it is passed on, so that an answer never stands before its question.
     rest = rest.length ? Buffer.concat([rest, bytes]) : bytes;
     for (let end; (end = rest.indexOf(10)) >= 0; rest = rest.subarray(end + 1)) {
-      out.write(`${JSON.stringify({ [who]: rest.subarray(0, end).toString() })}\n`);
+      out.write(`${JSON.stringify({ at: Math.round(performance.now()), [who]: rest.subarray(0, end).toString() })}\n`);
     }
     if (!to.write(bytes)) {
       from.pause();

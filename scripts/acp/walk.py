@@ -159,10 +159,10 @@ async def cancels(client, agent):
     await turn(agent, session, "again", "end_turn")
     for _ in range(5):
         session = (await agent.new_session(str(folder("silent")), mcp_servers=[])).session_id
-        running = asyncio.create_task(turn(agent, session, "speak", "cancelled"))
-        await asyncio.sleep(0)
+        running = asyncio.create_task(agent.prompt(session_id=session, prompt=[text_block("speak")]))
+        await asyncio.sleep(0)  # Until it is handed to the connection.
         await agent.cancel(session_id=session)
-        await running
+        assert (await asyncio.wait_for(running, 5)).stop_reason == "cancelled"
 
 
 async def settings(agent):
