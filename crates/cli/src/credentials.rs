@@ -6,7 +6,7 @@ use oarlock_core::ports::model::ModelErrorKind;
 use secrecy::SecretString;
 
 use crate::config::Loaded;
-use crate::config::credentials::{Credentials, CredentialsError, Stored};
+use crate::config::credentials::{Credentials, CredentialsError};
 use crate::config::secret::{self, KeyPlace, SecretError};
 use crate::providers::{self, ListError};
 use crate::selection::{self, SelectionError, Surroundings};
@@ -37,13 +37,13 @@ pub enum Verdict {
 }
 
 /// Where the key of a provider is found; `None` for one that needs none. The stored keys are read anew, the environment and the
-/// configuration are those of `loaded`. Nothing goes over the network. A runtime that was put together before the key was stored goes on
-/// without it.
+/// configuration are those of `loaded`. Nothing goes over the network. A runtime keeps the keys that it was put together with: after a login it
+/// is put together anew from [`Loaded::with_keys_read_anew`].
 ///
 /// # Errors
 /// [`Unusable`] with what to do.
 pub fn check(loaded: &Loaded, provider: &str) -> Result<Option<KeyPlace>, Unusable> {
-    let loaded = Loaded { stored: Stored::read(&loaded.environment), ..loaded.clone() };
+    let loaded = loaded.with_keys_read_anew();
     selection::usable(&loaded.config, provider, &Surroundings::of(&loaded))?;
     Ok(secret::key(&loaded, provider)?.map(|(_, place)| place))
 }

@@ -34,6 +34,9 @@ pub enum CredentialsError {
         /// The first line that is wrong.
         line: usize,
     },
+    /// What was to be stored is no key.
+    #[error(transparent)]
+    NoKey(#[from] NoKey),
     /// It would grow too long.
     #[error("{} would be longer than {FILE_BYTES_MAX} bytes; remove keys with `oarlock logout PROVIDER`", path.display())]
     Full {
@@ -153,7 +156,9 @@ impl Credentials {
     /// # Errors
     /// [`CredentialsError`]; the file is as it was then.
     pub fn store(&self, provider: &str, key: &SecretString) -> Result<bool, CredentialsError> {
-        self.change(|keys| keys.insert(provider.to_owned(), key.clone()).is_some())
+        // Nothing is written that could not be read again.
+        let key = parse(key.expose_secret().to_owned())?;
+        self.change(|keys| keys.insert(provider.to_owned(), key).is_some())
     }
 
     /// Removes the key of a provider, and says whether there was one.

@@ -208,6 +208,12 @@ impl Loaded {
         trust::fingerprint(&[Some(values), Some(standing), Some(self.project.fingerprint.clone())])
     }
 
+    /// The same with the stored keys as they are by this moment, for a program that outlives a login of its person elsewhere.
+    #[must_use]
+    pub fn with_keys_read_anew(&self) -> Self {
+        Self { stored: credentials::Stored::read(&self.environment), ..self.clone() }
+    }
+
     /// What to say of a session that works in this canonical folder, when a project there has hooks that this configuration does not know.
     #[must_use]
     pub fn hooks_left_out(&self, cwd: &Path) -> Option<String> {

@@ -5,6 +5,11 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 
+use oarlock::config::secret::KeyPlace;
+use oarlock::config::{Environment, Inputs, load};
+use oarlock::credentials::{self, Verdict};
+use oarlock::providers::waited_for;
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use crate::home::{Home, Ran, mode_of, ran};
@@ -349,4 +354,32 @@ fn tools_do_not_open_stored_keys_even_in_a_session_of_the_home_folder() {
     assert!(ran.out.contains("no tool opens it"), "{}", ran.out);
     assert!(!ran.out.contains(KEY) && !ran.err.contains(KEY), "{} {}", ran.out, ran.err);
     assert_eq!(std::fs::read(home.path(FILE)).unwrap(), before);
+}
+
+#[test]
+fn a_program_that_runs_on_learns_of_a_login_and_a_logout_elsewhere() {
+    let home = home_at(&endpoint(knows_the_key));
+    let environment = Environment::of(&[("HOME", home.path("").to_str().unwrap())]);
+    let inputs = Inputs { environment, cwd: home.project(), overrides: vec![], flags: vec![] };
+    let loaded = load(inputs).unwrap();
+    let told = || credentials::check(&loaded, "anthropic").unwrap_err().to_string();
+    assert!(told().contains("run `oarlock login anthropic`"), "{}", told());
+    assert_eq!(pipe(&home, &["login"], KEY).code, Some(0));
+    let place = KeyPlace::Stored(home.path(FILE));
+    assert_eq!(credentials::check(&loaded, "anthropic").unwrap(), Some(place));
+    assert_eq!(credentials::check(&loaded, "ollama").unwrap(), None);
+    let verify = |key: &str| {
+        let key = SecretString::from(key);
+        let within = std::time::Duration::from_secs(30);
+        waited_for(credentials::verify(&loaded, "anthropic", key, within)).unwrap().unwrap()
+    };
+    assert_eq!(verify(KEY), Verdict::Taken { models: 2 });
+    assert!(matches!(verify("sk-wrong-and-long"), Verdict::Refused(_)));
+    assert_eq!(home.run(&["logout"]).out, "removed the key of anthropic\n");
+    assert!(told().contains("no key for provider `anthropic`"), "{}", told());
+    let store = |key: &str| credentials::store(&loaded, "anthropic", &SecretString::from(key));
+    assert!(store("two\nlines").is_err());
+    assert!(!store(KEY).unwrap());
+    assert_eq!(credentials::remove_all(&loaded).unwrap(), ["anthropic"]);
+    assert!(!credentials::remove(&loaded, "anthropic").unwrap());
 }
