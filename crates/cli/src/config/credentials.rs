@@ -238,6 +238,22 @@ impl Stored {
         Ok(self.keys.as_ref().map_err(Arc::clone)?.keys().map(String::as_str))
     }
 
+    /// A hash of the keys, or of why they cannot be used.
+    pub(super) fn fingerprint(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        match &self.keys {
+            Err(error) => drop(hasher.update(error.to_string().as_bytes())),
+            Ok(keys) => {
+                for (provider, key) in keys {
+                    for text in [provider.as_str(), key.expose_secret()] {
+                        hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+                    }
+                }
+            }
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+
     /// The key of a provider, and the file that it is in.
     ///
     /// # Errors

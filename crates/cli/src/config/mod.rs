@@ -200,12 +200,14 @@ pub fn load(inputs: Inputs) -> Result<Loaded, LoadError> {
 }
 
 impl Loaded {
-    /// A hash of everything that decides what sessions of this folder work with: a folder whose hash is another one is configured otherwise.
+    /// A hash of everything that decides what sessions of this folder work with, stored keys included: a folder whose hash is another one is configured otherwise.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let values = self.stack.table().to_string();
         let standing = format!("{:?}", self.project.standing);
-        trust::fingerprint(&[Some(values), Some(standing), Some(self.project.fingerprint.clone())])
+        let keys = self.stored.fingerprint();
+        let project = self.project.fingerprint.clone();
+        trust::fingerprint(&[Some(values), Some(standing), Some(project), Some(keys)])
     }
 
     /// The same with the stored keys as they are by this moment, for a program that outlives a login of its person elsewhere.

@@ -14,6 +14,7 @@ use oarlock_server::{Host, HostError, Workspace};
 use crate::args::ModelArgs;
 use crate::assembly::{Assembled, CliAgentBuilder};
 use crate::config::{self, Inputs, Loaded, paths};
+use crate::credentials;
 use folder::Folder;
 
 /// Projects whose runtimes are kept; of more, those that nobody uses go.
@@ -102,7 +103,16 @@ impl Host for Folders {
     }
 
     fn logout(&self) -> BoxFuture<'_, Result<(), HostError>> {
-        async { Err(HostError::Failed("no key is stored here".to_owned())) }.boxed()
+        let loaded = self.loaded.clone();
+        // The file's lock may have to be waited for.
+        let removed = tokio::task::spawn_blocking(move || credentials::remove_all(&loaded));
+        async {
+            match removed.await {
+                Ok(removed) => removed.map(drop).map_err(|error| failed(&error.into())),
+                Err(ended) => Err(failed(&ended.into())),
+            }
+        }
+        .boxed()
     }
 }
 

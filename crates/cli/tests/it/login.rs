@@ -383,3 +383,32 @@ fn a_program_that_runs_on_learns_of_a_login_and_a_logout_elsewhere() {
     assert_eq!(credentials::remove_all(&loaded).unwrap(), ["anthropic"]);
     assert!(!credentials::remove(&loaded, "anthropic").unwrap());
 }
+
+#[test]
+fn an_editor_whose_person_logs_in_and_out_meanwhile_is_told_so() {
+    let home = home_at(&endpoint(knows_the_key));
+    let mut command = home.command();
+    command.arg("acp").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut agent = command.spawn().unwrap();
+    let mut to = agent.stdin.take().unwrap();
+    let mut from = BufReader::new(agent.stdout.take().unwrap()).lines();
+    let mut ask = |method: &str, params: Value| -> Value {
+        let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        writeln!(to, "{request}").unwrap();
+        serde_json::from_str(&from.next().unwrap().unwrap()).unwrap()
+    };
+    let hello = ask("initialize", json!({"protocolVersion": 1, "clientCapabilities": {}}));
+    assert_eq!(hello["result"]["protocolVersion"], 1, "{hello}");
+    let setup = json!({"methodId": "setup"});
+    let refused = ask("authenticate", setup.clone());
+    assert!(refused.to_string().contains("oarlock login anthropic"), "{refused}");
+    assert_eq!(pipe(&home, &["login"], KEY).code, Some(0));
+    let done = ask("authenticate", setup.clone());
+    assert!(done["error"].is_null(), "{done}");
+    let out = ask("logout", json!({}));
+    assert!(out["error"].is_null(), "{out}");
+    assert_eq!(status_of(&home, "anthropic")["from"], Value::Null);
+    assert_eq!(ask("authenticate", setup)["error"]["code"], -32000);
+    drop(to);
+    assert!(agent.wait().unwrap().success());
+}
