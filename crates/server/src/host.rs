@@ -11,6 +11,8 @@ use oarlock_core::prompt::answer::{Ask, Listed};
 use oarlock_core::spec::{ModelSelection, SessionSpec};
 use oarlock_core::{DefaultAgentCore, DefaultSession, Frontend};
 
+use crate::audience::Audience;
+
 /// The program around a surface.
 pub trait Host: Send + Sync + std::fmt::Debug {
     /// What sessions of a folder work with. The folder's configuration is read for it, as far as the person trusts it.
@@ -23,6 +25,9 @@ pub trait Host: Send + Sync + std::fmt::Debug {
 
     /// A runtime over the same store, to read sessions of whatever folder.
     fn core(&self) -> &DefaultAgentCore;
+
+    /// Who follows which session: one for all clients of the program.
+    fn audience(&self) -> &Audience;
 
     /// Whether models can be called: a provider is configured, and its key is there and taken.
     fn authenticate(&self) -> BoxFuture<'_, Result<(), HostError>>;

@@ -1,6 +1,8 @@
 //! Surfaces: what editors and programs speak, translated into commands and entries of sessions. They decide nothing.
 
 pub mod acp;
+mod audience;
 mod host;
 
+pub use audience::Audience;
 pub use host::{Host, HostError, Said, Workspace};

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use oarlock_core::DefaultAgentCore;
-use oarlock_server::{Host, HostError, Workspace};
+use oarlock_server::{Audience, Host, HostError, Workspace};
 
 use crate::args::ModelArgs;
 use crate::assembly::{Assembled, CliAgentBuilder};
@@ -29,6 +29,7 @@ pub struct Folders {
     flags: Arc<ModelArgs>,
     /// Runtimes by their project and the state of its configuration.
     known: Mutex<HashMap<(PathBuf, String), Arc<Folder>>>,
+    audience: Audience,
 }
 
 impl Folders {
@@ -38,7 +39,13 @@ impl Folders {
     /// When the store cannot be opened or the configuration cannot be used.
     pub fn new(loaded: Loaded, flags: ModelArgs) -> anyhow::Result<Self> {
         let home = Arc::new(CliAgentBuilder::new(&loaded).build()?);
-        Ok(Self { home, loaded, flags: Arc::new(flags), known: Mutex::default() })
+        Ok(Self {
+            home,
+            loaded,
+            flags: Arc::new(flags),
+            known: Mutex::default(),
+            audience: Audience::default(),
+        })
     }
 
     /// Ends the store in good order.
@@ -90,6 +97,10 @@ impl Host for Folders {
 
     fn core(&self) -> &DefaultAgentCore {
         &self.home.core
+    }
+
+    fn audience(&self) -> &Audience {
+        &self.audience
     }
 
     fn authenticate(&self) -> BoxFuture<'_, Result<(), HostError>> {

@@ -102,7 +102,7 @@ impl Editor {
         let lanes: Vec<_> = lock(&self.lanes).drain().map(|(_, lane)| lane).collect();
         let closing = lanes.iter().map(async |lane| {
             // A lane that has ended has let go already.
-            drop(lane.send(Order::Close(None)).await);
+            drop(lane.send(Order::Leave).await);
             lane.closed().await;
         });
         let closing = futures::future::join_all(closing);

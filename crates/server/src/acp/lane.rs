@@ -13,19 +13,20 @@ use agent_client_protocol::v1::schema::{
 use futures::future::{AbortHandle, BoxFuture, abortable};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use oarlock_core::event::{AgentEvent, Event, PermissionAsked};
+use oarlock_core::event::AgentEvent;
 use oarlock_core::ids;
 use oarlock_core::prompt::answer;
-use oarlock_core::{Command, DefaultSession, EventStream, PermissionResolution, SessionError};
+use oarlock_core::{Command, DefaultSession, EventStream, SessionError};
 use tokio::sync::mpsc;
 
 use super::content::text;
 use super::error::{WireError, failed};
 use super::opening::Answer;
 use super::outbound::Outbound;
-use super::permission;
-use super::project::{Projector, name_of};
+use super::project::Projector;
 use super::prompts::{Prompts, Read};
+use super::questions::{Questions, Replied};
+use crate::audience::Seat;
 use crate::host::{HostError, Workspace};
 
 /// Orders that a session's lane has not taken; one more is refused.
@@ -41,6 +42,8 @@ pub(super) enum Order {
     Opened(Answer),
     /// Stop and let go of the session, then say so.
     Close(Option<Answer>),
+    /// The client has gone.
+    Leave,
 }
 
 impl Order {
@@ -49,7 +52,7 @@ impl Order {
         match self {
             Self::Prompt(asked) => asked.refuse(error),
             Self::Opened(answer) | Self::Close(Some(answer)) => answer.refuse(error),
-            Self::Cancel | Self::Close(None) => {}
+            Self::Cancel | Self::Close(None) | Self::Leave => {}
         }
     }
 }
@@ -59,9 +62,9 @@ pub(super) enum Done {
     /// A prompt was read.
     Read(Read),
     /// A slash command was done.
-    Told(Result<answer::Answer, answer::AskError>),
+    Told { prompt: u64, how: Result<answer::Answer, answer::AskError> },
     /// A question was answered.
-    Resolved { key: String, session: DefaultSession, call: ids::CallId, how: PermissionResolution },
+    Replied(Replied),
     /// Somebody withdrew the request of a prompt.
     Withdrawn { prompt: u64 },
     /// The slash commands of the folder.
@@ -70,12 +73,13 @@ pub(super) enum Done {
     Dropped,
 }
 
-/// An open question.
-struct Question {
-    session: DefaultSession,
-    asked: PermissionAsked,
-    /// Withdraws it, once it is asked.
-    withdraw: Option<AbortHandle>,
+/// Holds a piece of the lane's work, which ends when this is dropped.
+pub(super) struct Leash(AbortHandle);
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 pub(super) struct Lane {
@@ -87,7 +91,14 @@ pub(super) struct Lane {
     pub(super) project: Projector,
     pub(super) prompts: Prompts,
     pub(super) work: FuturesUnordered<BoxFuture<'static, Done>>,
-    questions: HashMap<String, Question>,
+    pub(super) questions: Questions,
+    pub(super) seat: Seat,
+    /// Whether all that happened before has been read.
+    pub(super) is_caught_up: bool,
+    /// How far subagents are known that were at work when the client came.
+    pub(super) met: HashMap<ids::SessionId, ids::Seq>,
+    /// Subagents that were at work at that time.
+    pub(super) unmet: Vec<ids::SessionId>,
     /// What is answered once the past has been told.
     replaying: Option<Answer>,
     /// What is told once the session is known to the client.
@@ -99,7 +110,7 @@ impl Lane {
         (out, name): (Outbound, SessionId),
         session: DefaultSession,
         workspace: Arc<dyn Workspace>,
-        after: ids::Seq,
+        (seat, after): (Seat, ids::Seq),
     ) -> Self {
         let events = session.events(after);
         Self {
@@ -111,7 +122,11 @@ impl Lane {
             project: Projector::default(),
             prompts: Prompts::default(),
             work: FuturesUnordered::new(),
-            questions: HashMap::new(),
+            questions: Questions::default(),
+            seat,
+            is_caught_up: false,
+            met: HashMap::new(),
+            unmet: Vec::new(),
             replaying: None,
             told_later: Vec::new(),
         }
@@ -130,11 +145,15 @@ impl Lane {
                 order = orders.recv() => match order {
                     None => return,
                     Some(Order::Close(answer)) => return self.close(answer).await,
+                    Some(Order::Leave) => return self.leave().await,
                     Some(order) => self.take(order).await,
                 },
                 Some(done) = self.work.next(), if !self.work.is_empty() => self.done(done).await,
                 event = next => match event {
-                    Ok(event) => self.tell(&event),
+                    Ok(event) => {
+                        self.tell(&event);
+                        self.meet().await;
+                    }
                     Err(error) => self.lost(&error),
                 },
             }
@@ -147,6 +166,8 @@ impl Lane {
             Order::Cancel => self.cancel().await,
             Order::Opened(answer @ Answer::Load(_)) => {
                 self.project = Projector::default();
+                self.questions.forget();
+                self.is_caught_up = false;
                 self.events = self.session.events(0);
                 self.replaying = Some(answer);
             }
@@ -154,119 +175,95 @@ impl Lane {
                 answer.give(&self.name);
                 self.after_opening();
             }
-            // The loop ends with it.
-            Order::Close(_) => {}
+            // The loop ends with them.
+            Order::Close(_) | Order::Leave => {}
         }
     }
 
     async fn done(&mut self, done: Done) {
         match done {
             Done::Read(read) => self.admit(read).await,
-            Done::Told(told) => self.answered(told),
-            Done::Withdrawn { prompt } if self.prompts.has(prompt) => self.cancel().await,
-            Done::Resolved { key, session, call, how } => {
-                self.questions.remove(&key);
-                if let Err(error) = session.permissions().resolve(&call, how).await {
-                    tracing::debug!(session = %session.id(), %error, "an answer came too late");
-                }
-            }
+            Done::Told { prompt, how } => self.answered(prompt, how),
+            Done::Withdrawn { prompt } => self.cancel_one(prompt).await,
+            Done::Replied(replied) => self.replied(replied).await,
             Done::Listed(Ok(listed)) => self.update(commands(listed)),
             Done::Listed(Err(error)) => tracing::warn!(%error, "no commands are listed"),
-            Done::Withdrawn { .. } | Done::Dropped => {}
+            Done::Dropped => {}
         }
     }
 
     /// Shows an event, and does what it means to the client's requests.
-    fn tell(&mut self, event: &AgentEvent) {
+    pub(super) fn tell(&mut self, event: &AgentEvent) {
+        match event {
+            AgentEvent::Entry(entry) => {
+                self.show(event);
+                self.settle(entry);
+            }
+            AgentEvent::Scoped { scope, event: inner } => {
+                if !self.has_met(scope, inner) {
+                    self.show(event);
+                }
+            }
+            AgentEvent::CaughtUp { .. } => {
+                self.show(event);
+                if let Some(answer) = self.replaying.take() {
+                    answer.give(&self.name);
+                    self.after_opening();
+                }
+                self.is_caught_up = true;
+                self.pose_all();
+            }
+            AgentEvent::Delta(_) => self.show(event),
+        }
+    }
+
+    /// Shows an event, and takes note of the questions in it.
+    pub(super) fn show(&mut self, event: &AgentEvent) {
         for update in self.project.updates(event) {
             self.update(update);
         }
         match event {
             AgentEvent::Entry(entry) => {
-                self.settle(entry);
                 let session = self.session.clone();
-                self.question(&[], &entry.event, session);
+                self.note(&[], &entry.event, session);
             }
             AgentEvent::Scoped { scope, event } => {
                 if let (AgentEvent::Entry(entry), Some(child)) = (&**event, scope.last()) {
                     let session = self.session.child(child);
-                    self.question(scope, &entry.event, session);
+                    self.note(scope, &entry.event, session);
                 }
             }
-            AgentEvent::CaughtUp { .. } => {
-                if let Some(answer) = self.replaying.take() {
-                    answer.give(&self.name);
-                    self.after_opening();
-                }
-                let open: Vec<String> = self.questions.keys().cloned().collect();
-                open.iter().for_each(|key| self.pose(key));
-            }
-            AgentEvent::Delta(_) => {}
+            AgentEvent::CaughtUp { .. } | AgentEvent::Delta(_) => {}
         }
     }
 
-    /// Takes note of questions and of their ends.
-    fn question(&mut self, scope: &[ids::SessionId], event: &Event, session: DefaultSession) {
-        match event {
-            Event::PermissionAsked(asked) => {
-                let key = name_of(scope, &asked.call);
-                let asked = asked.clone();
-                self.questions.insert(key.clone(), Question { session, asked, withdraw: None });
-                if self.replaying.is_none() {
-                    self.pose(&key);
-                }
-            }
-            Event::PermissionAnswered(answered) => {
-                self.withdraw(|key, _| key == name_of(scope, &answered.call));
-            }
-            Event::TurnEnded(_) | Event::TurnRecovered(_) => {
-                self.withdraw(|_, question| question.session.id() == session.id());
-            }
-            _ => {}
-        }
-    }
-
-    /// Asks the person at the client, once.
-    fn pose(&mut self, key: &str) {
-        let Some(question) = self.questions.get_mut(key) else { return };
-        if question.withdraw.is_some() {
-            return;
-        }
-        let (session, asked) = (question.session.clone(), question.asked.clone());
-        let call = asked.call.clone();
-        let ask = permission::ask(self.out.clone(), self.name.clone(), key.to_owned(), asked);
-        let (ask, withdraw) = abortable(ask);
-        question.withdraw = Some(withdraw);
-        let key = key.to_owned();
-        let answer = ask.map(move |how| match how {
-            Ok(how) => Done::Resolved { key, session, call, how },
-            Err(_) => Done::Dropped,
-        });
-        self.work.push(answer.boxed());
-    }
-
-    fn withdraw(&mut self, which: impl Fn(&str, &Question) -> bool) {
-        self.questions.retain(|key, question| {
-            let goes = which(key, question);
-            if let (true, Some(withdraw)) = (goes, &question.withdraw) {
-                withdraw.abort();
-            }
-            !goes
-        });
+    /// Begins work that goes on until its end is there or its leash is dropped.
+    pub(super) fn leashed(&mut self, work: impl Future<Output = Done> + Send + 'static) -> Leash {
+        let (work, leash) = abortable(work);
+        self.work.push(work.map(|done| done.unwrap_or(Done::Dropped)).boxed());
+        Leash(leash)
     }
 
     /// The session cannot be followed any more: another process has it, or its store fails. Whoever waits is told; the next order tries again.
     fn lost(&mut self, error: &SessionError) {
         tracing::warn!(session = %self.session.id(), %error, "the session is lost");
-        self.withdraw(|_, _| true);
+        self.questions.forget();
         self.prompts.fail_all(&failed(error.to_string()));
         if let Some(answer) = self.replaying.take() {
             answer.refuse(failed(error.to_string()));
         }
     }
 
+    /// Lets go of the session. Others who follow it keep it, and find its turn cancelled; to delete it, nobody keeps it.
     async fn close(mut self, answer: Option<Answer>) {
-        let closed = self.session.close().await;
+        let is_last = self.seat.leave();
+        let closed = match is_last || answer.is_none() {
+            true => self.session.close().await,
+            false => {
+                self.cancel().await;
+                Ok(())
+            }
+        };
         let drain = async {
             while !self.prompts.is_empty() {
                 match self.events.next().await {
@@ -279,6 +276,9 @@ impl Lane {
             tracing::warn!(session = %self.session.id(), "the end of the turn did not come");
         }
         self.prompts.cancel_all();
+        // What was asked is withdrawn before the client hears that all is over.
+        self.questions.forget();
+        self.work.clear();
         match (answer, closed) {
             (Some(answer), Ok(())) => answer.give(&self.name),
             (Some(answer), Err(error)) => answer.refuse(WireError::from(error).0),
@@ -286,6 +286,13 @@ impl Lane {
             (None, Err(error)) => {
                 tracing::warn!(session = %self.session.id(), %error, "not closed");
             }
+        }
+    }
+
+    /// The client has gone: the session is let go of unless others follow it, for whom it goes on.
+    async fn leave(mut self) {
+        if self.seat.leave() {
+            self.close(None).await;
         }
     }
 

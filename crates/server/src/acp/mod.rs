@@ -4,8 +4,10 @@
 
 mod connection;
 mod content;
+mod elicitation;
 mod error;
 mod hello;
+mod joining;
 mod lane;
 mod listing;
 mod opening;
@@ -13,6 +15,7 @@ mod outbound;
 mod permission;
 mod project;
 mod prompts;
+mod questions;
 mod requests;
 mod streams;
 

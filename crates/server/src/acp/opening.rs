@@ -11,11 +11,13 @@ use agent_client_protocol::v1::schema::{
 };
 use oarlock_core::ids;
 use oarlock_core::ports::tool::Place;
-use oarlock_core::{Backends, Frontend, LoadSession, NewSession, Origin, Recovery};
+use oarlock_core::session::state::State;
+use oarlock_core::{Backends, DefaultSession, Frontend, LoadSession, NewSession, Origin};
 
 use super::error::{WireError, invalid, no_session};
 use super::lane::{Lane, Order};
 use super::outbound::Outbound;
+use super::{elicitation, joining};
 use crate::host::{Host, Workspace};
 
 /// Which session a client wants.
@@ -71,11 +73,17 @@ pub(super) async fn open(host: &dyn Host, out: Outbound, wanted: Wanted) -> Opti
         false => load(host, &id, &cwd).await,
     };
     match opened {
-        Ok((workspace, session, after)) => {
+        Ok((workspace, session, state)) => {
             let name = SessionId::new(id.as_str());
-            let mut lane = Lane::new((out, name), session, workspace, after);
+            let seat = host.audience().join(&id, elicitation::is_possible(&out));
+            let after = state.as_ref().map_or(0, |state| state.tip);
+            let mut lane = Lane::new((out, name), session, workspace, (seat, after));
             lane.brought(&servers);
+            let resumed = state.filter(|_| matches!(answer, Answer::Resume(_)));
             lane.take(Order::Opened(answer)).await;
+            if let Some(state) = resumed {
+                lane.join(&state);
+            }
             Some(lane)
         }
         Err(error) => {
@@ -85,7 +93,8 @@ pub(super) async fn open(host: &dyn Host, out: Outbound, wanted: Wanted) -> Opti
     }
 }
 
-type Opened = (Arc<dyn Workspace>, oarlock_core::DefaultSession, ids::Seq);
+/// What a session works with, the session, and what it was when it was taken from the store.
+type Opened = (Arc<dyn Workspace>, DefaultSession, Option<Box<State>>);
 
 async fn create(
     host: &dyn Host,
@@ -105,7 +114,7 @@ async fn create(
     let new = NewSession { id: Some(id.clone()), spec, backends: Backends::default() };
     let session = workspace.core().open(Origin::New(Box::new(new))).await;
     let session = session.map_err(|error| WireError::from(error).0)?;
-    Ok((workspace, session, 0))
+    Ok((workspace, session, None))
 }
 
 async fn load(host: &dyn Host, id: &ids::SessionId, cwd: &Path) -> Result<Opened, Error> {
@@ -119,10 +128,15 @@ async fn load(host: &dyn Host, id: &ids::SessionId, cwd: &Path) -> Result<Opened
         return Err(invalid(words));
     }
     let workspace = host.workspace(&cwd).await.map_err(|error| WireError::from(error).0)?;
-    let load = LoadSession::new(id.clone(), Recovery::Interrupt);
+    let load = LoadSession::new(id.clone(), joining::recovery(&state));
     let session = workspace.core().open(Origin::Resume(load)).await;
     let session = session.map_err(|error| WireError::from(error).0)?;
-    Ok((workspace, session, state.tip))
+    // A turn that a crash left open is ended by opening, and one that runs has gone on.
+    let state = match state.turn {
+        Some(_) => session.state().await.map_err(|error| WireError::from(error).0)?,
+        None => state,
+    };
+    Ok((workspace, session, Some(Box::new(state))))
 }
 
 /// A folder of the client by its true name.

@@ -15,7 +15,7 @@ use oarlock_core::{Admit, Command, Rejection, Reply, SessionError};
 
 use super::content::{Attached, Prompt};
 use super::error::{WireError, failed, refused};
-use super::lane::{Done, Lane};
+use super::lane::{Done, Lane, Leash};
 use crate::host::{HostError, Said};
 
 /// Prompts of a session that wait for the end of their turn; one more is refused.
@@ -36,6 +36,7 @@ impl Asked {
 
 /// What became of reading a prompt.
 pub(super) struct Read {
+    prompt: u64,
     said: Result<Said, HostError>,
     attached: Vec<Attached>,
 }
@@ -55,6 +56,8 @@ struct Waiting {
     no: u64,
     stage: Stage,
     responder: Responder<PromptResponse>,
+    /// Listens for its withdrawal.
+    _withdrawal: Leash,
 }
 
 /// The prompts that are not answered, in order of arrival.
@@ -67,10 +70,6 @@ pub(super) struct Prompts {
 impl Prompts {
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
-    }
-
-    pub(super) fn has(&self, no: u64) -> bool {
-        self.waiting.iter().any(|waiting| waiting.no == no)
     }
 
     pub(super) fn fail_all(&mut self, error: &Error) {
@@ -94,9 +93,10 @@ impl Prompts {
         answered.into_iter().for_each(|waiting| answer_with(waiting.responder, how()));
     }
 
-    /// The one whose words are looked at leaves.
-    fn take_reading(&mut self) -> Option<Waiting> {
-        let at = self.waiting.iter().position(|w| matches!(w.stage, Stage::Reading))?;
+    /// The one of this number, whose words are looked at, leaves. It has gone when it was cancelled meanwhile.
+    fn take_reading(&mut self, no: u64) -> Option<Waiting> {
+        let is_read = |w: &Waiting| w.no == no && matches!(w.stage, Stage::Reading);
+        let at = self.waiting.iter().position(is_read)?;
         self.waiting.remove(at)
     }
 
@@ -133,8 +133,9 @@ impl Lane {
             cancellation.cancelled().await;
             Done::Withdrawn { prompt: no }
         };
-        self.work.push(withdrawn.boxed());
-        self.prompts.waiting.push_back(Waiting { no, stage: Stage::Unread(prompt), responder });
+        let _withdrawal = self.leashed(withdrawn);
+        let stage = Stage::Unread(prompt);
+        self.prompts.waiting.push_back(Waiting { no, stage, responder, _withdrawal });
         self.read_next();
     }
 
@@ -148,17 +149,17 @@ impl Lane {
         let Stage::Unread(prompt) = std::mem::replace(&mut next.stage, Stage::Reading) else {
             return;
         };
-        let (workspace, session) = (self.workspace.clone(), self.session.clone());
+        let (workspace, session, no) = (self.workspace.clone(), self.session.clone(), next.no);
         let read = async move {
             let said = workspace.read(prompt.words, &session).await;
-            Done::Read(Read { said, attached: prompt.attached })
+            Done::Read(Read { prompt: no, said, attached: prompt.attached })
         };
         self.work.push(read.boxed());
     }
 
     /// Does what the words of a prompt mean.
     pub(super) async fn admit(&mut self, read: Read) {
-        let Some(waiting) = self.prompts.take_reading() else { return };
+        let Some(waiting) = self.prompts.take_reading(read.prompt) else { return };
         let admitted = match read.said {
             Ok(Said::Prompt { content, goal }) => {
                 self.input((Delivery::Queue, goal), content, read.attached).await
@@ -173,7 +174,9 @@ impl Lane {
             }
             Ok(Said::Ask(ask)) => {
                 let session = self.session.clone();
-                let told = async move { Done::Told(answer::ask(&session, ask).await) };
+                let prompt = waiting.no;
+                let told =
+                    async move { Done::Told { prompt, how: answer::ask(&session, ask).await } };
                 self.work.push(told.boxed());
                 return self
                     .prompts
@@ -214,8 +217,8 @@ impl Lane {
     }
 
     /// A slash command was done.
-    pub(super) fn answered(&mut self, told: Result<Answer, AskError>) {
-        if let Some(waiting) = self.prompts.take_reading() {
+    pub(super) fn answered(&mut self, prompt: u64, told: Result<Answer, AskError>) {
+        if let Some(waiting) = self.prompts.take_reading(prompt) {
             let words = told.map_or_else(|error| error.to_string(), |answer| answer.to_string());
             self.say(&words);
             answer_with(waiting.responder, Ok(Stop::EndTurn));
@@ -248,6 +251,36 @@ impl Lane {
         match self.command(Command::Cancel).await {
             Ok(()) | Err(SessionError::Rejected(Rejection::NotRunning)) => {}
             Err(error) => tracing::warn!(%error, "the turn was not cancelled"),
+        }
+    }
+
+    /// Stops one prompt whose request was withdrawn, and the turn that works on it. Those behind it go on.
+    pub(super) async fn cancel_one(&mut self, no: u64) {
+        let Some(waiting) = self.prompts.waiting.iter().find(|waiting| waiting.no == no) else {
+            return;
+        };
+        let stopped = match waiting.stage {
+            Stage::Unread(_) | Stage::Reading => {
+                let (gone, waiting) = std::mem::take(&mut self.prompts.waiting)
+                    .into_iter()
+                    .partition(|waiting| waiting.no == no);
+                self.prompts.waiting = waiting;
+                let gone: VecDeque<Waiting> = gone;
+                gone.into_iter().for_each(|w| answer_with(w.responder, Ok(Stop::Cancelled)));
+                return self.read_next();
+            }
+            Stage::Admitted(input) => match self.command(Command::Withdraw { input }).await {
+                // A turn has taken it a moment ago.
+                Err(SessionError::Rejected(Rejection::Stale { .. })) => {
+                    self.command(Command::Cancel).await
+                }
+                withdrawn => withdrawn,
+            },
+            Stage::Taken(_) => self.command(Command::Cancel).await,
+        };
+        match stopped {
+            Ok(()) | Err(SessionError::Rejected(Rejection::NotRunning)) => {}
+            Err(error) => tracing::warn!(%error, "a prompt was not cancelled"),
         }
     }
 

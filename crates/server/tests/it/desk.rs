@@ -15,7 +15,7 @@ use oarlock_core::prompt::slash::{Slash, Typed};
 use oarlock_core::spec::{Answers, Mode, ModelSelection, SessionSpec, Settings};
 use oarlock_core::{DefaultAgentCore, DefaultSession, Frontend, SessionId};
 use oarlock_server::acp::{Streams, serve};
-use oarlock_server::{Host, HostError, Said, Workspace};
+use oarlock_server::{Audience, Host, HostError, Said, Workspace};
 use oarlock_testkit::kit::{Kit, Parts};
 use oarlock_testkit::model::{Say, selection};
 use oarlock_testkit::tool::TestTool;
@@ -34,6 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 pub(crate) struct Desk {
     pub(crate) kit: Arc<Kit>,
     pub(crate) mode: Mode,
+    audience: Audience,
 }
 
 impl Desk {
@@ -43,7 +44,7 @@ impl Desk {
     }
 
     pub(crate) fn of(parts: Parts, mode: Mode) -> Self {
-        Self { kit: Arc::new(Kit::of(parts)), mode }
+        Self { kit: Arc::new(Kit::of(parts)), mode, audience: Audience::default() }
     }
 
     /// A client that has connected and greeted.
@@ -71,6 +72,10 @@ impl Host for Desk {
 
     fn core(&self) -> &DefaultAgentCore {
         &self.kit.core
+    }
+
+    fn audience(&self) -> &Audience {
+        &self.audience
     }
 
     fn authenticate(&self) -> BoxFuture<'_, Result<(), HostError>> {

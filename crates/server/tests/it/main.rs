@@ -1,4 +1,6 @@
 //! Surfaces, driven as their clients drive them.
 
+mod companions;
 mod desk;
+mod questions;
 mod turns;

@@ -84,7 +84,8 @@ pub(crate) fn name_of(scope: &[SessionId], call: &CallId) -> String {
     path.chain(std::iter::once(&*call.0)).collect::<Vec<_>>().join("/")
 }
 
-fn announced(id: String, called: &ToolCalled) -> ToolCall {
+/// A call as it is first shown.
+pub(crate) fn announced(id: String, called: &ToolCalled) -> ToolCall {
     let arguments: Option<serde_json::Value> = serde_json::from_str(&called.arguments).ok();
     let path = arguments.as_ref().and_then(|arguments| arguments.get("path")?.as_str());
     let locations = path.map(|path| ToolCallLocation::new(PathBuf::from(path)));

@@ -16,7 +16,7 @@ use oarlock_core::message::{Content, Part};
 
 use super::content::text;
 use call::Calls;
-pub(super) use call::name_of;
+pub(super) use call::{announced, name_of};
 
 /// From a session's events to a client's updates.
 #[derive(Debug, Default)]

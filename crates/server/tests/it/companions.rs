@@ -1,0 +1,221 @@
+//! Several clients of one session, and clients that come in the middle of a turn.
+
+use std::sync::Arc;
+
+use oarlock_core::event::Effect;
+use oarlock_core::spec::Mode;
+use oarlock_testkit::kit::Parts;
+use oarlock_testkit::model::{Say, calls, text};
+use oarlock_testkit::tool::{Act, TestTool};
+use serde_json::{Value, json};
+
+use crate::desk::{Client, Desk, kind, text_of};
+
+fn says(words: &'static str) -> Vec<Say> {
+    vec![Say::Delta(words), Say::Reply(text(words))]
+}
+
+fn stop(answer: &Value) -> &str {
+    answer["result"]["stopReason"].as_str().unwrap_or_else(|| panic!("{answer}"))
+}
+
+fn is_question(message: &Value) -> bool {
+    message["method"] == "session/request_permission"
+}
+
+fn is_update(message: &Value) -> bool {
+    message["method"] == "session/update" && kind(message) != "available_commands_update"
+}
+
+/// The updates among them, without what only some clients are told.
+fn updates(messages: &[Value]) -> Vec<Value> {
+    let shared = messages.iter().filter(|m| is_update(m) && kind(m) != "user_message_chunk");
+    shared.map(|m| m["params"]["update"].clone()).collect()
+}
+
+/// A program whose model writes something, which has to be allowed, and then is done.
+fn writing() -> (Desk, Arc<TestTool>) {
+    let tool = TestTool::new("write", Effect::Mutating, Act::Echo);
+    let mut call = calls(&[("c1", "write", r#"{"what":"x"}"#)]);
+    call.blocks.splice(0..0, text("I write").blocks);
+    let call = vec![Say::Delta("I write"), Say::Reply(call)];
+    let parts = Parts::new(vec![call, says("done"), says("again")], vec![tool.clone()]);
+    (Desk::of(parts, Mode::ASK_WRITES), tool)
+}
+
+/// A client that goes on with a session.
+async fn joined(desk: &Desk, session: &str) -> Client {
+    let mut client = desk.client().await;
+    let resume = json!({ "sessionId": session, "cwd": "/" });
+    let (answer, before) = client.call("session/resume", resume).await;
+    assert!(answer["result"].is_object(), "{answer}");
+    assert_eq!(before, Vec::<Value>::new(), "the past is not told");
+    client
+}
+
+fn allows() -> Value {
+    json!({ "outcome": { "outcome": "selected", "optionId": "allow_once" } })
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_client_of_a_session_is_told_everything_once_and_asked_everything() {
+    let (desk, tool) = writing();
+    let mut first = desk.client().await;
+    let session = first.session().await;
+    let mut second = joined(&desk, &session).await;
+    let id = first.prompt(&session, "write it").await;
+    let mut seen = [first.until(is_question).await, second.until(is_question).await];
+    second.reply(seen[1].last().unwrap(), allows()).await;
+    let (answer, rest) = first.answer(id).await;
+    assert_eq!(stop(&answer), "end_turn");
+    assert_eq!(tool.runs(), 1);
+    let question = seen[0].last().unwrap()["id"].clone();
+    let withdrawn =
+        |m: &Value| m["method"] == "$/cancel_request" && m["params"]["requestId"] == question;
+    assert!(rest.iter().any(withdrawn), "the other's answer counted: {rest:?}");
+    seen[0].extend(rest);
+    seen[1].extend(
+        second.until(|m| text_of(std::slice::from_ref(m), "agent_message_chunk") == "done").await,
+    );
+    assert_eq!(text_of(&seen[0], "user_message_chunk"), "", "its own words");
+    assert_eq!(text_of(&seen[1], "user_message_chunk"), "write it");
+    assert_eq!(updates(&seen[0]), updates(&seen[1]));
+    assert!(first.is_silent().await && second.is_silent().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_takes_nothing_from_the_others() {
+    let (desk, tool) = writing();
+    let mut first = desk.client().await;
+    let session = first.session().await;
+    let mut second = joined(&desk, &session).await;
+    first.prompt(&session, "write it").await;
+    first.until(is_question).await;
+    first.leave().await.unwrap();
+    let seen = second.until(is_question).await;
+    second.reply(seen.last().unwrap(), allows()).await;
+    let done = |m: &Value| text_of(std::slice::from_ref(m), "agent_message_chunk") == "done";
+    second.until(done).await;
+    assert_eq!(tool.runs(), 1, "a client that has gone has refused nothing");
+    let id = second.prompt(&session, "once more").await;
+    assert_eq!(stop(&second.answer(id).await.0), "end_turn");
+    second.leave().await.unwrap();
+    assert!(!desk.kit.core.is_awake(&oarlock_core::ids::SessionId::parse(session).unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_one_client_closes_stays_with_the_others() {
+    let (desk, _) = writing();
+    let mut first = desk.client().await;
+    let session = first.session().await;
+    let mut second = joined(&desk, &session).await;
+    let id = first.prompt(&session, "write it").await;
+    second.until(is_question).await;
+    let closing = second.request("session/close", json!({ "sessionId": session })).await;
+    assert!(second.answer(closing).await.0["result"].is_object());
+    assert_eq!(stop(&first.answer(id).await.0), "cancelled", "closing cancels what runs");
+    let id = first.prompt(&session, "once more").await;
+    assert_eq!(stop(&first.answer(id).await.0), "end_turn");
+    assert!(second.is_silent().await, "it is told nothing of what it has closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_on_with_a_running_turn_is_shown_what_runs_and_asked_what_is_asked() {
+    let (desk, tool) = writing();
+    let mut first = desk.client().await;
+    let session = first.session().await;
+    let id = first.prompt(&session, "write it").await;
+    first.until(is_question).await;
+    let mut second = joined(&desk, &session).await;
+    let seen = second.until(is_question).await;
+    let calls: Vec<&Value> = seen.iter().filter(|m| kind(m) == "tool_call").collect();
+    assert_eq!(calls.len(), 1, "{seen:?}");
+    assert_eq!(calls[0]["params"]["update"]["title"], "write x");
+    assert_eq!(text_of(&seen, "agent_message_chunk"), "", "what was said before is not told");
+    second.reply(seen.last().unwrap(), allows()).await;
+    assert_eq!(stop(&first.answer(id).await.0), "end_turn");
+    assert_eq!(tool.runs(), 1);
+    let done = |m: &Value| text_of(std::slice::from_ref(m), "agent_message_chunk") == "done";
+    let rest = second.until(done).await;
+    let statuses: Vec<&Value> = rest
+        .iter()
+        .filter(|m| kind(m) == "tool_call_update")
+        .map(|m| &m["params"]["update"]["status"])
+        .filter(|status| !status.is_null())
+        .collect();
+    assert_eq!(statuses, ["in_progress", "completed"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_loads_a_running_turn_is_told_the_past_and_then_the_rest_and_nothing_twice() {
+    let (desk, _) = writing();
+    let mut first = desk.client().await;
+    let session = first.session().await;
+    let id = first.prompt(&session, "write it").await;
+    let mut lived = first.until(is_question).await;
+    let mut second = desk.client().await;
+    let load = json!({ "sessionId": session, "cwd": "/", "mcpServers": [] });
+    let (answer, mut told) = second.call("session/load", load).await;
+    assert!(answer["result"].is_object(), "{answer}");
+    assert!(!told.iter().any(is_question), "it is asked once it knows the session");
+    assert_eq!(text_of(&told, "agent_message_chunk"), "I write");
+    let rest = second.until(is_question).await;
+    second.reply(rest.last().unwrap(), allows()).await;
+    lived.extend(first.answer(id).await.1);
+    told.extend(rest);
+    told.extend(
+        second.until(|m| text_of(std::slice::from_ref(m), "agent_message_chunk") == "done").await,
+    );
+    assert_eq!(text_of(&told, "user_message_chunk"), "write it");
+    assert_eq!(updates(&told), updates(&lived));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_in_the_middle_of_an_answer_is_told_all_of_it_once() {
+    for method in ["session/load", "session/resume"] {
+        let answer = vec![
+            Say::Delta("one "),
+            Say::Wait(1_000),
+            Say::Delta("two "),
+            Say::Wait(60_000),
+            Say::Reply(text("one two three")),
+        ];
+        let desk = Desk::new(vec![answer], vec![]);
+        let mut first = desk.client().await;
+        let session = first.session().await;
+        let id = first.prompt(&session, "count").await;
+        first.until(|m| text_of(std::slice::from_ref(m), "agent_message_chunk") == "two ").await;
+        let mut second = desk.client().await;
+        let open = json!({ "sessionId": session, "cwd": "/", "mcpServers": [] });
+        let (opened, mut told) = second.call(method, open).await;
+        assert!(opened["result"].is_object(), "{opened}");
+        assert_eq!(stop(&first.answer(id).await.0), "end_turn");
+        told.extend(
+            second
+                .until(|m| {
+                    text_of(std::slice::from_ref(m), "agent_message_chunk").ends_with("three")
+                })
+                .await,
+        );
+        assert_eq!(text_of(&told, "agent_message_chunk"), "one two three", "{method}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_withdrawn_prompt_takes_no_other_with_it() {
+    let slow = vec![Say::Delta("slow"), Say::Wait(60_000), Say::Reply(text("slow"))];
+    let desk = Desk::new(vec![slow, says("third")], vec![]);
+    let mut client = desk.client().await;
+    let session = client.session().await;
+    let first = client.prompt(&session, "one").await;
+    client.until(|m| kind(m) == "agent_message_chunk").await;
+    let second = client.prompt(&session, "two").await;
+    let third = client.prompt(&session, "three").await;
+    client.notify("$/cancel_request", json!({ "requestId": second })).await;
+    assert_eq!(stop(&client.answer(second).await.0), "cancelled");
+    client.notify("$/cancel_request", json!({ "requestId": first })).await;
+    assert_eq!(stop(&client.answer(first).await.0), "cancelled");
+    let (answer, told) = client.answer(third).await;
+    assert_eq!(stop(&answer), "end_turn");
+    assert_eq!(text_of(&told, "agent_message_chunk"), "third");
+}
