@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use oarlock_core::ids::SessionId;
+use tokio::sync::Notify;
 
 /// The clients of a program, by the sessions that they follow. Cheap to clone; all clones are one.
 #[derive(Debug, Clone, Default)]
 pub struct Audience {
     sessions: Arc<Mutex<HashMap<SessionId, Followers>>>,
+    /// Somebody has left.
+    left: Arc<Notify>,
 }
 
 /// How many follow a session.
@@ -45,9 +48,19 @@ impl Audience {
 }
 
 impl Seat {
-    /// Whether words can be put to a person by any of those who follow the session.
-    pub(crate) fn someone_asks(&self) -> bool {
-        self.audience.lock().get(&self.session).is_some_and(|followers| followers.asking > 0)
+    /// Waits until none of those who follow the session can put words to a person. Dropping the future loses nothing.
+    pub(crate) fn nobody_asks(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (audience, session) = (self.audience.clone(), self.session.clone());
+        async move {
+            loop {
+                let mut left = std::pin::pin!(audience.left.notified());
+                left.as_mut().enable();
+                if audience.lock().get(&session).is_none_or(|followers| followers.asking == 0) {
+                    return;
+                }
+                left.await;
+            }
+        }
     }
 
     /// Gives the place up, and tells whether it was the last one: of several who leave at a time exactly one is. Once it is given up, it was none.
@@ -67,6 +80,8 @@ impl Seat {
         if is_last {
             sessions.remove(&self.session);
         }
+        drop(sessions);
+        self.audience.left.notify_waiters();
         is_last
     }
 }
@@ -85,16 +100,18 @@ mod tests {
         SessionId::parse(name).unwrap()
     }
 
-    #[test]
-    fn each_knows_whether_the_others_can_ask_until_they_leave() {
+    #[tokio::test]
+    async fn whoever_cannot_ask_waits_for_those_who_can() {
         let audience = Audience::default();
         let first = audience.join(&id("one"), false);
-        assert!(!first.someone_asks());
+        first.nobody_asks().await;
         let second = audience.clone().join(&id("one"), true);
-        assert!(first.someone_asks());
-        assert!(!audience.join(&id("two"), false).someone_asks(), "it is another session");
+        let mut nobody = std::pin::pin!(first.nobody_asks());
+        assert!(futures::poll!(nobody.as_mut()).is_pending());
+        drop(audience.join(&id("two"), true));
+        assert!(futures::poll!(nobody.as_mut()).is_pending(), "it was another session");
         drop(second);
-        assert!(!first.someone_asks());
+        nobody.await;
     }
 
     #[test]

@@ -121,39 +121,35 @@ impl Lane {
 
     /// Puts to the person what was not put to them.
     pub(super) fn pose_all(&mut self) {
-        let unasked = self.questions.open.iter().enumerate();
-        let unasked: Vec<usize> =
-            unasked.filter(|(_, (_, question))| question.put.is_none()).map(|(at, _)| at).collect();
-        for at in unasked {
-            if let Some(asked) = self.asking(at) {
-                let put =
-                    self.leashed(asked.map(|replied| replied.map_or(Done::Dropped, Done::Replied)));
-                self.questions.open[at].1.put = Some(put);
+        for at in 0..self.questions.open.len() {
+            if self.questions.open[at].1.put.is_none() {
+                let asked =
+                    self.asking(at).map(|replied| replied.map_or(Done::Dropped, Done::Replied));
+                self.questions.open[at].1.put = Some(self.leashed(asked));
             }
         }
     }
 
-    /// The asking of a question; nothing when this client cannot be asked, and another one can.
-    fn asking(&self, at: usize) -> Option<BoxFuture<'static, Option<Replied>>> {
+    /// The asking of a question. Words that this client cannot ask for are left to those who can, as long as there are any.
+    fn asking(&self, at: usize) -> BoxFuture<'static, Option<Replied>> {
         let (key, question) = &self.questions.open[at];
-        let (key, session, call) = (key.clone(), question.session.clone(), question.call.clone());
-        let replied = move |how| Replied { key, session, call, how };
-        let (out, name, key) =
-            (self.out.clone(), self.name.clone(), self.questions.open[at].0.clone());
+        let (out, name, key) = (self.out.clone(), self.name.clone(), key.clone());
+        let (session, call) = (question.session.clone(), question.call.clone());
+        let named = key.clone();
+        let replied = move |how| Replied { key: named, session, call, how };
         match question.what.clone() {
             What::Permission(asked) => {
                 let ask = permission::ask(out, name, self.questions.call(&key), asked);
-                Some(ask.map(|how| how.map(Reply::Permission).map(replied)).boxed())
+                ask.map(|how| how.map(Reply::Permission).map(replied)).boxed()
             }
             What::Words if elicitation::is_possible(&self.out) => {
                 let called = self.questions.calls.get(&key).cloned();
                 let ask = elicitation::ask(out, name, key, called);
-                Some(ask.map(|how| how.map(Reply::Words).map(replied)).boxed())
+                ask.map(|how| how.map(Reply::Words).map(replied)).boxed()
             }
-            What::Words if self.seat.someone_asks() => None,
             What::Words => {
-                let nobody = (Outcome::Failed, elicitation::NOBODY.to_owned());
-                Some(std::future::ready(Some(replied(Reply::Words(nobody)))).boxed())
+                let nobody = Reply::Words((Outcome::Failed, elicitation::NOBODY.to_owned()));
+                self.seat.nobody_asks().map(|()| Some(replied(nobody))).boxed()
             }
         }
     }

@@ -3,4 +3,5 @@
 mod companions;
 mod desk;
 mod questions;
+mod subagents;
 mod turns;

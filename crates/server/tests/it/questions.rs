@@ -174,3 +174,36 @@ async fn a_form_is_withdrawn_when_its_turn_is_cancelled_or_its_time_is_up() {
         assert!(client.is_silent().await, "an answer that comes too late is nothing");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_cannot_ask_leaves_words_to_one_that_can() {
+    let desk = desk_of(&TestTool::client("ask_user"), r#"{"question":"Which colour?"}"#);
+    let mut mute = desk.client().await;
+    let session = mute.session().await;
+    let mut other = desk.client_with(forms()).await;
+    let resume = json!({ "sessionId": session, "cwd": "/" });
+    assert!(other.call("session/resume", resume).await.0["result"].is_object());
+    let id = mute.prompt(&session, "paint it").await;
+    let seen = asked(&mut other, "elicitation/create").await;
+    let blue = json!({ "action": "accept", "content": { "answer": "blue" } });
+    other.reply(seen.last().unwrap(), blue).await;
+    assert_eq!(stop(&mute.answer(id).await.0), "end_turn");
+    assert!(was_told(&desk, "blue"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn words_that_the_last_client_who_could_ask_leaves_open_are_not_waited_for() {
+    let desk = desk_of(&TestTool::client("ask_user"), r#"{"question":"Which colour?"}"#);
+    let mut mute = desk.client().await;
+    let session = mute.session().await;
+    let mut other = desk.client_with(forms()).await;
+    let resume = json!({ "sessionId": session, "cwd": "/" });
+    assert!(other.call("session/resume", resume).await.0["result"].is_object());
+    let id = mute.prompt(&session, "paint it").await;
+    asked(&mut other, "elicitation/create").await;
+    let begun = tokio::time::Instant::now();
+    other.leave().await.unwrap();
+    assert_eq!(stop(&mute.answer(id).await.0), "end_turn");
+    assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+    assert!(was_told(&desk, "end your answer with the question"));
+}
