@@ -54,9 +54,24 @@ impl From<HostError> for WireError {
     }
 }
 
+/// What an error says, and what it says of its causes.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !words.contains(&said) {
+            words.push_str(": ");
+            words.push_str(&said);
+        }
+        cause = error.source();
+    }
+    words
+}
+
 impl From<AgentError> for WireError {
     fn from(error: AgentError) -> Self {
-        let words = error.to_string();
+        let words = with_causes(&error);
         Self(match error {
             AgentError::SessionNotFound { session } => {
                 no_session(&SessionId::new(session.as_str()))

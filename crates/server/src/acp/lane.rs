@@ -67,6 +67,8 @@ pub(super) enum Done {
     Replied(Replied),
     /// Somebody withdrew the request of a prompt.
     Withdrawn { prompt: u64 },
+    /// Somebody withdrew the request to load the session.
+    Unwanted,
     /// The slash commands of the folder.
     Listed(Result<Vec<answer::Listed>, HostError>),
     /// It is of no use any more.
@@ -100,7 +102,11 @@ pub(super) struct Lane {
     /// Subagents that were at work at that time.
     pub(super) unmet: Vec<ids::SessionId>,
     /// What is answered once the past has been told.
-    replaying: Option<Answer>,
+    replaying: Vec<Answer>,
+    /// Listens until then whether it is wanted any more.
+    unwanted: Option<Leash>,
+    /// Whether the client has been told that the session is open.
+    is_known: bool,
     /// What is told once the session is known to the client.
     told_later: Vec<SessionUpdate>,
 }
@@ -127,7 +133,9 @@ impl Lane {
             is_caught_up: false,
             met: HashMap::new(),
             unmet: Vec::new(),
-            replaying: None,
+            replaying: Vec::new(),
+            unwanted: None,
+            is_known: false,
             told_later: Vec::new(),
         }
     }
@@ -148,7 +156,10 @@ impl Lane {
                     Some(Order::Leave) => return self.leave().await,
                     Some(order) => self.take(order).await,
                 },
-                Some(done) = self.work.next(), if !self.work.is_empty() => self.done(done).await,
+                Some(done) = self.work.next(), if !self.work.is_empty() => match done {
+                    Done::Unwanted => return self.unwanted().await,
+                    done => self.done(done).await,
+                },
                 event = next => match event {
                     Ok(event) => {
                         self.tell(&event);
@@ -164,14 +175,27 @@ impl Lane {
         match order {
             Order::Prompt(asked) => self.ask(asked),
             Order::Cancel => self.cancel().await,
-            Order::Opened(answer @ Answer::Load(_)) => {
+            // What is being told to it already is told once.
+            Order::Opened(answer @ Answer::Load(_)) if !self.replaying.is_empty() => {
+                self.replaying.push(answer);
+            }
+            Order::Opened(Answer::Load(responder)) => {
+                // One that follows the session already is told all of it, wanted or not.
+                if !self.is_known {
+                    let cancellation = responder.cancellation();
+                    self.unwanted = Some(self.leashed(async move {
+                        cancellation.cancelled().await;
+                        Done::Unwanted
+                    }));
+                }
                 self.project = Projector::default();
                 self.questions.forget();
                 self.is_caught_up = false;
                 self.events = self.session.events(0);
-                self.replaying = Some(answer);
+                self.replaying = vec![Answer::Load(responder)];
             }
             Order::Opened(answer) => {
+                self.is_known = true;
                 answer.give(&self.name);
                 self.after_opening();
             }
@@ -188,7 +212,8 @@ impl Lane {
             Done::Replied(replied) => self.replied(replied).await,
             Done::Listed(Ok(listed)) => self.update(commands(listed)),
             Done::Listed(Err(error)) => tracing::warn!(%error, "no commands are listed"),
-            Done::Dropped => {}
+            // The loop ends with it.
+            Done::Unwanted | Done::Dropped => {}
         }
     }
 
@@ -206,8 +231,12 @@ impl Lane {
             }
             AgentEvent::CaughtUp { .. } => {
                 self.show(event);
-                if let Some(answer) = self.replaying.take() {
-                    answer.give(&self.name);
+                self.unwanted = None;
+                if !self.replaying.is_empty() {
+                    self.is_known = true;
+                    for answer in std::mem::take(&mut self.replaying) {
+                        answer.give(&self.name);
+                    }
                     self.after_opening();
                 }
                 self.is_caught_up = true;
@@ -249,7 +278,7 @@ impl Lane {
         tracing::warn!(session = %self.session.id(), %error, "the session is lost");
         self.questions.forget();
         self.prompts.fail_all(&failed(error.to_string()));
-        if let Some(answer) = self.replaying.take() {
+        for answer in std::mem::take(&mut self.replaying) {
             answer.refuse(failed(error.to_string()));
         }
     }
@@ -287,6 +316,14 @@ impl Lane {
                 tracing::warn!(session = %self.session.id(), %error, "not closed");
             }
         }
+    }
+
+    /// The client does not want to be told any more of a session that it does not follow yet.
+    async fn unwanted(mut self) {
+        for answer in std::mem::take(&mut self.replaying) {
+            answer.refuse(Error::request_cancelled());
+        }
+        self.leave().await;
     }
 
     /// The client has gone: the session is let go of unless others follow it, for whom it goes on.

@@ -219,3 +219,51 @@ async fn a_withdrawn_prompt_takes_no_other_with_it() {
     assert_eq!(stop(&answer), "end_turn");
     assert_eq!(text_of(&told, "agent_message_chunk"), "third");
 }
+
+/// A session of so many turns, which nobody follows any more.
+async fn long_session(desk: &Desk, turns: usize) -> String {
+    let mut client = desk.client().await;
+    let session = client.session().await;
+    for _ in 0..turns {
+        let id = client.prompt(&session, "more").await;
+        assert_eq!(stop(&client.answer(id).await.0), "end_turn");
+    }
+    client.leave().await.expect("it ends in good order");
+    session
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_withdrawn_load_stops_telling_and_the_session_can_be_loaded_again() {
+    let desk = Desk::new(vec![says("more"); 101], vec![]);
+    let session = long_session(&desk, 100).await;
+    let mut client = desk.client().await;
+    let load = json!({ "sessionId": session, "cwd": "/", "mcpServers": [] });
+    let id = client.request("session/load", load.clone()).await;
+    client.until(is_update).await;
+    client.notify("$/cancel_request", json!({ "requestId": id })).await;
+    let (answer, told) = client.answer(id).await;
+    assert_eq!(answer["error"]["code"], -32800, "{answer}");
+    assert!(told.len() < 199, "it was told to the end");
+    assert!(client.is_silent().await, "nothing is told of a session that was not opened");
+    let (answer, told) = client.call("session/load", load).await;
+    assert!(answer["result"].is_object(), "{answer}");
+    assert_eq!(told.iter().filter(|m| is_update(m)).count(), 200);
+    let id = client.prompt(&session, "and more").await;
+    assert_eq!(stop(&client.answer(id).await.0), "end_turn");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_loads_a_session_twice_at_once_is_told_it_once() {
+    let desk = Desk::new(vec![says("more"); 100], vec![]);
+    let session = long_session(&desk, 100).await;
+    let mut client = desk.client().await;
+    let load = json!({ "sessionId": session, "cwd": "/", "mcpServers": [] });
+    let first = client.request("session/load", load.clone()).await;
+    let second = client.request("session/load", load).await;
+    let (answer, mut told) = client.answer(first).await;
+    assert!(answer["result"].is_object(), "{answer}");
+    let (answer, rest) = client.answer(second).await;
+    assert!(answer["result"].is_object(), "{answer}");
+    told.extend(rest);
+    assert_eq!(told.iter().filter(|m| is_update(m)).count(), 200);
+}

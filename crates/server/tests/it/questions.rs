@@ -164,10 +164,12 @@ async fn a_form_is_withdrawn_when_its_turn_is_cancelled_or_its_time_is_up() {
         let session = client.session().await;
         let id = client.prompt(&session, "paint it").await;
         let seen = asked(&mut client, "elicitation/create").await;
+        let begun = tokio::time::Instant::now();
         if cancels {
             client.cancel(&session).await;
         }
         let (answer, told) = client.answer(id).await;
+        assert_eq!(begun.elapsed().as_millis() < 250, cancels, "{:?}", begun.elapsed());
         assert_eq!(stop(&answer), if cancels { "cancelled" } else { "end_turn" });
         assert!(told.iter().any(withdraws(seen.last().unwrap())), "{told:?}");
         client.reply(seen.last().unwrap(), json!({ "action": "cancel" })).await;

@@ -35,9 +35,9 @@ fn desk() -> (Desk, Arc<TestTool>) {
 /// Everything up to the question about the child's call, and the name of that call.
 async fn asked(client: &mut Client) -> (Vec<Value>, String) {
     let seen = client.until(|m| m["method"] == "session/request_permission").await;
-    let call = &seen.last().unwrap()["params"]["toolCall"];
+    let call = &seen.last().expect("it was asked")["params"]["toolCall"];
     assert_eq!(call["title"], "write x");
-    let name = call["toolCallId"].as_str().unwrap().to_owned();
+    let name = call["toolCallId"].as_str().expect("it is named").to_owned();
     let announced =
         |m: &Value| kind(m) == "tool_call" && m["params"]["update"]["toolCallId"] == name;
     assert_eq!(seen.iter().filter(|m| announced(m)).count(), 1, "{seen:?}");
