@@ -73,6 +73,9 @@ const places = {
     bare.say({ id: 2, method: "session/prompt", params: { sessionId, prompt: [{ type: "text", text: "speak" }] } });
     await new Promise((resolve) => setTimeout(resolve, 300)); // Nothing tells that a model says nothing.
   }],
+  "while prompts wait": ["silent", async (bare, sessionId) => {
+    for (const id of [2, 3, 4]) bare.say({ id, method: "session/prompt", params: { sessionId, prompt: [{ type: "text", text: "speak" }] } });
+  }],
   "while a question is open": ["ask", async (bare, sessionId) => {
     bare.say({ id: 2, method: "session/prompt", params: { sessionId, prompt: [{ type: "text", text: "write" }] } });
     await bare.until("a question", ({ method }) => method === "session/request_permission");

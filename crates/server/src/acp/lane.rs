@@ -285,13 +285,12 @@ impl Lane {
 
     /// Lets go of the session. Others who follow it keep it, and find its turn cancelled; to delete it, nobody keeps it.
     async fn close(mut self, answer: Option<Answer>) {
+        // As a cancellation does: what no turn has taken yet has no end to wait for.
+        self.cancel().await;
         let is_last = self.seat.leave();
         let closed = match is_last || answer.is_none() {
             true => self.session.close().await,
-            false => {
-                self.cancel().await;
-                Ok(())
-            }
+            false => Ok(()),
         };
         let drain = async {
             while !self.prompts.is_empty() {

@@ -1,5 +1,7 @@
 //! Prompts and their ends: order, cancelling, queueing, and the end of a connection.
 
+use std::time::Duration;
+
 use oarlock_core::event::{Effect, Event};
 use oarlock_core::ports::model::ModelErrorKind;
 use oarlock_core::spec::Mode;
@@ -92,6 +94,23 @@ async fn a_cancellation_in_mid_stream_ends_the_turn_after_what_was_said() {
     let (answer, _) = client.answer(id).await;
     assert_eq!(stop(&answer), "cancelled");
     assert!(client.is_silent().await, "nothing follows the answer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_a_session_right_behind_its_prompts_answers_them_at_once() {
+    let desk = Desk::new(vec![vec![Say::Silence]], vec![]);
+    let mut client = desk.client().await;
+    let session = client.session().await;
+    let first = client.prompt(&session, "work").await;
+    let second = client.prompt(&session, "and then").await;
+    let closing = client.request("session/close", json!({ "sessionId": session })).await;
+    let answers = async {
+        assert_eq!(stop(&client.answer(first).await.0), "cancelled");
+        assert_eq!(stop(&client.answer(second).await.0), "cancelled");
+        client.answer(closing).await.0
+    };
+    let closed = tokio::time::timeout(Duration::from_secs(1), answers).await.expect("at once");
+    assert_eq!(closed["result"], json!({}));
 }
 
 #[tokio::test(start_paused = true)]
