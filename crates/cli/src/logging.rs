@@ -18,9 +18,16 @@ pub fn filter(text: &str) -> Result<Targets, String> {
     text.parse().map_err(|error: ParseError| error.to_string())
 }
 
+/// A dependency that warns, at length, of every error that a client is answered with. It is heard below errors when the filter names it.
+const CHATTY: &str = "agent_client_protocol";
+
 /// Begins to log as configured. The first call of a process decides; a filter that is none was refused with its configuration.
 pub fn start(config: &LogConfig) {
     let Ok(filter) = filter(&config.filter) else { return };
+    let filter = match config.filter.contains(CHATTY) {
+        true => filter,
+        false => filter.with_target(CHATTY, LevelFilter::ERROR),
+    };
     let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     let lines = match config.format.as_str() {
         "jsonl" => lines.json().with_filter(filter).boxed(),
