@@ -89,7 +89,10 @@ impl RunningContext {
         line("Runtime", &format!("oarlock {}", self.version));
         line("Talks to", &self.frontend.words());
         if matches!(self.frontend, Frontend::Acp { fs_delegated: true, .. }) {
-            line("Files", "the editor gives text only; other files cannot be read as they are");
+            line(
+                "Files",
+                "those open in the editor are read with changes that are not saved, which search and commands do not see",
+            );
         }
         lines.join("\n")
     }
@@ -116,7 +119,7 @@ mod tests {
         let text = context.render();
         assert!(text.contains("files are read and written by the editor, commands are run here"));
         assert!(
-            text.ends_with("the editor gives text only; other files cannot be read as they are")
+            text.ends_with("those open in the editor are read with changes that are not saved, which search and commands do not see")
         );
     }
 

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::io::AsyncWrite;
 
+use crate::ids::{CallId, SessionId};
+
 /// Starts commands.
 pub trait Shell: Send + Sync + std::fmt::Debug {
     /// Starts a command with an environment without any secret of ours. It and all its descendants end when the [`Process`] is dropped.
@@ -24,6 +26,8 @@ pub struct ShellCommand {
     pub env: Vec<(String, String)>,
     /// What its stdin is.
     pub stdin: Stdin,
+    /// The call that it is run for, with its session (a subagent perhaps), so that a shell with a screen can show it there.
+    pub caller: Option<(SessionId, CallId)>,
 }
 
 /// What a command's stdin is.

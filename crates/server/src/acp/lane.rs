@@ -26,6 +26,7 @@ use super::outbound::Outbound;
 use super::project::Projector;
 use super::prompts::{Prompts, Read};
 use super::questions::{Questions, Replied};
+use super::terminals::{Show, Terminals};
 use crate::audience::Seat;
 use crate::host::{HostError, Workspace};
 
@@ -109,14 +110,19 @@ pub(super) struct Lane {
     is_known: bool,
     /// What is told once the session is known to the client.
     told_later: Vec<SessionUpdate>,
+    terminals: Arc<Terminals>,
+    shows: mpsc::Receiver<Show>,
+    /// Terminals whose calls are not announced yet.
+    pub(super) shows_waiting: Vec<Show>,
 }
 
 impl Lane {
     pub(super) fn new(
         (out, name): (Outbound, SessionId),
-        session: DefaultSession,
+        (session, after): (DefaultSession, ids::Seq),
         workspace: Arc<dyn Workspace>,
-        (seat, after): (Seat, ids::Seq),
+        seat: Seat,
+        (terminals, shows): (Arc<Terminals>, mpsc::Receiver<Show>),
     ) -> Self {
         let events = session.events(after);
         Self {
@@ -137,6 +143,9 @@ impl Lane {
             unwanted: None,
             is_known: false,
             told_later: Vec::new(),
+            terminals,
+            shows,
+            shows_waiting: Vec::new(),
         }
     }
 
@@ -160,6 +169,7 @@ impl Lane {
                     Done::Unwanted => return self.unwanted().await,
                     done => self.done(done).await,
                 },
+                Some(show) = self.shows.recv() => self.show_terminal(show),
                 event = next => match event {
                     Ok(event) => {
                         self.tell(&event);
@@ -251,6 +261,7 @@ impl Lane {
         for update in self.project.updates(event) {
             self.update(update);
         }
+        self.show_waiting();
         match event {
             AgentEvent::Entry(entry) => {
                 let session = self.session.clone();
@@ -287,6 +298,8 @@ impl Lane {
     async fn close(mut self, answer: Option<Answer>) {
         // As a cancellation does: what no turn has taken yet has no end to wait for.
         self.cancel().await;
+        // Nobody waits for a terminal to be shown that is about to go.
+        self.shows.close();
         let is_last = self.seat.leave();
         let closed = match is_last || answer.is_none() {
             true => self.session.close().await,
@@ -307,6 +320,7 @@ impl Lane {
         // What was asked is withdrawn before the client hears that all is over.
         self.questions.forget();
         self.work.clear();
+        self.terminals.released().await;
         match (answer, closed) {
             (Some(answer), Ok(())) => answer.give(&self.name),
             (Some(answer), Err(error)) => answer.refuse(WireError::from(error).0),

@@ -2,10 +2,13 @@
 //!
 //! The types of the protocol's SDK stay in here. What the protocol asks of an agent: <https://agentclientprotocol.com/protocol/v1/overview>.
 
+mod backends;
+mod client;
 mod connection;
 mod content;
 mod elicitation;
 mod error;
+mod files;
 mod hello;
 mod joining;
 mod lane;
@@ -17,7 +20,10 @@ mod project;
 mod prompts;
 mod questions;
 mod requests;
+mod screen;
+mod shell;
 mod streams;
+mod terminals;
 
 pub use connection::serve;
 pub use streams::Streams;

@@ -1,6 +1,6 @@
 //! How a session gets its lane: made, or taken from the store, with the folders that the client names.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use agent_client_protocol::Error;
@@ -12,11 +12,14 @@ use agent_client_protocol::v1::schema::{
 use oarlock_core::ids;
 use oarlock_core::ports::tool::Place;
 use oarlock_core::session::state::State;
-use oarlock_core::{Backends, DefaultSession, Frontend, LoadSession, NewSession, Origin};
+use oarlock_core::spec::SessionSpec;
+use oarlock_core::{AgentError, Backends, DefaultSession, LoadSession, NewSession, Origin};
 
+use super::backends::{backends, frontend};
 use super::error::{WireError, invalid, no_session};
 use super::lane::{Lane, Order};
 use super::outbound::Outbound;
+use super::terminals::Terminals;
 use super::{elicitation, joining};
 use crate::host::{Host, Workspace};
 
@@ -68,16 +71,18 @@ impl Answer {
 pub(super) async fn open(host: &dyn Host, out: Outbound, wanted: Wanted) -> Option<Lane> {
     let Wanted { id, cwd, roots, servers, answer } = wanted;
     let is_new = matches!(answer, Answer::New(_));
+    let name = SessionId::new(id.as_str());
+    let (terminals, shows) = Terminals::new();
+    let guest = Guest { out: &out, name: &name, terminals: &terminals };
     let opened = match is_new {
-        true => create(host, &id, cwd, roots).await,
-        false => load(host, &id, &cwd).await,
+        true => create(host, &id, (cwd, roots), guest).await,
+        false => load(host, &id, cwd, guest).await,
     };
     match opened {
         Ok((workspace, session, state)) => {
-            let name = SessionId::new(id.as_str());
             let seat = host.audience().join(&id, elicitation::is_possible(&out));
-            let after = state.as_ref().map_or(0, |state| state.tip);
-            let mut lane = Lane::new((out, name), session, workspace, (seat, after));
+            let session = (session, state.as_ref().map_or(0, |state| state.tip));
+            let mut lane = Lane::new((out, name), session, workspace, seat, (terminals, shows));
             lane.brought(&servers);
             let resumed = state.filter(|_| matches!(answer, Answer::Resume(_)));
             lane.take(Order::Opened(answer)).await;
@@ -96,40 +101,72 @@ pub(super) async fn open(host: &dyn Host, out: Outbound, wanted: Wanted) -> Opti
 /// What a session works with, the session, and what it was when it was taken from the store.
 type Opened = (Arc<dyn Workspace>, DefaultSession, Option<Box<State>>);
 
+/// Who opens a session, and the terminals that it gets there.
+#[derive(Clone, Copy)]
+struct Guest<'a> {
+    out: &'a Outbound,
+    name: &'a SessionId,
+    terminals: &'a Arc<Terminals>,
+}
+
+impl Guest<'_> {
+    async fn backends(
+        self,
+        workspace: &dyn Workspace,
+        spec: &SessionSpec,
+        given: &[PathBuf],
+    ) -> Result<Backends, Error> {
+        backends(workspace.core(), spec, (self.out, self.name), given, self.terminals).await
+    }
+}
+
 async fn create(
     host: &dyn Host,
     id: &ids::SessionId,
-    cwd: PathBuf,
-    roots: Vec<PathBuf>,
+    (cwd, roots): (PathBuf, Vec<PathBuf>),
+    guest: Guest<'_>,
 ) -> Result<Opened, Error> {
+    let given: Vec<PathBuf> = std::iter::once(&cwd).chain(&roots).cloned().collect();
     let cwd = folder(cwd).await?;
     let mut canonical = Vec::new();
     for root in roots {
         canonical.push(folder(root).await?);
     }
     let workspace = host.workspace(&cwd).await.map_err(|error| WireError::from(error).0)?;
-    let frontend = Frontend::Acp { fs_delegated: false, shell_delegated: false };
+    let frontend = frontend(&guest.out.client);
     let place = Place { cwd, roots: canonical };
     let spec = workspace.spec(place, frontend).await.map_err(|error| WireError::from(error).0)?;
-    let new = NewSession { id: Some(id.clone()), spec, backends: Backends::default() };
+    let backends = guest.backends(&*workspace, &spec, &given).await?;
+    let new = NewSession { id: Some(id.clone()), spec, backends };
     let session = workspace.core().open(Origin::New(Box::new(new))).await;
     let session = session.map_err(|error| WireError::from(error).0)?;
     Ok((workspace, session, None))
 }
 
-async fn load(host: &dyn Host, id: &ids::SessionId, cwd: &Path) -> Result<Opened, Error> {
+async fn load(
+    host: &dyn Host,
+    id: &ids::SessionId,
+    given: PathBuf,
+    guest: Guest<'_>,
+) -> Result<Opened, Error> {
     let state = host.core().state(id).await.map_err(|error| WireError::from(error).0)?;
     if state.spec.parent.is_some() && state.spec.depth > 0 {
         return Err(no_session(&SessionId::new(id.as_str())));
     }
-    let cwd = folder(cwd.to_owned()).await?;
+    let cwd = folder(given.clone()).await?;
     if cwd != state.spec.cwd {
         let words = format!("session {id} works in {}", state.spec.cwd.display());
         return Err(invalid(words));
     }
     let workspace = host.workspace(&cwd).await.map_err(|error| WireError::from(error).0)?;
+    let backends = guest.backends(&*workspace, &state.spec, &[given]).await?;
     let load = LoadSession::new(id.clone(), joining::recovery(&state));
-    let session = workspace.core().open(Origin::Resume(load)).await;
+    let delegated = LoadSession { backends, ..load.clone() };
+    let mut session = workspace.core().open(Origin::Resume(delegated)).await;
+    if let Err(AgentError::LiveElsewhere { .. }) = session {
+        // It works already, with what somebody else brought; it goes on with that.
+        session = workspace.core().open(Origin::Resume(load)).await;
+    }
     let session = session.map_err(|error| WireError::from(error).0)?;
     // A turn that a crash left open is ended by opening, and one that runs has gone on.
     let state = match state.turn {

@@ -44,7 +44,12 @@ impl Desk {
     }
 
     pub(crate) fn of(parts: Parts, mode: Mode) -> Self {
-        Self { kit: Arc::new(Kit::of(parts)), mode, audience: Audience::default() }
+        Self::with(Kit::of(parts), mode)
+    }
+
+    /// A program with this runtime.
+    pub(crate) fn with(kit: Kit, mode: Mode) -> Self {
+        Self { kit: Arc::new(kit), mode, audience: Audience::default() }
     }
 
     /// A client that has connected and greeted.

@@ -3,6 +3,9 @@
 mod companions;
 mod deaths;
 mod desk;
+mod files;
+mod machine;
 mod questions;
 mod subagents;
+mod terminals;
 mod turns;

@@ -42,8 +42,13 @@ async fn run(call: Call, handle: TaskHandle, cx: ToolContext) -> Result<ToolOutp
     let started = cx.clock.now();
     let until = started.after(call.timeout_ms);
     let lines = handle.inputs();
-    let command =
-        ShellCommand { command: call.command, cwd: call.cwd, env: Vec::new(), stdin: Stdin::Piped };
+    let command = ShellCommand {
+        command: call.command,
+        cwd: call.cwd,
+        env: Vec::new(),
+        stdin: Stdin::Piped,
+        caller: Some((cx.session.clone(), cx.call.clone())),
+    };
     let mut process = cx.shell.spawn(command).await.map_err(|error| refused(&error))?;
     let input = process.input();
     let mut output = Output::new(TOLD_BYTES);

@@ -134,6 +134,7 @@ impl Tool for Bash {
                 cwd: call.cwd,
                 env: Vec::new(),
                 stdin: Stdin::Null,
+                caller: Some((cx.session.clone(), cx.call.clone())),
             };
             let mut process = cx.shell.spawn(command).await.map_err(|error| refused(&error))?;
             let until = started.after(call.timeout_ms);

@@ -142,8 +142,13 @@ async fn cancelling_ends_what_left_its_group_and_its_session() {
 async fn dropping_a_process_ends_all_of_it() {
     let kit = Kit::new();
     let command = "setsid sleep 7301 & touch ready; sleep 7302".to_owned();
-    let command =
-        ShellCommand { command, cwd: kit.place.cwd.clone(), env: Vec::new(), stdin: Stdin::Null };
+    let command = ShellCommand {
+        command,
+        cwd: kit.place.cwd.clone(),
+        env: Vec::new(),
+        stdin: Stdin::Null,
+        caller: None,
+    };
     let process = kit.shell().spawn(command).await.unwrap();
     appeared(&kit.path("ready")).await;
     drop(process);

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use agent_client_protocol::v1::schema::{
-    Content, SessionUpdate, ToolCall, ToolCallContent, ToolCallLocation, ToolCallStatus,
-    ToolCallUpdate, ToolCallUpdateFields, ToolKind,
+    Content, SessionUpdate, Terminal, TerminalId, ToolCall, ToolCallContent, ToolCallLocation,
+    ToolCallStatus, ToolCallUpdate, ToolCallUpdateFields, ToolKind,
 };
 use oarlock_core::event::{Effect, Event, Outcome, ToolCalled, ToolSettled};
 use oarlock_core::ids::{CallId, SessionId};
@@ -25,6 +25,8 @@ pub(super) struct Calls {
 #[derive(Debug, Default)]
 struct Open {
     output: String,
+    /// Where the client itself shows what the call's command says.
+    terminal: Option<TerminalId>,
 }
 
 impl Calls {
@@ -49,8 +51,8 @@ impl Calls {
             }
             Event::ToolSettled(settled) => {
                 let id = name_of(scope, &settled.call);
-                if self.open.remove(&id).is_some() {
-                    updates.push(changed(id, ended(settled)));
+                if let Some(open) = self.open.remove(&id) {
+                    updates.push(changed(id, ended(settled, open.terminal.as_ref())));
                 }
             }
             _ => {}
@@ -65,8 +67,26 @@ impl Calls {
             let cut = open.output.ceil_char_boundary(open.output.len() - OUTPUT_MAX);
             open.output.drain(..cut);
         }
+        if open.terminal.is_some() {
+            return;
+        }
         let content = vec![content_of(&open.output)];
         updates.push(changed(id, ToolCallUpdateFields::new().content(content)));
+    }
+
+    pub(super) fn embed(
+        &mut self,
+        of: Option<&SessionId>,
+        call: &CallId,
+        terminal: &TerminalId,
+    ) -> Option<SessionUpdate> {
+        let name = name_of(of.map(std::slice::from_ref).unwrap_or_default(), call);
+        // A subagent may stand below others.
+        let below = format!("/{name}");
+        let is_it = |id: &&String| **id == name || (of.is_some() && id.ends_with(&below));
+        let id = self.open.keys().find(is_it)?.clone();
+        self.open.get_mut(&id)?.terminal = Some(terminal.clone());
+        Some(changed(id, ToolCallUpdateFields::new().content(vec![shown_in(terminal)])))
     }
 
     /// Ends what a client would otherwise show as running for ever.
@@ -107,7 +127,8 @@ fn kind_of(called: &ToolCalled) -> ToolKind {
     }
 }
 
-fn ended(settled: &ToolSettled) -> ToolCallUpdateFields {
+/// A terminal says what its command said, but not why the call failed.
+fn ended(settled: &ToolSettled, terminal: Option<&TerminalId>) -> ToolCallUpdateFields {
     let status = match settled.outcome {
         Outcome::Completed => ToolCallStatus::Completed,
         Outcome::Failed | Outcome::Denied | Outcome::Cancelled | Outcome::Indeterminate => {
@@ -118,7 +139,13 @@ fn ended(settled: &ToolSettled) -> ToolCallUpdateFields {
         Part::Text { text } => Some(content_of(text)),
         Part::Image { .. } => None,
     });
-    ToolCallUpdateFields::new().status(status).content(words.collect::<Vec<_>>())
+    let words = words.filter(|_| terminal.is_none() || status != ToolCallStatus::Completed);
+    let content = terminal.map(shown_in).into_iter().chain(words);
+    ToolCallUpdateFields::new().status(status).content(content.collect::<Vec<_>>())
+}
+
+fn shown_in(terminal: &TerminalId) -> ToolCallContent {
+    ToolCallContent::Terminal(Terminal::new(terminal.clone()))
 }
 
 fn content_of(words: &str) -> ToolCallContent {

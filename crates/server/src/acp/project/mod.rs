@@ -6,12 +6,13 @@ use std::collections::HashMap;
 
 use agent_client_protocol::v1::schema::{
     ContentChunk, MessageId, Plan, PlanEntry, PlanEntryPriority, PlanEntryStatus, SessionUpdate,
+    TerminalId,
 };
 use oarlock_core::event::{
     AgentEvent, AssistantMessage, Delta, DeltaItem, Entry, Event, InputAdmitted, PlanItem,
     PlanPriority, PlanStatus,
 };
-use oarlock_core::ids::{Seq, SessionId};
+use oarlock_core::ids::{CallId, Seq, SessionId};
 use oarlock_core::message::{Content, Part};
 
 use super::content::text;
@@ -34,6 +35,17 @@ impl Projector {
     /// The input of this number is the client's own: its words are not repeated to it.
     pub(super) fn is_own(&mut self, input: Seq) {
         self.own.push(input);
+    }
+
+    /// The update that shows a terminal in its call, which stays shown there; `None` while the call is not announced. `of` is the subagent whose
+    /// call it is.
+    pub(super) fn embed(
+        &mut self,
+        of: Option<&SessionId>,
+        call: &CallId,
+        terminal: &TerminalId,
+    ) -> Option<SessionUpdate> {
+        self.calls.embed(of, call, terminal)
     }
 
     /// The updates that an event makes, in order.
