@@ -245,6 +245,17 @@ impl Client {
         self.notify("session/cancel", json!({ "sessionId": session })).await;
     }
 
+    /// Everything that is said within so many milliseconds.
+    pub(crate) async fn within(&mut self, ms: u64) -> Vec<Value> {
+        let end = tokio::time::Instant::now() + Duration::from_millis(ms);
+        let mut said: Vec<Value> = self.held.drain(..).collect();
+        while let Ok(line) = tokio::time::timeout_at(end, self.from.recv()).await {
+            let line = line.expect("the stream is open");
+            said.push(serde_json::from_str(&line).expect("every line is JSON"));
+        }
+        said
+    }
+
     /// Whether nothing has been said that was not read, once everything is at rest.
     pub(crate) async fn is_silent(&mut self) -> bool {
         let next = timeout(Duration::from_secs(60), self.from.recv()).await;

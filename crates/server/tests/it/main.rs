@@ -1,6 +1,7 @@
 //! Surfaces, driven as their clients drive them.
 
 mod companions;
+mod crowd;
 mod deaths;
 mod desk;
 mod files;
