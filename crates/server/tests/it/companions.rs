@@ -10,6 +10,7 @@ use oarlock_testkit::tool::{Act, TestTool};
 use serde_json::{Value, json};
 
 use crate::desk::{Client, Desk, kind, text_of};
+use crate::machine::{Machine, equipped};
 
 fn says(words: &'static str) -> Vec<Say> {
     vec![Say::Delta(words), Say::Reply(text(words))]
@@ -266,4 +267,36 @@ async fn who_loads_a_session_twice_at_once_is_told_it_once() {
     assert!(answer["result"].is_object(), "{answer}");
     told.extend(rest);
     assert_eq!(told.iter().filter(|m| is_update(m)).count(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_brings_files_to_a_session_that_works_with_others_files_follows_it_with_those() {
+    let machine = Machine::with(&[("/w/a.txt", b"saved\n")]);
+    let call = vec![Say::Reply(calls(&[("c1", "lend", "{}")]))];
+    let (kit, mut lent) = equipped(Parts::new(vec![call, says("done")], vec![]), machine);
+    let desk = Desk::with(kit, Mode::OPEN);
+    let brings = json!({ "fs": { "readTextFile": true, "writeTextFile": true } });
+    let mut first = desk.client_with(brings.clone()).await;
+    let session = first.session().await;
+    let mut second = desk.client_with(brings).await;
+    for method in ["session/resume", "session/load"] {
+        let open = json!({ "sessionId": session, "cwd": "/", "mcpServers": [] });
+        let (answer, _) = second.call(method, open).await;
+        assert!(answer["result"].is_object(), "{answer}");
+    }
+    second.prompt(&session, "lend it").await;
+    let lent = lent.recv().await.expect("the call runs");
+    let path = std::path::Path::new("/w/a.txt");
+    let shown = async {
+        let seen = first.until(|m| m["method"] == "fs/read_text_file").await;
+        first.reply(seen.last().unwrap(), json!({ "content": "not saved\n" })).await;
+    };
+    let (read, ()) = tokio::join!(lent.cx.files.read(path, 0, 100), shown);
+    assert_eq!(read.unwrap(), "not saved\n", "the one who opened it is asked");
+    first.leave().await.unwrap();
+    tokio::time::advance(std::time::Duration::from_secs(60)).await;
+    let read = lent.cx.files.read(path, 0, 100).await;
+    assert_eq!(read.unwrap(), "saved\n", "what was not saved has gone with its editor");
+    let asked = second.within(1_000).await;
+    assert!(!asked.iter().any(|m| m["method"] == "fs/read_text_file"), "{asked:?}");
 }
