@@ -8,6 +8,7 @@ mod batteries;
 mod busy;
 mod deaths;
 mod docs;
+mod editors;
 mod embedded_skills;
 mod flood;
 mod forgets;

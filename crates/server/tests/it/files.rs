@@ -203,3 +203,38 @@ async fn each_way_is_gone_only_where_the_client_offers_it() {
     assert_eq!(files.read(path, 0, 9).await.unwrap(), "z");
     assert!(client.is_silent().await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_loaded_works_with_the_files_of_who_loads_it_unless_it_works_already() {
+    let turn = || [Say::Reply(calls(&[("c1", "lend", "{}")])), Say::Reply(text("done"))];
+    let script = (0..2).flat_map(|_| turn()).map(|say| vec![say]).collect();
+    let machine = Machine::with(&[("/w/a", b"saved")]);
+    let (kit, mut lent) = equipped(Parts::new(script, vec![]), machine);
+    let desk = Desk::with(kit, Mode::OPEN);
+    let mut first = desk.client().await;
+    let session = first.session().await;
+    let load = json!({ "sessionId": session, "cwd": "/", "mcpServers": [] });
+    let path = Path::new("/w/a");
+
+    let mut second = desk.client_with(both()).await;
+    let (loaded, _) = second.call("session/load", load.clone()).await;
+    assert!(loaded["result"].is_object(), "{loaded}");
+    let turn = second.prompt(&session, "lend it").await;
+    let files = Arc::clone(&lent.recv().await.unwrap().cx.files);
+    assert_eq!(files.read(path, 0, 9).await.unwrap(), "saved", "as the first one opened it");
+    second.answer(turn).await;
+    second.leave().await.unwrap();
+    first.leave().await.unwrap();
+
+    let mut third = desk.client_with(both()).await;
+    let (loaded, _) = third.call("session/load", load).await;
+    assert!(loaded["result"].is_object(), "{loaded}");
+    third.prompt(&session, "lend it").await;
+    let files = Arc::clone(&lent.recv().await.unwrap().cx.files);
+    let (read, _) = tokio::join!(files.read(path, 0, 9), shows(&mut third, "typed"));
+    assert_eq!(read.unwrap(), "typed");
+    third.leave().await.unwrap();
+    assert_eq!(files.read(path, 0, 9).await.unwrap(), "typed", "for the moment");
+    tokio::time::advance(std::time::Duration::from_secs(3)).await;
+    assert_eq!(files.read(path, 0, 9).await.unwrap(), "saved", "nobody is left to be asked");
+}
