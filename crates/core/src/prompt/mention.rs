@@ -135,7 +135,8 @@ pub fn hinted(words: impl std::fmt::Display) -> Part {
 }
 
 /// Whether a text of a prompt is a file that it mentions, or something that the program added: its words are not the user's.
-pub(crate) fn is_added(text: &str) -> bool {
+#[must_use]
+pub fn is_added(text: &str) -> bool {
     let header = text.lines().next().unwrap_or_default();
     let is_file = header.starts_with(FILE_HEADER) && header.ends_with(':');
     is_file || header.starts_with(HINT_HEADER)

@@ -577,7 +577,8 @@ impl State {
 }
 
 /// The first line of the first text, cut to 80 characters.
-pub(crate) fn first_words(content: &[Part]) -> String {
+#[must_use]
+pub fn first_words(content: &[Part]) -> String {
     let text = content.iter().find_map(|part| match part {
         Part::Text { text } => Some(text.trim()),
         Part::Image { .. } => None,

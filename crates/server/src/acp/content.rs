@@ -98,7 +98,15 @@ fn name_of(uri: &str) -> &str {
 }
 
 fn embedded_text(uri: &str, text: &str) -> String {
-    format!("<context ref=\"{uri}\">\n{text}\n</context>")
+    format!("{CONTEXT_HEAD}{uri}\">\n{text}\n</context>")
+}
+
+/// How text begins that a client attached to a prompt.
+const CONTEXT_HEAD: &str = "<context ref=\"";
+
+/// Whether a text of a prompt is one that a client attached to it.
+pub(super) fn is_embedded(text: &str) -> bool {
+    text.starts_with(CONTEXT_HEAD) && text.ends_with("</context>")
 }
 
 /// Text as a client takes it.

@@ -14,10 +14,10 @@ const DEPTH_MAX: usize = 8;
 
 impl Lane {
     /// Shows what runs in a session whose past is not told. What happens to it is read from `state` on.
-    pub(super) fn join(&mut self, state: &State) {
+    pub(super) async fn join(&mut self, state: &State) {
         self.unmet = children(state);
         for event in running(state) {
-            self.show(&AgentEvent::Entry(entry(state, event)));
+            self.show(&AgentEvent::Entry(entry(state, event))).await;
         }
     }
 
@@ -40,7 +40,7 @@ impl Lane {
             self.met.insert(child, state.tip);
             for event in running(&state) {
                 let event = Box::new(AgentEvent::Entry(entry(&state, event)));
-                self.show(&AgentEvent::Scoped { scope: scope.clone(), event });
+                self.show(&AgentEvent::Scoped { scope: scope.clone(), event }).await;
             }
             if scope.len() < DEPTH_MAX {
                 unmet.extend(

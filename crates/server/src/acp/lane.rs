@@ -16,6 +16,7 @@ use futures::{FutureExt, StreamExt};
 use oarlock_core::event::AgentEvent;
 use oarlock_core::ids;
 use oarlock_core::prompt::answer;
+use oarlock_core::session::state::State;
 use oarlock_core::{Command, DefaultSession, EventStream, SessionError};
 use tokio::sync::mpsc;
 
@@ -23,7 +24,7 @@ use super::content::text;
 use super::error::{WireError, failed};
 use super::opening::Answer;
 use super::outbound::Outbound;
-use super::project::Projector;
+use super::project::{Projector, View};
 use super::prompts::{Prompts, Read};
 use super::questions::{Questions, Replied};
 use super::terminals::{Show, Terminals};
@@ -119,19 +120,24 @@ pub(super) struct Lane {
 impl Lane {
     pub(super) fn new(
         (out, name): (Outbound, SessionId),
-        (session, after): (DefaultSession, ids::Seq),
+        (session, since): (DefaultSession, Option<&State>),
         workspace: Arc<dyn Workspace>,
         seat: Seat,
         (terminals, shows): (Arc<Terminals>, mpsc::Receiver<Show>),
     ) -> Self {
-        let events = session.events(after);
+        let events = session.events(since.map_or(0, |state| state.tip));
+        let view = View::of(&out.client, &session);
+        let project = match since {
+            Some(state) => Projector::since(view, state),
+            None => Projector::new(view),
+        };
         Self {
             out,
             name,
             session,
             workspace,
             events,
-            project: Projector::default(),
+            project,
             prompts: Prompts::default(),
             work: FuturesUnordered::new(),
             questions: Questions::default(),
@@ -152,6 +158,7 @@ impl Lane {
     /// Until the session is closed or the client is gone.
     pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         loop {
+            let behind = self.behind();
             let gauge = Arc::clone(&self.out.gauge);
             let next = async {
                 gauge.room().await;
@@ -172,11 +179,12 @@ impl Lane {
                 Some(show) = self.shows.recv() => self.show_terminal(show),
                 event = next => match event {
                     Ok(event) => {
-                        self.tell(&event);
+                        self.tell(&event).await;
                         self.meet().await;
                     }
                     Err(error) => self.lost(&error),
                 },
+                () = behind => self.catch_up(),
             }
         }
     }
@@ -198,7 +206,7 @@ impl Lane {
                         Done::Unwanted
                     }));
                 }
-                self.project = Projector::default();
+                self.project = Projector::new(View::of(&self.out.client, &self.session));
                 self.questions.forget();
                 self.is_caught_up = false;
                 self.events = self.session.events(0);
@@ -228,19 +236,19 @@ impl Lane {
     }
 
     /// Shows an event, and does what it means to the client's requests.
-    pub(super) fn tell(&mut self, event: &AgentEvent) {
+    pub(super) async fn tell(&mut self, event: &AgentEvent) {
         match event {
             AgentEvent::Entry(entry) => {
-                self.show(event);
+                self.show(event).await;
                 self.settle(entry);
             }
             AgentEvent::Scoped { scope, event: inner } => {
                 if !self.has_met(scope, inner) {
-                    self.show(event);
+                    self.show(event).await;
                 }
             }
             AgentEvent::CaughtUp { .. } => {
-                self.show(event);
+                self.show(event).await;
                 self.unwanted = None;
                 if !self.replaying.is_empty() {
                     self.is_known = true;
@@ -252,28 +260,7 @@ impl Lane {
                 self.is_caught_up = true;
                 self.pose_all();
             }
-            AgentEvent::Delta(_) => self.show(event),
-        }
-    }
-
-    /// Shows an event, and takes note of the questions in it.
-    pub(super) fn show(&mut self, event: &AgentEvent) {
-        for update in self.project.updates(event) {
-            self.update(update);
-        }
-        self.show_waiting();
-        match event {
-            AgentEvent::Entry(entry) => {
-                let session = self.session.clone();
-                self.note(&[], &entry.event, session);
-            }
-            AgentEvent::Scoped { scope, event } => {
-                if let (AgentEvent::Entry(entry), Some(child)) = (&**event, scope.last()) {
-                    let session = self.session.child(child);
-                    self.note(scope, &entry.event, session);
-                }
-            }
-            AgentEvent::CaughtUp { .. } | AgentEvent::Delta(_) => {}
+            AgentEvent::Delta(_) => self.show(event).await,
         }
     }
 
@@ -308,7 +295,7 @@ impl Lane {
         let drain = async {
             while !self.prompts.is_empty() {
                 match self.events.next().await {
-                    Ok(event) => self.tell(&event),
+                    Ok(event) => self.tell(&event).await,
                     Err(error) => return self.lost(&error.into()),
                 }
             }

@@ -22,6 +22,7 @@ mod questions;
 mod requests;
 mod screen;
 mod shell;
+mod showing;
 mod streams;
 mod terminals;
 

@@ -81,13 +81,13 @@ pub(super) async fn open(host: &dyn Host, out: Outbound, wanted: Wanted) -> Opti
     match opened {
         Ok((workspace, session, state)) => {
             let seat = host.audience().join(&id, elicitation::is_possible(&out));
-            let session = (session, state.as_ref().map_or(0, |state| state.tip));
-            let mut lane = Lane::new((out, name), session, workspace, seat, (terminals, shows));
+            let since = (session, state.as_deref());
+            let mut lane = Lane::new((out, name), since, workspace, seat, (terminals, shows));
             lane.brought(&servers);
             let resumed = state.filter(|_| matches!(answer, Answer::Resume(_)));
             lane.take(Order::Opened(answer)).await;
             if let Some(state) = resumed {
-                lane.join(&state);
+                lane.join(&state).await;
             }
             Some(lane)
         }

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 
-use agent_client_protocol::v1::schema::ToolCall;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use oarlock_core::event::{Event, Outcome, PermissionAsked, ToolCalled};
@@ -14,7 +13,7 @@ use oarlock_core::{Command, DefaultSession, PermissionResolution, Rejection, Ses
 use super::elicitation::{self, Supplied};
 use super::lane::{Done, Lane, Leash};
 use super::permission;
-use super::project::{announced, name_of};
+use super::project::name_of;
 
 /// The open questions of a session and of its subagents, oldest first, and the calls that may come to ask one. Each is known by the name that the
 /// client has for its call.
@@ -64,14 +63,6 @@ impl Questions {
 
     fn withdraw(&mut self, which: impl Fn(&str, &Question) -> bool) {
         self.open.retain(|(key, question)| !which(key, question));
-    }
-
-    /// The call as the client knows it. One that began before anybody looked is known by its name alone.
-    fn call(&self, key: &str) -> ToolCall {
-        match self.calls.get(key) {
-            Some(called) => announced(key.to_owned(), called),
-            None => ToolCall::new(key.to_owned(), "a call that was made before"),
-        }
     }
 }
 
@@ -139,7 +130,7 @@ impl Lane {
         let replied = move |how| Replied { key: named, session, call, how };
         match question.what.clone() {
             What::Permission(asked) => {
-                let ask = permission::ask(out, name, self.questions.call(&key), asked);
+                let ask = permission::ask(out, name, self.project.call(&key), asked);
                 ask.map(|how| how.map(Reply::Permission).map(replied)).boxed()
             }
             What::Words if elicitation::is_possible(&self.out) => {

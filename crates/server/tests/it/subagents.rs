@@ -36,7 +36,7 @@ fn desk() -> (Desk, Arc<TestTool>) {
 async fn asked(client: &mut Client) -> (Vec<Value>, String) {
     let seen = client.until(|m| m["method"] == "session/request_permission").await;
     let call = &seen.last().expect("it was asked")["params"]["toolCall"];
-    assert_eq!(call["title"], "write x");
+    assert_eq!(call["title"], "tester: write x");
     let name = call["toolCallId"].as_str().expect("it is named").to_owned();
     let announced =
         |m: &Value| kind(m) == "tool_call" && m["params"]["update"]["toolCallId"] == name;

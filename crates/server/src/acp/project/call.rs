@@ -1,79 +1,167 @@
 //! Tool calls as a client is shown them: announced once, then what changes, and at last how they ended.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
 use agent_client_protocol::v1::schema::{
-    Content, SessionUpdate, Terminal, TerminalId, ToolCall, ToolCallContent, ToolCallLocation,
-    ToolCallStatus, ToolCallUpdate, ToolCallUpdateFields, ToolKind,
+    Diff, Meta, SessionUpdate, Terminal, TerminalId, ToolCall, ToolCallContent, ToolCallLocation,
+    ToolCallStatus, ToolCallUpdate, ToolCallUpdateFields,
 };
-use oarlock_core::event::{Effect, Event, Outcome, ToolCalled, ToolSettled};
-use oarlock_core::ids::{CallId, SessionId};
-use oarlock_core::message::Part;
+use oarlock_core::event::{Effect, Outcome, ToolCalled, ToolSettled};
+use oarlock_core::ids::{CallId, SessionId, Timestamp};
+use oarlock_core::ports::tool::Place;
+use serde_json::Value;
 
-use super::text;
+use super::look::{Look, line_of};
+use super::output::{Tail, fenced, result, words};
+use super::pictures::Pictures;
 
-/// Bytes of a running call's output that are shown, the last ones.
-const OUTPUT_MAX: usize = 8 * 1024;
+/// Between two updates about the output of a running call there are at least so many milliseconds.
+pub(super) const OUTPUT_EVERY_MS: u64 = 200;
 
 /// The calls that were announced and have not ended, by the name that the client knows them by.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    open: HashMap<String, Open>,
+    open: BTreeMap<String, Open>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Open {
-    output: String,
+    scope: Vec<SessionId>,
+    /// As it would be announced to whoever comes now.
+    announced: ToolCall,
+    tool: String,
+    effect: Effect,
+    diff: Option<Diff>,
+    location: Option<ToolCallLocation>,
+    output: Tail,
     /// Where the client itself shows what the call's command says.
     terminal: Option<TerminalId>,
+    /// When the client was told of the output.
+    told: Option<Timestamp>,
+    /// Whether there is more than it was told.
+    is_behind: bool,
 }
 
 impl Calls {
-    pub(super) fn entry(
+    /// Announces a call; `whose` names the subagent that makes it.
+    pub(super) fn called(
+        &mut self,
+        (scope, place): (&[SessionId], &Place),
+        called: &ToolCalled,
+        whose: Option<&str>,
+    ) -> SessionUpdate {
+        let id = name_of(scope, &called.call);
+        let look = Look::of(place, &called.name, &called.arguments, called.effect);
+        let title = match whose {
+            Some(whose) => format!("{whose}: {}", called.title),
+            None => called.title.clone(),
+        };
+        let announced = ToolCall::new(id.clone(), title)
+            .name(called.name.clone())
+            .kind(look.kind)
+            .status(ToolCallStatus::Pending)
+            .raw_input(look.input)
+            .content(look.diff.clone().map(ToolCallContent::Diff).into_iter().collect::<Vec<_>>())
+            .locations(look.location.clone().into_iter().collect::<Vec<_>>())
+            .meta(meta_of(scope));
+        let open = Open {
+            scope: scope.to_vec(),
+            announced: announced.clone(),
+            tool: called.name.clone(),
+            effect: called.effect,
+            diff: look.diff,
+            location: look.location,
+            output: Tail::default(),
+            terminal: None,
+            told: None,
+            is_behind: false,
+        };
+        self.open.insert(id, open);
+        SessionUpdate::ToolCall(announced)
+    }
+
+    /// A hook gave the call other arguments.
+    pub(super) fn rewritten(
+        &mut self,
+        (scope, place): (&[SessionId], &Place),
+        call: &CallId,
+        arguments: &str,
+    ) -> Option<SessionUpdate> {
+        let id = name_of(scope, call);
+        let open = self.open.get_mut(&id)?;
+        let look = Look::of(place, &open.tool, arguments, open.effect);
+        (open.diff, open.location) = (look.diff, look.location);
+        open.announced.raw_input.clone_from(&look.input);
+        open.announced.locations = open.location.clone().into_iter().collect();
+        let fields = ToolCallUpdateFields::new()
+            .raw_input(look.input)
+            .content(open.content())
+            .locations(open.location.clone().into_iter().collect::<Vec<_>>());
+        Some(changed(id, fields))
+    }
+
+    /// A call that has not ended, by the name that the client knows.
+    pub(super) fn announced(&self, id: &str) -> Option<&ToolCall> {
+        self.open.get(id).map(|open| &open.announced)
+    }
+
+    /// The call runs.
+    pub(super) fn started(&mut self, scope: &[SessionId], call: &CallId) -> Option<SessionUpdate> {
+        let id = name_of(scope, call);
+        let status = ToolCallUpdateFields::new().status(ToolCallStatus::InProgress);
+        self.open.contains_key(&id).then(|| changed(id, status))
+    }
+
+    /// The call is over.
+    pub(super) fn settled(
         &mut self,
         scope: &[SessionId],
-        event: &Event,
-        updates: &mut Vec<SessionUpdate>,
-    ) {
-        match event {
-            Event::ToolCalled(called) => {
-                let id = name_of(scope, &called.call);
-                updates.push(SessionUpdate::ToolCall(announced(id.clone(), called)));
-                self.open.insert(id, Open::default());
-            }
-            Event::ToolStarted(started) => {
-                let id = name_of(scope, &started.call);
-                if self.open.contains_key(&id) {
-                    let fields = ToolCallUpdateFields::new().status(ToolCallStatus::InProgress);
-                    updates.push(changed(id, fields));
-                }
-            }
-            Event::ToolSettled(settled) => {
-                let id = name_of(scope, &settled.call);
-                if let Some(open) = self.open.remove(&id) {
-                    updates.push(changed(id, ended(settled, open.terminal.as_ref())));
-                }
-            }
-            _ => {}
+        settled: &ToolSettled,
+        pictures: &Pictures,
+    ) -> Option<SessionUpdate> {
+        let id = name_of(scope, &settled.call);
+        let open = self.open.remove(&id)?;
+        let is_done = settled.outcome == Outcome::Completed;
+        let shown_in = open.terminal.map(shown_in);
+        let mut content: Vec<_> =
+            open.diff.into_iter().map(ToolCallContent::Diff).chain(shown_in).collect();
+        // A change that was made speaks for itself, and so does a command in its terminal; why a call failed is said.
+        if !is_done || content.is_empty() {
+            content.extend(result(&open.tool, settled, pictures));
         }
+        let mut fields = ToolCallUpdateFields::new()
+            .status(if is_done { ToolCallStatus::Completed } else { ToolCallStatus::Failed })
+            .content(content);
+        if !settled.detail.is_empty() {
+            fields = fields.raw_output(Value::Object(settled.detail.clone()));
+        }
+        if let (Some(location), line @ Some(_)) =
+            (open.location, line_of(settled.detail.get("line")))
+        {
+            fields = fields.locations(vec![location.line(line)]);
+        }
+        Some(changed(id, fields))
     }
 
-    pub(super) fn output(&mut self, call: &CallId, added: &str, updates: &mut Vec<SessionUpdate>) {
-        let id = name_of(&[], call);
-        let Some(open) = self.open.get_mut(&id) else { return };
-        open.output.push_str(added);
-        if open.output.len() > 2 * OUTPUT_MAX {
-            let cut = open.output.ceil_char_boundary(open.output.len() - OUTPUT_MAX);
-            open.output.drain(..cut);
-        }
-        if open.terminal.is_some() {
-            return;
-        }
-        let content = vec![content_of(&open.output)];
-        updates.push(changed(id, ToolCallUpdateFields::new().content(content)));
+    /// A running call said something: `offset` is where it begins in all of the call's output.
+    pub(super) fn output(
+        &mut self,
+        (scope, call): (&[SessionId], &CallId),
+        (offset, text): (u64, &str),
+        now: Timestamp,
+    ) -> Option<SessionUpdate> {
+        let id = name_of(scope, call);
+        let open = self.open.get_mut(&id)?;
+        open.output.add(offset, text).then(|| open.told(id, now)).flatten()
     }
 
+    /// Somebody below the call said something.
+    pub(super) fn said(&mut self, id: &str, text: &str, now: Timestamp) -> Option<SessionUpdate> {
+        let open = self.open.get_mut(id)?;
+        open.output.append(text).then(|| open.told(id.to_owned(), now)).flatten()
+    }
+
+    /// Shows a terminal in its call, from now on; nothing while the call is not announced. `of` is the subagent whose call it is.
     pub(super) fn embed(
         &mut self,
         of: Option<&SessionId>,
@@ -83,18 +171,74 @@ impl Calls {
         let name = name_of(of.map(std::slice::from_ref).unwrap_or_default(), call);
         // A subagent may stand below others.
         let below = format!("/{name}");
-        let is_it = |id: &&String| **id == name || (of.is_some() && id.ends_with(&below));
-        let id = self.open.keys().find(is_it)?.clone();
-        self.open.get_mut(&id)?.terminal = Some(terminal.clone());
-        Some(changed(id, ToolCallUpdateFields::new().content(vec![shown_in(terminal)])))
+        let is_it = |id: &String| *id == name || (of.is_some() && id.ends_with(&below));
+        let (id, open) = self.open.iter_mut().find(|(id, _)| is_it(id))?;
+        open.terminal = Some(terminal.clone());
+        open.is_behind = false;
+        Some(changed(id.clone(), ToolCallUpdateFields::new().content(open.content())))
     }
 
-    /// Ends what a client would otherwise show as running for ever.
-    pub(super) fn end(&mut self, updates: &mut Vec<SessionUpdate>) {
-        for (id, _) in self.open.drain() {
-            let fields = ToolCallUpdateFields::new().status(ToolCallStatus::Failed);
-            updates.push(changed(id, fields));
+    /// When the client is to be told of what it does not know yet.
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        let behind = self.open.values().filter(|open| open.is_behind);
+        behind.map(|open| open.told.unwrap_or_default().after(OUTPUT_EVERY_MS)).min()
+    }
+
+    /// What is due.
+    pub(super) fn behind(&mut self, now: Timestamp) -> Vec<SessionUpdate> {
+        let behind = self.open.iter_mut().filter(|(_, open)| open.is_behind);
+        behind.filter_map(|(id, open)| open.told(id.clone(), now)).collect()
+    }
+
+    /// Ends what a client would otherwise show as running for ever: the calls of this session, or of it and all below it.
+    pub(super) fn end(&mut self, scope: &[SessionId], reach: Reach) -> Vec<SessionUpdate> {
+        let ends = |open: &Open| match reach {
+            Reach::Own => open.scope == scope,
+            Reach::Below => open.scope.starts_with(scope),
+        };
+        let ended: Vec<String> =
+            self.open.iter().filter(|(_, open)| ends(open)).map(|(id, _)| id.clone()).collect();
+        let failed = |id: String| {
+            self.open.remove(&id);
+            changed(id, ToolCallUpdateFields::new().status(ToolCallStatus::Failed))
+        };
+        ended.into_iter().map(failed).collect()
+    }
+}
+
+/// Whose calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    Own,
+    Below,
+}
+
+impl Open {
+    /// Tells of the output, unless the client was told a moment ago.
+    fn told(&mut self, id: String, now: Timestamp) -> Option<SessionUpdate> {
+        if self.terminal.is_some() {
+            return None;
         }
+        self.is_behind = self.told.is_some_and(|told| now < told.after(OUTPUT_EVERY_MS));
+        if self.is_behind {
+            return None;
+        }
+        self.told = Some(now);
+        Some(changed(id, ToolCallUpdateFields::new().content(self.content())))
+    }
+
+    /// What it is to change, and the end of what it said.
+    fn content(&self) -> Vec<ToolCallContent> {
+        let diff = self.diff.clone().map(ToolCallContent::Diff);
+        if let Some(terminal) = &self.terminal {
+            return diff.into_iter().chain([shown_in(terminal.clone())]).collect();
+        }
+        let output = Some(self.output.shown()).filter(|shown| !shown.is_empty());
+        let output = output.map(|shown| match self.tool.as_str() {
+            "bash" => words(fenced(&shown)),
+            _ => words(shown),
+        });
+        diff.into_iter().chain(output).collect()
     }
 }
 
@@ -104,52 +248,17 @@ pub(crate) fn name_of(scope: &[SessionId], call: &CallId) -> String {
     path.chain(std::iter::once(&*call.0)).collect::<Vec<_>>().join("/")
 }
 
-/// A call as it is first shown.
-pub(crate) fn announced(id: String, called: &ToolCalled) -> ToolCall {
-    let arguments: Option<serde_json::Value> = serde_json::from_str(&called.arguments).ok();
-    let path = arguments.as_ref().and_then(|arguments| arguments.get("path")?.as_str());
-    let locations = path.map(|path| ToolCallLocation::new(PathBuf::from(path)));
-    ToolCall::new(id, called.title.clone())
-        .name(called.name.clone())
-        .kind(kind_of(called))
-        .status(ToolCallStatus::Pending)
-        .raw_input(arguments)
-        .locations(locations.into_iter().collect::<Vec<_>>())
+/// Where the call of a subagent comes from.
+fn meta_of(scope: &[SessionId]) -> Option<Meta> {
+    let path: Vec<Value> = scope.iter().map(|id| Value::from(id.as_str())).collect();
+    (!path.is_empty()).then(|| Meta::from_iter([(SCOPE.to_owned(), Value::from(path))]))
 }
 
-fn kind_of(called: &ToolCalled) -> ToolKind {
-    match (called.name.as_str(), called.effect) {
-        ("bash", _) => ToolKind::Execute,
-        (_, Effect::Pure) => ToolKind::Read,
-        (_, Effect::Idempotent | Effect::Mutating) => ToolKind::Edit,
-        (_, Effect::Network) => ToolKind::Fetch,
-        (_, Effect::Destructive) => ToolKind::Other,
-    }
-}
+/// Under which name a client finds the sessions that lead from the followed one to the one that makes a call.
+const SCOPE: &str = "oarlock/scope";
 
-/// A terminal says what its command said, but not why the call failed.
-fn ended(settled: &ToolSettled, terminal: Option<&TerminalId>) -> ToolCallUpdateFields {
-    let status = match settled.outcome {
-        Outcome::Completed => ToolCallStatus::Completed,
-        Outcome::Failed | Outcome::Denied | Outcome::Cancelled | Outcome::Indeterminate => {
-            ToolCallStatus::Failed
-        }
-    };
-    let words = settled.content.iter().filter_map(|part| match part {
-        Part::Text { text } => Some(content_of(text)),
-        Part::Image { .. } => None,
-    });
-    let words = words.filter(|_| terminal.is_none() || status != ToolCallStatus::Completed);
-    let content = terminal.map(shown_in).into_iter().chain(words);
-    ToolCallUpdateFields::new().status(status).content(content.collect::<Vec<_>>())
-}
-
-fn shown_in(terminal: &TerminalId) -> ToolCallContent {
-    ToolCallContent::Terminal(Terminal::new(terminal.clone()))
-}
-
-fn content_of(words: &str) -> ToolCallContent {
-    ToolCallContent::Content(Content::new(text(words)))
+fn shown_in(terminal: TerminalId) -> ToolCallContent {
+    ToolCallContent::Terminal(Terminal::new(terminal))
 }
 
 fn changed(id: String, fields: ToolCallUpdateFields) -> SessionUpdate {

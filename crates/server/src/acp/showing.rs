@@ -1,0 +1,77 @@
+//! What of a session is shown by its lane, and when.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::{FutureExt, future};
+use oarlock_core::event::AgentEvent;
+use oarlock_core::ports::journal::Blobs;
+
+use super::lane::Lane;
+use super::project::Pictures;
+
+/// How long reading the pictures of an entry may take; those that are not read by then are named.
+const PICTURES_WITHIN: Duration = Duration::from_secs(2);
+
+impl Lane {
+    /// Shows an event, and takes note of the questions in it.
+    pub(super) async fn show(&mut self, event: &AgentEvent) {
+        let blobs = Arc::clone(&self.session.core().ports().blobs);
+        let pictures = read_pictures(event, blobs.as_ref()).await;
+        let now = self.session.core().ports().clock.now();
+        for update in self.project.updates(event, &pictures, now) {
+            self.update(update);
+        }
+        self.show_waiting();
+        match event {
+            AgentEvent::Entry(entry) => {
+                let session = self.session.clone();
+                self.note(&[], &entry.event, session);
+            }
+            AgentEvent::Scoped { scope, event } => {
+                if let (AgentEvent::Entry(entry), Some(child)) = (&**event, scope.last()) {
+                    let session = self.session.child(child);
+                    self.note(scope, &entry.event, session);
+                }
+            }
+            AgentEvent::CaughtUp { .. } | AgentEvent::Delta(_) => {}
+        }
+    }
+
+    /// Completes when something is to be told although nothing happens, and the client has room for it.
+    pub(super) fn behind(&self) -> BoxFuture<'static, ()> {
+        let Some(due) = self.project.due() else { return future::pending().boxed() };
+        let gauge = Arc::clone(&self.out.gauge);
+        let due = self.session.core().ports().clock.sleep_until(due);
+        async move {
+            due.await;
+            gauge.room().await;
+        }
+        .boxed()
+    }
+
+    /// Tells what is due.
+    pub(super) fn catch_up(&mut self) {
+        let now = self.session.core().ports().clock.now();
+        for update in self.project.overdue(now) {
+            self.update(update);
+        }
+    }
+}
+
+async fn read_pictures(event: &AgentEvent, blobs: &dyn Blobs) -> Pictures {
+    let mut pictures = Pictures::default();
+    let read = async {
+        for (blob, bytes) in Pictures::of(event) {
+            match blobs.read(&blob, 0, bytes).await {
+                Ok((body, _)) => drop(pictures.0.insert(blob, body)),
+                Err(error) => tracing::warn!(%blob, %error, "a picture is not shown"),
+            }
+        }
+    };
+    if tokio::time::timeout(PICTURES_WITHIN, read).await.is_err() {
+        tracing::warn!("pictures were not read in time");
+    }
+    pictures
+}
