@@ -293,6 +293,9 @@ pub struct Summary {
     pub upto: Seq,
     /// Its working folder.
     pub cwd: PathBuf,
+    /// Further folders that its tools may use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roots: Vec<PathBuf>,
     /// Its title: the configured one, else the beginning of its first input.
     pub title: String,
     /// `provider/model`.

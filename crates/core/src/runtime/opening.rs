@@ -240,14 +240,13 @@ impl DefaultAgentCore {
         .with_attach(None)
         .with_core(self.downgrade())
         .with_hooks(Arc::clone(&ports.hooks));
-        let task = SessionTask::new(
-            around,
-            Log::new(store, fence, folded),
-            Source::Live(inbox),
-            Some(effects),
-            assessments,
-        );
-        let task = Box::new(task.with_hooks(hooks));
+        let (is_new, log) = (folded.state.tip == 1, Log::new(store, fence, folded));
+        let task = SessionTask::new(around, log, Source::Live(inbox), Some(effects), assessments);
+        let mut task = Box::new(task.with_hooks(hooks));
+        if is_new {
+            // It is on the list before anybody hears of it.
+            task.project_last().await;
+        }
         let (tell, ended) = watch::channel(None);
         #[expect(
             clippy::disallowed_methods,

@@ -167,7 +167,7 @@ impl SessionTask {
             leases: Vec::new(),
             closers: Vec::new(),
             texts: Vec::new(),
-            unlisted: false,
+            unlisted: is_new,
             checkpoint,
             now,
         }

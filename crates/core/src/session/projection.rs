@@ -26,8 +26,8 @@ impl SessionTask {
         }
     }
 
-    /// When the session is let go, everything being committed.
-    pub(super) async fn project_last(&mut self) {
+    /// When the session begins, and when it is let go, everything being committed.
+    pub(crate) async fn project_last(&mut self) {
         let checkpoint = self.since_checkpoint() >= self.around.limits.checkpoint_last_entries;
         if self.unlisted || checkpoint {
             self.put_projection(self.around.limits.summary_last_ms, checkpoint).await;

@@ -57,6 +57,7 @@ pub fn summary(id: &SessionId, upto: Seq, updated_ms: i64) -> Summary {
         epoch: 1,
         upto,
         cwd: PathBuf::from("/work"),
+        roots: Vec::new(),
         title: format!("title {upto}"),
         model: "scripted/one".to_owned(),
         created: Timestamp::from_unix_ms(1),
