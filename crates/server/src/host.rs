@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use oarlock_core::event::Goal;
+use oarlock_core::ids::SessionId;
 use oarlock_core::message::Part;
 use oarlock_core::ports::tool::Place;
 use oarlock_core::prompt::answer::{Ask, Listed};
-use oarlock_core::spec::{ModelSelection, SessionSpec};
+use oarlock_core::spec::SessionSpec;
 use oarlock_core::{DefaultAgentCore, DefaultSession, Frontend};
 
 use crate::audience::Audience;
@@ -22,6 +23,9 @@ pub trait Host: Send + Sync + std::fmt::Debug {
         &'a self,
         cwd: &'a Path,
     ) -> BoxFuture<'a, Result<Arc<dyn Workspace>, HostError>>;
+
+    /// What a session that is awake in this process works with. It may be older than its folder's configuration, and is what it stays with.
+    fn awake(&self, session: &SessionId) -> Option<Arc<dyn Workspace>>;
 
     /// A runtime over the same store, to read sessions of whatever folder.
     fn core(&self) -> &DefaultAgentCore;
@@ -57,12 +61,6 @@ pub trait Workspace: Send + Sync + std::fmt::Debug {
         words: String,
         session: &'a DefaultSession,
     ) -> BoxFuture<'a, Result<Said, HostError>>;
-
-    /// The model of this name, which must be one that answers.
-    ///
-    /// # Errors
-    /// When there is none.
-    fn model(&self, name: &str) -> Result<ModelSelection, HostError>;
 }
 
 /// What a person's words mean.

@@ -14,14 +14,13 @@ use oarlock_core::spec::{ModelSelection, SessionSpec};
 use oarlock_core::{DefaultAgentCore, DefaultSession, Frontend};
 use oarlock_server::{HostError, Said, Workspace};
 
-use super::{failed, unauthenticated};
+use super::{failed, unselected};
 use crate::args::ModelArgs;
 use crate::assembly::Assembled;
 use crate::commands::{Rights, content};
 use crate::config::Loaded;
 use crate::console::slash::{self, Wanted};
 use crate::making::Maker;
-use crate::selection::SelectionError;
 
 /// A folder with its runtime.
 #[derive(Debug)]
@@ -96,10 +95,7 @@ impl Workspace for Folder {
             let cwd = place.cwd.clone();
             let maker = Maker { cwd: &cwd, ..self.maker() };
             let made = maker.spec(&self.assembled, place, ("acp", frontend)).await;
-            made.map_err(|error| match error.is::<SelectionError>() {
-                true => unauthenticated(&error),
-                false => failed(&error),
-            })
+            made.map_err(|error| unselected(&error))
         }
         .boxed()
     }
@@ -120,9 +116,5 @@ impl Workspace for Folder {
         session: &'a DefaultSession,
     ) -> BoxFuture<'a, Result<Said, HostError>> {
         async move { self.said(words, session).await.map_err(|error| invalid(&error)) }.boxed()
-    }
-
-    fn model(&self, name: &str) -> Result<ModelSelection, HostError> {
-        self.maker().named(&self.assembled, name).map_err(|error| invalid(&error))
     }
 }

@@ -5,20 +5,30 @@ mod folder;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use oarlock_core::DefaultAgentCore;
+use oarlock_core::ids::SessionId;
 use oarlock_server::{Audience, Host, HostError, Workspace};
+use secrecy::ExposeSecret;
 
 use crate::args::ModelArgs;
 use crate::assembly::{Assembled, CliAgentBuilder};
-use crate::config::{self, Inputs, Loaded, paths};
-use crate::credentials;
+use crate::config::{self, Inputs, Loaded, paths, secret, trust};
+use crate::credentials::{self, Verdict};
+use crate::selection::{self, SelectionError};
+use crate::terminal::safe;
 use folder::Folder;
 
 /// Projects whose runtimes are kept; of more, those that nobody uses go.
 const FOLDERS_MAX: usize = 64;
+
+/// How long a provider may take to say whether it takes a key, with it and once more without.
+const CHECK_WITHIN: Duration = Duration::from_secs(10);
+/// Characters of its words that are shown.
+const WORDS_MAX: usize = 300;
 
 /// The folders that an editor works in.
 #[derive(Debug)]
@@ -27,7 +37,7 @@ pub struct Folders {
     home: Arc<Assembled>,
     loaded: Loaded,
     flags: Arc<ModelArgs>,
-    /// Runtimes by their project and the state of its configuration.
+    /// Runtimes by their project, and by the state of its configuration and of the keys.
     known: Mutex<HashMap<(PathBuf, String), Arc<Folder>>>,
     audience: Audience,
 }
@@ -54,17 +64,22 @@ impl Folders {
         self.home.close_store().await;
     }
 
-    /// The runtime of a folder as it is configured this moment.
-    fn folder(&self, cwd: &Path) -> anyhow::Result<Arc<Folder>> {
-        let root = paths::project_root(cwd);
+    /// The configuration of a folder as it is this moment.
+    fn load(&self, cwd: &Path) -> anyhow::Result<Loaded> {
         let inputs = Inputs {
             environment: self.loaded.environment.clone(),
-            cwd: root.clone(),
+            cwd: paths::project_root(cwd),
             overrides: self.flags.overrides.overrides.clone(),
             flags: self.flags.settings(),
         };
-        let loaded = config::load(inputs)?;
-        let key = (root, loaded.fingerprint());
+        Ok(config::load(inputs)?)
+    }
+
+    /// The runtime of a folder as it is configured this moment, with the keys of this moment.
+    fn folder(&self, cwd: &Path) -> anyhow::Result<Arc<Folder>> {
+        let loaded = self.load(cwd)?;
+        let standing = trust::fingerprint(&[Some(loaded.fingerprint()), Some(keys(&loaded))]);
+        let key = (loaded.cwd.clone(), standing);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(folder) = known.get(&key) {
             return Ok(Arc::clone(folder));
@@ -95,6 +110,12 @@ impl Host for Folders {
         .boxed()
     }
 
+    fn awake(&self, session: &SessionId) -> Option<Arc<dyn Workspace>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let awake = known.values().find(|folder| folder.assembled.core.is_awake(session));
+        Some(Arc::clone(awake?) as Arc<dyn Workspace>)
+    }
+
     fn core(&self) -> &DefaultAgentCore {
         &self.home.core
     }
@@ -104,13 +125,7 @@ impl Host for Folders {
     }
 
     fn authenticate(&self) -> BoxFuture<'_, Result<(), HostError>> {
-        async {
-            let folder = self.folder(&self.loaded.cwd).map_err(|error| failed(&error))?;
-            let model = folder.selected().map_err(|error| unauthenticated(&error))?;
-            let resolved = folder.assembled.core.ports().models.resolve(&model);
-            resolved.map(drop).map_err(|error| unauthenticated(&error.into()))
-        }
-        .boxed()
+        self.check_key().boxed()
     }
 
     fn logout(&self) -> BoxFuture<'_, Result<(), HostError>> {
@@ -127,6 +142,39 @@ impl Host for Folders {
     }
 }
 
+impl Folders {
+    /// Whether the provider of new sessions takes its key. One that needs none is not asked, and one that cannot tell is believed.
+    async fn check_key(&self) -> Result<(), HostError> {
+        let folder = self.folder(&self.loaded.cwd).map_err(|error| failed(&error))?;
+        let model = folder.selected().map_err(|error| unselected(&error))?;
+        let (loaded, provider) = (&folder.loaded, &model.provider);
+        let found = secret::key(loaded, provider);
+        let found = found.map_err(|error| unauthenticated(&error.into()))?;
+        let resolved = folder.assembled.core.ports().models.resolve(&model);
+        resolved.map_err(|error| unauthenticated(&error.into()))?;
+        let Some((key, place)) = found else { return Ok(()) };
+        match credentials::verify(loaded, provider, key, CHECK_WITHIN).await {
+            Ok(Verdict::Taken { .. } | Verdict::Unproven(_)) => Ok(()),
+            Ok(Verdict::Refused(why)) => Err(HostError::Unauthenticated(format!(
+                "provider `{provider}` refuses the key from {place}: {}; run `oarlock login {provider}` or set another key",
+                safe::line(&why, WORDS_MAX)
+            ))),
+            Err(error) => Err(failed(&anyhow::Error::from(error).context(format!(
+                "whether `{provider}` takes the key from {place} could not be checked"
+            )))),
+        }
+    }
+}
+
+/// A hash of all keys that this configuration finds: another one stands for other keys.
+fn keys(loaded: &Loaded) -> String {
+    let found = selection::names(&loaded.config).map(|name| match secret::key(loaded, name) {
+        Ok(found) => found.map(|(key, _)| format!("{name} {}", key.expose_secret())),
+        Err(error) => Some(format!("{name}: {error}")),
+    });
+    trust::fingerprint(&found.collect::<Vec<_>>())
+}
+
 /// Something is wrong with this machine or its configuration.
 fn failed(error: &anyhow::Error) -> HostError {
     HostError::Failed(format!("{error:#}"))
@@ -135,4 +183,21 @@ fn failed(error: &anyhow::Error) -> HostError {
 /// No model can be called.
 fn unauthenticated(error: &anyhow::Error) -> HostError {
     HostError::Unauthenticated(format!("{error:#}"))
+}
+
+/// No model was found for new sessions: somebody has to log in, or to change the configuration.
+fn unselected(error: &anyhow::Error) -> HostError {
+    match error.downcast_ref::<SelectionError>() {
+        Some(
+            SelectionError::NoKey { .. }
+            | SelectionError::Unusable { .. }
+            | SelectionError::NothingInCi,
+        ) => unauthenticated(error),
+        Some(
+            SelectionError::UnknownProvider { .. }
+            | SelectionError::NoModel { .. }
+            | SelectionError::NoProvider { .. },
+        )
+        | None => failed(error),
+    }
 }

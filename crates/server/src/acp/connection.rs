@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use agent_client_protocol::v1::schema::{
-    AuthenticateRequest, AuthenticateResponse, ClientCapabilities, DeleteSessionRequest,
-    DeleteSessionResponse, LogoutResponse, McpServer, PromptRequest, PromptResponse, SessionId,
+    AuthenticateRequest, AuthenticateResponse, ClientCapabilities, CloseSessionResponse,
+    DeleteSessionRequest, DeleteSessionResponse, LogoutResponse, McpServer, PromptRequest,
+    PromptResponse, SessionId,
 };
 use agent_client_protocol::v1::{ConnectionTo, Responder};
 use agent_client_protocol::{Agent, Client, ConnectTo, Error, JsonRpcResponse};
@@ -189,9 +190,10 @@ impl Editor {
         (cwd, roots, servers): (PathBuf, Vec<PathBuf>, Vec<McpServer>),
         answer: Answer,
     ) {
+        let wanted = Wanted { id: id.clone(), cwd, roots, servers, answer };
         let mut lanes = lock(&self.lanes);
         if let Some(lane) = lanes.get(&id).filter(|lane| !lane.is_closed()) {
-            return hand(lane, Order::Opened(answer));
+            return hand(lane, Order::Reopened(Box::new(wanted)));
         }
         let (lane, orders) = mpsc::channel(ORDERS_MAX);
         lanes.insert(id.clone(), lane.clone());
@@ -202,7 +204,6 @@ impl Editor {
             client: Arc::clone(self.client.get_or_init(Arc::default)),
         };
         let editor = Arc::clone(self);
-        let wanted = Wanted { id: id.clone(), cwd, roots, servers, answer };
         self.spawn(async move {
             match open(&*editor.host, out, wanted).await {
                 Some(lane) => lane.run(orders).await,
@@ -232,6 +233,21 @@ impl Editor {
             Some(lane) => hand(&lane, order),
             None => order.refuse(no_session(session)),
         }
+    }
+
+    /// Closes a session; one that is not open here is closed already.
+    pub(super) fn close(&self, session: &SessionId, to: Responder<CloseSessionResponse>) {
+        let known = id(session).ok();
+        let lane = known.as_ref().and_then(|id| lock(&self.lanes).get(id).cloned());
+        if let Some(lane) = lane.filter(|lane| !lane.is_closed()) {
+            return hand(&lane, Order::Close(Some(Answer::Close(to))));
+        }
+        let (host, session) = (Arc::clone(&self.host), session.clone());
+        self.answer(to, async move {
+            let Some(id) = known else { return Err(no_session(&session)) };
+            host.core().state(&id).await.map_err(|error| WireError::from(error).0)?;
+            Ok(CloseSessionResponse::new())
+        });
     }
 
     pub(super) fn delete(

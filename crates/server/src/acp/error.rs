@@ -2,9 +2,10 @@
 
 use agent_client_protocol::Error;
 use agent_client_protocol::v1::schema::SessionId;
-use oarlock_core::agent::error::{AgentError, SessionError};
+use oarlock_core::agent::error::{AgentError, SessionError, SessionInitError};
 use oarlock_core::ids;
 use oarlock_core::ports::journal::JournalError;
+use oarlock_core::ports::model::ModelErrorKind;
 use serde_json::json;
 
 use crate::host::HostError;
@@ -77,6 +78,11 @@ impl From<AgentError> for WireError {
                 no_session(&SessionId::new(session.as_str()))
             }
             AgentError::Rejected(_) => refused(words),
+            AgentError::Init(SessionInitError::Model(error))
+                if error.kind == ModelErrorKind::Auth =>
+            {
+                worded(&Error::auth_required(), &words)
+            }
             _ => failed(words),
         })
     }

@@ -15,14 +15,17 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use oarlock_core::event::AgentEvent;
 use oarlock_core::ids;
+use oarlock_core::ports::tool::Place;
 use oarlock_core::prompt::answer;
 use oarlock_core::session::state::State;
+use oarlock_core::spec::SessionSpec;
 use oarlock_core::{Command, DefaultSession, EventStream, SessionError};
 use tokio::sync::mpsc;
 
 use super::content::text;
 use super::error::{WireError, failed};
-use super::opening::Answer;
+use super::opening::{Answer, Wanted};
+use super::options::{Options, Setting};
 use super::outbound::Outbound;
 use super::project::{Projector, View};
 use super::prompts::{Prompts, Read};
@@ -40,8 +43,12 @@ pub(super) enum Order {
     Prompt(super::prompts::Asked),
     /// Stop.
     Cancel,
+    /// Change what is chosen of the session.
+    Set(Setting),
     /// Say that the session is open; to one who loads it, after all that happened before.
     Opened(Answer),
+    /// The same for a session that is open here.
+    Reopened(Box<Wanted>),
     /// Stop and let go of the session, then say so.
     Close(Option<Answer>),
     /// The client has gone.
@@ -53,6 +60,8 @@ impl Order {
     pub(super) fn refuse(self, error: Error) {
         match self {
             Self::Prompt(asked) => asked.refuse(error),
+            Self::Set(setting) => setting.refuse(error),
+            Self::Reopened(wanted) => wanted.answer.refuse(error),
             Self::Opened(answer) | Self::Close(Some(answer)) => answer.refuse(error),
             Self::Cancel | Self::Close(None) | Self::Leave => {}
         }
@@ -91,9 +100,12 @@ pub(super) struct Lane {
     pub(super) name: SessionId,
     pub(super) session: DefaultSession,
     pub(super) workspace: Arc<dyn Workspace>,
+    /// The folders that it works in.
+    pub(super) place: Place,
     pub(super) events: EventStream,
     pub(super) project: Projector,
     pub(super) prompts: Prompts,
+    pub(super) options: Options,
     pub(super) work: FuturesUnordered<BoxFuture<'static, Done>>,
     pub(super) questions: Questions,
     pub(super) seat: Seat,
@@ -120,12 +132,14 @@ pub(super) struct Lane {
 impl Lane {
     pub(super) fn new(
         (out, name): (Outbound, SessionId),
-        (session, since): (DefaultSession, Option<&State>),
+        (session, spec, since): (DefaultSession, &SessionSpec, Option<&State>),
         workspace: Arc<dyn Workspace>,
         seat: Seat,
         (terminals, shows): (Arc<Terminals>, mpsc::Receiver<Show>),
     ) -> Self {
-        let events = session.events(since.map_or(0, |state| state.tip));
+        let after = since.map_or(0, |state| state.tip);
+        let options = Options::new(spec, after, Arc::clone(&session.core().ports().models));
+        let events = session.events(after);
         let view = View::of(&out.client, &session);
         let project = match since {
             Some(state) => Projector::since(view, state),
@@ -136,9 +150,11 @@ impl Lane {
             name,
             session,
             workspace,
+            place: Place::of(spec),
             events,
             project,
             prompts: Prompts::default(),
+            options,
             work: FuturesUnordered::new(),
             questions: Questions::default(),
             seat,
@@ -170,6 +186,7 @@ impl Lane {
                     None => return,
                     Some(Order::Close(answer)) => return self.close(answer).await,
                     Some(Order::Leave) => return self.leave().await,
+                    Some(Order::Reopened(wanted)) => self.reopen(*wanted).await,
                     Some(order) => self.take(order).await,
                 },
                 Some(done) = self.work.next(), if !self.work.is_empty() => match done {
@@ -193,6 +210,7 @@ impl Lane {
         match order {
             Order::Prompt(asked) => self.ask(asked),
             Order::Cancel => self.cancel().await,
+            Order::Set(setting) => self.set(setting).await,
             // What is being told to it already is told once.
             Order::Opened(answer @ Answer::Load(_)) if !self.replaying.is_empty() => {
                 self.replaying.push(answer);
@@ -213,12 +231,10 @@ impl Lane {
                 self.replaying = vec![Answer::Load(responder)];
             }
             Order::Opened(answer) => {
-                self.is_known = true;
-                answer.give(&self.name);
-                self.after_opening();
+                self.welcome(vec![answer]);
             }
-            // The loop ends with them.
-            Order::Close(_) | Order::Leave => {}
+            // The loop does them.
+            Order::Close(_) | Order::Leave | Order::Reopened(_) => {}
         }
     }
 
@@ -240,6 +256,9 @@ impl Lane {
         match event {
             AgentEvent::Entry(entry) => {
                 self.show(event).await;
+                if self.options.entry(entry) {
+                    self.tell_options();
+                }
                 self.settle(entry);
             }
             AgentEvent::Scoped { scope, event: inner } => {
@@ -250,12 +269,9 @@ impl Lane {
             AgentEvent::CaughtUp { .. } => {
                 self.show(event).await;
                 self.unwanted = None;
-                if !self.replaying.is_empty() {
-                    self.is_known = true;
-                    for answer in std::mem::take(&mut self.replaying) {
-                        answer.give(&self.name);
-                    }
-                    self.after_opening();
+                let waiting = std::mem::take(&mut self.replaying);
+                if !waiting.is_empty() {
+                    self.welcome(waiting);
                 }
                 self.is_caught_up = true;
                 self.pose_all();
@@ -309,7 +325,7 @@ impl Lane {
         self.work.clear();
         self.terminals.released().await;
         match (answer, closed) {
-            (Some(answer), Ok(())) => answer.give(&self.name),
+            (Some(answer), Ok(())) => answer.give(&self.name, self.options.all()),
             (Some(answer), Err(error)) => answer.refuse(WireError::from(error).0),
             (None, Ok(())) => {}
             (None, Err(error)) => {
@@ -333,6 +349,11 @@ impl Lane {
         }
     }
 
+    /// Whether somebody waits to be told the past.
+    pub(super) fn is_replaying(&self) -> bool {
+        !self.replaying.is_empty()
+    }
+
     pub(super) fn update(&self, update: SessionUpdate) {
         self.out.update(&self.name, update);
     }
@@ -342,8 +363,12 @@ impl Lane {
         self.update(SessionUpdate::AgentMessageChunk(ContentChunk::new(text(words))));
     }
 
-    /// What a client is told once it knows the session.
-    pub(super) fn after_opening(&mut self) {
+    /// Answers those who opened the session, and tells what a client is told once it knows it.
+    fn welcome(&mut self, answers: Vec<Answer>) {
+        self.is_known = true;
+        for answer in answers {
+            answer.give(&self.name, self.options.all());
+        }
         for update in std::mem::take(&mut self.told_later) {
             self.update(update);
         }

@@ -14,6 +14,7 @@ mod joining;
 mod lane;
 mod listing;
 mod opening;
+mod options;
 mod outbound;
 mod permission;
 mod project;

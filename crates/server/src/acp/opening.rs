@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_client_protocol::Error;
 use agent_client_protocol::v1::Responder;
 use agent_client_protocol::v1::schema::{
     CloseSessionResponse, LoadSessionResponse, McpServer, NewSessionResponse,
-    ResumeSessionResponse, SessionId,
+    ResumeSessionResponse, SessionConfigOption, SessionId, SessionModeState,
 };
 use oarlock_core::ids;
 use oarlock_core::ports::tool::Place;
@@ -16,12 +17,17 @@ use oarlock_core::spec::SessionSpec;
 use oarlock_core::{AgentError, Backends, DefaultSession, LoadSession, NewSession, Origin};
 
 use super::backends::{backends, frontend};
-use super::error::{WireError, invalid, no_session};
+use super::error::{WireError, failed, invalid, no_session};
 use super::lane::{Lane, Order};
 use super::outbound::Outbound;
 use super::terminals::Terminals;
 use super::{elicitation, joining};
 use crate::host::{Host, Workspace};
+
+/// Additional folders of a session; one more is refused.
+const ROOTS_MAX: usize = 64;
+/// What a folder may take to be looked at.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
 
 /// Which session a client wants.
 pub(super) struct Wanted {
@@ -56,12 +62,22 @@ impl Answer {
         });
     }
 
-    /// Says that it was done.
-    pub(super) fn give(self, session: &SessionId) {
+    /// Says that it was done, and what may be chosen of the session.
+    pub(super) fn give(
+        self,
+        session: &SessionId,
+        (modes, options): (SessionModeState, Vec<SessionConfigOption>),
+    ) {
         drop(match self {
-            Self::New(responder) => responder.respond(NewSessionResponse::new(session.clone())),
-            Self::Load(responder) => responder.respond(LoadSessionResponse::new()),
-            Self::Resume(responder) => responder.respond(ResumeSessionResponse::new()),
+            Self::New(responder) => responder.respond(
+                NewSessionResponse::new(session.clone()).modes(modes).config_options(options),
+            ),
+            Self::Load(responder) => {
+                responder.respond(LoadSessionResponse::new().modes(modes).config_options(options))
+            }
+            Self::Resume(responder) => {
+                responder.respond(ResumeSessionResponse::new().modes(modes).config_options(options))
+            }
             Self::Close(responder) => responder.respond(CloseSessionResponse::new()),
         });
     }
@@ -76,13 +92,13 @@ pub(super) async fn open(host: &dyn Host, out: Outbound, wanted: Wanted) -> Opti
     let guest = Guest { out: &out, name: &name, terminals: &terminals };
     let opened = match is_new {
         true => create(host, &id, (cwd, roots), guest).await,
-        false => load(host, &id, cwd, guest).await,
+        false => load(host, &id, (cwd, roots), guest).await,
     };
     match opened {
-        Ok((workspace, session, state)) => {
+        Ok((workspace, session, spec, state)) => {
             let seat = host.audience().join(&id, elicitation::is_possible(&out));
-            let since = (session, state.as_deref());
-            let mut lane = Lane::new((out, name), since, workspace, seat, (terminals, shows));
+            let session = (session, &spec, state.as_deref());
+            let mut lane = Lane::new((out, name), session, workspace, seat, (terminals, shows));
             lane.brought(&servers);
             let resumed = state.filter(|_| matches!(answer, Answer::Resume(_)));
             lane.take(Order::Opened(answer)).await;
@@ -98,8 +114,8 @@ pub(super) async fn open(host: &dyn Host, out: Outbound, wanted: Wanted) -> Opti
     }
 }
 
-/// What a session works with, the session, and what it was when it was taken from the store.
-type Opened = (Arc<dyn Workspace>, DefaultSession, Option<Box<State>>);
+/// What a session works with, the session, what it is, and its state when it was taken from the store.
+type Opened = (Arc<dyn Workspace>, DefaultSession, SessionSpec, Option<Box<State>>);
 
 /// Who opens a session, and the terminals that it gets there.
 #[derive(Clone, Copy)]
@@ -128,38 +144,36 @@ async fn create(
 ) -> Result<Opened, Error> {
     let given: Vec<PathBuf> = std::iter::once(&cwd).chain(&roots).cloned().collect();
     let cwd = folder(cwd).await?;
-    let mut canonical = Vec::new();
-    for root in roots {
-        canonical.push(folder(root).await?);
-    }
+    let roots = folders(roots).await?;
     let workspace = host.workspace(&cwd).await.map_err(|error| WireError::from(error).0)?;
     let frontend = frontend(&guest.out.client);
-    let place = Place { cwd, roots: canonical };
+    let place = Place { cwd, roots };
     let spec = workspace.spec(place, frontend).await.map_err(|error| WireError::from(error).0)?;
     let backends = guest.backends(&*workspace, &spec, &given).await?;
-    let new = NewSession { id: Some(id.clone()), spec, backends };
+    let new = NewSession { id: Some(id.clone()), spec: spec.clone(), backends };
     let session = workspace.core().open(Origin::New(Box::new(new))).await;
     let session = session.map_err(|error| WireError::from(error).0)?;
-    Ok((workspace, session, None))
+    Ok((workspace, session, spec, None))
 }
 
 async fn load(
     host: &dyn Host,
     id: &ids::SessionId,
-    given: PathBuf,
+    (cwd, roots): (PathBuf, Vec<PathBuf>),
     guest: Guest<'_>,
 ) -> Result<Opened, Error> {
     let state = host.core().state(id).await.map_err(|error| WireError::from(error).0)?;
     if state.spec.parent.is_some() && state.spec.depth > 0 {
         return Err(no_session(&SessionId::new(id.as_str())));
     }
-    let cwd = folder(given.clone()).await?;
-    if cwd != state.spec.cwd {
-        let words = format!("session {id} works in {}", state.spec.cwd.display());
-        return Err(invalid(words));
-    }
-    let workspace = host.workspace(&cwd).await.map_err(|error| WireError::from(error).0)?;
-    let backends = guest.backends(&*workspace, &state.spec, &[given]).await?;
+    let given: Vec<PathBuf> = std::iter::once(&cwd).chain(&roots).cloned().collect();
+    check(&Place::of(&state.spec), cwd, roots).await?;
+    // Where it is awake it stays, though its folder may be configured otherwise since.
+    let workspace = match host.awake(id) {
+        Some(workspace) => workspace,
+        None => host.workspace(&state.spec.cwd).await.map_err(|error| WireError::from(error).0)?,
+    };
+    let backends = guest.backends(&*workspace, &state.spec, &given).await?;
     let load = LoadSession::new(id.clone(), joining::recovery(&state));
     let delegated = LoadSession { backends, ..load.clone() };
     let mut session = workspace.core().open(Origin::Resume(delegated)).await;
@@ -173,19 +187,74 @@ async fn load(
         Some(_) => session.state().await.map_err(|error| WireError::from(error).0)?,
         None => state,
     };
-    Ok((workspace, session, Some(Box::new(state))))
+    Ok((workspace, session, state.spec.clone(), Some(Box::new(state))))
+}
+
+impl Lane {
+    /// Opens the session once more for a client that has it open already.
+    pub(super) async fn reopen(&mut self, wanted: Wanted) {
+        let Wanted { cwd, roots, servers, answer, .. } = wanted;
+        match check(&self.place, cwd, roots).await {
+            Ok(()) => {
+                self.brought(&servers);
+                self.take(Order::Opened(answer)).await;
+            }
+            Err(error) => answer.refuse(error),
+        }
+    }
+}
+
+/// Whether a session that works in these folders is wanted in the same. They stay what they were, and none of them is given to a client that
+/// does not name it.
+///
+/// # Errors
+/// Invalid parameters with the session's folders.
+async fn check(place: &Place, cwd: PathBuf, roots: Vec<PathBuf>) -> Result<(), Error> {
+    let cwd = folder(cwd).await?;
+    if cwd != place.cwd {
+        return Err(invalid(format!("the session works in {}", place.cwd.display())));
+    }
+    let mut wanted = folders(roots).await?;
+    let mut own = place.roots.clone();
+    wanted.sort_unstable();
+    own.sort_unstable();
+    if wanted == own {
+        return Ok(());
+    }
+    let names: Vec<String> = own.iter().map(|root| root.display().to_string()).collect();
+    Err(invalid(match names.is_empty() {
+        true => "the session has no additional directories, and gets none later".to_owned(),
+        false => format!("name the additional directories of the session: {}", names.join(", ")),
+    }))
+}
+
+async fn folders(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, Error> {
+    if paths.len() > ROOTS_MAX {
+        return Err(invalid(format!("a session has at most {ROOTS_MAX} additional directories")));
+    }
+    let mut found = Vec::new();
+    for path in paths {
+        let path = folder(path).await?;
+        if !found.contains(&path) {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }
 
 /// A folder of the client by its true name.
-async fn folder(path: PathBuf) -> Result<PathBuf, Error> {
+pub(super) async fn folder(path: PathBuf) -> Result<PathBuf, Error> {
     if !path.is_absolute() {
         return Err(invalid(format!("{} is not an absolute path", path.display())));
     }
+    let name = path.display().to_string();
     let looked = tokio::task::spawn_blocking(move || match path.canonicalize() {
         Ok(found) if found.is_dir() => Ok(found),
         Ok(found) => Err(format!("{} is not a folder", found.display())),
         Err(error) => Err(format!("{}: {error}", path.display())),
     });
-    let looked = looked.await.unwrap_or_else(|error| Err(error.to_string()));
-    looked.map_err(invalid)
+    match tokio::time::timeout(LOOK_WITHIN, looked).await {
+        Ok(looked) => looked.unwrap_or_else(|error| Err(error.to_string())).map_err(invalid),
+        Err(_) => Err(failed(format!("{name} does not answer"))),
+    }
 }

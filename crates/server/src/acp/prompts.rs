@@ -167,7 +167,8 @@ impl Lane {
             Ok(Said::Steer(content)) => {
                 self.input((Delivery::Steer, None), content, read.attached).await
             }
-            Ok(Said::Answer(words)) => {
+            // What a person got wrong is said to them as anything else is.
+            Ok(Said::Answer(words)) | Err(HostError::Invalid(words)) => {
                 self.say(&words);
                 answer_with(waiting.responder, Ok(Stop::EndTurn));
                 return self.read_next();

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use agent_client_protocol::v1::schema::{
     AuthenticateRequest, CancelNotification, CloseSessionRequest, DeleteSessionRequest,
     InitializeRequest, InitializeResponse, ListSessionsRequest, LoadSessionRequest, LogoutRequest,
-    NewSessionRequest, PromptRequest, ResumeSessionRequest,
+    NewSessionRequest, PromptRequest, ResumeSessionRequest, SetSessionConfigOptionRequest,
+    SetSessionModeRequest,
 };
 use agent_client_protocol::v1::{Builder, ConnectionTo, Responder};
 use agent_client_protocol::{
@@ -16,6 +17,7 @@ use oarlock_core::new_session_id;
 use super::connection::{Editor, gone};
 use super::lane::Order;
 use super::opening::Answer;
+use super::options::Setting;
 use super::{hello, listing};
 
 /// A handler of one kind of request, which answers by itself.
@@ -44,7 +46,7 @@ pub(super) fn of_sessions(editor: &Arc<Editor>) -> Builder<Agent, impl HandleDis
         editor.reopen(&cx, &r.session_id, folders, Answer::Resume(to));
     });
     let close = request!(editor, |editor, r: CloseSessionRequest, to, _| {
-        editor.order(&r.session_id, Order::Close(Some(Answer::Close(to))));
+        editor.close(&r.session_id, to);
     });
     let delete = request!(editor, |editor, r: DeleteSessionRequest, to, _| editor.delete(r, to));
     Agent
@@ -64,9 +66,19 @@ pub(super) fn of_prompts(editor: &Arc<Editor>) -> Builder<Agent, impl HandleDisp
         owner.order(&told.session_id, Order::Cancel);
         Ok(())
     };
+    let mode = request!(editor, |editor, r: SetSessionModeRequest, to, _| {
+        let session = r.session_id.clone();
+        editor.order(&session, Order::Set(Setting::Mode(r, to)));
+    });
+    let option = request!(editor, |editor, r: SetSessionConfigOptionRequest, to, _| {
+        let session = r.session_id.clone();
+        editor.order(&session, Order::Set(Setting::Option(r, to)));
+    });
     Agent
         .v1()
         .on_receive_request(prompt, on_receive_request!())
+        .on_receive_request(mode, on_receive_request!())
+        .on_receive_request(option, on_receive_request!())
         .on_receive_notification(cancel, on_receive_notification!())
 }
 

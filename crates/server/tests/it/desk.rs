@@ -12,7 +12,7 @@ use oarlock_core::message::Part;
 use oarlock_core::ports::tool::Place;
 use oarlock_core::prompt::answer::{Answer, Ask, Change, Listed, Question, listed};
 use oarlock_core::prompt::slash::{Slash, Typed};
-use oarlock_core::spec::{Answers, Mode, ModelSelection, SessionSpec, Settings};
+use oarlock_core::spec::{Answers, Mode, SessionSpec, Settings};
 use oarlock_core::{DefaultAgentCore, DefaultSession, Frontend, SessionId};
 use oarlock_server::acp::{Streams, serve};
 use oarlock_server::{Audience, Host, HostError, Said, Workspace};
@@ -75,6 +75,10 @@ impl Host for Desk {
         async { Ok(Arc::new(self.clone()) as Arc<dyn Workspace>) }.boxed()
     }
 
+    fn awake(&self, _: &SessionId) -> Option<Arc<dyn Workspace>> {
+        None
+    }
+
     fn core(&self) -> &DefaultAgentCore {
         &self.kit.core
     }
@@ -128,10 +132,6 @@ impl Workspace for Desk {
             })
         }
         .boxed()
-    }
-
-    fn model(&self, _: &str) -> Result<ModelSelection, HostError> {
-        Ok(selection())
     }
 }
 
@@ -263,6 +263,15 @@ impl Client {
             Err(_) => self.held.is_empty(),
             Ok(line) => panic!("{line:?} was said"),
         }
+    }
+
+    /// What is said without being asked for, once everything is at rest; nothing when nothing is.
+    pub(crate) async fn unread(&mut self) -> Option<Value> {
+        if let Some(held) = self.held.pop_front() {
+            return Some(held);
+        }
+        let line = timeout(Duration::from_secs(60), self.from.recv()).await.ok()??;
+        Some(serde_json::from_str(&line).expect("every line is JSON"))
     }
 
     /// Closes the client's stream, and waits until the agent is done.
