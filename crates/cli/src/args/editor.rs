@@ -1,8 +1,8 @@
 //! Arguments of the commands that editors start.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
-use super::ModelArgs;
+use super::{LoginArgs, ModelArgs};
 
 /// Arguments of `acp`.
 #[derive(Debug, Args)]
@@ -13,4 +13,14 @@ pub struct AcpArgs {
     /// Which model, which rights, which limits new sessions have.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// What is done instead of serving.
+    #[command(subcommand)]
+    pub instead: Option<AcpCommand>,
+}
+
+/// What editors do with the command that they start, adding a word to it.
+#[derive(Debug, Subcommand)]
+pub enum AcpCommand {
+    /// Ask for a provider's key in this terminal, as `oarlock login` does
+    Login(LoginArgs),
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use editor::AcpArgs;
+pub use editor::{AcpArgs, AcpCommand};
 pub use login::{LoginArgs, LogoutArgs};
 pub use policy::{PolicyAction, PolicyArgs};
 pub use run::{ChatArgs, ModelArgs, OutputArgs, Resumed, RunArgs};

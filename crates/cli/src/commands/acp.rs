@@ -1,17 +1,26 @@
 //! `oarlock acp`: sessions for an editor, over stdin and stdout.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use anyhow::Context;
 use oarlock_server::acp::{Streams, serve};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Frame;
-use crate::args::AcpArgs;
+use super::{Frame, login};
+use crate::args::{AcpArgs, AcpCommand, LoginArgs, OverrideArgs};
 use crate::editor::Folders;
 use crate::exit::Exit;
 
-pub(super) fn run(frame: &Frame, args: AcpArgs) -> anyhow::Result<Exit> {
+pub(super) fn run(frame: &Frame, args: AcpArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    if let Some(AcpCommand::Login(asked)) = args.instead {
+        let overrides = [args.model.overrides.overrides, asked.overrides.overrides].concat();
+        return login::run(
+            frame,
+            LoginArgs { overrides: OverrideArgs { overrides }, ..asked },
+            out,
+        );
+    }
     let loaded = frame.load_with(&args.model)?;
     super::block_on(async {
         let folders = Arc::new(Folders::new(loaded, args.model)?);

@@ -66,7 +66,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     // Whoever writes from a thread of its own must not find the lock taken.
     let mut out = anstream::stdout();
     let exit = match cli.command {
-        Command::Acp(args) => acp::run(&frame, *args),
+        Command::Acp(args) => acp::run(&frame, *args, &mut out),
         Command::Run(args) => run::run(&frame, &args, &mut out),
         Command::Chat(args) => chat::run(&frame, &args, &mut out),
         Command::Session(args) => session::run(&frame, args, &mut out),

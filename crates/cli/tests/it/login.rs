@@ -15,11 +15,11 @@ use serde_json::{Value, json};
 use crate::home::{Home, Ran, mode_of, ran};
 use crate::pty::Terminal;
 
-const KEY: &str = "sk-canary-login-77aa";
+pub(crate) const KEY: &str = "sk-canary-login-77aa";
 const FILE: &str = ".local/share/oarlock/credentials.toml";
 
 /// An endpoint whose list of models this function of the key decides: a status and a body.
-fn endpoint(answer: fn(Option<&str>) -> (u16, &'static str)) -> String {
+pub(crate) fn endpoint(answer: fn(Option<&str>) -> (u16, &'static str)) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -58,7 +58,7 @@ fn respond(
 
 const LIST: &str = r#"{"data":[{"id":"boat-1"},{"id":"boat-2"}]}"#;
 
-fn knows_the_key(key: Option<&str>) -> (u16, &'static str) {
+pub(crate) fn knows_the_key(key: Option<&str>) -> (u16, &'static str) {
     match key {
         Some(KEY) => (200, LIST),
         _ => (401, r#"{"error":{"message":"invalid x-api-key sk-canary-login-77aa"}}"#),

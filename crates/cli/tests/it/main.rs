@@ -8,6 +8,7 @@ mod batteries;
 mod busy;
 mod deaths;
 mod docs;
+mod editor;
 mod editors;
 mod embedded_skills;
 mod flood;
