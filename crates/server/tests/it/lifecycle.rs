@@ -158,36 +158,33 @@ async fn the_folders_of_a_session_stay_what_they_were() {
     let new = json!({ "cwd": "/", "mcpServers": [], "additionalDirectories": ["/usr", "/etc"] });
     let (answer, _) = client.call("session/new", new).await;
     let session = answer["result"]["sessionId"].as_str().unwrap().to_owned();
-    for is_open in [true, false] {
-        for method in ["session/load", "session/resume"] {
-            let table = [
-                ("/", json!(["/etc/", "/usr", "/usr"]), None),
-                ("/usr/..", json!(["/usr", "/etc"]), None),
-                ("/usr", json!(["/usr", "/etc"]), Some("works in /")),
-                ("/", json!([]), Some("/etc, /usr")),
-                ("/", json!(["/usr"]), Some("/etc, /usr")),
-                ("/", json!(["/usr", "/etc", "/dev"]), Some("/etc, /usr")),
-                ("/", json!(["usr"]), Some("absolute")),
-                ("tmp", json!(["/usr", "/etc"]), Some("absolute")),
-            ];
-            for (cwd, roots, refused) in table {
-                let open = json!({
-                    "sessionId": session, "cwd": cwd, "mcpServers": [], "additionalDirectories": roots
-                });
-                let (answer, _) = client.call(method, open).await;
-                match refused {
-                    None => assert!(answer["result"].is_object(), "{is_open} {method}: {answer}"),
-                    Some(why) => {
-                        assert_eq!(code(&answer), -32602, "{is_open} {method} {cwd}: {answer}");
-                        assert!(words(&answer).contains(why), "{is_open} {method}: {answer}");
-                    }
-                }
-                if !is_open {
-                    of(&mut client, "session/close", &session).await;
-                }
-            }
+    let table = [
+        ("/", json!(["/etc/", "/usr", "/usr"]), None),
+        ("/usr/..", json!(["/usr", "/etc"]), None),
+        ("/usr", json!(["/usr", "/etc"]), Some("works in /")),
+        ("/", json!([]), Some("/etc, /usr")),
+        ("/", json!(["/usr"]), Some("/etc, /usr")),
+        ("/", json!(["/usr", "/etc", "/dev"]), Some("/etc, /usr")),
+        ("/", json!(["usr"]), Some("absolute")),
+        ("tmp", json!(["/usr", "/etc"]), Some("absolute")),
+    ];
+    let ways = [("session/load", true), ("session/resume", true), ("session/load", false)];
+    for ((method, is_open), (cwd, roots, refused)) in
+        ways.iter().flat_map(|way| table.iter().map(move |row| (way, row)))
+    {
+        if !is_open {
+            of(&mut client, "session/close", &session).await;
         }
-        of(&mut client, "session/close", &session).await;
+        let open = json!({
+            "sessionId": session, "cwd": cwd, "mcpServers": [], "additionalDirectories": roots
+        });
+        let (answer, _) = client.call(method, open).await;
+        let Some(why) = refused else {
+            assert!(answer["result"].is_object(), "{is_open} {method}: {answer}");
+            continue;
+        };
+        assert_eq!(code(&answer), -32602, "{is_open} {method} {cwd}: {answer}");
+        assert!(words(&answer).contains(why), "{is_open} {method}: {answer}");
     }
 }
 
