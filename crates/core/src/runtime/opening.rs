@@ -205,8 +205,7 @@ impl DefaultAgentCore {
     ) -> Result<watch::Receiver<Ended>, JournalError> {
         let (ports, limits) = (&self.shared.ports, self.shared.limits);
         let (id, at) = (folded.state.id.clone(), ports.clock.now().max(folded.state.updated));
-        let hooks = ports.hooks.hooks(&folded.state.spec);
-        let trace = Trace(ports.trace.clone());
+        let (hooks, trace) = (ports.hooks.hooks(&folded.state.spec), Trace(ports.trace.clone()));
         if trace.0.is_some() {
             let opened = self.opened(&fence, &toolbox, recovery.clone()).await?;
             let opened = Opened { at, hooks: hooks.clone(), ..opened };
