@@ -160,6 +160,7 @@ async function options() {
   if (next) {
     const set = await client.ask("session/set_config_option", { sessionId: id, configId: model.id, value: next });
     assert.equal(set.configOptions.find((one) => one.id === model.id).currentValue, next);
+    await client.ask("session/close", { sessionId: id });
     const other = await Client.open(stage);
     const loaded = await other.ask("session/load", { sessionId: id, cwd, mcpServers: [] });
     assert.equal(loaded.configOptions.find((one) => one.id === model.id).currentValue, next, "a choice outlives the process");
