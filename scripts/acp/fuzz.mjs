@@ -13,6 +13,9 @@ const WIDTH = 16; // Sessions at the same time.
 const ROUND = 500; // Turns of one process.
 const PATIENCE_MS = 15_000;
 
+// What was shown again and compared with the first time.
+const loaded = { sessions: 0, parts: 0 };
+
 /** One process and the bytes to and from it. */
 class Peer {
   constructor(stage, chance) {
@@ -96,7 +99,8 @@ class Sailor {
     const { result, error } = await this.peer.ask("session/new", { cwd: this.cwd, mcpServers: [] });
     if (error) throw new Error(`session/new: ${error.message}`);
     this.id = result.sessionId;
-    this.modes = result.modes?.availableModes.map((mode) => mode.id) ?? [];
+    this.modes = result.modes.availableModes.map((mode) => mode.id);
+    this.option = result.configOptions.find((one) => one.category === "mode").id;
     this.listen();
   }
 
@@ -140,8 +144,10 @@ class Sailor {
       () => peer.raw("[]"),
       () => peer.raw("   "),
       () => expected(peer.ask("_example.org/ask", {}), -32601),
-      () => this.modes.length && expected(peer.ask("session/set_mode", { sessionId: this.id, modeId: "no-such-mode" }), -32602),
-      () => this.modes.length && expected(peer.ask("session/set_mode", { sessionId: this.id, modeId: chance.one(this.modes) })),
+      () => expected(peer.ask("session/set_mode", { sessionId: this.id, modeId: "no-such-mode" }), -32602),
+      () => expected(peer.ask("session/set_mode", { sessionId: this.id, modeId: chance.one(this.modes) })),
+      () => expected(peer.ask("session/set_config_option", { sessionId: this.id, configId: this.option, value: chance.one(this.modes) })),
+      () => expected(peer.ask("session/set_config_option", { sessionId: this.id, configId: this.option, value: "no-such-mode" }), -32602),
       () => expected(peer.ask("session/list", { cwd: this.cwd })),
       () => expected(peer.ask("session/prompt", { sessionId: this.id, prompt: [{ type: "smell" }] }), -32602),
     ])();
@@ -196,6 +202,8 @@ class Sailor {
     const order = after.map(name).filter((id) => was.has(id));
     const then = before.map(name).filter((id) => order.includes(id));
     if (order.join() !== then.join()) this.peer.judge.say("shown in another order than at the time", { order, then });
+    loaded.sessions += 1;
+    loaded.parts += order.length;
     const lost = before.filter((one) => one.is === "tool" && !after.some((other) => name(other) === name(one)));
     if (lost.length) this.peer.judge.say("calls that were shown and are not any more", lost);
   }
@@ -222,8 +230,9 @@ async function round(stage, chance, turns, known) {
         const count = await sailor.turn();
         left -= count; // Others have counted meanwhile.
       }
-      const end = own.one(["leave", "load", "close", "delete"]);
+      const end = own.one(["leave", "load", "resume", "close", "delete"]);
       if (end === "load") await sailor.load();
+      if (end === "resume") await expected(peer.ask("session/resume", { sessionId: sailor.id, cwd: sailor.cwd }));
       if (end === "close" || end === "delete") await expected(peer.ask(`session/${end}`, { sessionId: sailor.id }));
       if (end !== "delete" && kept.length < 4) kept.push({ id: sailor.id, cwd: sailor.cwd, updates: sailor.updates });
     }
@@ -256,6 +265,6 @@ while (done < TURNS) {
     console.log(`fuzz: ${result.faults.length} faults within ${done} turns; again with: just acp-fuzz ${SEED} ${TURNS}; the folder is ${stage.root}\n${result.errors ?? ""}`);
     process.exit(1);
   }
-  if (process.stdout.isTTY || done >= TURNS) console.log(`fuzz: ${done} turns, ${messages} messages, ${((Date.now() - begun) / 1000).toFixed(1)} s, seed ${SEED}`);
+  if (process.stdout.isTTY || done >= TURNS) console.log(`fuzz: ${done} turns, ${messages} messages, ${loaded.sessions} sessions loaded again with ${loaded.parts} messages and calls known from before, ${((Date.now() - begun) / 1000).toFixed(1)} s, seed ${SEED}`);
 }
 stage.clear();

@@ -46,6 +46,7 @@ case ${1:-all} in
   fuzz) try "$NODE" fuzz.mjs "${@:2}" ;;
   python) try python ;;
   all)
+    try "$NODE" --test --test-reporter=dot judge.test.mjs
     for driver in typescript acpx ends; do try "$NODE" "$driver.mjs"; done
     try python
     try "$NODE" fuzz.mjs 1 "${ACP_FUZZ_TURNS:-10000}"
