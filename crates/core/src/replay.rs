@@ -134,7 +134,7 @@ async fn run(opened: Opened, recording: Recording) -> Result<ReplayReport, Repla
         clock: clock.clone(),
         ids: ids.clone(),
         models: Arc::new(RecordedModels(Mutex::new(recording.models))),
-        limits: opened.limits,
+        limits: opened.limits.into(),
         saves: opened.saves,
         trace: Trace::default(),
     };
@@ -144,7 +144,7 @@ async fn run(opened: Opened, recording: Recording) -> Result<ReplayReport, Repla
         blobs: Arc::new(store),
         clock,
         ids,
-        limits: opened.limits,
+        limits: opened.limits.into(),
     };
     let assessments =
         Assessments::new(AssessmentSource::Recording, recording.assessed, Trace::default());

@@ -81,7 +81,7 @@ impl WeakCore {
 #[derive(Debug)]
 struct Shared {
     ports: Ports,
-    limits: RuntimeLimits,
+    limits: Arc<RuntimeLimits>,
     node: NodeId,
     embedding: Embedding,
     live: Mutex<HashMap<SessionId, Slot>>,
@@ -146,7 +146,7 @@ impl DefaultAgentCore {
         node: NodeId,
         embedding: Embedding,
     ) -> Self {
-        let live = Mutex::default();
+        let (limits, live) = (Arc::new(limits), Mutex::default());
         Self { shared: Arc::new(Shared { ports, limits, node, embedding, live }) }
     }
 
@@ -327,7 +327,7 @@ impl DefaultAgentCore {
             blobs: Arc::clone(&ports.blobs),
             clock: Arc::clone(&ports.clock),
             ids,
-            limits: self.shared.limits,
+            limits: Arc::clone(&self.shared.limits),
         }
     }
 

@@ -203,7 +203,7 @@ impl DefaultAgentCore {
         folded: Folded,
         (toolbox, recovery): (Arc<Toolbox>, Vec<Event>),
     ) -> Result<watch::Receiver<Ended>, JournalError> {
-        let (ports, limits) = (&self.shared.ports, self.shared.limits);
+        let (ports, limits) = (&self.shared.ports, Arc::clone(&self.shared.limits));
         let (id, at) = (folded.state.id.clone(), ports.clock.now().max(folded.state.updated));
         let (hooks, trace) = (ports.hooks.hooks(&folded.state.spec), Trace(ports.trace.clone()));
         if trace.0.is_some() {
@@ -218,7 +218,7 @@ impl DefaultAgentCore {
             clock: Arc::clone(&ports.clock),
             ids: Arc::clone(&store.ids),
             models: Arc::clone(&ports.models),
-            limits,
+            limits: Arc::clone(&limits),
             saves: self.saves(),
             trace: trace.clone(),
         };
@@ -286,7 +286,7 @@ impl DefaultAgentCore {
             recovery,
             entries,
             schemas: toolbox.registry.schemas().to_vec(),
-            limits: self.shared.limits,
+            limits: *self.shared.limits,
             saves: self.saves(),
             hooks: HookTable::default(),
         })

@@ -29,7 +29,7 @@ pub(crate) struct Store {
     pub(crate) blobs: Arc<dyn Blobs>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
-    pub(crate) limits: RuntimeLimits,
+    pub(crate) limits: Arc<RuntimeLimits>,
 }
 
 /// How a frame is sent to the store.

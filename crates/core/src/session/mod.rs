@@ -76,7 +76,7 @@ pub(crate) struct Surroundings {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn crate::ports::clock::Ids>,
     pub(crate) models: Arc<dyn Models>,
-    pub(crate) limits: RuntimeLimits,
+    pub(crate) limits: Arc<RuntimeLimits>,
     pub(crate) saves: Saves,
     pub(crate) trace: Trace,
 }
@@ -470,7 +470,7 @@ impl SessionTask {
 
     /// Acts. Everything decided is committed.
     fn perform(&mut self, step: Step) {
-        let (now, limits) = (self.now, self.around.limits);
+        let (now, limits) = (self.now, Arc::clone(&self.around.limits));
         match step {
             Step::CallModel { output_max, .. } => {
                 self.run += 1;

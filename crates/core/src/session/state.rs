@@ -70,7 +70,7 @@ pub struct State {
     /// What the model sees.
     pub conversation: Conversation,
     /// The open turn.
-    pub turn: Option<OpenTurn>,
+    pub turn: Option<Box<OpenTurn>>,
     /// Turns that ended.
     pub turns: TurnNo,
     /// Why the last turn ended.
@@ -354,7 +354,7 @@ impl State {
         let refused = self.pending.iter().filter(refused).find_map(|input| input.refused.clone());
         self.take_inputs(&started.inputs)?;
         let settings = started.settings.clone();
-        self.turn = Some(OpenTurn {
+        self.turn = Some(Box::new(OpenTurn {
             no,
             settings,
             since: entry.at,
@@ -369,7 +369,7 @@ impl State {
             child_steps: 0,
             hook_continues: 0,
             hooked: Hooked { stop: refused, ..Hooked::default() },
-        });
+        }));
         Ok(())
     }
 

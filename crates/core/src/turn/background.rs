@@ -33,7 +33,7 @@ pub struct BackgroundTasks {
 }
 
 struct Shared {
-    limits: RuntimeLimits,
+    limits: Arc<RuntimeLimits>,
     outbox: Outbox,
     table: Mutex<Table>,
     /// How many have ended.
@@ -90,7 +90,7 @@ impl Shared {
 }
 
 impl BackgroundTasks {
-    pub(crate) fn new(limits: RuntimeLimits, outbox: Outbox) -> Self {
+    pub(crate) fn new(limits: Arc<RuntimeLimits>, outbox: Outbox) -> Self {
         let (table, ended) = (Mutex::default(), watch::Sender::new(0));
         Self { shared: Some(Arc::new(Shared { limits, outbox, table, ended })), call: None }
     }

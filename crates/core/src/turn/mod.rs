@@ -46,7 +46,7 @@ pub struct TurnRunner {
     toolbox: Arc<Toolbox>,
     blobs: Arc<dyn Blobs>,
     clock: Arc<dyn Clock>,
-    limits: RuntimeLimits,
+    limits: Arc<RuntimeLimits>,
     outbox: Outbox,
     tasks: JoinSet<()>,
     /// Who keeps grants, where anybody does, and what is being saved.
@@ -70,10 +70,10 @@ impl TurnRunner {
         toolbox: Arc<Toolbox>,
         blobs: Arc<dyn Blobs>,
         clock: Arc<dyn Clock>,
-        around: (RuntimeLimits, Outbox),
+        around: (Arc<RuntimeLimits>, Outbox),
     ) -> Self {
         let (limits, outbox) = around;
-        let background = BackgroundTasks::new(limits, outbox.clone());
+        let background = BackgroundTasks::new(Arc::clone(&limits), outbox.clone());
         Self {
             session,
             toolbox,
@@ -271,7 +271,8 @@ impl TurnRunner {
     /// Begins a background task: the work that waits under `ticket`, or without one that of an earlier process.
     pub(crate) fn begin_task(&mut self, started: &TaskStarted, ticket: Option<u64>) {
         self.reap();
-        let with = (Arc::clone(&self.clock), Arc::clone(&self.blobs), self.limits);
+        let limits = Arc::clone(&self.limits);
+        let with = (Arc::clone(&self.clock), Arc::clone(&self.blobs), limits);
         let waiting = match ticket {
             Some(ticket) => self.background.take(ticket).map(|w| (w.start, Some(w.answer))),
             None => self.attach(started).map(|start| (start, None)),

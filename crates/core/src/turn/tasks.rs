@@ -18,7 +18,7 @@ use crate::session::inbox::{Outbox, Signal};
 use crate::turn::tools::{CallEnd, end_of, panic_words};
 
 /// What a task needs to end well.
-type With = (Arc<dyn Clock>, Arc<dyn Blobs>, RuntimeLimits);
+type With = (Arc<dyn Clock>, Arc<dyn Blobs>, Arc<RuntimeLimits>);
 
 /// Runs a task to its end and tells the session.
 pub(crate) async fn run(

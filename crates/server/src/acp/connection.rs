@@ -64,7 +64,7 @@ pub(super) struct Editor {
     gauge: Arc<Gauge>,
     /// What it can do, once it has said so.
     client: OnceLock<Arc<ClientCapabilities>>,
-    lanes: Mutex<HashMap<ids::SessionId, mpsc::Sender<Order>>>,
+    lanes: Mutex<HashMap<ids::SessionId, mpsc::Sender<Box<Order>>>>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -103,7 +103,7 @@ impl Editor {
         let lanes: Vec<_> = lock(&self.lanes).drain().map(|(_, lane)| lane).collect();
         let closing = lanes.iter().map(async |lane| {
             // A lane that has ended has let go already.
-            drop(lane.send(Order::Leave).await);
+            drop(lane.send(Box::new(Order::Leave)).await);
             lane.closed().await;
         });
         let closing = futures::future::join_all(closing);
@@ -203,18 +203,26 @@ impl Editor {
             gauge: Arc::clone(&self.gauge),
             client: Arc::clone(self.client.get_or_init(Arc::default)),
         };
+        let host = Arc::clone(&self.host);
+        // What opening takes is given back before the lane begins its long life.
+        let opened = Box::pin(async move { open(&*host, out, wanted).await.map(Box::new) });
         let editor = Arc::clone(self);
         self.spawn(async move {
-            match open(&*editor.host, out, wanted).await {
+            match opened.await {
                 Some(lane) => lane.run(orders).await,
                 None => refuse_all(orders, &id),
             }
-            let mut lanes = lock(&editor.lanes);
-            // Another one of its name may have come meanwhile.
-            if lanes.get(&id).is_some_and(|other| other.same_channel(&lane)) {
-                lanes.remove(&id);
-            }
+            editor.forget(&id, &lane);
         });
+    }
+
+    /// The lane of a session has ended.
+    fn forget(&self, id: &ids::SessionId, ended: &mpsc::Sender<Box<Order>>) {
+        let mut lanes = lock(&self.lanes);
+        // Another one of its name may have come meanwhile.
+        if lanes.get(id).is_some_and(|other| other.same_channel(ended)) {
+            lanes.remove(id);
+        }
     }
 
     pub(super) fn prompt(&self, request: PromptRequest, responder: Responder<PromptResponse>) {
@@ -260,7 +268,7 @@ impl Editor {
         self.answer(to, async move {
             if let Some(lane) = lane {
                 // A lane that has ended has let go already.
-                drop(lane.send(Order::Close(None)).await);
+                drop(lane.send(Box::new(Order::Close(None))).await);
                 lane.closed().await;
             }
             listing::delete(&*host, &request).await
@@ -269,8 +277,8 @@ impl Editor {
 }
 
 /// Hands an order to a lane that may have too many.
-fn hand(lane: &mpsc::Sender<Order>, order: Order) {
-    match lane.try_send(order) {
+fn hand(lane: &mpsc::Sender<Box<Order>>, order: Order) {
+    match lane.try_send(Box::new(order)) {
         Ok(()) => {}
         Err(mpsc::error::TrySendError::Full(order)) => {
             order.refuse(refused(format!("{ORDERS_MAX} requests of this session wait already")));
@@ -282,7 +290,7 @@ fn hand(lane: &mpsc::Sender<Order>, order: Order) {
 }
 
 /// Refuses what was wanted of a session that was not opened.
-fn refuse_all(mut orders: mpsc::Receiver<Order>, id: &ids::SessionId) {
+fn refuse_all(mut orders: mpsc::Receiver<Box<Order>>, id: &ids::SessionId) {
     orders.close();
     while let Ok(order) = orders.try_recv() {
         order.refuse(no_session(&SessionId::new(id.as_str())));

@@ -172,7 +172,7 @@ impl Lane {
     }
 
     /// Until the session is closed or the client is gone.
-    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+    pub(super) async fn run(mut self: Box<Self>, mut orders: mpsc::Receiver<Box<Order>>) {
         loop {
             let behind = self.behind();
             let gauge = Arc::clone(&self.out.gauge);
@@ -182,22 +182,25 @@ impl Lane {
             };
             tokio::select! {
                 biased;
-                order = orders.recv() => match order {
+                // Boxed, as all that is rarely done: a lane is small while nothing happens.
+                order = orders.recv() => match order.map(|order| *order) {
                     None => return,
-                    Some(Order::Close(answer)) => return self.close(answer).await,
-                    Some(Order::Leave) => return self.leave().await,
-                    Some(Order::Reopened(wanted)) => self.reopen(*wanted).await,
-                    Some(order) => self.take(order).await,
+                    Some(Order::Close(answer)) => return Box::pin(self.close(answer)).await,
+                    Some(Order::Leave) => return Box::pin(self.leave()).await,
+                    Some(Order::Reopened(wanted)) => Box::pin(self.reopen(*wanted)).await,
+                    Some(order) => Box::pin(self.take(order)).await,
                 },
                 Some(done) = self.work.next(), if !self.work.is_empty() => match done {
-                    Done::Unwanted => return self.unwanted().await,
-                    done => self.done(done).await,
+                    Done::Unwanted => return Box::pin(self.unwanted()).await,
+                    done => Box::pin(self.done(done)).await,
                 },
                 Some(show) = self.shows.recv() => self.show_terminal(show),
                 event = next => match event {
                     Ok(event) => {
                         self.tell(&event).await;
-                        self.meet().await;
+                        if !self.unmet.is_empty() {
+                            Box::pin(self.meet()).await;
+                        }
                     }
                     Err(error) => self.lost(&error),
                 },

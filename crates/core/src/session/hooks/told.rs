@@ -153,7 +153,7 @@ fn of_end(state: &State, step: Option<&OpenStep>) -> Value {
         "stop_reason": stop,
         "voluntary": !matches!(stop, Some(ReplyStop::MaxTokens | ReplyStop::Refusal)),
         "continues_so_far": turn.map(|turn| turn.hook_continues),
-        "continues_max": turn.map(continues_max),
+        "continues_max": turn.map(|turn| continues_max(turn)),
     })
 }
 
