@@ -143,8 +143,28 @@ function part(place, ending) {
   };
 }
 
+/** The program's answers fill the pipe, and nobody takes them out. */
+function unread(ending) {
+  return async () => {
+    const child = stage.bare();
+    child.stdin.on("error", () => {}); // It may be gone already.
+    const ended = new Promise((resolve) => child.once("exit", (code, signal) => resolve(code ?? signal)));
+    const say = (message) => child.stdin.write(`${JSON.stringify({ jsonrpc: "2.0", ...message })}\n`);
+    say({ id: 0, method: "initialize", params: { protocolVersion: 1, clientCapabilities: {} } });
+    await within(10_000, "a greeting", new Promise((resolve) => child.stdout.once("readable", resolve)));
+    for (let id = 1; id <= 3000; id++) say({ id, method: "session/list", params: {} });
+    await new Promise((resolve) => setTimeout(resolve, 500)); // Nothing tells that the pipe is full.
+    const begun = performance.now();
+    endings[ending](child);
+    assert.equal(await within(SOON_MS, "the end", ended), 0);
+    slowest = Math.max(slowest, Math.round(performance.now() - begun));
+    child.stdout.destroy();
+  };
+}
+
 let slowest = 0;
 const all = Object.keys(places).flatMap((place) => Object.keys(endings).map((ending) => [`${ending} ${place}`, part(place, ending)]));
+for (const ending of ["end of input", "SIGTERM"]) all.push([`${ending} of a client that does not read`, unread(ending)]);
 const failed = await parts("ends", all.filter(([name]) => !process.argv[2] || name.includes(process.argv[2])));
 const { faults } = judgeLog(stage.log);
 for (const text of faults) console.log(`FAULT ends: ${text}`);

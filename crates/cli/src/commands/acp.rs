@@ -1,7 +1,10 @@
 //! `oarlock acp`: sessions for an editor, over stdin and stdout.
 
+use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use oarlock_server::acp::{Streams, serve};
@@ -11,6 +14,9 @@ use super::{Frame, login};
 use crate::args::{AcpArgs, AcpCommand, LoginArgs, OverrideArgs};
 use crate::editor::Folders;
 use crate::exit::Exit;
+
+/// What the store may take to end, and after it work that blocks. Sessions have ended by then.
+const REST: Duration = Duration::from_millis(100);
 
 pub(super) fn run(frame: &Frame, args: AcpArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
     if let Some(AcpCommand::Login(asked)) = args.instead {
@@ -22,7 +28,8 @@ pub(super) fn run(frame: &Frame, args: AcpArgs, out: &mut dyn Write) -> anyhow::
         );
     }
     let loaded = frame.load_with(&args.model)?;
-    super::block_on(async {
+    let runtime = super::runtime()?;
+    let done = runtime.block_on(async {
         let folders = Arc::new(Folders::new(loaded, args.model)?);
         let mut terminated = signal(SignalKind::terminate()).context("cannot listen to signals")?;
         let mut interrupted =
@@ -33,11 +40,17 @@ pub(super) fn run(frame: &Frame, args: AcpArgs, out: &mut dyn Write) -> anyhow::
                 _ = interrupted.recv() => {}
             }
         };
-        let streams = Streams::new(std::io::stdin(), std::io::stdout())
+        // Not under the lock of stdout, which whoever writes to a client that does not read would keep for ever.
+        let out = std::io::stdout().as_fd().try_clone_to_owned().context("there is no stdout")?;
+        let streams = Streams::new(std::io::stdin(), File::from(out))
             .context("there is no thread for the editor's messages")?;
         let served = serve(Arc::clone(&folders) as _, streams, until).await;
-        folders.close().await;
+        if tokio::time::timeout(REST, folders.close()).await.is_err() {
+            tracing::warn!("the store did not end in time; it is whole when it is opened again");
+        }
         served.context("the connection to the editor broke")?;
         Ok(Exit::Done)
-    })
+    });
+    runtime.shutdown_timeout(REST);
+    done
 }

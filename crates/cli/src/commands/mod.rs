@@ -132,8 +132,12 @@ impl Frame {
 
 /// Runs asynchronous work on this thread.
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    runtime()?.block_on(work)
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("cannot start the asynchronous runtime")?.block_on(work)
+    runtime.context("cannot start the asynchronous runtime")
 }
 
 /// Writes one line to stderr. Nothing can be done when that fails.

@@ -14,7 +14,7 @@ use agent_client_protocol::v1::schema::{
 use agent_client_protocol::v1::{ConnectionTo, Responder};
 use agent_client_protocol::{Agent, Client, ConnectTo, Error, JsonRpcResponse};
 use oarlock_core::ids;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::error::{WireError, id, no_session, refused};
@@ -48,12 +48,26 @@ pub async fn serve(
     let (lanes, tasks) = (Mutex::default(), Mutex::default());
     let counted = Arc::clone(&gauge);
     let editor = Arc::new(Editor { host, gauge: counted, client, lanes, tasks });
-    let served = editor.serve(lines, until).await;
-    // A client that does not read has had its time.
-    drop(tokio::time::timeout(LAST_WORDS, written).await);
+    let (ending, ended) = oneshot::channel();
+    // A client that does not read is given its time once all is let go of, and keeps nobody any longer.
+    let mut had_its_time = std::pin::pin!(async {
+        // Where the connection broke before, it is over as well.
+        drop(ended.await);
+        drop(tokio::time::timeout(LAST_WORDS, std::future::pending::<()>()).await);
+    });
+    let served = tokio::select! {
+        biased;
+        served = editor.serve(lines, until, ending) => {
+            futures::future::select(written, had_its_time).await;
+            served
+        }
+        () = &mut had_its_time => Ok(()),
+    };
+    // Whoever stops listening does so before or after it stops talking.
+    let is_broken = !gauge.is_closed();
+    gauge.close();
     match served {
-        // Whoever stops listening does so before or after it stops talking.
-        Err(error) if !gauge.is_closed() => Err(std::io::Error::other(error)),
+        Err(error) if is_broken => Err(std::io::Error::other(error)),
         _ => Ok(()),
     }
 }
@@ -78,6 +92,7 @@ impl Editor {
         self: Arc<Self>,
         lines: impl ConnectTo<Agent> + 'static,
         until: impl Future<Output = ()>,
+        ending: oneshot::Sender<()>,
     ) -> Result<(), Error> {
         let served = Agent
             .v1()
@@ -93,6 +108,8 @@ impl Editor {
                     () = until => {}
                 }
                 self.end().await;
+                // Whoever waits for it has gone only together with this.
+                _ = ending.send(());
                 Ok(())
             })
             .await

@@ -283,6 +283,20 @@ impl Client {
         ended.expect("the connection does not panic")
     }
 
+    /// Leaves without reading what was said, and says how long the agent takes to be done.
+    pub(crate) async fn leave_unread(mut self, by_signal: bool) -> Duration {
+        let begun = tokio::time::Instant::now();
+        if by_signal {
+            self.stop.take().expect("it is ended once").send(()).expect("the agent lives");
+        } else {
+            self.to = None;
+        }
+        let ended = timeout(PATIENCE, self.served.join_next()).await.expect("the agent ends");
+        let ended = ended.expect("it was begun").expect("the connection does not panic");
+        ended.expect("it ends in good order");
+        begun.elapsed()
+    }
+
     /// Ends the agent by its own signal, the client's stream still open.
     pub(crate) async fn terminate(mut self) -> io::Result<()> {
         self.stop.take().expect("it is ended once").send(()).expect("the agent lives");

@@ -2,6 +2,7 @@
 
 mod companions;
 mod crowd;
+mod deaf;
 mod deaths;
 mod desk;
 mod files;
