@@ -9,7 +9,7 @@ mod busy;
 mod deaths;
 mod docs;
 mod editor;
-mod editors;
+mod editors_machine;
 mod embedded_skills;
 mod flood;
 mod forgets;
