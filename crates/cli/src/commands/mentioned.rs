@@ -5,7 +5,7 @@ use oarlock_core::event::Effect;
 use oarlock_core::ports::files::{FileKind, Files};
 use oarlock_core::ports::tool::{Assessment, Place, Subject};
 use oarlock_core::prompt::mention::mentions;
-use oarlock_core::spec::{ModeCatalog, Settings};
+use oarlock_core::spec::{Mode, ModeCatalog, Settings};
 use oarlock_core::turn::permission::Verdict;
 use oarlock_tools::LocalFiles;
 
@@ -16,11 +16,22 @@ pub(crate) struct Rights {
     pub(crate) settings: Settings,
 }
 
+/// A mentioned file that is not given to the model.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "@{mention} is not attached: in mode {mode} {why}; put a space behind the @ when no file is meant"
+)]
+pub(crate) struct Denied {
+    mention: String,
+    mode: Mode,
+    why: String,
+}
+
 impl Rights {
     /// Refuses words that mention a file which the mode or a rule keeps from `read_file`.
     ///
     /// # Errors
-    /// The first such file, and why.
+    /// [`Denied`] of the first such file.
     pub(crate) async fn check(&self, words: &str, place: &Place) -> anyhow::Result<()> {
         let files = LocalFiles::new(place);
         for readings in mentions(words) {
@@ -33,10 +44,8 @@ impl Rights {
                 }
                 let shown = path.strip_prefix(&place.cwd).unwrap_or(&path).display().to_string();
                 if let Verdict::Deny(why) = self.judge(shown)? {
-                    bail!(
-                        "@{mention} is not attached: in mode {} {why}; put a space behind the @ when no file is meant",
-                        self.settings.mode
-                    );
+                    let (mention, mode) = (mention.to_owned(), self.settings.mode.clone());
+                    bail!(Denied { mention, mode, why: why.to_string() });
                 }
                 break;
             }

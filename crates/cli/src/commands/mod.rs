@@ -30,7 +30,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use oarlock_core::prompt::slash::SlashError;
 
-pub(crate) use mentioned::Rights;
+pub(crate) use mentioned::{Denied, Rights};
 pub(crate) use run::content;
 
 use crate::args::{Cli, Command, ModelArgs};
@@ -175,7 +175,7 @@ fn is_usage(error: &anyhow::Error) -> bool {
 }
 
 /// The error with its causes, leaving out a cause that the words before it already quote.
-fn explained(error: &anyhow::Error) -> String {
+pub(crate) fn explained(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |told, cause| {
         match (told.is_empty(), told.contains(&cause)) {
             (true, _) => cause,

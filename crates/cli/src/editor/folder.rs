@@ -8,7 +8,8 @@ use oarlock_core::event::Goal;
 use oarlock_core::message::Part;
 use oarlock_core::ports::tool::Place;
 use oarlock_core::prompt::answer::{Answer, Listed};
-use oarlock_core::prompt::slash::Typed;
+use oarlock_core::prompt::mention::MentionError;
+use oarlock_core::prompt::slash::{SlashError, Typed};
 use oarlock_core::session::goal::CONTINUATIONS_MAX;
 use oarlock_core::spec::{ModelSelection, SessionSpec};
 use oarlock_core::{DefaultAgentCore, DefaultSession, Frontend};
@@ -17,7 +18,7 @@ use oarlock_server::{HostError, Said, Workspace};
 use super::{failed, unselected};
 use crate::args::ModelArgs;
 use crate::assembly::Assembled;
-use crate::commands::{Rights, content};
+use crate::commands::{Denied, Rights, content, explained};
 use crate::config::Loaded;
 use crate::console::slash::{self, Wanted};
 use crate::making::Maker;
@@ -32,7 +33,21 @@ pub(super) struct Folder {
 
 /// What a person asked for makes no sense.
 fn invalid(error: &anyhow::Error) -> HostError {
-    HostError::Invalid(format!("{error:#}"))
+    HostError::Invalid(explained(error))
+}
+
+/// Why words could not be read: they make no sense, or this machine is in the way.
+fn unread(error: &anyhow::Error) -> HostError {
+    let is_theirs = match error.downcast_ref::<MentionError>() {
+        Some(
+            MentionError::Unreadable { .. }
+            | MentionError::Binary { .. }
+            | MentionError::TooLarge { .. },
+        ) => true,
+        Some(MentionError::Store { .. }) => false,
+        None => error.is::<SlashError>() || error.is::<Denied>(),
+    };
+    if is_theirs { invalid(error) } else { failed(error) }
 }
 
 impl Folder {
@@ -46,23 +61,29 @@ impl Folder {
         maker.selected(maker.profile()?.as_ref())
     }
 
-    async fn said(&self, words: String, session: &DefaultSession) -> anyhow::Result<Said> {
-        let typed = slash::read(&self.loaded, &words)?;
-        let slash = match typed {
+    async fn said(&self, words: String, session: &DefaultSession) -> Result<Said, HostError> {
+        let prompt = async |words| {
+            let prompt = self.prompt(words, session).await;
+            prompt.map_err(|error| unread(&error))
+        };
+        let slash = match slash::read(&self.loaded, &words).map_err(|error| unread(&error))? {
             Typed::Words(words) => {
-                let content = self.prompt(words, session).await?;
-                return Ok(Said::Prompt { content, goal: None });
+                return Ok(Said::Prompt { content: prompt(words).await?, goal: None });
             }
             Typed::Slash(slash) => slash,
         };
         let named = |name: &str| self.maker().named(&self.assembled, name);
-        Ok(match slash::wanted(slash, named)? {
-            Wanted::Help => Said::Answer(slash::help(&self.loaded, &[])?.to_string()),
-            Wanted::Steer(words) => Said::Steer(self.prompt(words, session).await?),
+        // Nothing but a name that cannot be had.
+        Ok(match slash::wanted(slash, named).map_err(|error| invalid(&error))? {
+            Wanted::Help => {
+                let help = slash::help(&self.loaded, &[]).map_err(|error| failed(&error))?;
+                Said::Answer(help.to_string())
+            }
+            Wanted::Steer(words) => Said::Steer(prompt(words).await?),
             Wanted::Pursue(words) => {
                 let objective = words.clone();
                 let goal = Goal { objective, continuations_max: CONTINUATIONS_MAX };
-                Said::Prompt { content: self.prompt(words, session).await?, goal: Some(goal) }
+                Said::Prompt { content: prompt(words).await?, goal: Some(goal) }
             }
             Wanted::Ask(ask) => Said::Ask(ask),
         })
@@ -115,6 +136,6 @@ impl Workspace for Folder {
         words: String,
         session: &'a DefaultSession,
     ) -> BoxFuture<'a, Result<Said, HostError>> {
-        async move { self.said(words, session).await.map_err(|error| invalid(&error)) }.boxed()
+        self.said(words, session).boxed()
     }
 }

@@ -4,7 +4,7 @@ mod folder;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -16,6 +16,7 @@ use secrecy::ExposeSecret;
 
 use crate::args::ModelArgs;
 use crate::assembly::{Assembled, CliAgentBuilder};
+use crate::commands::explained;
 use crate::config::{self, Inputs, Loaded, paths, secret, trust};
 use crate::credentials::{self, Verdict};
 use crate::selection::{self, SelectionError};
@@ -30,6 +31,9 @@ const CHECK_WITHIN: Duration = Duration::from_secs(10);
 /// Characters of its words that are shown.
 const WORDS_MAX: usize = 300;
 
+/// Runtimes by their project, and by the state of its configuration and of the keys.
+type Known = HashMap<(PathBuf, String), Arc<Folder>>;
+
 /// The folders that an editor works in.
 #[derive(Debug)]
 pub struct Folders {
@@ -37,8 +41,7 @@ pub struct Folders {
     home: Arc<Assembled>,
     loaded: Loaded,
     flags: Arc<ModelArgs>,
-    /// Runtimes by their project, and by the state of its configuration and of the keys.
-    known: Mutex<HashMap<(PathBuf, String), Arc<Folder>>>,
+    known: Mutex<Known>,
     audience: Audience,
 }
 
@@ -60,41 +63,52 @@ impl Folders {
 
     /// Ends the store in good order.
     pub async fn close(&self) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.known().clear();
         self.home.close_store().await;
     }
 
-    /// The configuration of a folder as it is this moment.
-    fn load(&self, cwd: &Path) -> anyhow::Result<Loaded> {
-        let inputs = Inputs {
+    /// What the configuration of a folder is read from.
+    fn inputs(&self, cwd: &Path) -> Inputs {
+        Inputs {
             environment: self.loaded.environment.clone(),
             cwd: paths::project_root(cwd),
             overrides: self.flags.overrides.overrides.clone(),
             flags: self.flags.settings(),
-        };
-        Ok(config::load(inputs)?)
+        }
     }
 
-    /// The runtime of a folder as it is configured this moment, with the keys of this moment.
-    fn folder(&self, cwd: &Path) -> anyhow::Result<Arc<Folder>> {
-        let loaded = self.load(cwd)?;
-        let standing = trust::fingerprint(&[Some(loaded.fingerprint()), Some(keys(&loaded))]);
+    /// The runtime of a folder as it is configured this moment, with the keys of this moment. Its files may be slow; they keep nobody else waiting.
+    async fn folder(&self, cwd: &Path) -> anyhow::Result<Arc<Folder>> {
+        let inputs = self.inputs(cwd);
+        let read = move || {
+            let loaded = config::load(inputs)?;
+            let standing = trust::fingerprint(&[Some(loaded.fingerprint()), Some(keys(&loaded))]);
+            anyhow::Ok((loaded, standing))
+        };
+        let (loaded, standing) = tokio::task::spawn_blocking(read).await??;
         let key = (loaded.cwd.clone(), standing);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(folder) = known.get(&key) {
+        if let Some(folder) = self.known().get(&key) {
             return Ok(Arc::clone(folder));
-        }
-        if known.len() >= FOLDERS_MAX {
-            known.retain(|_, folder| Arc::strong_count(folder) > 1);
         }
         for ignored in &loaded.stack.ignored {
             tracing::warn!("{ignored}");
         }
-        let assembled = CliAgentBuilder::new(&loaded).beside(&self.home).build()?;
-        let flags = Arc::clone(&self.flags);
-        let folder = Arc::new(Folder { assembled, loaded, flags });
-        known.insert(key, Arc::clone(&folder));
-        Ok(folder)
+        let (home, flags) = (Arc::clone(&self.home), Arc::clone(&self.flags));
+        let build = move || {
+            let assembled = CliAgentBuilder::new(&loaded).beside(&home).build()?;
+            anyhow::Ok(Arc::new(Folder { assembled, loaded, flags }))
+        };
+        let folder = tokio::task::spawn_blocking(build).await??;
+        let mut known = self.known();
+        if known.len() >= FOLDERS_MAX {
+            known.retain(|_, folder| Arc::strong_count(folder) > 1);
+        }
+        // Somebody else may have built the same meanwhile; there is one of it.
+        Ok(Arc::clone(known.entry(key).or_insert(folder)))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -104,14 +118,14 @@ impl Host for Folders {
         cwd: &'a Path,
     ) -> BoxFuture<'a, Result<Arc<dyn Workspace>, HostError>> {
         async {
-            let folder = self.folder(cwd).map_err(|error| failed(&error))?;
+            let folder = self.folder(cwd).await.map_err(|error| failed(&error))?;
             Ok(folder as Arc<dyn Workspace>)
         }
         .boxed()
     }
 
     fn awake(&self, session: &SessionId) -> Option<Arc<dyn Workspace>> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known();
         let awake = known.values().find(|folder| folder.assembled.core.is_awake(session));
         Some(Arc::clone(awake?) as Arc<dyn Workspace>)
     }
@@ -145,7 +159,7 @@ impl Host for Folders {
 impl Folders {
     /// Whether the provider of new sessions takes its key. One that needs none is not asked, and one that cannot tell is believed.
     async fn check_key(&self) -> Result<(), HostError> {
-        let folder = self.folder(&self.loaded.cwd).map_err(|error| failed(&error))?;
+        let folder = self.folder(&self.loaded.cwd).await.map_err(|error| failed(&error))?;
         let model = folder.selected().map_err(|error| unselected(&error))?;
         let (loaded, provider) = (&folder.loaded, &model.provider);
         let found = secret::key(loaded, provider);
@@ -177,12 +191,12 @@ fn keys(loaded: &Loaded) -> String {
 
 /// Something is wrong with this machine or its configuration.
 fn failed(error: &anyhow::Error) -> HostError {
-    HostError::Failed(format!("{error:#}"))
+    HostError::Failed(explained(error))
 }
 
 /// No model can be called.
 fn unauthenticated(error: &anyhow::Error) -> HostError {
-    HostError::Unauthenticated(format!("{error:#}"))
+    HostError::Unauthenticated(explained(error))
 }
 
 /// No model was found for new sessions: somebody has to log in, or to change the configuration.

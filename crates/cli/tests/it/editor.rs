@@ -162,3 +162,34 @@ fn without_any_configuration_ci_gets_no_demonstration() {
     assert_eq!(editor.call("authenticate", &json!({ "methodId": "setup" }))["result"], json!({}));
     editor.leave();
 }
+
+/// What a prompt of these words is answered with.
+fn prompted(editor: &mut Editor, session: &Value, words: &str) -> Value {
+    let prompt = json!([{ "type": "text", "text": words }]);
+    let session = &session["result"]["sessionId"];
+    editor.call("session/prompt", &json!({ "sessionId": session, "prompt": prompt }))
+}
+
+#[test]
+fn words_that_make_no_sense_are_answered_in_words_and_a_store_that_fails_by_an_error() {
+    let home = Home::new();
+    home.user("provider = \"demo\"\n");
+    let folder = project(&home, "folder", "");
+    home.write("folder/binary", "a\0b");
+    std::fs::write(folder.join("dot.gif"), b"GIF89a\x01\0\x01\0\0\0\0;").unwrap();
+    let (mut editor, _) = Editor::start(&home, &[], &json!({}));
+    let session = editor.session(&folder);
+    for words in ["/nothing-of-this-name", "/model no-such-provider/m", "look at @binary"] {
+        let answer = prompted(&mut editor, &session, words);
+        assert_eq!(answer["result"]["stopReason"], "end_turn", "{words}: {answer}");
+    }
+    let blobs = home.path(".local/share/oarlock/blobs");
+    assert!(blobs.parent().unwrap().is_dir(), "the store is there");
+    std::fs::remove_dir_all(&blobs).ok();
+    std::fs::write(&blobs, "no folder").unwrap();
+    let answer = prompted(&mut editor, &session, "look at @dot.gif");
+    assert_eq!(answer["error"]["code"], -32603, "{answer}");
+    let words = answer["error"]["message"].as_str().unwrap();
+    assert!(words.starts_with("@dot.gif could not be kept"), "{words}");
+    editor.leave();
+}
