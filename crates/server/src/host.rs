@@ -52,6 +52,9 @@ pub trait Workspace: Send + Sync + std::fmt::Debug {
         frontend: Frontend,
     ) -> BoxFuture<'_, Result<SessionSpec, HostError>>;
 
+    /// What of the folder's configuration is not applied, and what to do about it: a line each.
+    fn kept_out(&self) -> Vec<String>;
+
     /// The slash commands that a person may type here.
     fn commands(&self) -> BoxFuture<'_, Result<Vec<Listed>, HostError>>;
 

@@ -121,6 +121,10 @@ impl Workspace for Folder {
         .boxed()
     }
 
+    fn kept_out(&self) -> Vec<String> {
+        self.loaded.stack.ignored.iter().map(ToString::to_string).collect()
+    }
+
     fn commands(&self) -> BoxFuture<'_, Result<Vec<Listed>, HostError>> {
         async {
             match slash::help(&self.loaded, &[]).map_err(|error| failed(&error))? {

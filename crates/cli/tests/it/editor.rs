@@ -49,6 +49,21 @@ impl Editor {
         self.call("session/new", &json!({ "cwd": cwd, "mcpServers": [] }))
     }
 
+    /// What is told up to the list of commands, which is the last that is told of an opened session.
+    fn told(&mut self) -> Vec<Value> {
+        let mut told = Vec::new();
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.from.read_line(&mut line).unwrap(), 0, "no commands are listed");
+            let mut message: Value = serde_json::from_str(&line).unwrap();
+            let update = message["params"]["update"].take();
+            if update["sessionUpdate"] == "available_commands_update" {
+                return told;
+            }
+            told.push(update);
+        }
+    }
+
     fn leave(mut self) {
         self.to = None;
         assert_eq!(self.program.wait().unwrap().code(), Some(0));
@@ -191,5 +206,32 @@ fn words_that_make_no_sense_are_answered_in_words_and_a_store_that_fails_by_an_e
     assert_eq!(answer["error"]["code"], -32603, "{answer}");
     let words = answer["error"]["message"].as_str().unwrap();
     assert!(words.starts_with("@dot.gif could not be kept"), "{words}");
+    editor.leave();
+}
+
+#[test]
+fn what_an_untrusted_folder_configures_in_vain_is_told_whenever_a_session_is_opened() {
+    let home = Home::new();
+    home.user("provider = \"demo\"\n");
+    let folder = project(&home, "folder", "effort = \"high\"\n");
+    let (mut editor, _) = Editor::start(&home, &[], &json!({ "session": { "notices": {} } }));
+    let session = editor.session(&folder);
+    let mut told = editor.told();
+    let id = &session["result"]["sessionId"];
+    editor.call("session/close", &json!({ "sessionId": id }));
+    let open = json!({ "sessionId": id, "cwd": folder, "mcpServers": [] });
+    editor.call("session/resume", &open);
+    told.append(&mut editor.told());
+    assert_eq!(told.len(), 2, "{told:?}");
+    for notice in told {
+        assert_eq!(notice["sessionUpdate"], "notice");
+        assert_eq!(notice["severity"], "warning");
+        let words = notice["description"].as_str().unwrap();
+        assert!(words.contains("`effort`") && words.contains("oarlock trust"), "{words}");
+    }
+    let trusted = home.command().args(["trust", "--yes"]).current_dir(&folder).output().unwrap();
+    assert!(trusted.status.success(), "{}", String::from_utf8_lossy(&trusted.stderr));
+    editor.session(&folder);
+    assert_eq!(editor.told(), Vec::<Value>::new());
     editor.leave();
 }

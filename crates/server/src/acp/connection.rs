@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use agent_client_protocol::v1::schema::{
     AuthenticateRequest, AuthenticateResponse, ClientCapabilities, CloseSessionResponse,
-    DeleteSessionRequest, DeleteSessionResponse, LogoutResponse, McpServer, PromptRequest,
-    PromptResponse, SessionId,
+    DeleteSessionRequest, DeleteSessionResponse, LogoutResponse, PromptRequest, PromptResponse,
+    SessionId,
 };
 use agent_client_protocol::v1::{ConnectionTo, Responder};
 use agent_client_protocol::{Agent, Client, ConnectTo, Error, JsonRpcResponse};
@@ -190,7 +190,7 @@ impl Editor {
         self: &Arc<Self>,
         connection: &Connected,
         session: &SessionId,
-        folders: (PathBuf, Vec<PathBuf>, Vec<McpServer>),
+        folders: (PathBuf, Vec<PathBuf>, usize),
         answer: Answer,
     ) {
         match id(session) {
@@ -204,7 +204,7 @@ impl Editor {
         self: &Arc<Self>,
         connection: &Connected,
         id: ids::SessionId,
-        (cwd, roots, servers): (PathBuf, Vec<PathBuf>, Vec<McpServer>),
+        (cwd, roots, servers): (PathBuf, Vec<PathBuf>, usize),
         answer: Answer,
     ) {
         let wanted = Wanted { id: id.clone(), cwd, roots, servers, answer };

@@ -14,7 +14,7 @@ use crate::host::HostError;
 const NOT_FOUND: i32 = -32002;
 
 /// One line of words under a code of the protocol.
-fn worded(error: &Error, words: &str) -> Error {
+pub(super) fn worded(error: &Error, words: &str) -> Error {
     Error::new(error.code, words.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use agent_client_protocol::Error;
 use agent_client_protocol::v1::schema::{
-    AvailableCommand, AvailableCommandInput, AvailableCommandsUpdate, ContentChunk, McpServer,
-    Notice, NoticeSeverity, SessionId, SessionUpdate, UnstructuredCommandInput,
+    AvailableCommand, AvailableCommandInput, AvailableCommandsUpdate, SessionId, SessionUpdate,
+    UnstructuredCommandInput,
 };
 use futures::future::{AbortHandle, BoxFuture, abortable};
 use futures::stream::FuturesUnordered;
@@ -22,7 +22,6 @@ use oarlock_core::spec::SessionSpec;
 use oarlock_core::{Command, DefaultSession, EventStream, SessionError};
 use tokio::sync::mpsc;
 
-use super::content::text;
 use super::error::{WireError, failed};
 use super::opening::{Answer, Wanted};
 use super::options::{Options, Setting};
@@ -122,7 +121,7 @@ pub(super) struct Lane {
     /// Whether the client has been told that the session is open.
     is_known: bool,
     /// What is told once the session is known to the client.
-    told_later: Vec<SessionUpdate>,
+    pub(super) told_later: Vec<SessionUpdate>,
     terminals: Arc<Terminals>,
     shows: mpsc::Receiver<Show>,
     /// Terminals whose calls are not announced yet.
@@ -361,11 +360,6 @@ impl Lane {
         self.out.update(&self.name, update);
     }
 
-    /// Says something that is not part of the conversation.
-    pub(super) fn say(&self, words: &str) {
-        self.update(SessionUpdate::AgentMessageChunk(ContentChunk::new(text(words))));
-    }
-
     /// Answers those who opened the session, and tells what a client is told once it knows it.
     fn welcome(&mut self, answers: Vec<Answer>) {
         self.is_known = true;
@@ -378,19 +372,6 @@ impl Lane {
         let workspace = Arc::clone(&self.workspace);
         let listed = async move { Done::Listed(workspace.commands().await) };
         self.work.push(listed.boxed());
-    }
-
-    /// Servers of tools that the client brings. None of them is started here, and the person is told where the client can show it.
-    pub(super) fn brought(&mut self, servers: &[McpServer]) {
-        if servers.is_empty() {
-            return;
-        }
-        let words = "The MCP servers that this client is configured with are not available yet.";
-        tracing::warn!(session = %self.session.id(), count = servers.len(), words);
-        if self.out.client.session.as_ref().is_some_and(|session| session.notices.is_some()) {
-            let notice = Notice::new(NoticeSeverity::Warning, words);
-            self.told_later.push(SessionUpdate::Notice(notice));
-        }
     }
 
     pub(super) async fn command(&mut self, command: Command) -> Result<(), SessionError> {

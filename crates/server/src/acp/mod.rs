@@ -20,6 +20,7 @@ mod permission;
 mod project;
 mod prompts;
 mod questions;
+mod received;
 mod requests;
 mod screen;
 mod shell;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use agent_client_protocol::Error;
 use agent_client_protocol::v1::Responder;
 use agent_client_protocol::v1::schema::{
-    CloseSessionResponse, LoadSessionResponse, McpServer, NewSessionResponse,
-    ResumeSessionResponse, SessionConfigOption, SessionId, SessionModeState,
+    CloseSessionResponse, LoadSessionResponse, NewSessionResponse, ResumeSessionResponse,
+    SessionConfigOption, SessionId, SessionModeState,
 };
 use oarlock_core::ids;
 use oarlock_core::ports::tool::Place;
@@ -37,8 +37,8 @@ pub(super) struct Wanted {
     pub(super) cwd: PathBuf,
     /// Further folders.
     pub(super) roots: Vec<PathBuf>,
-    /// Servers of tools that the client brings.
-    pub(super) servers: Vec<McpServer>,
+    /// How many servers of tools the client brings.
+    pub(super) servers: usize,
     /// The request, which says how it is opened.
     pub(super) answer: Answer,
 }
@@ -99,7 +99,8 @@ pub(super) async fn open(host: &dyn Host, out: Outbound, wanted: Wanted) -> Opti
             let seat = host.audience().join(&id, elicitation::is_possible(&out));
             let session = (session, &spec, state.as_deref());
             let mut lane = Lane::new((out, name), session, workspace, seat, (terminals, shows));
-            lane.brought(&servers);
+            lane.kept_out();
+            lane.brought(servers);
             let resumed = state.filter(|_| matches!(answer, Answer::Resume(_)));
             lane.take(Order::Opened(answer)).await;
             if let Some(state) = resumed {
@@ -196,7 +197,7 @@ impl Lane {
         let Wanted { cwd, roots, servers, answer, .. } = wanted;
         match check(&self.place, cwd, roots).await {
             Ok(()) => {
-                self.brought(&servers);
+                self.brought(servers);
                 self.take(Order::Opened(answer)).await;
             }
             Err(error) => answer.refuse(error),

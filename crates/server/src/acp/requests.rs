@@ -18,13 +18,16 @@ use super::connection::{Editor, gone};
 use super::lane::Order;
 use super::opening::Answer;
 use super::options::Setting;
+use super::received::Received;
 use super::{hello, listing};
 
 /// A handler of one kind of request, which answers by itself.
 macro_rules! request {
-    ($owner:expr, |$editor:ident, $request:ident: $type:ty, $to:ident, $cx:pat_param| $answer:expr) => {{
+    ($owner:expr, |$editor:ident, Received($request:pat_param, $servers:pat_param): $type:ty, $to:ident, $cx:pat_param| $answer:expr) => {{
         let $editor = Arc::clone($owner);
-        async move |$request: $type, $to, $cx: ConnectionTo<Client>| {
+        async move |Received($request, $servers): Received<$type>,
+                    $to,
+                    $cx: ConnectionTo<Client>| {
             $answer;
             Ok(())
         }
@@ -33,22 +36,23 @@ macro_rules! request {
 
 /// Sessions that are to be opened and left.
 pub(super) fn of_sessions(editor: &Arc<Editor>) -> Builder<Agent, impl HandleDispatchFrom<Client>> {
-    let create = request!(editor, |editor, r: NewSessionRequest, to, cx| {
-        let folders = (r.cwd, r.additional_directories, r.mcp_servers);
+    let create = request!(editor, |editor, Received(r, servers): NewSessionRequest, to, cx| {
+        let folders = (r.cwd, r.additional_directories, servers);
         editor.open(&cx, new_session_id(), folders, Answer::New(to));
     });
-    let load = request!(editor, |editor, r: LoadSessionRequest, to, cx| {
-        let folders = (r.cwd, r.additional_directories, r.mcp_servers);
+    let load = request!(editor, |editor, Received(r, servers): LoadSessionRequest, to, cx| {
+        let folders = (r.cwd, r.additional_directories, servers);
         editor.reopen(&cx, &r.session_id, folders, Answer::Load(to));
     });
-    let resume = request!(editor, |editor, r: ResumeSessionRequest, to, cx| {
-        let folders = (r.cwd, r.additional_directories, r.mcp_servers);
+    let resume = request!(editor, |editor, Received(r, servers): ResumeSessionRequest, to, cx| {
+        let folders = (r.cwd, r.additional_directories, servers);
         editor.reopen(&cx, &r.session_id, folders, Answer::Resume(to));
     });
-    let close = request!(editor, |editor, r: CloseSessionRequest, to, _| {
+    let close = request!(editor, |editor, Received(r, _): CloseSessionRequest, to, _| {
         editor.close(&r.session_id, to);
     });
-    let delete = request!(editor, |editor, r: DeleteSessionRequest, to, _| editor.delete(r, to));
+    let delete = request!(editor, |editor, Received(r, _): DeleteSessionRequest, to, _| editor
+        .delete(r, to));
     Agent
         .v1()
         .on_receive_request(create, on_receive_request!())
@@ -60,20 +64,22 @@ pub(super) fn of_sessions(editor: &Arc<Editor>) -> Builder<Agent, impl HandleDis
 
 /// What a session is to do.
 pub(super) fn of_prompts(editor: &Arc<Editor>) -> Builder<Agent, impl HandleDispatchFrom<Client>> {
-    let prompt = request!(editor, |editor, r: PromptRequest, to, _| editor.prompt(r, to));
+    let prompt =
+        request!(editor, |editor, Received(r, _): PromptRequest, to, _| editor.prompt(r, to));
     let owner = Arc::clone(editor);
     let cancel = async move |told: CancelNotification, _: ConnectionTo<Client>| {
         owner.order(&told.session_id, Order::Cancel);
         Ok(())
     };
-    let mode = request!(editor, |editor, r: SetSessionModeRequest, to, _| {
+    let mode = request!(editor, |editor, Received(r, _): SetSessionModeRequest, to, _| {
         let session = r.session_id.clone();
         editor.order(&session, Order::Set(Setting::Mode(r, to)));
     });
-    let option = request!(editor, |editor, r: SetSessionConfigOptionRequest, to, _| {
-        let session = r.session_id.clone();
-        editor.order(&session, Order::Set(Setting::Option(r, to)));
-    });
+    let option =
+        request!(editor, |editor, Received(r, _): SetSessionConfigOptionRequest, to, _| {
+            let session = r.session_id.clone();
+            editor.order(&session, Order::Set(Setting::Option(r, to)));
+        });
     Agent
         .v1()
         .on_receive_request(prompt, on_receive_request!())
@@ -86,17 +92,18 @@ pub(super) fn of_prompts(editor: &Arc<Editor>) -> Builder<Agent, impl HandleDisp
 pub(super) fn of_everything_else(
     editor: &Arc<Editor>,
 ) -> Builder<Agent, impl HandleDispatchFrom<Client>> {
-    let hello = request!(editor, |editor, r: InitializeRequest, to, _| {
+    let hello = request!(editor, |editor, Received(r, _): InitializeRequest, to, _| {
         let to: Responder<InitializeResponse> = to;
         gone(to.respond(hello::hello(editor.greeted_by(r.client_capabilities))));
     });
-    let list = request!(editor, |editor, r: ListSessionsRequest, to, _| {
+    let list = request!(editor, |editor, Received(r, _): ListSessionsRequest, to, _| {
         let host = editor.host();
         editor.answer(to, async move { listing::list(&*host, r).await });
     });
     let authenticate =
-        request!(editor, |editor, r: AuthenticateRequest, to, _| editor.authenticate(&r, to));
-    let logout = request!(editor, |editor, _r: LogoutRequest, to, _| editor.logout(to));
+        request!(editor, |editor, Received(r, _): AuthenticateRequest, to, _| editor
+            .authenticate(&r, to));
+    let logout = request!(editor, |editor, Received(_, _): LogoutRequest, to, _| editor.logout(to));
     Agent
         .v1()
         .on_receive_request(hello, on_receive_request!())

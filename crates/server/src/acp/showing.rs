@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_client_protocol::v1::schema::{ContentChunk, MessageId, SessionUpdate};
 use futures::future::BoxFuture;
 use futures::{FutureExt, future};
 use oarlock_core::event::AgentEvent;
+use oarlock_core::new_session_id;
 use oarlock_core::ports::journal::Blobs;
 
+use super::content::text;
 use super::lane::Lane;
-use super::project::Pictures;
+use super::project::{Pictures, warning};
 
 /// How long reading the pictures of an entry may take; those that are not read by then are named.
 const PICTURES_WITHIN: Duration = Duration::from_secs(2);
@@ -56,6 +59,41 @@ impl Lane {
         let now = self.session.core().ports().clock.now();
         for update in self.project.overdue(now) {
             self.update(update);
+        }
+    }
+}
+
+impl Lane {
+    /// Says something that is not part of the conversation, as a message of its own.
+    pub(super) fn say(&self, words: &str) {
+        let name = MessageId::new(format!("s{}", new_session_id()));
+        let chunk = ContentChunk::new(text(words)).message_id(name);
+        self.update(SessionUpdate::AgentMessageChunk(chunk));
+    }
+
+    /// Servers of tools that the client brings. None of them is started here, and the person is told.
+    pub(super) fn brought(&mut self, servers: usize) {
+        if servers > 0 {
+            let words =
+                "The MCP servers that this client is configured with are not available yet.";
+            tracing::warn!(session = %self.session.id(), count = servers, words);
+            self.warn_later(words, "");
+        }
+    }
+
+    /// What of the folder's configuration is not applied. The person is told.
+    pub(super) fn kept_out(&mut self) {
+        let kept_out = self.workspace.kept_out();
+        if !kept_out.is_empty() {
+            let title = "Some of this folder's configuration is not applied.";
+            self.warn_later(title, &kept_out.join("\n"));
+        }
+    }
+
+    /// Warns the person once the client knows the session, where it can show that.
+    fn warn_later(&mut self, title: &str, description: &str) {
+        if self.out.client.session.as_ref().is_some_and(|session| session.notices.is_some()) {
+            self.told_later.push(warning(title, description));
         }
     }
 }

@@ -107,6 +107,10 @@ impl Workspace for Desk {
         async move { Ok(SessionSpec { roots: place.roots, ..spec }) }.boxed()
     }
 
+    fn kept_out(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     fn commands(&self) -> BoxFuture<'_, Result<Vec<Listed>, HostError>> {
         async { Ok(listed(&[])) }.boxed()
     }

@@ -1,5 +1,6 @@
 //! The greeting of a client, logging in and out, and what a person may type instead of a prompt.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -222,4 +223,55 @@ async fn servers_that_a_client_brings_are_told_of_and_delay_nothing() {
         let told = client.until(|m| kind(m) == "available_commands_update").await;
         assert_eq!(told.iter().filter(|m| kind(m) == "notice").count(), notices, "{told:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_of_whatever_transport_fails_no_session_and_no_error_repeats_what_a_client_sent() {
+    let desk = Desk::new(vec![], vec![]);
+    let mut client = desk.client_with(json!({ "session": { "notices": {} } })).await;
+    let headers = json!([{ "name": "Authorization", "value": "Bearer token-of-a-server" }]);
+    let servers = json!([{ "type": "ws", "name": "odd", "headers": headers }, "nonsense"]);
+    let new = json!({ "cwd": "/", "mcpServers": servers });
+    let (answer, _) = client.call("session/new", new).await;
+    let session = answer["result"]["sessionId"].as_str().unwrap_or_else(|| panic!("{answer}"));
+    let told = client.until(|m| kind(m) == "available_commands_update").await;
+    assert_eq!(told.iter().filter(|m| kind(m) == "notice").count(), 1, "{told:?}");
+
+    let prompt =
+        json!({ "sessionId": session, "prompt": [{ "type": "text" }, "token-of-a-server"] });
+    for (method, params, words) in [
+        ("session/new", json!({ "mcpServers": servers }), "missing field `cwd`"),
+        ("session/load", json!({ "cwd": "/", "mcpServers": servers }), "missing field `sessionId`"),
+        ("session/prompt", prompt, "missing field `text`"),
+    ] {
+        let (answer, _) = client.call(method, params).await;
+        assert_eq!(answer["error"]["code"], -32602, "{answer}");
+        assert!(answer["error"]["message"].as_str().unwrap().contains(words), "{answer}");
+        assert!(!answer.to_string().contains("token-of-a-server"), "{answer}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_answers_a_command_is_a_message_of_its_own_also_in_a_turn() {
+    let slow = vec![Say::Delta("one "), Say::Wait(60_000), Say::Reply(text("one two"))];
+    let desk = Desk::new(vec![slow], vec![]);
+    let mut client = desk.client().await;
+    let session = client.session().await;
+    let turn = client.prompt(&session, "count").await;
+    let mut told = client.until(|m| kind(m) == "agent_message_chunk").await;
+    for command in ["/help", "/usage"] {
+        let id = client.prompt(&session, command).await;
+        told.append(&mut client.answer(id).await.1);
+    }
+    told.append(&mut client.answer(turn).await.1);
+    let chunks: Vec<(&str, &str)> = told
+        .iter()
+        .filter(|message| kind(message) == "agent_message_chunk")
+        .map(|message| &message["params"]["update"])
+        .map(|u| (u["messageId"].as_str().unwrap(), u["content"]["text"].as_str().unwrap()))
+        .collect();
+    let ids: HashSet<&str> = chunks.iter().map(|(id, _)| *id).collect();
+    assert_eq!(ids.len(), 3, "{chunks:?}");
+    let of_the_model = chunks.iter().filter(|(id, _)| *id == chunks[0].0);
+    assert_eq!(of_the_model.map(|(_, words)| *words).collect::<String>(), "one two");
 }

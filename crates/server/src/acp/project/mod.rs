@@ -36,6 +36,7 @@ use standing::{Changed, Standing};
 use talk::Talk;
 
 pub(super) use call::name_of;
+pub(super) use notice::warning;
 pub(super) use pictures::Pictures;
 
 /// Tokens of the window of the model that works under these settings, where it is known.

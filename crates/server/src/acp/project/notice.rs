@@ -119,7 +119,8 @@ fn info(title: impl Into<String>, description: &str) -> SessionUpdate {
     notice(NoticeSeverity::Info, title, description)
 }
 
-fn warning(title: impl Into<String>, description: &str) -> SessionUpdate {
+/// A warning of these words.
+pub(in crate::acp) fn warning(title: impl Into<String>, description: &str) -> SessionUpdate {
     notice(NoticeSeverity::Warning, title, description)
 }
 
