@@ -93,6 +93,26 @@ fn mentioned(name: &str, uri: &str) -> String {
     format!("[@{name}]({uri})")
 }
 
+/// Words as a title has them: of what a client attached or linked, the name alone. An end that is cut off there is left out.
+pub(super) fn plain(words: &str) -> String {
+    let (mut plain, mut rest) = (String::new(), words);
+    while let Some((before, link)) = rest.split_once("[@") {
+        plain.push_str(before);
+        match link.split_once("](") {
+            Some((name, uri)) if !name.contains(['[', '\n']) => {
+                plain.push('@');
+                plain.push_str(name);
+                rest = uri.split_once(')').map_or("", |(_, after)| after);
+            }
+            Some(_) | None => {
+                plain.push_str("[@");
+                rest = link;
+            }
+        }
+    }
+    plain + rest
+}
+
 fn name_of(uri: &str) -> &str {
     uri.rsplit('/').find(|part| !part.is_empty()).unwrap_or(uri)
 }
@@ -112,4 +132,22 @@ pub(super) fn is_embedded(text: &str) -> bool {
 /// Text as a client takes it.
 pub(super) fn text(text: impl Into<String>) -> ContentBlock {
     ContentBlock::Text(TextContent::new(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{mentioned, plain};
+
+    #[test]
+    fn a_title_has_the_names_of_links_and_nothing_else_of_them() {
+        let link = mentioned("q.rs", "file:///q.rs");
+        let cases = [
+            (format!("see {link} and {link}!"), "see @q.rs and @q.rs!"),
+            (format!("see {}", &link[..12]), "see @q.rs"),
+            ("an [@ alone, [a](b) and @q".to_owned(), "an [@ alone, [a](b) and @q"),
+        ];
+        for (words, title) in cases {
+            assert_eq!(plain(&words), title, "{words}");
+        }
+    }
 }

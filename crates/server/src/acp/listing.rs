@@ -13,6 +13,7 @@ use oarlock_core::ids;
 use oarlock_core::ports::journal::{Filter, JournalError, Summary};
 use oarlock_core::{Command, SessionError};
 
+use super::content::plain;
 use super::error::{WireError, invalid};
 use super::opening::folder;
 use crate::host::Host;
@@ -62,7 +63,7 @@ fn info(summary: Summary) -> SessionInfo {
     let Summary { id, cwd, roots, title, updated, .. } = summary;
     SessionInfo::new(SessionId::new(id.as_str()), cwd)
         .additional_directories(roots)
-        .title(Some(title).filter(|title| !title.is_empty()))
+        .title(Some(plain(&title)).filter(|title| !title.is_empty()))
         .updated_at(updated.to_string())
 }
 

@@ -6,6 +6,8 @@ use oarlock_core::ids::Timestamp;
 use oarlock_core::message::Usage;
 use oarlock_core::session::state::{State, first_words};
 
+use crate::acp::content::plain;
+
 /// What a client shows beside the conversation.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
@@ -36,7 +38,7 @@ impl Standing {
         let title = state.spec.settings.title.clone();
         Self {
             is_titled: title.is_some(),
-            title: title.unwrap_or_else(|| state.first_words.clone()),
+            title: title.unwrap_or_else(|| plain(&state.first_words)),
             at: state.updated,
             used: 0,
             window,
@@ -63,7 +65,7 @@ impl Standing {
                 None => Changed::Nothing,
             },
             Event::InputAdmitted(input) if self.title.is_empty() && !self.is_titled => {
-                self.title = first_words(&input.content);
+                self.title = plain(&first_words(&input.content));
                 if self.title.is_empty() { Changed::Nothing } else { Changed::Title }
             }
             Event::AssistantMessage(message) => {
