@@ -8,9 +8,8 @@ use crate::event::{
 use crate::ids::{CallId, Seq, TaskId};
 use crate::limits::RuntimeLimits;
 use crate::message::{Message, Part};
-use crate::session::forget;
-use crate::session::goal;
 use crate::session::state::{Call, CallPhase, PendingInput, State};
+use crate::session::{forget, goal};
 use crate::spec::TurnConfig;
 use crate::spec::rule::check_rules;
 

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::event::{CallRef, Delivery};
 use crate::event::{
-    Event, Failure, FailureClass, Reserved, StepStarted, StopReason, SubagentClosed, TurnEnded,
-    TurnStarted,
+    CallRef, Delivery, Event, Failure, FailureClass, Reserved, StepStarted, StopReason,
+    SubagentClosed, TurnEnded, TurnStarted,
 };
 use crate::ids::{CallId, Seq, SessionId, TaskId, Timestamp};
 use crate::limits::RuntimeLimits;

@@ -8,9 +8,8 @@ use futures::future::{BoxFuture, Either, select};
 use crate::event::{Entry, Event};
 use crate::ids::Seq;
 use crate::ports::journal::{JournalError, Projection, Summary};
-use crate::session::SessionTask;
 use crate::session::checkpoint::Checkpoint;
-use crate::session::summary;
+use crate::session::{SessionTask, summary};
 
 impl SessionTask {
     /// After a commit.

@@ -7,11 +7,10 @@ use crate::ids::Timestamp;
 use crate::limits::RuntimeLimits;
 use crate::message::{Content, Message, Usage};
 use crate::session::calls::{cut, settled};
-use crate::session::forget;
 use crate::session::hooks::money;
 use crate::session::plan::turn_ended;
 use crate::session::state::{Call, CallPhase, OpenStep, OpenTurn, State};
-use crate::session::tasks;
+use crate::session::{forget, tasks};
 
 /// What to do with a turn that is open when its session is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

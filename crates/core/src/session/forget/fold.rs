@@ -8,8 +8,7 @@ use crate::event::{
 };
 use crate::ids::Timestamp;
 use crate::message::Usage;
-use crate::session::conversation::calls_of;
-use crate::session::conversation::{CLEARED, TOO_LONG};
+use crate::session::conversation::{CLEARED, TOO_LONG, calls_of};
 use crate::session::state::State;
 
 /// A summary that could not be used.
