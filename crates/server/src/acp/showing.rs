@@ -14,8 +14,9 @@ use super::content::text;
 use super::lane::Lane;
 use super::project::{Pictures, warning};
 
-/// How long reading the pictures of an entry may take; those that are not read by then are named.
-const PICTURES_WITHIN: Duration = Duration::from_secs(2);
+/// How long reading the pictures of an entry may take; those that are not read by then are named. Nothing else is done for the session meanwhile,
+/// and a cancellation takes a quarter of a second at most.
+const PICTURES_WITHIN: Duration = Duration::from_millis(200);
 
 impl Lane {
     /// Shows an event, and takes note of the questions in it.
@@ -112,4 +113,54 @@ async fn read_pictures(event: &AgentEvent, blobs: &dyn Blobs) -> Pictures {
         tracing::warn!("pictures were not read in time");
     }
     pictures
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use oarlock_core::event::{Delivery, Entry, Event, InputAdmitted, InputSource};
+    use oarlock_core::ids::{BlobId, Timestamp};
+    use oarlock_core::message::Part;
+    use oarlock_core::ports::journal::{BlobWriter, JournalError};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// A store that does not answer.
+    #[derive(Debug)]
+    struct Silent;
+
+    impl Blobs for Silent {
+        fn put(&self, _: Bytes) -> BoxFuture<'_, Result<BlobId, JournalError>> {
+            future::pending().boxed()
+        }
+
+        fn writer(&self) -> BoxFuture<'_, Result<Box<dyn BlobWriter>, JournalError>> {
+            future::pending().boxed()
+        }
+
+        fn read<'a>(
+            &'a self,
+            _: &'a BlobId,
+            _: u64,
+            _: usize,
+        ) -> BoxFuture<'a, Result<(Bytes, u64), JournalError>> {
+            future::pending().boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_picture_that_the_store_does_not_give_delays_a_cancellation_by_less_than_its_time() {
+        let blob = BlobId::of(b"a picture");
+        let content = vec![Part::Image { media_type: "image/png".to_owned(), blob, bytes: 9 }; 8];
+        let (key, goal) = (None, None);
+        let (source, delivery) = (InputSource::User, Delivery::Queue);
+        let event = Event::InputAdmitted(InputAdmitted { key, source, delivery, content, goal });
+        let entry =
+            Entry { seq: 1, at: Timestamp::default(), turn: None, scope: Vec::new(), event };
+        let begun = Instant::now();
+        let pictures = read_pictures(&AgentEvent::Entry(Arc::new(entry)), &Silent).await;
+        assert!(pictures.0.is_empty());
+        assert!(begun.elapsed() < Duration::from_millis(250), "{:?}", begun.elapsed());
+    }
 }
