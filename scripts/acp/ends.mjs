@@ -37,7 +37,7 @@ class Bare {
     this.lines = [];
     this.rest = "";
     this.look = () => {};
-    this.exited = new Promise((resolve) => this.child.once("close", (code, signal) => resolve(code ?? signal)));
+    this.exited = new Promise((resolve) => this.child.once("exit", (code, signal) => resolve(code ?? signal)));
     this.child.stdin.on("error", () => {}); // It may be gone already.
     this.child.stdout.on("data", (bytes) => {
       const lines = (this.rest + bytes).split("\n");
@@ -75,6 +75,11 @@ const places = {
   }],
   "while prompts wait": ["silent", async (bare, sessionId) => {
     for (const id of [2, 3, 4]) bare.say({ id, method: "session/prompt", params: { sessionId, prompt: [{ type: "text", text: "speak" }] } });
+  }],
+  "while the client does not read": ["long", async (bare, sessionId) => {
+    bare.child.stdout.pause();
+    bare.say({ id: 2, method: "session/prompt", params: { sessionId, prompt: [{ type: "text", text: "sing" }] } });
+    await new Promise((resolve) => setTimeout(resolve, 500)); // By then no more fits between the two.
   }],
   "while a question is open": ["ask", async (bare, sessionId) => {
     bare.say({ id: 2, method: "session/prompt", params: { sessionId, prompt: [{ type: "text", text: "write" }] } });
