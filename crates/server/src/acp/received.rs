@@ -47,7 +47,11 @@ impl<R: JsonRpcRequest> JsonRpcRequest for Received<R> {
 fn discreet(error: &Error, method: &str) -> Error {
     let why = error.data.as_ref().and_then(|data| data.get("error")?.as_str());
     match why {
-        Some(why) => invalid(format!("{method}: {why}")),
+        // What was found instead is a value of the client's.
+        Some(why) => invalid(match why.rsplit_once(", expected ") {
+            Some((_, expected)) => format!("{method}: expected {expected}"),
+            None => format!("{method}: {why}"),
+        }),
         None => worded(error, &error.message),
     }
 }

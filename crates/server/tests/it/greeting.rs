@@ -226,7 +226,7 @@ async fn servers_that_a_client_brings_are_told_of_and_delay_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_of_whatever_transport_fails_no_session_and_no_error_repeats_what_a_client_sent() {
+async fn a_server_of_any_transport_fails_no_session_and_no_error_repeats_parameters() {
     let desk = Desk::new(vec![], vec![]);
     let mut client = desk.client_with(json!({ "session": { "notices": {} } })).await;
     let headers = json!([{ "name": "Authorization", "value": "Bearer token-of-a-server" }]);
@@ -243,6 +243,11 @@ async fn a_server_of_whatever_transport_fails_no_session_and_no_error_repeats_wh
         ("session/new", json!({ "mcpServers": servers }), "missing field `cwd`"),
         ("session/load", json!({ "cwd": "/", "mcpServers": servers }), "missing field `sessionId`"),
         ("session/prompt", prompt, "missing field `text`"),
+        (
+            "session/prompt",
+            json!({ "sessionId": session, "prompt": "token-of-a-server" }),
+            "expected a sequence",
+        ),
     ] {
         let (answer, _) = client.call(method, params).await;
         assert_eq!(answer["error"]["code"], -32602, "{answer}");
