@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -115,60 +116,138 @@ impl Mark {
         false
     }
 
+    /// Looks for the command's processes, together with all others who are about to look.
     fn find(&self, reach: Reach) -> BTreeSet<Found> {
-        let group = self.group.map_or(0, |group| group.as_raw_nonzero().get());
-        let lowest = match reach {
-            Reach::Younger => group,
+        static WAITING: Mutex<Vec<Look>> = Mutex::new(Vec::new());
+        static LOOKING: Mutex<()> = Mutex::new(());
+        let (tell, told) = mpsc::sync_channel(1);
+        lock(&WAITING).push(Look { mark: self.clone(), reach, tell });
+        let looking = lock(&LOOKING);
+        // Whoever looked last may have looked for this mark as well, and began after it was put there.
+        if let Ok(found) = told.try_recv() {
+            return found;
+        }
+        let looks = std::mem::take(&mut *lock(&WAITING));
+        for (look, found) in looks.iter().zip(look(&looks)) {
+            // Each is told once and holds its place until then.
+            look.tell.try_send(found).ok();
+        }
+        drop(looking);
+        // Nothing is told when somebody panicked in a look that was for this mark, too.
+        told.try_recv().unwrap_or_else(|_| self.find_alone(reach))
+    }
+
+    fn find_alone(&self, reach: Reach) -> BTreeSet<Found> {
+        let (tell, _) = mpsc::sync_channel(1);
+        look(&[Look { mark: self.clone(), reach, tell }]).pop().unwrap_or_default()
+    }
+
+    /// The least number that is looked at.
+    fn lowest(&self, reach: Reach) -> i32 {
+        match reach {
+            Reach::Younger => self.group(),
             Reach::All => 1,
-        };
-        let own = std::process::id().cast_signed();
-        let seen: Vec<Stat> =
-            numbers().filter(|id| *id >= lowest && *id != own).filter_map(stat).collect();
-        let mut found: BTreeSet<Found> = seen
-            .iter()
-            .filter(|stat| stat.alive && !stat.is_kernel && stat.found.started >= self.since)
-            .filter(|stat| self.is_on(stat, group))
-            .map(|stat| stat.found)
-            .collect();
-        loop {
-            let parents: BTreeSet<i32> = found.iter().map(|found| found.id).collect();
-            let before = found.len();
-            found.extend(
-                seen.iter()
-                    .filter(|stat| stat.alive && parents.contains(&stat.parent))
-                    .map(|stat| stat.found),
-            );
-            if found.len() == before {
-                return found;
-            }
         }
     }
 
-    fn is_on(&self, stat: &Stat, group: i32) -> bool {
+    fn group(&self) -> i32 {
+        self.group.map_or(0, |group| group.as_raw_nonzero().get())
+    }
+
+    fn is_on(&self, stat: &Stat, traces: &Traces) -> bool {
+        let group = self.group();
         (group > 0 && (stat.group == group || stat.session == group))
-            || self.is_in_environment(stat.found.id)
-            || self.holds_pipe(stat)
+            || traces.environment.split(|byte| *byte == 0).any(|it| it.starts_with(&self.variable))
+            || traces.pipes.contains(&self.pipe)
     }
+}
 
-    fn is_in_environment(&self, id: i32) -> bool {
-        fs::read(format!("/proc/{id}/environ")).is_ok_and(|environ| {
-            environ.split(|byte| *byte == 0).any(|entry| entry.starts_with(&self.variable))
-        })
-    }
+/// What a process shows of the command that it belongs to.
+struct Traces {
+    environment: Vec<u8>,
+    /// Names of the pipes that it can write to.
+    pipes: Vec<Vec<u8>>,
+}
 
-    /// Whether the process can write to the command's pipe. A child of ours that has not yet become another program has a copy of all our
-    /// descriptors for a moment, and is not meant.
-    fn holds_pipe(&self, stat: &Stat) -> bool {
-        let id = stat.found.id;
-        let Ok(descriptors) = fs::read_dir(format!("/proc/{id}/fd")) else { return false };
-        let holds = descriptors.flatten().map(|entry| entry.path()).any(|path| {
-            fs::read_link(&path).is_ok_and(|target| target.as_os_str().as_bytes() == self.pipe)
-                && path.symlink_metadata().is_ok_and(|link| link.permissions().mode() & 0o200 != 0)
-        });
-        holds
-            && !(stat.parent == std::process::id().cast_signed()
-                && program(id) == program(stat.parent))
+/// A look for the processes of one command.
+struct Look {
+    mark: Mark,
+    reach: Reach,
+    tell: mpsc::SyncSender<BTreeSet<Found>>,
+}
+
+/// One look at the machine for all commands: when many end at a time, each process is read once for them all.
+fn look(looks: &[Look]) -> Vec<BTreeSet<Found>> {
+    let lowest = looks.iter().map(|look| look.mark.lowest(look.reach)).min().unwrap_or_default();
+    let since = looks.iter().map(|look| look.mark.since).min().unwrap_or_default();
+    let own = std::process::id().cast_signed();
+    let seen: Vec<Stat> =
+        numbers().filter(|id| *id >= lowest && *id != own).filter_map(stat).collect();
+    let mut found = vec![BTreeSet::new(); looks.len()];
+    for stat in seen.iter().filter(|it| it.alive && !it.is_kernel && it.found.started >= since) {
+        let traces = Traces::of(stat);
+        for (look, found) in looks.iter().zip(&mut found) {
+            let is_seen = stat.found.id >= look.mark.lowest(look.reach)
+                && stat.found.started >= look.mark.since;
+            if is_seen && look.mark.is_on(stat, &traces) {
+                found.insert(stat.found);
+            }
+        }
     }
+    for (look, found) in looks.iter().zip(&mut found) {
+        let lowest = look.mark.lowest(look.reach);
+        add_descendants(found, &seen.iter().filter(|stat| stat.alive && stat.found.id >= lowest));
+    }
+    found
+}
+
+fn add_descendants<'a>(
+    found: &mut BTreeSet<Found>,
+    living: &(impl Iterator<Item = &'a Stat> + Clone),
+) {
+    while !found.is_empty() {
+        let parents: BTreeSet<i32> = found.iter().map(|found| found.id).collect();
+        let before = found.len();
+        let children = living.clone().filter(|stat| parents.contains(&stat.parent));
+        found.extend(children.map(|stat| stat.found));
+        if found.len() == before {
+            return;
+        }
+    }
+}
+
+impl Traces {
+    fn of(stat: &Stat) -> Self {
+        let environment = fs::read(format!("/proc/{}/environ", stat.found.id)).unwrap_or_default();
+        Self { environment, pipes: pipes(stat) }
+    }
+}
+
+/// The pipes that a process can write to. A child of ours that has not yet become another program has a copy of all our descriptors for a
+/// moment, and is not meant.
+fn pipes(stat: &Stat) -> Vec<Vec<u8>> {
+    let id = stat.found.id;
+    let Ok(descriptors) = fs::read_dir(format!("/proc/{id}/fd")) else { return Vec::new() };
+    let mut pipes = Vec::new();
+    for path in descriptors.flatten().map(|entry| entry.path()) {
+        let Ok(target) = fs::read_link(&path) else { continue };
+        let target = target.into_os_string().into_vec();
+        let is_writable =
+            || path.symlink_metadata().is_ok_and(|link| link.permissions().mode() & 0o200 != 0);
+        if target.starts_with(b"pipe:") && is_writable() {
+            pipes.push(target);
+        }
+    }
+    let is_ours = stat.parent == std::process::id().cast_signed();
+    if !pipes.is_empty() && is_ours && program(id) == program(stat.parent) {
+        pipes.clear();
+    }
+    pipes
+}
+
+/// Takes the lock; a list of looks is whole whoever panicked beside it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn program(id: i32) -> Option<std::path::PathBuf> {
@@ -211,5 +290,30 @@ fn signal(found: Found, signal: Signal) {
     if is_alive(found) {
         // Fails only when it has just ended, or is not ours to end: then the next look finds it and the rounds run out.
         pidfd_send_signal(process, signal).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_for_several_commands_finds_the_processes_of_each_and_no_others() {
+        let begin = |name: &str| {
+            let mut sleep = std::process::Command::new("sleep");
+            sleep.arg("7003").env(format!("{name}_{}", std::process::id()), "").spawn().unwrap()
+        };
+        let mark = |name: &str| Mark::new(format!("{name}_{}", std::process::id()), 0);
+        let mut children = ["SWEEP_A", "SWEEP_B", "SWEEP_C"].map(begin);
+        let marks = ["SWEEP_A", "SWEEP_B", "SWEEP_NONE"].map(mark);
+        let looks =
+            marks.map(|mark| Look { mark, reach: Reach::All, tell: mpsc::sync_channel(1).0 });
+        let found = look(&looks);
+        for child in &mut children {
+            child.kill().and_then(|()| child.wait()).unwrap();
+        }
+        let ids = found.iter().map(|found| found.iter().map(|it| it.id).collect::<Vec<_>>());
+        let id = |child: usize| children[child].id().cast_signed();
+        assert_eq!(ids.collect::<Vec<_>>(), [vec![id(0)], vec![id(1)], vec![]]);
     }
 }
