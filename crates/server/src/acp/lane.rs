@@ -29,6 +29,7 @@ use super::outbound::Outbound;
 use super::project::{Projector, View};
 use super::prompts::{Prompts, Read};
 use super::questions::{Questions, Replied};
+use super::replay::Replay;
 use super::terminals::{Show, Terminals};
 use crate::audience::Seat;
 use crate::host::{HostError, Workspace};
@@ -114,14 +115,7 @@ pub(super) struct Lane {
     pub(super) met: HashMap<ids::SessionId, ids::Seq>,
     /// Subagents that were at work at that time.
     pub(super) unmet: Vec<ids::SessionId>,
-    /// What is answered once the past has been told.
-    replaying: Vec<Answer>,
-    /// Listens until then whether it is wanted any more.
-    unwanted: Option<Leash>,
-    /// Whether the client has been told that the session is open.
-    is_known: bool,
-    /// What is told once the session is known to the client.
-    pub(super) told_later: Vec<SessionUpdate>,
+    pub(super) replay: Replay,
     terminals: Arc<Terminals>,
     shows: mpsc::Receiver<Show>,
     /// Terminals whose calls are not announced yet.
@@ -160,10 +154,7 @@ impl Lane {
             is_caught_up: false,
             met: HashMap::new(),
             unmet: Vec::new(),
-            replaying: Vec::new(),
-            unwanted: None,
-            is_known: false,
-            told_later: Vec::new(),
+            replay: Replay::default(),
             terminals,
             shows,
             shows_waiting: Vec::new(),
@@ -213,28 +204,7 @@ impl Lane {
             Order::Prompt(asked) => self.ask(asked),
             Order::Cancel => self.cancel().await,
             Order::Set(setting) => self.set(setting).await,
-            // What is being told to it already is told once.
-            Order::Opened(answer @ Answer::Load(_)) if !self.replaying.is_empty() => {
-                self.replaying.push(answer);
-            }
-            Order::Opened(Answer::Load(responder)) => {
-                // One that follows the session already is told all of it, wanted or not.
-                if !self.is_known {
-                    let cancellation = responder.cancellation();
-                    self.unwanted = Some(self.leashed(async move {
-                        cancellation.cancelled().await;
-                        Done::Unwanted
-                    }));
-                }
-                self.project = Projector::new(View::of(&self.out.client, &self.session));
-                self.questions.forget();
-                self.is_caught_up = false;
-                self.events = self.session.events(0);
-                self.replaying = vec![Answer::Load(responder)];
-            }
-            Order::Opened(answer) => {
-                self.welcome(vec![answer]);
-            }
+            Order::Opened(answer) => self.opened(answer),
             // The loop does them.
             Order::Close(_) | Order::Leave | Order::Reopened(_) => {}
         }
@@ -270,11 +240,7 @@ impl Lane {
             }
             AgentEvent::CaughtUp { .. } => {
                 self.show(event).await;
-                self.unwanted = None;
-                let waiting = std::mem::take(&mut self.replaying);
-                if !waiting.is_empty() {
-                    self.welcome(waiting);
-                }
+                self.told_all();
                 self.is_caught_up = true;
                 self.pose_all();
             }
@@ -294,9 +260,7 @@ impl Lane {
         tracing::warn!(session = %self.session.id(), %error, "the session is lost");
         self.questions.forget();
         self.prompts.fail_all(&failed(error.to_string()));
-        for answer in std::mem::take(&mut self.replaying) {
-            answer.refuse(failed(error.to_string()));
-        }
+        self.replay.refuse_all(&failed(error.to_string()));
     }
 
     /// Lets go of the session. Others who follow it keep it, and find its turn cancelled; to delete it, nobody keeps it.
@@ -336,42 +300,15 @@ impl Lane {
         }
     }
 
-    /// The client does not want to be told any more of a session that it does not follow yet.
-    async fn unwanted(mut self) {
-        for answer in std::mem::take(&mut self.replaying) {
-            answer.refuse(Error::request_cancelled());
-        }
-        self.leave().await;
-    }
-
     /// The client has gone: the session is let go of unless others follow it, for whom it goes on.
-    async fn leave(mut self) {
+    pub(super) async fn leave(mut self) {
         if self.seat.leave() {
             self.close(None).await;
         }
     }
 
-    /// Whether somebody waits to be told the past.
-    pub(super) fn is_replaying(&self) -> bool {
-        !self.replaying.is_empty()
-    }
-
     pub(super) fn update(&self, update: SessionUpdate) {
         self.out.update(&self.name, update);
-    }
-
-    /// Answers those who opened the session, and tells what a client is told once it knows it.
-    fn welcome(&mut self, answers: Vec<Answer>) {
-        self.is_known = true;
-        for answer in answers {
-            answer.give(&self.name, self.options.all());
-        }
-        for update in std::mem::take(&mut self.told_later) {
-            self.update(update);
-        }
-        let workspace = Arc::clone(&self.workspace);
-        let listed = async move { Done::Listed(workspace.commands().await) };
-        self.work.push(listed.boxed());
     }
 
     pub(super) async fn command(&mut self, command: Command) -> Result<(), SessionError> {

@@ -21,6 +21,7 @@ mod project;
 mod prompts;
 mod questions;
 mod received;
+mod replay;
 mod requests;
 mod screen;
 mod shell;

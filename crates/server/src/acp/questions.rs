@@ -76,10 +76,10 @@ impl Lane {
             }
             Event::PermissionAsked(asked) => {
                 let what = What::Permission(asked.clone());
-                self.opened(name_of(scope, &asked.call), (session, &asked.call), what);
+                self.arisen(name_of(scope, &asked.call), (session, &asked.call), what);
             }
             Event::InputRequested(asked) => {
-                self.opened(name_of(scope, &asked.call), (session, &asked.call), What::Words);
+                self.arisen(name_of(scope, &asked.call), (session, &asked.call), What::Words);
             }
             Event::PermissionAnswered(answered) => {
                 self.questions.withdraw(|key, _| key == name_of(scope, &answered.call));
@@ -101,7 +101,7 @@ impl Lane {
         }
     }
 
-    fn opened(&mut self, key: String, (session, call): (DefaultSession, &CallId), what: What) {
+    fn arisen(&mut self, key: String, (session, call): (DefaultSession, &CallId), what: What) {
         let question = Question { session, call: call.clone(), what, put: None };
         self.questions.open.retain(|(other, _)| *other != key);
         self.questions.open.push((key, question));

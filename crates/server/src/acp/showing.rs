@@ -94,7 +94,7 @@ impl Lane {
     /// Warns the person once the client knows the session, where it can show that.
     fn warn_later(&mut self, title: &str, description: &str) {
         if self.out.client.session.as_ref().is_some_and(|session| session.notices.is_some()) {
-            self.told_later.push(warning(title, description));
+            self.replay.told_later.push(warning(title, description));
         }
     }
 }
