@@ -45,7 +45,7 @@ impl DefaultSession {
         &self.id
     }
 
-    /// Tells the session something; wakes it if it sleeps. A turn that a crash had left open is ended as `interrupted` then.
+    /// Tells the session something; wakes it if it sleeps, except to be stopped or closed. A turn that a crash had left open is ended as `interrupted` then.
     ///
     /// # Errors
     /// [`SessionError`]; `Bus(Lost)` alone leaves it open whether the command was done.
@@ -55,8 +55,12 @@ impl DefaultSession {
             match self.ask(command.clone()).await {
                 Ok(Reply::Rejected(rejection)) => return Err(rejection.into()),
                 Ok(reply) => return Ok(reply),
+                // What sleeps does nothing that could be stopped.
                 Err(BusError::NoOwner { .. }) if command == Command::Close => {
                     return Ok(Reply::Done);
+                }
+                Err(BusError::NoOwner { .. }) if command == Command::Cancel => {
+                    return Err(Rejection::NotRunning.into());
                 }
                 Err(BusError::NoOwner { .. }) => {}
                 Err(BusError::Lost { session }) => {
