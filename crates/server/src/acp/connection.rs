@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::error::{WireError, id, no_session, refused};
-use super::lane::{ORDERS_MAX, Order};
+use super::lane::{CLOSING, ORDERS_MAX, Order};
 use super::opening::{Answer, Wanted, open};
 use super::outbound::{Gauge, Outbound};
 use super::prompts::Asked;
@@ -212,7 +212,7 @@ impl Editor {
         if let Some(lane) = lanes.get(&id).filter(|lane| !lane.is_closed()) {
             return hand(lane, Order::Reopened(Box::new(wanted)));
         }
-        let (lane, orders) = mpsc::channel(ORDERS_MAX);
+        let (lane, mut orders) = mpsc::channel(ORDERS_MAX + 1);
         lanes.insert(id.clone(), lane.clone());
         drop(lanes);
         let out = Outbound {
@@ -220,17 +220,34 @@ impl Editor {
             gauge: Arc::clone(&self.gauge),
             client: Arc::clone(self.client.get_or_init(Arc::default)),
         };
-        let host = Arc::clone(&self.host);
+        let (host, connection) = (Arc::clone(&self.host), connection.clone());
         // What opening takes is given back before the lane begins its long life.
         let opened = Box::pin(async move { open(&*host, out, wanted).await.map(Box::new) });
         let editor = Arc::clone(self);
         self.spawn(async move {
             match opened.await {
-                Some(lane) => lane.run(orders).await,
-                None => refuse_all(orders, &id),
+                Some(lane) => lane.run(&mut orders).await,
+                None => refuse_all(&mut orders, &id),
             }
+            orders.close();
             editor.forget(&id, &lane);
+            while let Ok(order) = orders.try_recv() {
+                editor.again(&connection, &id, *order);
+            }
         });
+    }
+
+    /// Does what was wanted behind the end of a session's lane.
+    fn again(self: &Arc<Self>, connection: &Connected, id: &ids::SessionId, order: Order) {
+        let name = SessionId::new(id.as_str());
+        match order {
+            Order::Reopened(wanted) => {
+                let Wanted { id, cwd, roots, servers, answer } = *wanted;
+                self.open(connection, id, (cwd, roots, servers), answer);
+            }
+            Order::Close(Some(Answer::Close(to))) => self.close(&name, to),
+            order => self.order(&name, order),
+        }
     }
 
     /// The lane of a session has ended.
@@ -293,21 +310,22 @@ impl Editor {
     }
 }
 
-/// Hands an order to a lane that may have too many.
+/// Hands an order to a lane that may have too many. The last place is kept for a cancellation: one that finds it taken has another one before it,
+/// and nothing between them.
 fn hand(lane: &mpsc::Sender<Box<Order>>, order: Order) {
+    let is_full = || refused(format!("{ORDERS_MAX} requests of this session wait already"));
+    if lane.capacity() <= 1 && !lane.is_closed() && !matches!(order, Order::Cancel) {
+        return order.refuse(is_full());
+    }
     match lane.try_send(Box::new(order)) {
         Ok(()) => {}
-        Err(mpsc::error::TrySendError::Full(order)) => {
-            order.refuse(refused(format!("{ORDERS_MAX} requests of this session wait already")));
-        }
-        Err(mpsc::error::TrySendError::Closed(order)) => {
-            order.refuse(refused("the session is being closed"));
-        }
+        Err(mpsc::error::TrySendError::Full(order)) => order.refuse(is_full()),
+        Err(mpsc::error::TrySendError::Closed(order)) => order.refuse(refused(CLOSING)),
     }
 }
 
 /// Refuses what was wanted of a session that was not opened.
-fn refuse_all(mut orders: mpsc::Receiver<Box<Order>>, id: &ids::SessionId) {
+fn refuse_all(orders: &mut mpsc::Receiver<Box<Order>>, id: &ids::SessionId) {
     orders.close();
     while let Ok(order) = orders.try_recv() {
         order.refuse(no_session(&SessionId::new(id.as_str())));

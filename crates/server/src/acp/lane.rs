@@ -19,15 +19,16 @@ use oarlock_core::ports::tool::Place;
 use oarlock_core::prompt::answer;
 use oarlock_core::session::state::State;
 use oarlock_core::spec::SessionSpec;
-use oarlock_core::{Command, DefaultSession, EventStream, SessionError};
+use oarlock_core::{Command, DefaultSession, Reply, SessionError};
 use tokio::sync::mpsc;
 
-use super::error::{WireError, failed};
+use super::error::{WireError, failed, refused};
+use super::following::Following;
 use super::opening::{Answer, Wanted};
 use super::options::{Options, Setting};
 use super::outbound::Outbound;
 use super::project::{Projector, View};
-use super::prompts::{Prompts, Read};
+use super::prompts::{Prompts, Read, Told};
 use super::questions::{Questions, Replied};
 use super::replay::Replay;
 use super::terminals::{Show, Terminals};
@@ -73,7 +74,7 @@ pub(super) enum Done {
     /// A prompt was read.
     Read(Read),
     /// A slash command was done.
-    Told { prompt: u64, how: Result<answer::Answer, answer::AskError> },
+    Told(Told),
     /// A question was answered.
     Replied(Replied),
     /// Somebody withdrew the request of a prompt.
@@ -102,7 +103,7 @@ pub(super) struct Lane {
     pub(super) workspace: Arc<dyn Workspace>,
     /// The folders that it works in.
     pub(super) place: Place,
-    pub(super) events: EventStream,
+    pub(super) following: Following,
     pub(super) project: Projector,
     pub(super) prompts: Prompts,
     pub(super) options: Options,
@@ -132,7 +133,7 @@ impl Lane {
     ) -> Self {
         let after = since.map_or(0, |state| state.tip);
         let options = Options::new(spec, after, Arc::clone(&session.core().ports().models));
-        let events = session.events(after);
+        let following = Following::of(&session, after);
         let view = View::of(&out.client, &session);
         let project = match since {
             Some(state) => Projector::since(view, state),
@@ -144,7 +145,7 @@ impl Lane {
             session,
             workspace,
             place: Place::of(spec),
-            events,
+            following,
             project,
             prompts: Prompts::default(),
             options,
@@ -162,13 +163,13 @@ impl Lane {
     }
 
     /// Until the session is closed or the client is gone.
-    pub(super) async fn run(mut self: Box<Self>, mut orders: mpsc::Receiver<Box<Order>>) {
+    pub(super) async fn run(mut self: Box<Self>, orders: &mut mpsc::Receiver<Box<Order>>) {
         loop {
             let behind = self.behind();
             let gauge = Arc::clone(&self.out.gauge);
             let next = async {
                 gauge.room().await;
-                self.session.next_event(&mut self.events).await
+                self.following.next(&self.session).await
             };
             tokio::select! {
                 biased;
@@ -181,7 +182,7 @@ impl Lane {
                     Some(order) => Box::pin(self.take(order)).await,
                 },
                 Some(done) = self.work.next(), if !self.work.is_empty() => match done {
-                    Done::Unwanted => return Box::pin(self.unwanted()).await,
+                    Done::Unwanted if self.is_unwanted() => return Box::pin(self.leave()).await,
                     done => Box::pin(self.done(done)).await,
                 },
                 Some(show) = self.shows.recv() => self.show_terminal(show),
@@ -213,7 +214,11 @@ impl Lane {
     async fn done(&mut self, done: Done) {
         match done {
             Done::Read(read) => self.admit(read).await,
-            Done::Told { prompt, how } => self.answered(prompt, how),
+            Done::Told(told) => {
+                self.following.revive();
+                self.told(told);
+                self.read_next();
+            }
             Done::Withdrawn { prompt } => self.cancel_one(prompt).await,
             Done::Replied(replied) => self.replied(replied).await,
             Done::Listed(Ok(listed)) => self.update(commands(listed)),
@@ -255,18 +260,24 @@ impl Lane {
         Leash(leash)
     }
 
-    /// The session cannot be followed any more: another process has it, or its store fails. Whoever waits is told; the next order tries again.
+    /// The session has ended by itself: another process has it, or its store fails. Whoever waits for it is told; the next order wakes it again.
     fn lost(&mut self, error: &SessionError) {
         tracing::warn!(session = %self.session.id(), %error, "the session is lost");
         self.questions.forget();
-        self.prompts.fail_all(&failed(error.to_string()));
-        self.replay.refuse_all(&failed(error.to_string()));
+        self.prompts.fail_admitted(&failed(error.to_string()));
+        if self.following.is_over() {
+            self.replay.refuse_all(&failed(error.to_string()));
+            self.answer_done();
+        }
     }
 
     /// Lets go of the session. Others who follow it keep it, and find its turn cancelled; to delete it, nobody keeps it.
     async fn close(mut self, answer: Option<Answer>) {
         // As a cancellation does: what no turn has taken yet has no end to wait for.
         self.cancel().await;
+        self.replay.refuse_all(&refused(CLOSING));
+        // What was asked is withdrawn before the client hears that all is over.
+        self.questions.forget();
         // Nobody waits for a terminal to be shown that is about to go.
         self.shows.close();
         let is_last = self.seat.leave();
@@ -274,11 +285,20 @@ impl Lane {
             true => self.session.close().await,
             false => Ok(()),
         };
+        self.following.let_go();
         let drain = async {
             while !self.prompts.is_empty() {
-                match self.events.next().await {
-                    Ok(event) => self.tell(&event).await,
-                    Err(error) => return self.lost(&error.into()),
+                tokio::select! {
+                    biased;
+                    Some(done) = self.work.next(), if !self.work.is_empty() => {
+                        if let Done::Told(told) = done {
+                            self.told(told);
+                        }
+                    }
+                    event = self.following.next(&self.session) => match event {
+                        Ok(event) => self.tell(&event).await,
+                        Err(error) => return self.lost(&error),
+                    },
                 }
             }
         };
@@ -286,8 +306,6 @@ impl Lane {
             tracing::warn!(session = %self.session.id(), "the end of the turn did not come");
         }
         self.prompts.cancel_all();
-        // What was asked is withdrawn before the client hears that all is over.
-        self.questions.forget();
         self.work.clear();
         self.terminals.released().await;
         match (answer, closed) {
@@ -301,7 +319,7 @@ impl Lane {
     }
 
     /// The client has gone: the session is let go of unless others follow it, for whom it goes on.
-    pub(super) async fn leave(mut self) {
+    async fn leave(mut self) {
         if self.seat.leave() {
             self.close(None).await;
         }
@@ -312,10 +330,21 @@ impl Lane {
     }
 
     pub(super) async fn command(&mut self, command: Command) -> Result<(), SessionError> {
-        self.session.tell(command).await.map(drop)
+        self.told_session(command).await.map(drop)
+    }
+
+    /// Tells the session something. Once it answers it is followed again, though it was lost before.
+    pub(super) async fn told_session(&mut self, command: Command) -> Result<Reply, SessionError> {
+        let answer = self.session.tell(command).await;
+        if matches!(answer, Ok(_) | Err(SessionError::Rejected(_))) {
+            self.following.revive();
+        }
+        answer
     }
 }
 
+/// Why a session that is being closed does nothing any more.
+pub(super) const CLOSING: &str = "the session is being closed";
 /// How long the end of a turn may take to be told when its session is closed.
 const CLOSE_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
 

@@ -9,6 +9,7 @@ mod content;
 mod elicitation;
 mod error;
 mod files;
+mod following;
 mod hello;
 mod joining;
 mod lane;

@@ -52,6 +52,16 @@ pub(super) enum Answer {
 }
 
 impl Answer {
+    /// Whether whoever asked for it wants it no more.
+    pub(super) fn is_withdrawn(&self) -> bool {
+        match self {
+            Self::New(responder) => responder.cancellation().is_cancelled(),
+            Self::Load(responder) => responder.cancellation().is_cancelled(),
+            Self::Resume(responder) => responder.cancellation().is_cancelled(),
+            Self::Close(responder) => responder.cancellation().is_cancelled(),
+        }
+    }
+
     /// Says that it was not done. A client that has gone is told nothing.
     pub(super) fn refuse(self, error: Error) {
         drop(match self {

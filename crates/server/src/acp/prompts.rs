@@ -1,17 +1,20 @@
 //! A client's prompts of one session, from their arrival to the end of the turn that took them. Each is answered once.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use agent_client_protocol::Error;
 use agent_client_protocol::v1::Responder;
 use agent_client_protocol::v1::schema::{PromptRequest, PromptResponse, StopReason as Stop};
 use futures::FutureExt;
-use oarlock_core::event::TurnEnded;
+use oarlock_core::event::{AgentEvent, TurnEnded};
 use oarlock_core::event::{Delivery, Entry, Event, FailureClass, Goal, InputSource, StopReason};
 use oarlock_core::ids::{Seq, TurnNo};
 use oarlock_core::message::Part;
-use oarlock_core::prompt::answer::{self, Answer, AskError};
-use oarlock_core::{Admit, Command, Rejection, Reply, SessionError};
+use oarlock_core::prompt::answer::{self, Answer, Ask, AskError, Change};
+use oarlock_core::{Admit, Command, DefaultSession, Rejection, Reply, SessionError};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::content::{Attached, Prompt};
 use super::error::{WireError, failed, refused};
@@ -20,6 +23,8 @@ use crate::host::{HostError, Said};
 
 /// Prompts of a session that wait for the end of their turn; one more is refused.
 const PROMPTS_MAX: usize = 32;
+/// How long something may take to end that is cancelled.
+const STOP_WITHIN: Duration = Duration::from_millis(200);
 
 /// A prompt that was asked.
 pub(super) struct Asked {
@@ -41,11 +46,33 @@ pub(super) struct Read {
     attached: Vec<Attached>,
 }
 
+/// What became of a slash command.
+pub(super) struct Told {
+    prompt: u64,
+    /// Nothing when it was cancelled and did not end in time.
+    how: Option<Result<Answer, AskError>>,
+    /// The last entry of the session after it.
+    tip: Seq,
+}
+
 /// How far a prompt is.
 enum Stage {
     Unread(Prompt),
-    /// Its words are looked at, or its slash command is done.
+    /// Its words are looked at.
     Reading,
+    /// Its slash command is done.
+    Doing {
+        /// Whether that makes a summary.
+        summarises: bool,
+        /// Dropped to say that nobody wants it any more.
+        wanted: Option<oneshot::Sender<()>>,
+    },
+    /// Its slash command was done when the session had so many entries.
+    Done {
+        tip: Seq,
+        /// What is said of it; nothing when it was cancelled.
+        words: Option<String>,
+    },
     /// The journal has it.
     Admitted(Seq),
     /// A turn works on it.
@@ -72,9 +99,22 @@ impl Prompts {
         self.waiting.is_empty()
     }
 
-    pub(super) fn fail_all(&mut self, error: &Error) {
-        for waiting in self.waiting.drain(..) {
-            answer_with(waiting.responder, Err(error.clone()));
+    /// Answers what waits for the end of a turn that nobody will be told.
+    pub(super) fn fail_admitted(&mut self, error: &Error) {
+        self.answer_where(
+            |stage| matches!(stage, Stage::Admitted(_) | Stage::Taken(_)),
+            || Err(error.clone()),
+        );
+    }
+
+    /// Makes the slash commands that are being done end as cancelled.
+    fn give_up_doing(&mut self, which: impl Fn(&Waiting) -> bool) {
+        for waiting in self.waiting.iter_mut().filter(|waiting| which(waiting)) {
+            match &mut waiting.stage {
+                Stage::Doing { wanted, .. } => *wanted = None,
+                Stage::Done { words, .. } => *words = None,
+                Stage::Unread(_) | Stage::Reading | Stage::Admitted(_) | Stage::Taken(_) => {}
+            }
         }
     }
 
@@ -140,8 +180,13 @@ impl Lane {
     }
 
     /// Begins to look at the next prompt, one after another, so that they are admitted in order.
-    fn read_next(&mut self) {
-        if self.prompts.waiting.iter().any(|w| matches!(w.stage, Stage::Reading)) {
+    pub(super) fn read_next(&mut self) {
+        if self
+            .prompts
+            .waiting
+            .iter()
+            .any(|w| matches!(w.stage, Stage::Reading | Stage::Doing { .. }))
+        {
             return;
         }
         let unread = |w: &&mut Waiting| matches!(w.stage, Stage::Unread(_));
@@ -174,15 +219,8 @@ impl Lane {
                 return self.read_next();
             }
             Ok(Said::Ask(ask)) => {
-                let session = self.session.clone();
-                let prompt = waiting.no;
-                let told =
-                    async move { Done::Told { prompt, how: answer::ask(&session, ask).await } };
-                self.work.push(told.boxed());
-                return self
-                    .prompts
-                    .waiting
-                    .push_front(Waiting { stage: Stage::Reading, ..waiting });
+                let stage = self.begin(waiting.no, ask);
+                return self.prompts.waiting.push_front(Waiting { stage, ..waiting });
             }
             Err(error) => Err(WireError::from(error).0),
         };
@@ -210,21 +248,60 @@ impl Lane {
             content.push(one.part(self.session.core().ports().blobs.as_ref()).await?);
         }
         let admit = Admit { key: None, source: InputSource::User, delivery, content, goal };
-        match self.session.tell(Command::Admit(admit)).await {
+        match self.told_session(Command::Admit(admit)).await {
             Ok(Reply::Admitted(seq)) => Ok(seq),
             Ok(_) => Err(failed("the session did not say where it put the prompt")),
             Err(error) => Err(WireError::from(error).0),
         }
     }
 
-    /// A slash command was done.
-    pub(super) fn answered(&mut self, prompt: u64, told: Result<Answer, AskError>) {
-        if let Some(waiting) = self.prompts.take_reading(prompt) {
-            let words = told.map_or_else(|error| error.to_string(), |answer| answer.to_string());
+    /// Begins to do a slash command.
+    fn begin(&mut self, prompt: u64, ask: Ask) -> Stage {
+        let summarises = matches!(ask, Ask::Change(Change::Compact(_)));
+        let (wanted, unwanted) = oneshot::channel::<()>();
+        let session = self.session.clone();
+        let told = async move {
+            let mut asked = std::pin::pin!(answer::ask(&session, ask));
+            let how = tokio::select! {
+                how = &mut asked => Some(how),
+                _ = unwanted => timeout(STOP_WITHIN, asked).await.ok(),
+            };
+            // One that does not say how it is has nothing that is waited for.
+            let status = timeout(STOP_WITHIN, session.status()).await;
+            let tip = status.ok().and_then(Result::ok).map_or(0, |status| status.tip);
+            Done::Told(Told { prompt, how, tip })
+        };
+        self.work.push(told.boxed());
+        Stage::Doing { summarises, wanted: Some(wanted) }
+    }
+
+    /// A slash command was done. It is answered when the client has been told what happened to the session by then.
+    pub(super) fn told(&mut self, told: Told) {
+        let mut all = self.prompts.waiting.iter_mut();
+        let Some(waiting) = all.find(|waiting| waiting.no == told.prompt) else { return };
+        let Stage::Doing { wanted, .. } = &waiting.stage else { return };
+        let words = told
+            .how
+            .filter(|_| wanted.is_some())
+            .map(|how| how.map_or_else(|error| error.to_string(), |answer| answer.to_string()));
+        waiting.stage = Stage::Done { tip: told.tip, words };
+        self.answer_done();
+    }
+
+    /// Answers the slash commands that the client has been told all of.
+    pub(super) fn answer_done(&mut self) {
+        let is_told = |waiting: &Waiting| matches!(waiting.stage, Stage::Done { tip, .. } if !self.following.is_before(tip));
+        let (done, waiting): (VecDeque<Waiting>, _) =
+            std::mem::take(&mut self.prompts.waiting).into_iter().partition(is_told);
+        self.prompts.waiting = waiting;
+        for Waiting { stage, responder, .. } in done {
+            let Stage::Done { words: Some(words), .. } = stage else {
+                answer_with(responder, Ok(Stop::Cancelled));
+                continue;
+            };
             self.say(&words);
-            answer_with(waiting.responder, Ok(Stop::EndTurn));
+            answer_with(responder, Ok(Stop::EndTurn));
         }
-        self.read_next();
     }
 
     /// Stops everything that the client asked for. Without anything it does nothing.
@@ -233,13 +310,18 @@ impl Lane {
             |stage| matches!(stage, Stage::Unread(_) | Stage::Reading),
             || Ok(Stop::Cancelled),
         );
+        self.prompts.give_up_doing(|_| true);
         let admitted: Vec<Seq> = self
             .prompts
             .waiting
             .iter()
             .filter_map(|waiting| match waiting.stage {
                 Stage::Admitted(seq) => Some(seq),
-                Stage::Unread(_) | Stage::Reading | Stage::Taken(_) => None,
+                Stage::Unread(_)
+                | Stage::Reading
+                | Stage::Doing { .. }
+                | Stage::Done { .. }
+                | Stage::Taken(_) => None,
             })
             .collect();
         // Those that wait go first, so that none of them begins a turn when the running one has ended. The journal tells their ends.
@@ -249,9 +331,23 @@ impl Lane {
                 Err(error) => tracing::warn!(%error, "a prompt was not withdrawn"),
             }
         }
+        self.stop().await;
+    }
+
+    /// Stops what the session does.
+    async fn stop(&mut self) {
         match self.command(Command::Cancel).await {
             Ok(()) | Err(SessionError::Rejected(Rejection::NotRunning)) => {}
-            Err(error) => tracing::warn!(%error, "the turn was not cancelled"),
+            Err(error) => tracing::warn!(%error, "the session was not stopped"),
+        }
+    }
+
+    /// Stops a turn, if it is the one that runs: the client may be told of it long after its end.
+    async fn stop_turn(&mut self, turn: TurnNo) {
+        match self.session.status().await {
+            Ok(status) if status.turn != Some(turn) => {}
+            Ok(_) => self.stop().await,
+            Err(error) => tracing::warn!(%error, "a turn was not cancelled"),
         }
     }
 
@@ -260,7 +356,7 @@ impl Lane {
         let Some(waiting) = self.prompts.waiting.iter().find(|waiting| waiting.no == no) else {
             return;
         };
-        let stopped = match waiting.stage {
+        match waiting.stage {
             Stage::Unread(_) | Stage::Reading => {
                 let (gone, waiting) = std::mem::take(&mut self.prompts.waiting)
                     .into_iter()
@@ -268,20 +364,28 @@ impl Lane {
                 self.prompts.waiting = waiting;
                 let gone: VecDeque<Waiting> = gone;
                 gone.into_iter().for_each(|w| answer_with(w.responder, Ok(Stop::Cancelled)));
-                return self.read_next();
+                self.read_next();
             }
-            Stage::Admitted(input) => match self.command(Command::Withdraw { input }).await {
-                // A turn has taken it a moment ago.
-                Err(SessionError::Rejected(Rejection::Stale { .. })) => {
-                    self.command(Command::Cancel).await
+            Stage::Doing { summarises, .. } => {
+                self.prompts.give_up_doing(|waiting| waiting.no == no);
+                if summarises {
+                    self.stop().await;
                 }
-                withdrawn => withdrawn,
+            }
+            Stage::Done { .. } => self.prompts.give_up_doing(|waiting| waiting.no == no),
+            Stage::Admitted(input) => match self.command(Command::Withdraw { input }).await {
+                Ok(()) => {}
+                // A turn has taken it, of which the client may not have been told.
+                Err(SessionError::Rejected(Rejection::Stale { .. })) => {
+                    if let Ok(Some(turn)) =
+                        timeout(STOP_WITHIN, turn_of(&self.session, input)).await
+                    {
+                        self.stop_turn(turn).await;
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "a prompt was not withdrawn"),
             },
-            Stage::Taken(_) => self.command(Command::Cancel).await,
-        };
-        match stopped {
-            Ok(()) | Err(SessionError::Rejected(Rejection::NotRunning)) => {}
-            Err(error) => tracing::warn!(%error, "a prompt was not cancelled"),
+            Stage::Taken(turn) => self.stop_turn(turn).await,
         }
     }
 
@@ -302,6 +406,24 @@ impl Lane {
                 |stage| matches!(stage, Stage::Taken(no) if *no == turn),
                 || stop_of(ended),
             ),
+            _ => {}
+        }
+        self.answer_done();
+    }
+}
+
+/// The turn that has taken an input.
+async fn turn_of(session: &DefaultSession, input: Seq) -> Option<TurnNo> {
+    let mut events = session.events(input);
+    loop {
+        let AgentEvent::Entry(entry) = events.next().await.ok()? else { return None };
+        match &entry.event {
+            Event::TurnStarted(started) if started.inputs.contains(&input) => {
+                return entry.turn;
+            }
+            Event::StepStarted(started) if started.inputs.contains(&input) => {
+                return entry.turn;
+            }
             _ => {}
         }
     }

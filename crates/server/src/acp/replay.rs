@@ -6,6 +6,7 @@ use agent_client_protocol::Error;
 use agent_client_protocol::v1::schema::SessionUpdate;
 use futures::FutureExt;
 
+use super::following::Following;
 use super::lane::{Done, Lane, Leash};
 use super::opening::Answer;
 use super::project::{Projector, View};
@@ -15,8 +16,8 @@ use super::project::{Projector, View};
 pub(super) struct Replay {
     /// What is answered once the past has been told.
     waiting: Vec<Answer>,
-    /// Listens until then whether it is wanted any more.
-    unwanted: Option<Leash>,
+    /// Listen until then whether it is wanted any more.
+    withdrawals: Vec<Leash>,
     /// Whether the client has been told that the session is open.
     is_known: bool,
     /// What is told once the session is known to the client.
@@ -26,6 +27,7 @@ pub(super) struct Replay {
 impl Replay {
     /// Says to all who wait for the past that they are not told it.
     pub(super) fn refuse_all(&mut self, error: &Error) {
+        self.withdrawals.clear();
         for answer in std::mem::take(&mut self.waiting) {
             answer.refuse(error.clone());
         }
@@ -35,45 +37,52 @@ impl Replay {
 impl Lane {
     /// Answers that the session is open; to one who loads it, after all that happened before.
     pub(super) fn opened(&mut self, answer: Answer) {
-        match answer {
-            // What is being told to it already is told once.
-            answer @ Answer::Load(_) if !self.replay.waiting.is_empty() => {
-                self.replay.waiting.push(answer);
-            }
-            Answer::Load(responder) => {
-                // One that follows the session already is told all of it, wanted or not.
-                if !self.replay.is_known {
-                    let cancellation = responder.cancellation();
-                    self.replay.unwanted = Some(self.leashed(async move {
-                        cancellation.cancelled().await;
-                        Done::Unwanted
-                    }));
-                }
-                self.project = Projector::new(View::of(&self.out.client, &self.session));
-                self.questions.forget();
-                self.is_caught_up = false;
-                self.events = self.session.events(0);
-                self.replay.waiting = vec![Answer::Load(responder)];
-            }
-            answer => self.welcome(vec![answer]),
+        let is_replaying = self.is_replaying();
+        if !is_replaying && !matches!(answer, Answer::Load(_)) {
+            return self.welcome(vec![answer]);
         }
+        // One that follows the session already is told all of it, wanted or not.
+        if let (Answer::Load(responder), false) = (&answer, self.replay.is_known) {
+            let cancellation = responder.cancellation();
+            let withdrawal = self.leashed(async move {
+                cancellation.cancelled().await;
+                Done::Unwanted
+            });
+            self.replay.withdrawals.push(withdrawal);
+        }
+        // What is being told to it already is told once, and nobody is answered in the middle of that.
+        self.replay.waiting.push(answer);
+        if !is_replaying {
+            self.begin_again();
+        }
+    }
+
+    /// Tells the session from its beginning, as if nothing of it had been told.
+    fn begin_again(&mut self) {
+        self.project = Projector::new(View::of(&self.out.client, &self.session));
+        self.questions.forget();
+        self.met.clear();
+        self.unmet.clear();
+        self.is_caught_up = false;
+        self.following = Following::of(&self.session, 0);
     }
 
     /// The past has been told: whoever waited for that is answered.
     pub(super) fn told_all(&mut self) {
-        self.replay.unwanted = None;
+        self.replay.withdrawals.clear();
         let waiting = std::mem::take(&mut self.replay.waiting);
         if !waiting.is_empty() {
             self.welcome(waiting);
         }
     }
 
-    /// The client does not want to be told any more of a session that it does not follow yet.
-    pub(super) async fn unwanted(mut self) {
-        for answer in std::mem::take(&mut self.replay.waiting) {
-            answer.refuse(Error::request_cancelled());
-        }
-        self.leave().await;
+    /// Refuses those who do not want to be told the past any more, and says whether nobody is left who wants the session.
+    pub(super) fn is_unwanted(&mut self) -> bool {
+        let (gone, waiting): (Vec<_>, _) =
+            std::mem::take(&mut self.replay.waiting).into_iter().partition(Answer::is_withdrawn);
+        self.replay.waiting = waiting;
+        gone.into_iter().for_each(|answer| answer.refuse(Error::request_cancelled()));
+        !self.replay.is_known && self.replay.waiting.is_empty()
     }
 
     /// Whether somebody waits to be told the past.

@@ -128,6 +128,9 @@ impl Workspace for Desk {
                 }
                 Typed::Slash(Slash::Steer(words)) => Said::Steer(vec![Part::text(words)]),
                 Typed::Slash(Slash::Usage) => Said::Ask(Ask::Question(Question::Usage)),
+                Typed::Slash(Slash::Compact { instructions }) => {
+                    Said::Ask(Ask::Change(Change::Compact(instructions)))
+                }
                 Typed::Slash(Slash::Mode(Some(name))) => {
                     let mode = Mode::parse(&name).map_err(|e| HostError::Invalid(e.to_string()))?;
                     Said::Ask(Ask::Change(Change::Mode(mode)))

@@ -10,6 +10,7 @@ mod greeting;
 mod lifecycle;
 mod machine;
 mod options;
+mod orders;
 mod questions;
 mod subagents;
 mod terminals;
