@@ -131,3 +131,22 @@ async fn who_goes_on_with_a_turn_is_asked_what_its_subagent_asks() {
         assert_eq!(statuses(&told, &name), ["in_progress", "completed"], "{method}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_loads_a_session_after_resuming_it_is_told_what_its_subagents_did_once_more() {
+    let (desk, _) = desk();
+    let mut first = desk.client().await;
+    let session = first.session().await;
+    first.prompt(&session, "go").await;
+    let (_, name) = asked(&mut first).await;
+    let mut second = desk.client().await;
+    let open = json!({ "sessionId": session, "cwd": "/", "mcpServers": [] });
+    second.call("session/resume", open.clone()).await;
+    asked(&mut second).await;
+    second.request("session/load", open).await;
+    let (told, again) = asked(&mut second).await;
+    assert_eq!(again, name);
+    second.reply(told.last().unwrap(), outcome("allow_once")).await;
+    let told = second.within(1_000).await;
+    assert_eq!(statuses(&told, &name), ["in_progress", "completed"]);
+}
