@@ -13,7 +13,7 @@ const HOUSE: [(&str, &[&str], usize); 7] = [
     ("cli", &["core", "models", "server", "store", "tools"], 10_000),
     ("core", &[], 17_000),
     ("models", &["core"], 10_500),
-    ("server", &["core"], 5_500),
+    ("server", &["core"], 5_800),
     ("store", &["core"], 3_125),
     ("testkit", &["core"], 4_500),
     ("tools", &["core"], 10_000),
