@@ -30,19 +30,19 @@ real-llm endpoint model="qwen":
 
 # 10 GB of output through the bash tool, in flat memory
 flood:
-    cargo test --profile bench -p oarlock --test it -- --ignored --nocapture flood
+    cargo test --profile long -p oarlock --test it -- --ignored --nocapture flood
 
 # 10,000 turns of one session, in flat memory
 long:
-    cargo test --profile bench -p oarlock-store --test long -- --ignored --nocapture
+    cargo test --profile long -p oarlock-store --test long -- --ignored --nocapture
 
 # 1,000 subagents at once under one limit on money, in processes that die again and again
 crowd:
-    cargo test --profile bench -p oarlock-core --test it -- --ignored a_thousand_subagents
+    cargo test --profile long -p oarlock-core --test it -- --ignored a_thousand_subagents
 
 # 100,000 simulated worlds, each of which has to come to rest; a seed that does not is named, and `just simulate SEED 1` makes it again
 simulate first="0" count="100000":
-    cargo run --profile bench -p oarlock-testkit --example simulate {{ first }} {{ count }}
+    cargo run --profile long -p oarlock-testkit --example simulate {{ first }} {{ count }}
 
 # `oarlock acp` with clients that others wrote: the official TypeScript and Python SDKs, acpx, and ends at bad moments. `part` is one of them
 peers part="all":
