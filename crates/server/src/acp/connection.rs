@@ -14,7 +14,7 @@ use agent_client_protocol::v1::schema::{
 use agent_client_protocol::v1::{ConnectionTo, Responder};
 use agent_client_protocol::{Agent, Client, ConnectTo, Error, JsonRpcResponse};
 use oarlock_core::ids;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::error::{WireError, id, no_session, refused};
@@ -26,6 +26,8 @@ use super::streams::Streams;
 use super::{hello, listing, requests};
 use crate::host::Host;
 
+/// Sessions that are opened at the same time; the others wait.
+const OPENINGS: usize = 8;
 /// What sessions may take to end in good order when the client has gone.
 const GOODBYE: Duration = Duration::from_millis(1_500);
 /// What the last words may take to be read by a client that is still there.
@@ -47,7 +49,8 @@ pub async fn serve(
     let client = OnceLock::new();
     let (lanes, tasks) = (Mutex::default(), Mutex::default());
     let counted = Arc::clone(&gauge);
-    let editor = Arc::new(Editor { host, gauge: counted, client, lanes, tasks });
+    let openings = Arc::new(Semaphore::new(OPENINGS));
+    let editor = Arc::new(Editor { host, gauge: counted, client, lanes, tasks, openings });
     let (ending, ended) = oneshot::channel();
     // A client that does not read is given its time once all is let go of, and keeps nobody any longer.
     let mut had_its_time = std::pin::pin!(async {
@@ -80,6 +83,8 @@ pub(super) struct Editor {
     client: OnceLock<Arc<ClientCapabilities>>,
     lanes: Mutex<HashMap<ids::SessionId, mpsc::Sender<Box<Order>>>>,
     tasks: Mutex<JoinSet<()>>,
+    /// Places for sessions that are being opened: what that takes for a moment is never taken a thousand times at once.
+    openings: Arc<Semaphore>,
 }
 
 /// Takes the lock; who panicked with it left nothing half done.
@@ -221,8 +226,13 @@ impl Editor {
             client: Arc::clone(self.client.get_or_init(Arc::default)),
         };
         let (host, connection) = (Arc::clone(&self.host), connection.clone());
+        let openings = Arc::clone(&self.openings);
         // What opening takes is given back before the lane begins its long life.
-        let opened = Box::pin(async move { open(&*host, out, wanted).await.map(Box::new) });
+        let opened = Box::pin(async move {
+            // It is never closed; without a place the session would be opened all the same.
+            let _place = openings.acquire().await;
+            open(&*host, out, wanted).await.map(Box::new)
+        });
         let editor = Arc::clone(self);
         self.spawn(async move {
             match opened.await {
