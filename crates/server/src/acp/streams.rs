@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_client_protocol::Lines;
 use futures::{Sink, Stream};
@@ -15,6 +16,10 @@ const LINE_MAX: u64 = 64 << 20;
 const READ_AHEAD: usize = 64;
 /// Lines that are handed to the writer and not yet written.
 const WRITE_BEHIND: usize = 64;
+/// Messages that are taken from a client that reads nothing meanwhile.
+const UNREAD_MAX: usize = 1_024;
+/// How long the next one waits for it to read something; then the connection ends.
+const UNREAD_FOR: Duration = Duration::from_secs(1);
 /// Where the method of a message is looked for.
 const HEAD_BYTES: usize = 64;
 
@@ -72,6 +77,7 @@ impl Streams {
         >,
         oneshot::Receiver<()>,
     ) {
+        let writer = self.outgoing.downgrade();
         let start = (self.outgoing, gauge);
         let outgoing = futures::sink::unfold(start, async |(outgoing, gauge), line: String| {
             let update = is_update(&line);
@@ -84,11 +90,33 @@ impl Streams {
             }
             Ok((outgoing, gauge))
         });
-        let incoming = futures::stream::unfold(self.incoming, async |mut incoming| {
+        let start = (self.incoming, writer, 0);
+        let incoming = futures::stream::unfold(start, async |(mut incoming, writer, unread)| {
+            let unread = owed(&writer, unread).await?;
             let line = mpsc::Receiver::recv(&mut incoming).await?;
-            Some((line, incoming))
+            Some((line, (incoming, writer, unread)))
         });
         (Lines::new(Box::pin(outgoing), Box::pin(incoming)), self.written)
+    }
+}
+
+/// How many messages will have been taken in a row from a client that reads nothing, its next one included; nothing when it has had its time.
+async fn owed(writer: &mpsc::WeakSender<String>, unread: usize) -> Option<usize> {
+    let writer = writer.upgrade()?;
+    if writer.capacity() > 0 {
+        return Some(0);
+    }
+    if unread < UNREAD_MAX {
+        return Some(unread + 1);
+    }
+    // Answers that nobody reads would pile up without end.
+    match tokio::time::timeout(UNREAD_FOR, writer.reserve()).await {
+        Ok(Ok(_room)) => Some(0),
+        Ok(Err(_)) => None,
+        Err(_) => {
+            tracing::warn!("the client sends requests and reads no answer; the connection ends");
+            None
+        }
     }
 }
 

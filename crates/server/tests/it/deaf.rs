@@ -37,3 +37,15 @@ async fn the_program_ends_though_its_updates_are_not_read() {
         assert!(took < SOON, "{took:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_only_asks_is_taken_a_bounded_number_of_requests_from() {
+    let desk = Desk::new(vec![], vec![]);
+    let mut client = desk.client().await;
+    let mut taken = 0;
+    // The connection has ended when nothing is taken any more.
+    while taken < 10_000 && client.offer("session/list", json!({})).await {
+        taken += 1;
+    }
+    assert!((1_000..2_000).contains(&taken), "{taken} requests were taken");
+}

@@ -189,6 +189,15 @@ impl Client {
         id
     }
 
+    /// Sends a request, unless the agent has ended the connection.
+    pub(crate) async fn offer(&mut self, method: &str, params: Value) -> bool {
+        self.ids += 1;
+        let (id, rpc) = (self.ids, "2.0");
+        let message = json!({ "jsonrpc": rpc, "id": id, "method": method, "params": params });
+        let to = self.to.as_ref().expect("the stream is open");
+        to.send(Ok(message.to_string())).await.is_ok()
+    }
+
     pub(crate) async fn notify(&mut self, method: &str, params: Value) {
         self.send(json!({ "jsonrpc": "2.0", "method": method, "params": params })).await;
     }
