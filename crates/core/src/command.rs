@@ -30,8 +30,14 @@ pub enum Command {
         /// The `seq` of its `input_admitted`.
         input: Seq,
     },
-    /// End the running turn as `cancelled`; without one, the summary that somebody asked for.
-    Cancel,
+    /// End the running turn as `cancelled`; without one, the summary that somebody asked for. Refused as [`Rejection::NotRunning`] when there is
+    /// neither.
+    Cancel {
+        /// The turn that is meant. Another one goes on, and the cancellation is refused: whoever was told late of a turn's end never hits the
+        /// next one. Without it, whatever the session does is ended.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        turn: Option<TurnNo>,
+    },
     /// Answer a permission question.
     Answer {
         /// The call in question.
@@ -229,7 +235,7 @@ pub enum Rejection {
     /// A turn is running and the input asked for `now`.
     #[error("a turn is running; send the input as `queue` or `steer`, or cancel the turn first")]
     Busy,
-    /// There is no turn to cancel.
+    /// There is no turn to cancel, or not the one that was meant.
     #[error("no turn is running")]
     NotRunning,
     /// The session is archived.

@@ -125,7 +125,7 @@ impl Chat<'_> {
                     AgentEvent::Delta(_) | AgentEvent::CaughtUp { .. } | AgentEvent::Scoped { .. },
                 ) => {}
                 Happened::Interrupt if self.running => {
-                    drop(console.session.tell(Command::Cancel).await);
+                    drop(console.session.tell(Command::Cancel { turn: None }).await);
                 }
                 Happened::Interrupt => return Ok(Exit::Done),
                 Happened::Line(None) => {

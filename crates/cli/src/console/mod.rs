@@ -118,7 +118,7 @@ impl Console {
             interrupted = true;
             crate::commands::complain("cancelling; once more leaves at once");
             // There may be nothing to cancel any more.
-            drop(self.session.tell(Command::Cancel).await);
+            drop(self.session.tell(Command::Cancel { turn: None }).await);
         }
     }
 
@@ -152,7 +152,7 @@ impl Console {
         let result = self.follow(out, awaited).await;
         if result.is_err() {
             // The first failure is the one to tell; a session that cannot be told to stop is recovered later.
-            drop(self.session.tell(Command::Cancel).await);
+            drop(self.session.tell(Command::Cancel { turn: None }).await);
         }
         result
     }
@@ -168,7 +168,7 @@ impl Console {
                     self.interrupted = true;
                     crate::commands::complain("cancelling; once more leaves at once");
                     // There may be no turn at this moment; the input is withdrawn by closing then.
-                    drop(self.session.tell(Command::Cancel).await);
+                    drop(self.session.tell(Command::Cancel { turn: None }).await);
                     continue;
                 }
             };

@@ -59,7 +59,7 @@ impl DefaultSession {
                 Err(BusError::NoOwner { .. }) if command == Command::Close => {
                     return Ok(Reply::Done);
                 }
-                Err(BusError::NoOwner { .. }) if command == Command::Cancel => {
+                Err(BusError::NoOwner { .. }) if matches!(command, Command::Cancel { .. }) => {
                     return Err(Rejection::NotRunning.into());
                 }
                 Err(BusError::NoOwner { .. }) => {}

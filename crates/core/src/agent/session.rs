@@ -270,7 +270,7 @@ impl Session for DefaultSession {
 
     fn cancel_turn(&self) -> BoxFuture<'_, Result<(), AgentError>> {
         async {
-            match self.ask(Command::Cancel).await {
+            match self.ask(Command::Cancel { turn: None }).await {
                 // A session that sleeps runs no turn; one that was cancelled has none left to cancel.
                 Ok(_) | Err(BusError::NoOwner { .. }) => Ok(()),
                 Err(error) => Err(AgentError::Bus(error)),

@@ -5,7 +5,7 @@ use crate::event::{
     AnsweredBy, CompactionCause, Delivery, Event, GoalSet, HistoryEdited, InputAdmitted, InputRef,
     InputSource, Outcome, PermissionAnswered, PermissionAsked, PermissionKind, ToolSettled,
 };
-use crate::ids::{CallId, Seq, TaskId};
+use crate::ids::{CallId, Seq, TaskId, TurnNo};
 use crate::limits::RuntimeLimits;
 use crate::message::{Message, Part};
 use crate::session::state::{Call, CallPhase, PendingInput, State};
@@ -63,13 +63,7 @@ pub fn decide(
                 "input {input} is not waiting: it was taken by a turn, withdrawn or never admitted"
             )))
         }
-        Command::Cancel if state.turn.is_some() => Ok(Decision::Cancel),
-        Command::Cancel => {
-            let asked_for =
-                state.summary.as_ref().filter(|open| open.cause == CompactionCause::Manual);
-            let ended = asked_for.and_then(|_| forget::abandoned(state, "it was cancelled"));
-            ended.map(|event| Decision::Record(vec![event])).ok_or(Rejection::NotRunning)
-        }
+        Command::Cancel { turn } => decide_cancel(state, turn),
         Command::Answer { call, choice } => decide_answer(state, call, choice),
         Command::Dismiss { call } => asked(state, &call).map(|_| Decision::Cancel),
         Command::Supply { call, outcome, content } => {
@@ -223,6 +217,20 @@ fn asked<'a>(state: &'a State, call: &CallId) -> Result<&'a PermissionAsked, Rej
             "nobody is asked about call {call}: it was answered, its deadline passed, or its turn ended"
         ))),
     }
+}
+
+/// Stops the turn that is meant, or whatever the session does.
+fn decide_cancel(state: &State, meant: Option<TurnNo>) -> Result<Decision, Rejection> {
+    let running = state.turn.as_ref().map(|open| open.no);
+    if meant.is_some() && meant != running {
+        return Err(Rejection::NotRunning);
+    }
+    if running.is_some() {
+        return Ok(Decision::Cancel);
+    }
+    let asked_for = state.summary.as_ref().filter(|open| open.cause == CompactionCause::Manual);
+    let ended = asked_for.and_then(|_| forget::abandoned(state, "it was cancelled"));
+    ended.map(|event| Decision::Record(vec![event])).ok_or(Rejection::NotRunning)
 }
 
 fn decide_answer(

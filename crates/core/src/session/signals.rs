@@ -182,7 +182,7 @@ impl SessionTask {
                 self.stage(event);
             }
         }
-        if command == Command::Cancel && self.cancel_before_turn() {
+        if command == (Command::Cancel { turn: None }) && self.cancel_before_turn() {
             return self.answers.extend(answer.map(|answer| (answer, Ok(Reply::Done))));
         }
         let usable = self.check_settings(&command);

@@ -92,11 +92,11 @@ async fn a_summary_that_somebody_asked_for_can_be_cancelled() {
     let session = talked(&kit).await;
     let cancelled = async {
         wait_for(&session, 0, |event| matches!(event, Event::SummaryStarted(_))).await;
-        session.tell(Command::Cancel).await.unwrap();
+        session.tell(Command::Cancel { turn: None }).await.unwrap();
     };
     let (asked, ()) = tokio::join!(ask(&session, Change::Compact(None)), cancelled);
     assert_eq!(asked.unwrap_err().to_string(), "nothing was summarised: it was cancelled");
-    let refused = session.tell(Command::Cancel).await.unwrap_err();
+    let refused = session.tell(Command::Cancel { turn: None }).await.unwrap_err();
     assert!(matches!(refused, SessionError::Rejected(Rejection::NotRunning)), "{refused}");
     session.run_turn(vec![Part::text("on we go")]).await.unwrap();
     let tags = tags(&journal(&kit.core, &session).await);

@@ -421,7 +421,7 @@ async fn a_cancelled_turn_leaves_its_tasks_and_a_turn_of_its_own_can_be_cancelle
     send(&session, "go", Delivery::Now).await.unwrap();
     wait_for(&session, 0, |event| matches!(event, Event::StepStarted(step) if step.step == 2))
         .await;
-    session.tell(Command::Cancel).await.unwrap();
+    session.tell(Command::Cancel { turn: None }).await.unwrap();
     assert_eq!(turn_ends(&session, 1).await, [StopReason::Cancelled]);
     assert_eq!(session.background_tasks().await.unwrap().running.len(), 1);
     wait_for(&session, 0, |event| matches!(event, Event::TaskSettled(_))).await;
@@ -433,7 +433,7 @@ async fn a_cancelled_turn_leaves_its_tasks_and_a_turn_of_its_own_can_be_cancelle
     began.await;
     wait_for(&session, 0, |event| matches!(event, Event::InputAdmitted(input) if input.source == InputSource::Background)).await;
     pass(10).await;
-    session.tell(Command::Cancel).await.unwrap();
+    session.tell(Command::Cancel { turn: None }).await.unwrap();
     assert_eq!(turn_ends(&session, 2).await, [StopReason::Cancelled; 2]);
 }
 
@@ -548,7 +548,7 @@ async fn a_cancel_at_each_moment_of_a_start_leaves_a_task_that_ends_once_or_none
         let cancel = async {
             pass(at_ms).await;
             // The turn may not have begun, or be over.
-            drop(session.tell(Command::Cancel).await);
+            drop(session.tell(Command::Cancel { turn: None }).await);
         };
         let (_, ()) = tokio::join!(session.run_turn(go()), cancel);
         pass(10_000).await;

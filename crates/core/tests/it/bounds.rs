@@ -68,7 +68,7 @@ async fn what_a_client_sends_has_a_size_that_is_refused() {
     for command in too_long {
         refuses(&session, command).await;
     }
-    session.tell(Command::Cancel).await.unwrap();
+    session.tell(Command::Cancel { turn: None }).await.unwrap();
     wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
     let messages = vec![Message::User { parts: vec![Part::text(&long)] }];
     for command in [
@@ -118,11 +118,11 @@ fn one_command_more_than_may_wait_is_refused() {
     let _requests = bus.serve(&id(), 1);
     let mut waiting = Vec::new();
     for _ in 0..COMMANDS_MAX {
-        let mut request = bus.request(&id(), Command::Cancel);
+        let mut request = bus.request(&id(), Command::Cancel { turn: None });
         assert!((&mut request).now_or_never().is_none());
         waiting.push(request);
     }
-    let refused = bus.request(&id(), Command::Cancel).now_or_never();
+    let refused = bus.request(&id(), Command::Cancel { turn: None }).now_or_never();
     assert_eq!(refused, Some(Err(BusError::Overloaded { session: id() })));
 }
 

@@ -63,7 +63,7 @@ async fn w08_every_turn_has_one_beginning_and_one_end_and_no_open_call() {
         if cancel {
             let clock = &kit.core.ports().clock;
             clock.sleep_until(clock.now().after(500)).await;
-            session.tell(Command::Cancel).await.unwrap();
+            session.tell(Command::Cancel { turn: None }).await.unwrap();
         }
         wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
         let entries = journal(&kit.core, &session).await;

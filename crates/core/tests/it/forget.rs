@@ -361,7 +361,7 @@ async fn a_cancel_does_not_wait_for_a_summary() {
     let cancels = async {
         wait_for(&session, 0, |event| matches!(event, Event::SummaryStarted(_))).await;
         let before = tokio::time::Instant::now();
-        session.tell(Command::Cancel).await.unwrap();
+        session.tell(Command::Cancel { turn: None }).await.unwrap();
         wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
         before.elapsed()
     };
@@ -383,7 +383,7 @@ async fn a_cancel_between_turns_leaves_a_summary_alone_that_nobody_asked_for() {
     session.run_turn(go("go")).await.unwrap();
     let state = kit.core.state(session.id()).await.unwrap();
     assert_eq!(state.summary.map(|open| open.cause), Some(CompactionCause::Soft));
-    let refused = session.tell(Command::Cancel).await;
+    let refused = session.tell(Command::Cancel { turn: None }).await;
     assert!(matches!(refused, Err(SessionError::Rejected(Rejection::NotRunning))), "{refused:?}");
     wait_for(&session, 0, |event| matches!(event, Event::ContextCompacted(_))).await;
 }
@@ -691,7 +691,7 @@ async fn a_cancel_ends_a_turn_at_once_that_waits_for_the_hooks_of_its_summary() 
         clock.sleep_until(clock.now().after(1_000)).await;
         assert_eq!(hooks.told().len(), 1, "{point:?}: they run");
         let cancelled = clock.now();
-        session.tell(Command::Cancel).await.unwrap();
+        session.tell(Command::Cancel { turn: None }).await.unwrap();
         let ended = wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
         let Event::TurnEnded(told) = &ended.event else { unreachable!() };
         assert_eq!(told.stop, StopReason::Cancelled, "{point:?}");

@@ -230,7 +230,7 @@ async fn w09_cancel_withdraws_every_question_for_every_waiter_and_settles_its_ca
     let (a, b) = (id("a"), id("b"));
     let waiters = futures::future::join4(gate.wait(&a), gate.wait(&b), gate.wait(&b), async {
         pause(&kit, 5).await;
-        session.tell(Command::Cancel).await.unwrap();
+        session.tell(Command::Cancel { turn: None }).await.unwrap();
     });
     let (one, two, three, ()) = waiters.await;
     for resolution in [one, two, three] {
@@ -319,7 +319,7 @@ async fn round(seed: u64) -> Vec<AnsweredBy> {
         let at = chance.pick(&[3, 4, 5, far - 1, far, far + 1, far * 2]);
         pause(&kit, at).await;
         // There may be nothing left to cancel.
-        drop(session.tell(Command::Cancel).await);
+        drop(session.tell(Command::Cancel { turn: None }).await);
     };
     let (a, b) = (id("a"), id("b"));
     let waiters = futures::future::join(gate.wait(&a), gate.wait(&b));

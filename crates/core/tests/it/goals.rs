@@ -287,7 +287,7 @@ async fn only_a_model_that_stopped_by_itself_is_asked_to_go_on() {
     let session = kit.open().await;
     session.tell(pursue("g", 16)).await.unwrap();
     wait_for(&session, 0, |event| matches!(event, Event::TurnContinued(_))).await;
-    session.tell(Command::Cancel).await.unwrap();
+    session.tell(Command::Cancel { turn: None }).await.unwrap();
     assert_eq!(ended(&session).await.stop, StopReason::Cancelled);
     assert_eq!(continued(&kit, &session).await, 1);
 }
@@ -508,6 +508,6 @@ async fn a_goal_waits_for_what_runs_in_the_background_and_does_not_spin() {
     session.tell(pursue("g", 1)).await.unwrap();
     wait_for(&session, 0, |event| matches!(event, Event::StepStarted(step) if step.step == 2))
         .await;
-    session.tell(Command::Cancel).await.unwrap();
+    session.tell(Command::Cancel { turn: None }).await.unwrap();
     assert_eq!(ended(&session).await.stop, StopReason::Cancelled);
 }

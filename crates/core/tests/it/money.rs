@@ -36,7 +36,7 @@ async fn a_cancelled_call_is_counted_by_an_estimate() {
     let session = kit.open().await;
     send(&session, &long(), Delivery::Now).await.unwrap();
     hear_delta(&session, 0).await;
-    session.tell(Command::Cancel).await.unwrap();
+    session.tell(Command::Cancel { turn: None }).await.unwrap();
     let ended = wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
     let Event::TurnEnded(ended) = &ended.event else { panic!() };
     assert_eq!(ended.stop, StopReason::Cancelled);

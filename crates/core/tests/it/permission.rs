@@ -174,7 +174,7 @@ async fn cancel_withdraws_the_question_and_settles_the_call() {
     let session = kit.open_with(asking()).await;
     session.prompt(vec![Part::text("go")]).await.unwrap();
     wait_for(&session, 0, |event| matches!(event, Event::PermissionAsked(_))).await;
-    session.tell(Command::Cancel).await.unwrap();
+    session.tell(Command::Cancel { turn: None }).await.unwrap();
     let answered =
         wait_for(&session, 0, |event| matches!(event, Event::PermissionAnswered(_))).await;
     assert!(

@@ -238,7 +238,7 @@ async fn a_turn_that_crashes_its_process_three_times_is_ended() {
         let origin = Origin::Resume(LoadSession::new(wreck.session.clone(), Recovery::Continue));
         let session = kit.core.open(origin).await.unwrap();
         // The next append after recovery kills it.
-        drop(session.tell(oarlock_core::Command::Cancel).await);
+        drop(session.tell(oarlock_core::Command::Cancel { turn: None }).await);
         let state = kit.core.state(session.id()).await.unwrap();
         if name == "d" {
             assert_eq!(state.last_stop, Some(StopReason::Failed(FailureClass::CrashLoop)));

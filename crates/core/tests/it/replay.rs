@@ -76,7 +76,7 @@ async fn a_cancelled_turn_replays_and_so_does_a_resumed_session() {
     let session = kit.open().await;
     session.prompt(vec![Part::text("go")]).await.unwrap();
     wait_for(&session, 0, |event| matches!(event, Event::ToolStarted(_))).await;
-    session.tell(Command::Cancel).await.unwrap();
+    session.tell(Command::Cancel { turn: None }).await.unwrap();
     wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
     session.close().await.unwrap();
     replay(lines.read()).await.unwrap();

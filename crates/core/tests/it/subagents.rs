@@ -311,7 +311,7 @@ async fn cancelling_a_turn_ends_its_subagents_in_a_quarter_of_a_second() {
         let is_written = |event: &Event| matches!(event, Event::ToolStarted(started) if started.call.0.as_ref() == "w");
         wait_for(&child, 0, is_written).await;
         let began = tokio::time::Instant::now();
-        session.tell(Command::Cancel).await.unwrap();
+        session.tell(Command::Cancel { turn: None }).await.unwrap();
         let ended = wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
         assert!(began.elapsed().as_millis() <= 250, "{:?}", began.elapsed());
         let Event::TurnEnded(ended) = &ended.event else { panic!() };

@@ -65,7 +65,7 @@ async fn lived_is_kept(name: &str, settings: Settings, script: Vec<Vec<Say>>, th
     if then == Then::Cancel {
         let clock = &kit.core.ports().clock;
         clock.sleep_until(clock.now().after(1_000)).await;
-        session.tell(Command::Cancel).await.unwrap();
+        session.tell(Command::Cancel { turn: None }).await.unwrap();
     }
     wait_for(&session, input, |event| matches!(event, Event::TurnEnded(_))).await;
     let note = vec![Message::User { parts: vec![Part::text("a note")] }];

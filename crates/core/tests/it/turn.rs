@@ -340,7 +340,7 @@ async fn cancel_keeps_the_text_so_far_and_ends_within_the_bound() {
     let mut events = session.events(0);
     while !matches!(events.next().await.unwrap(), AgentEvent::Delta(_)) {}
     let before = kit.core.ports().clock.now();
-    session.tell(Command::Cancel).await.unwrap();
+    session.tell(Command::Cancel { turn: None }).await.unwrap();
     let ended = wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
     assert!(ended.at.ms_since(before) <= 250);
     assert!(matches!(&ended.event, Event::TurnEnded(ended) if ended.stop == StopReason::Cancelled));
@@ -348,7 +348,30 @@ async fn cancel_keeps_the_text_so_far_and_ends_within_the_bound() {
     let Event::AssistantMessage(message) = &partial.event else { unreachable!() };
     assert!(message.partial);
     assert_eq!(message.blocks[0].content, Content::Text { text: "half an ans".to_owned() });
-    let refused = session.tell(Command::Cancel).await.unwrap_err();
+    let refused = session.tell(Command::Cancel { turn: None }).await.unwrap_err();
+    assert!(matches!(refused, SessionError::Rejected(Rejection::NotRunning)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancellation_that_names_a_turn_stops_that_turn_and_no_later_one() {
+    let endless = || vec![Say::Delta("and"), Say::Silence];
+    let kit = Kit::new(vec![say("one"), endless()], vec![]);
+    let session = kit.open().await;
+    session.run_turn(prompt("go")).await.unwrap();
+    session.prompt(prompt("on")).await.unwrap();
+    let mut events = session.events(0);
+    while session.status().await.unwrap().turn != Some(2) {
+        events.next().await.unwrap();
+    }
+    for stale in [1, 3] {
+        let refused = session.tell(Command::Cancel { turn: Some(stale) }).await.unwrap_err();
+        assert!(matches!(refused, SessionError::Rejected(Rejection::NotRunning)), "{refused}");
+    }
+    assert_eq!(session.status().await.unwrap().turn, Some(2));
+    session.tell(Command::Cancel { turn: Some(2) }).await.unwrap();
+    let is_cancelled = |event: &Event| matches!(event, Event::TurnEnded(ended) if ended.stop == StopReason::Cancelled);
+    assert_eq!(wait_for(&session, 0, is_cancelled).await.turn, Some(2));
+    let refused = session.tell(Command::Cancel { turn: Some(2) }).await.unwrap_err();
     assert!(matches!(refused, SessionError::Rejected(Rejection::NotRunning)));
 }
 
@@ -365,7 +388,7 @@ async fn cancel_during_a_tool_settles_every_call_and_a_tool_that_hangs_is_indete
         session.prompt(prompt("go")).await.unwrap();
         wait_for(&session, 0, |event| matches!(event, Event::ToolStarted(_))).await;
         let before = kit.core.ports().clock.now();
-        session.tell(Command::Cancel).await.unwrap();
+        session.tell(Command::Cancel { turn: None }).await.unwrap();
         let ended = wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
         assert!(ended.at.ms_since(before) <= 250, "{} ms", ended.at.ms_since(before));
         let outcomes = outcomes(&kit, &session).await;

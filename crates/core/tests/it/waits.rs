@@ -71,7 +71,7 @@ async fn a_cancel_ends_every_wait_within_250_ms() {
         let session = begin(&kit, mode).await;
         assert!(kit.core.state(session.id()).await.unwrap().turn.is_some(), "no wait for {wait}");
         let before = kit.core.ports().clock.now();
-        session.tell(Command::Cancel).await.unwrap();
+        session.tell(Command::Cancel { turn: None }).await.unwrap();
         let ended = wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
         let took = ended.at.ms_since(before);
         assert!(took <= 250, "{wait}: {took} ms");
@@ -160,7 +160,7 @@ async fn a_catalogue_that_hangs_costs_a_session_its_place_in_lists_and_nothing_e
     let clock = &core.ports().clock;
     clock.sleep_until(clock.now().after(1_000)).await;
     let before = clock.now();
-    session.tell(Command::Cancel).await.unwrap();
+    session.tell(Command::Cancel { turn: None }).await.unwrap();
     let ended = wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
     assert!(ended.at.ms_since(before) <= 250);
     session.run_turn(go()).await.unwrap();

@@ -331,23 +331,14 @@ impl Lane {
                 Err(error) => tracing::warn!(%error, "a prompt was not withdrawn"),
             }
         }
-        self.stop().await;
+        self.stop(None).await;
     }
 
-    /// Stops what the session does.
-    async fn stop(&mut self) {
-        match self.command(Command::Cancel).await {
+    /// Stops what the session does, or this turn of it: the client may be told of one long after its end.
+    async fn stop(&mut self, turn: Option<TurnNo>) {
+        match self.command(Command::Cancel { turn }).await {
             Ok(()) | Err(SessionError::Rejected(Rejection::NotRunning)) => {}
             Err(error) => tracing::warn!(%error, "the session was not stopped"),
-        }
-    }
-
-    /// Stops a turn, if it is the one that runs: the client may be told of it long after its end.
-    async fn stop_turn(&mut self, turn: TurnNo) {
-        match self.session.status().await {
-            Ok(status) if status.turn != Some(turn) => {}
-            Ok(_) => self.stop().await,
-            Err(error) => tracing::warn!(%error, "a turn was not cancelled"),
         }
     }
 
@@ -369,7 +360,7 @@ impl Lane {
             Stage::Doing { summarises, .. } => {
                 self.prompts.give_up_doing(|waiting| waiting.no == no);
                 if summarises {
-                    self.stop().await;
+                    self.stop(None).await;
                 }
             }
             Stage::Done { .. } => self.prompts.give_up_doing(|waiting| waiting.no == no),
@@ -380,12 +371,12 @@ impl Lane {
                     if let Ok(Some(turn)) =
                         timeout(STOP_WITHIN, turn_of(&self.session, input)).await
                     {
-                        self.stop_turn(turn).await;
+                        self.stop(Some(turn)).await;
                     }
                 }
                 Err(error) => tracing::warn!(%error, "a prompt was not withdrawn"),
             },
-            Stage::Taken(turn) => self.stop_turn(turn).await,
+            Stage::Taken(turn) => self.stop(Some(turn)).await,
         }
     }
 

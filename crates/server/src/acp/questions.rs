@@ -174,7 +174,7 @@ impl Lane {
     ) -> Result<(), SessionError> {
         session.permissions().resolve(call, how).await?;
         if how == PermissionResolution::Cancelled && session.id() != self.session.id() {
-            match self.command(Command::Cancel).await {
+            match self.command(Command::Cancel { turn: None }).await {
                 Ok(()) | Err(SessionError::Rejected(Rejection::NotRunning)) => {}
                 Err(error) => return Err(error),
             }

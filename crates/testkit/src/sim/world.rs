@@ -142,7 +142,7 @@ impl World {
         let state = self.state().await;
         match self.chance.below(17) {
             0..=3 => self.admit().await,
-            4 => self.tell(Command::Cancel).await,
+            4 => self.tell(Command::Cancel { turn: None }).await,
             5 | 6 => {
                 let call = call(&state, |phase| matches!(phase, CallPhase::Asked(_)));
                 let choice = *self.chance.pick(&[
@@ -194,7 +194,7 @@ impl World {
         pass(*self.chance.pick(&[0, 1, 20, 500])).await;
         match self.state().await.pending.last() {
             Some(pending) => self.tell(Command::Withdraw { input: pending.seq }).await,
-            None => self.tell(Command::Cancel).await,
+            None => self.tell(Command::Cancel { turn: None }).await,
         }
     }
 

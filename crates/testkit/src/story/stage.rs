@@ -225,7 +225,7 @@ impl Stage {
             }
             Beat::Cancel => {
                 let (turn, at) = (self.state().await.turn.map(|turn| turn.no), self.clock.now());
-                let agreed = self.tell(Command::Cancel).await.is_some();
+                let agreed = self.tell(Command::Cancel { turn: None }).await.is_some();
                 self.cancelled.extend(turn.filter(|_| agreed).map(|turn| (turn, at)));
             }
             Beat::Answer(choice) => {

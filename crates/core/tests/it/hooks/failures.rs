@@ -91,7 +91,7 @@ async fn a_cancel_ends_the_hooks_of_every_point_at_once() {
             if hooks.told().is_empty() {
                 return;
             }
-            session.tell(Command::Cancel).await.unwrap();
+            session.tell(Command::Cancel { turn: None }).await.unwrap();
         };
         let (ended, ()) = tokio::join!(turn, cancel);
         let ended = ended.unwrap();

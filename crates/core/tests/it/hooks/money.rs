@@ -235,7 +235,7 @@ async fn a_cancel_and_a_close_count_the_requests_of_hooks_that_run() {
                 continue;
             }
             if !closes {
-                session.tell(Command::Cancel).await.unwrap();
+                session.tell(Command::Cancel { turn: None }).await.unwrap();
                 wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
             }
             session.close().await.unwrap();

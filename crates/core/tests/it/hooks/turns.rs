@@ -379,7 +379,7 @@ async fn a_summary_is_cancelled_while_its_hooks_run_and_what_they_say_is_not_hea
         session.run_turn(vec![Part::text(long)]).await.unwrap();
     }
     session.tell(Command::Compact { instructions: None }).await.unwrap();
-    session.tell(Command::Cancel).await.unwrap();
+    session.tell(Command::Cancel { turn: None }).await.unwrap();
     assert_eq!(hooks.told().len(), 1, "they ran");
     goes_on(&kit, &session).await;
 }
@@ -412,12 +412,12 @@ async fn second_turn(session: &DefaultSession) -> StopReason {
 async fn a_cancel_before_a_turn_is_about_what_somebody_asked_and_not_about_the_end_of_a_task() {
     let (kit, hooks, session) = with_task(vec![Do::After(1_000), Do::Hang]).await;
     // While only the end of the task waits, there is nothing that somebody could cancel.
-    assert!(session.tell(Command::Cancel).await.is_err());
+    assert!(session.tell(Command::Cancel { turn: None }).await.is_err());
     send(&session, "a prompt", Delivery::Queue).await.unwrap();
     while hooks.told().len() < 3 {
         pass(100).await;
     }
-    session.tell(Command::Cancel).await.unwrap();
+    session.tell(Command::Cancel { turn: None }).await.unwrap();
     assert_eq!(second_turn(&session).await, StopReason::Cancelled);
     while kit.model.requests().len() < 3 {
         pass(100).await;
