@@ -30,8 +30,8 @@ use crate::host::Host;
 const OPENINGS: usize = 8;
 /// What sessions may take to end in good order when the client has gone.
 const GOODBYE: Duration = Duration::from_millis(1_500);
-/// What the last words may take to be read by a client that is still there.
-const LAST_WORDS: Duration = Duration::from_millis(300);
+/// Milliseconds that the last words may take to be read by a client that is still there.
+const LAST_WORDS_MS: u64 = 300;
 
 type Connected = ConnectionTo<Client>;
 
@@ -45,6 +45,7 @@ pub async fn serve(
     until: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
     let gauge = Arc::new(Gauge::default());
+    let clock = Arc::clone(&host.core().ports().clock);
     let (lines, written) = streams.lines(Arc::clone(&gauge));
     let client = OnceLock::new();
     let (lanes, tasks) = (Mutex::default(), Mutex::default());
@@ -56,7 +57,7 @@ pub async fn serve(
     let mut had_its_time = std::pin::pin!(async {
         // Where the connection broke before, it is over as well.
         drop(ended.await);
-        drop(tokio::time::timeout(LAST_WORDS, std::future::pending::<()>()).await);
+        clock.sleep_until(clock.now().after(LAST_WORDS_MS)).await;
     });
     let served = tokio::select! {
         biased;
