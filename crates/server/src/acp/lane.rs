@@ -81,6 +81,8 @@ pub(super) enum Done {
     Withdrawn { prompt: u64 },
     /// Somebody withdrew the request to load the session.
     Unwanted,
+    /// The folders were looked at of one who opens the session once more.
+    Looked { no: u64, found: Result<(), Error> },
     /// The slash commands of the folder.
     Listed(Result<Vec<answer::Listed>, HostError>),
     /// It is of no use any more.
@@ -178,7 +180,6 @@ impl Lane {
                     None => return,
                     Some(Order::Close(answer)) => return Box::pin(self.close(answer)).await,
                     Some(Order::Leave) => return Box::pin(self.leave()).await,
-                    Some(Order::Reopened(wanted)) => Box::pin(self.reopen(*wanted)).await,
                     Some(order) => Box::pin(self.take(order)).await,
                 },
                 Some(done) = self.work.next(), if !self.work.is_empty() => match done {
@@ -206,8 +207,9 @@ impl Lane {
             Order::Cancel => self.cancel().await,
             Order::Set(setting) => self.set(setting).await,
             Order::Opened(answer) => self.opened(answer),
+            Order::Reopened(wanted) => self.reopen(*wanted),
             // The loop does them.
-            Order::Close(_) | Order::Leave | Order::Reopened(_) => {}
+            Order::Close(_) | Order::Leave => {}
         }
     }
 
@@ -221,6 +223,7 @@ impl Lane {
             }
             Done::Withdrawn { prompt } => self.cancel_one(prompt).await,
             Done::Replied(replied) => self.replied(replied).await,
+            Done::Looked { no, found } => self.looked(no, found),
             Done::Listed(Ok(listed)) => self.update(commands(listed)),
             Done::Listed(Err(error)) => tracing::warn!(%error, "no commands are listed"),
             // The loop ends with it.
@@ -271,38 +274,17 @@ impl Lane {
         }
     }
 
-    /// Lets go of the session. Others who follow it keep it, and find its turn cancelled; to delete it, nobody keeps it.
+    /// Lets go of the session, tells how it ended, and answers then. Others who follow it keep it, and find its turn cancelled; to delete it,
+    /// nobody keeps it.
     async fn close(mut self, answer: Option<Answer>) {
-        // As a cancellation does: what no turn has taken yet has no end to wait for.
-        self.cancel().await;
-        self.replay.refuse_all(&refused(CLOSING));
-        // What was asked is withdrawn before the client hears that all is over.
-        self.questions.forget();
-        // Nobody waits for a terminal to be shown that is about to go.
-        self.shows.close();
+        self.wind_up().await;
         let is_last = self.seat.leave();
         let closed = match is_last || answer.is_none() {
             true => self.session.close().await,
             false => Ok(()),
         };
         self.following.let_go();
-        let drain = async {
-            while !self.prompts.is_empty() {
-                tokio::select! {
-                    biased;
-                    Some(done) = self.work.next(), if !self.work.is_empty() => {
-                        if let Done::Told(told) = done {
-                            self.told(told);
-                        }
-                    }
-                    event = self.following.next(&self.session) => match event {
-                        Ok(event) => self.tell(&event).await,
-                        Err(error) => return self.lost(&error),
-                    },
-                }
-            }
-        };
-        if tokio::time::timeout(CLOSE_WITHIN, drain).await.is_err() {
+        if tokio::time::timeout(CLOSE_WITHIN, self.drain()).await.is_err() {
             tracing::warn!(session = %self.session.id(), "the end of the turn did not come");
         }
         self.prompts.cancel_all();
@@ -311,17 +293,56 @@ impl Lane {
         match (answer, closed) {
             (Some(answer), Ok(())) => answer.give(&self.name, self.options.all()),
             (Some(answer), Err(error)) => answer.refuse(WireError::from(error).0),
-            (None, Ok(())) => {}
-            (None, Err(error)) => {
-                tracing::warn!(session = %self.session.id(), %error, "not closed");
+            (None, closed) => self.not_closed(closed),
+        }
+    }
+
+    /// The client has gone: the session is let go of unless others follow it, for whom it goes on. Nobody is told how it ends, so that the time
+    /// there is goes to its terminals.
+    async fn leave(mut self) {
+        if self.seat.leave() {
+            self.wind_up().await;
+            self.shows_waiting.clear();
+            let closed = self.session.close().await;
+            self.prompts.cancel_all();
+            self.work.clear();
+            self.terminals.released().await;
+            self.not_closed(closed);
+        }
+    }
+
+    /// Ends what was asked for.
+    async fn wind_up(&mut self) {
+        // As a cancellation does: what no turn has taken yet has no end to wait for.
+        self.cancel().await;
+        self.replay.refuse_all(&refused(CLOSING));
+        // What was asked is withdrawn before the client hears that all is over.
+        self.questions.forget();
+        // Nobody waits for a terminal to be shown that is about to go.
+        self.shows.close();
+    }
+
+    /// Tells what happens until every prompt is answered.
+    async fn drain(&mut self) {
+        while !self.prompts.is_empty() {
+            tokio::select! {
+                biased;
+                Some(done) = self.work.next(), if !self.work.is_empty() => {
+                    if let Done::Told(told) = done {
+                        self.told(told);
+                    }
+                }
+                event = self.following.next(&self.session) => match event {
+                    Ok(event) => self.tell(&event).await,
+                    Err(error) => return self.lost(&error),
+                },
             }
         }
     }
 
-    /// The client has gone: the session is let go of unless others follow it, for whom it goes on.
-    async fn leave(mut self) {
-        if self.seat.leave() {
-            self.close(None).await;
+    fn not_closed(&self, closed: Result<(), SessionError>) {
+        if let Err(error) = closed {
+            tracing::warn!(session = %self.session.id(), %error, "not closed");
         }
     }
 

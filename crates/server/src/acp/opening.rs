@@ -18,8 +18,9 @@ use oarlock_core::{AgentError, Backends, DefaultSession, LoadSession, NewSession
 
 use super::backends::{backends, frontend};
 use super::error::{WireError, failed, invalid, no_session};
-use super::lane::{Lane, Order};
+use super::lane::{Done, Lane, Order};
 use super::outbound::Outbound;
+use super::replay::LookedFor;
 use super::terminals::Terminals;
 use super::{elicitation, joining};
 use crate::host::{Host, Workspace};
@@ -202,16 +203,14 @@ async fn load(
 }
 
 impl Lane {
-    /// Opens the session once more for a client that has it open already.
-    pub(super) async fn reopen(&mut self, wanted: Wanted) {
+    /// Opens the session once more for a client that has it open already, as soon as its folders have been looked at. The session goes on meanwhile.
+    pub(super) fn reopen(&mut self, wanted: Wanted) {
         let Wanted { cwd, roots, servers, answer, .. } = wanted;
-        match check(&self.place, cwd, roots).await {
-            Ok(()) => {
-                self.brought(servers);
-                self.take(Order::Opened(answer)).await;
-            }
-            Err(error) => answer.refuse(error),
-        }
+        let place = self.place.clone();
+        let no = self.replay.next();
+        let look = async move { Done::Looked { no, found: check(&place, cwd, roots).await } };
+        let _look = self.leashed(look);
+        self.replay.looked_for.push(LookedFor { no, answer, servers, _look });
     }
 }
 

@@ -14,6 +14,9 @@ use super::project::{Projector, View};
 /// How far a client has come to know a session.
 #[derive(Default)]
 pub(super) struct Replay {
+    /// Those who wait until the folders that they name have been looked at.
+    pub(super) looked_for: Vec<LookedFor>,
+    count: u64,
     /// What is answered once the past has been told.
     waiting: Vec<Answer>,
     /// Listen until then whether it is wanted any more.
@@ -24,9 +27,27 @@ pub(super) struct Replay {
     pub(super) told_later: Vec<SessionUpdate>,
 }
 
+/// One who opens a session once more.
+pub(super) struct LookedFor {
+    pub(super) no: u64,
+    pub(super) answer: Answer,
+    /// How many servers of tools it brings.
+    pub(super) servers: usize,
+    pub(super) _look: Leash,
+}
+
 impl Replay {
-    /// Says to all who wait for the past that they are not told it.
+    /// The number of the next look.
+    pub(super) fn next(&mut self) -> u64 {
+        self.count += 1;
+        self.count
+    }
+
+    /// Says to all who wait for the session or its past that they do not get it.
     pub(super) fn refuse_all(&mut self, error: &Error) {
+        for looked_for in std::mem::take(&mut self.looked_for) {
+            looked_for.answer.refuse(error.clone());
+        }
         self.withdrawals.clear();
         for answer in std::mem::take(&mut self.waiting) {
             answer.refuse(error.clone());
@@ -57,6 +78,23 @@ impl Lane {
         }
     }
 
+    /// The folders of one who opens the session once more have been looked at.
+    pub(super) fn looked(&mut self, no: u64, found: Result<(), Error>) {
+        let Some(at) = self.replay.looked_for.iter().position(|one| one.no == no) else { return };
+        let LookedFor { answer, servers, .. } = self.replay.looked_for.remove(at);
+        match found {
+            Ok(()) => {
+                self.brought(servers);
+                self.opened(answer);
+            }
+            Err(error) => {
+                answer.refuse(error);
+                // The one before may have gone meanwhile, and the session was kept for this one.
+                self.work.push(std::future::ready(Done::Unwanted).boxed());
+            }
+        }
+    }
+
     /// Tells the session from its beginning, as if nothing of it had been told.
     fn begin_again(&mut self) {
         self.project = Projector::new(View::of(&self.out.client, &self.session));
@@ -82,7 +120,8 @@ impl Lane {
             std::mem::take(&mut self.replay.waiting).into_iter().partition(Answer::is_withdrawn);
         self.replay.waiting = waiting;
         gone.into_iter().for_each(|answer| answer.refuse(Error::request_cancelled()));
-        !self.replay.is_known && self.replay.waiting.is_empty()
+        let is_wanted = !self.replay.waiting.is_empty() || !self.replay.looked_for.is_empty();
+        !self.replay.is_known && !is_wanted
     }
 
     /// Whether somebody waits to be told the past.
