@@ -11,7 +11,7 @@ use oarlock_core::ports::journal::Blobs;
 use super::error::{failed, invalid};
 
 /// A prompt as a client sent it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Prompt {
     /// What the person wrote, without what is attached.
     pub(super) words: String,

@@ -23,6 +23,15 @@ use crate::host::{HostError, Said};
 
 /// Prompts of a session that wait for the end of their turn; one more is refused.
 const PROMPTS_MAX: usize = 32;
+/// How long the words of a prompt may take to be looked at, with the files that they mention.
+const READ_WITHIN: Duration = Duration::from_secs(30);
+/// What is said of one that takes longer.
+const UNREADABLE: &str =
+    "the prompt was not read within 30 s: a file that it mentions or the store does not answer";
+/// How long a slash command may take. A summary has a deadline of its own, which is shorter.
+const DO_WITHIN: Duration = Duration::from_secs(10 * 60);
+/// What is said of one that takes longer.
+const UNDONE: &str = "the session did not say within 10 minutes that it is done";
 /// How long something may take to end that is cancelled.
 const STOP_WITHIN: Duration = Duration::from_millis(200);
 
@@ -49,7 +58,7 @@ pub(super) struct Read {
 /// What became of a slash command.
 pub(super) struct Told {
     prompt: u64,
-    /// Nothing when it was cancelled and did not end in time.
+    /// Nothing when it did not end in time.
     how: Option<Result<Answer, AskError>>,
     /// The last entry of the session after it.
     tip: Seq,
@@ -58,8 +67,10 @@ pub(super) struct Told {
 /// How far a prompt is.
 enum Stage {
     Unread(Prompt),
-    /// Its words are looked at.
-    Reading,
+    /// Its words are looked at, for as long as this is held.
+    Reading {
+        _leash: Leash,
+    },
     /// Its slash command is done.
     Doing {
         /// Whether that makes a summary.
@@ -113,7 +124,8 @@ impl Prompts {
             match &mut waiting.stage {
                 Stage::Doing { wanted, .. } => *wanted = None,
                 Stage::Done { words, .. } => *words = None,
-                Stage::Unread(_) | Stage::Reading | Stage::Admitted(_) | Stage::Taken(_) => {}
+                Stage::Unread(_) | Stage::Reading { .. } | Stage::Admitted(_) | Stage::Taken(_) => {
+                }
             }
         }
     }
@@ -135,7 +147,7 @@ impl Prompts {
 
     /// The one of this number, whose words are looked at, leaves. It has gone when it was cancelled meanwhile.
     fn take_reading(&mut self, no: u64) -> Option<Waiting> {
-        let is_read = |w: &Waiting| w.no == no && matches!(w.stage, Stage::Reading);
+        let is_read = |w: &Waiting| w.no == no && matches!(w.stage, Stage::Reading { .. });
         let at = self.waiting.iter().position(is_read)?;
         self.waiting.remove(at)
     }
@@ -185,21 +197,29 @@ impl Lane {
             .prompts
             .waiting
             .iter()
-            .any(|w| matches!(w.stage, Stage::Reading | Stage::Doing { .. }))
+            .any(|w| matches!(w.stage, Stage::Reading { .. } | Stage::Doing { .. }))
         {
             return;
         }
-        let unread = |w: &&mut Waiting| matches!(w.stage, Stage::Unread(_));
-        let Some(next) = self.prompts.waiting.iter_mut().find(unread) else { return };
-        let Stage::Unread(prompt) = std::mem::replace(&mut next.stage, Stage::Reading) else {
-            return;
-        };
-        let (workspace, session, no) = (self.workspace.clone(), self.session.clone(), next.no);
-        let read = async move {
-            let said = workspace.read(prompt.words, &session).await;
-            Done::Read(Read { prompt: no, said, attached: prompt.attached })
-        };
-        self.work.push(read.boxed());
+        let next = self.prompts.waiting.iter_mut().find_map(|w| match &mut w.stage {
+            Stage::Unread(prompt) => Some((w.no, std::mem::take(prompt))),
+            Stage::Reading { .. }
+            | Stage::Doing { .. }
+            | Stage::Done { .. }
+            | Stage::Admitted(_)
+            | Stage::Taken(_) => None,
+        });
+        let Some((no, Prompt { words, attached })) = next else { return };
+        let (workspace, session) = (self.workspace.clone(), self.session.clone());
+        let _leash = self.leashed(async move {
+            let said = timeout(READ_WITHIN, workspace.read(words, &session)).await;
+            let said = said.unwrap_or_else(|_| Err(HostError::Failed(UNREADABLE.to_owned())));
+            Done::Read(Read { prompt: no, said, attached })
+        });
+        let mut all = self.prompts.waiting.iter_mut();
+        if let Some(waiting) = all.find(|waiting| waiting.no == no) {
+            waiting.stage = Stage::Reading { _leash };
+        }
     }
 
     /// Does what the words of a prompt mean.
@@ -263,7 +283,7 @@ impl Lane {
         let told = async move {
             let mut asked = std::pin::pin!(answer::ask(&session, ask));
             let how = tokio::select! {
-                how = &mut asked => Some(how),
+                how = timeout(DO_WITHIN, &mut asked) => how.ok(),
                 _ = unwanted => timeout(STOP_WITHIN, asked).await.ok(),
             };
             // One that does not say how it is has nothing that is waited for.
@@ -280,10 +300,11 @@ impl Lane {
         let mut all = self.prompts.waiting.iter_mut();
         let Some(waiting) = all.find(|waiting| waiting.no == told.prompt) else { return };
         let Stage::Doing { wanted, .. } = &waiting.stage else { return };
-        let words = told
-            .how
-            .filter(|_| wanted.is_some())
-            .map(|how| how.map_or_else(|error| error.to_string(), |answer| answer.to_string()));
+        let words = wanted.as_ref().map(|_| match told.how {
+            Some(Ok(answer)) => answer.to_string(),
+            Some(Err(error)) => error.to_string(),
+            None => UNDONE.to_owned(),
+        });
         waiting.stage = Stage::Done { tip: told.tip, words };
         self.answer_done();
     }
@@ -307,7 +328,7 @@ impl Lane {
     /// Stops everything that the client asked for. Without anything it does nothing.
     pub(super) async fn cancel(&mut self) {
         self.prompts.answer_where(
-            |stage| matches!(stage, Stage::Unread(_) | Stage::Reading),
+            |stage| matches!(stage, Stage::Unread(_) | Stage::Reading { .. }),
             || Ok(Stop::Cancelled),
         );
         self.prompts.give_up_doing(|_| true);
@@ -318,7 +339,7 @@ impl Lane {
             .filter_map(|waiting| match waiting.stage {
                 Stage::Admitted(seq) => Some(seq),
                 Stage::Unread(_)
-                | Stage::Reading
+                | Stage::Reading { .. }
                 | Stage::Doing { .. }
                 | Stage::Done { .. }
                 | Stage::Taken(_) => None,
@@ -348,7 +369,7 @@ impl Lane {
             return;
         };
         match waiting.stage {
-            Stage::Unread(_) | Stage::Reading => {
+            Stage::Unread(_) | Stage::Reading { .. } => {
                 let (gone, waiting) = std::mem::take(&mut self.prompts.waiting)
                     .into_iter()
                     .partition(|waiting| waiting.no == no);

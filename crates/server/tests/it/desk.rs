@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -35,6 +37,20 @@ pub(crate) struct Desk {
     pub(crate) kit: Arc<Kit>,
     pub(crate) mode: Mode,
     audience: Audience,
+    /// How many prompts are being read that never are.
+    pub(crate) reading: Arc<AtomicUsize>,
+}
+
+/// A prompt that is never read: it mentions a file that does not answer.
+pub(crate) const UNREADABLE: &str = "look at @this";
+
+/// One that is being read.
+struct BeingRead<'a>(&'a AtomicUsize);
+
+impl Drop for BeingRead<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
 }
 
 impl Desk {
@@ -49,7 +65,8 @@ impl Desk {
 
     /// A program with this runtime.
     pub(crate) fn with(kit: Kit, mode: Mode) -> Self {
-        Self { kit: Arc::new(kit), mode, audience: Audience::default() }
+        let (kit, reading) = (Arc::new(kit), Arc::default());
+        Self { kit, mode, audience: Audience::default(), reading }
     }
 
     /// A client that has connected and greeted.
@@ -121,6 +138,11 @@ impl Workspace for Desk {
         _: &'a DefaultSession,
     ) -> BoxFuture<'a, Result<Said, HostError>> {
         async move {
+            if words == UNREADABLE {
+                self.reading.fetch_add(1, SeqCst);
+                let _being_read = BeingRead(&self.reading);
+                return std::future::pending().await;
+            }
             let typed = Typed::read(&words, &[]);
             Ok(match typed.map_err(|error| HostError::Invalid(error.to_string()))? {
                 Typed::Words(words) => {
