@@ -5,6 +5,7 @@ pub mod clock;
 pub mod conformance;
 pub mod faulty;
 pub mod files;
+pub mod gated;
 pub mod hooks;
 pub mod kit;
 pub mod model;

@@ -1,78 +1,32 @@
 //! A process that dies at any commit leaves a session that goes on: nothing lost, nothing done twice unasked.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use futures::future::BoxFuture;
+use futures::FutureExt;
+use futures::future::ready;
 use oarlock_core::event::{Effect, Entry, Event, FailureClass, Outcome, StopReason};
-use oarlock_core::ids::{Seq, SessionId};
+use oarlock_core::ids::SessionId;
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::{Content, Message, Part};
-use oarlock_core::ports::journal::{Fence, Frame, Journal, JournalError, Resolved};
+use oarlock_core::ports::journal::JournalError;
 use oarlock_core::{DefaultSession, LoadSession, Origin, Recovery};
+use oarlock_testkit::gated::{Asked, GatedJournal, through};
 use oarlock_testkit::kit::{Kit, Parts, journal, node};
 use oarlock_testkit::model::{Say, calls, text};
 use oarlock_testkit::tool::{Act, TestTool};
 
 /// A journal that takes so many appends and then none: for its session the process is dead.
-#[derive(Debug)]
-struct Dies {
-    inner: MemoryStore,
-    left: AtomicUsize,
-}
-
-impl Journal for Dies {
-    fn claim<'a>(
-        &'a self,
-        observed: &'a Fence,
-        claim: &'a Frame,
-    ) -> BoxFuture<'a, Result<Fence, JournalError>> {
-        self.inner.claim(observed, claim)
-    }
-    fn append<'a>(
-        &'a self,
-        fence: &'a Fence,
-        frame: &'a Frame,
-    ) -> BoxFuture<'a, Result<Fence, JournalError>> {
-        let alive = self
-            .left
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
-            .is_ok();
-        if alive {
-            return self.inner.append(fence, frame);
+fn dies_after(appends: usize, store: &MemoryStore) -> Arc<GatedJournal> {
+    let left = AtomicUsize::new(appends);
+    GatedJournal::new(store.clone(), move |asked, session| {
+        let is_alive = || left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+        if asked != Asked::Append || is_alive() {
+            return through();
         }
-        let dead = JournalError::Fenced {
-            session: fence.session.clone(),
-            found: u64::MAX,
-            ours: fence.epoch,
-        };
-        Box::pin(async { Err(dead) })
-    }
-    fn resolve<'a>(
-        &'a self,
-        fence: &'a Fence,
-        frame: &'a Frame,
-    ) -> BoxFuture<'a, Result<Resolved, JournalError>> {
-        self.inner.resolve(fence, frame)
-    }
-    fn read<'a>(
-        &'a self,
-        session: &'a SessionId,
-        after: Seq,
-        max: usize,
-    ) -> BoxFuture<'a, Result<Vec<Frame>, JournalError>> {
-        self.inner.read(session, after, max)
-    }
-    fn tail<'a>(&'a self, session: &'a SessionId) -> BoxFuture<'a, Result<Fence, JournalError>> {
-        self.inner.tail(session)
-    }
-    fn release<'a>(
-        &'a self,
-        fence: &'a Fence,
-        release: &'a Frame,
-    ) -> BoxFuture<'a, Result<(), JournalError>> {
-        self.inner.release(fence, release)
-    }
+        let (session, found) = (session.clone(), u64::MAX);
+        ready(Err(JournalError::Fenced { session, found, ours: 1 })).boxed()
+    })
 }
 
 fn go() -> Vec<Part> {
@@ -104,7 +58,7 @@ struct Wreck {
 /// Runs the script until its journal dies; `None` when it lived to the end.
 async fn crash_after(appends: usize) -> Option<Wreck> {
     let store = MemoryStore::new(node("a"));
-    let dies = Arc::new(Dies { inner: store.clone(), left: AtomicUsize::new(appends) });
+    let dies = dies_after(appends, &store);
     let tools = tools();
     let kit = Kit::of(Parts { journal: dies, ..Parts::on(store.clone(), script(), tools.clone()) });
     let session = kit.open().await;
@@ -228,10 +182,7 @@ async fn a_turn_that_crashes_its_process_three_times_is_ended() {
     for name in ["b", "c", "d"] {
         let store = wreck.data.reopen(node(name));
         wreck.data = store.clone();
-        let dies = Arc::new(Dies {
-            inner: store.clone(),
-            left: AtomicUsize::new(if name == "d" { 9 } else { 1 }),
-        });
+        let dies = dies_after(if name == "d" { 9 } else { 1 }, &store);
         let script = vec![vec![Say::Silence]];
         let parts = Parts { name, journal: dies, ..Parts::on(store, script, tools()) };
         let kit = Kit::of(parts);

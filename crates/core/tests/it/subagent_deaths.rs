@@ -8,16 +8,17 @@ use futures::future::BoxFuture;
 use oarlock_core::event::{
     AgentEvent, Delivery, Effect, Entry, Event, HookPoint, InputSource, Outcome, StopReason,
 };
-use oarlock_core::ids::{Seq, SessionId};
+use oarlock_core::ids::SessionId;
 use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::{Message, Part};
-use oarlock_core::ports::journal::{Fence, Frame, Journal, JournalError, Resolved};
+use oarlock_core::ports::journal::{Journal, JournalError};
 use oarlock_core::ports::model::ModelRequest;
 use oarlock_core::session::children::used_with_children;
 use oarlock_core::session::state::State;
 use oarlock_core::spec::Bounds;
 use oarlock_core::{AgentOrder, DefaultSession, LoadSession, Origin, Recovery};
+use oarlock_testkit::gated::{Asked, GatedJournal, stuck, through};
 use oarlock_testkit::hooks::{Do, TestHooks};
 use oarlock_testkit::kit::{Kit, Parts, journal, node, send, tags, wait_for};
 use oarlock_testkit::model::{AnsweringModel, Say, calls, text};
@@ -397,71 +398,39 @@ async fn a_call_whose_subagent_ended_in_the_background_before_a_death_opens_no_o
     assert_eq!(given, Some(vec![Part::text("bg-1")]));
 }
 
-/// A journal that does not answer what one session holds, and counts who waits for that.
-#[derive(Debug)]
-struct SilentJournal {
-    inner: MemoryStore,
+/// Who reads a journal that does not answer what one session holds.
+#[derive(Debug, Default)]
+struct Readers {
     about: Mutex<Option<SessionId>>,
     asked: AtomicUsize,
     waiting: AtomicUsize,
 }
 
-struct Waits<'a>(&'a AtomicUsize);
+struct Waits(Arc<Readers>);
 
-impl Drop for Waits<'_> {
+impl Drop for Waits {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, SeqCst);
+        self.0.waiting.fetch_sub(1, SeqCst);
     }
 }
 
-impl Journal for SilentJournal {
-    fn claim<'a>(
-        &'a self,
-        observed: &'a Fence,
-        claim: &'a Frame,
-    ) -> BoxFuture<'a, Result<Fence, JournalError>> {
-        self.inner.claim(observed, claim)
-    }
-    fn append<'a>(
-        &'a self,
-        fence: &'a Fence,
-        frame: &'a Frame,
-    ) -> BoxFuture<'a, Result<Fence, JournalError>> {
-        self.inner.append(fence, frame)
-    }
-    fn resolve<'a>(
-        &'a self,
-        fence: &'a Fence,
-        frame: &'a Frame,
-    ) -> BoxFuture<'a, Result<Resolved, JournalError>> {
-        self.inner.resolve(fence, frame)
-    }
-    fn read<'a>(
-        &'a self,
-        session: &'a SessionId,
-        after: Seq,
-        max: usize,
-    ) -> BoxFuture<'a, Result<Vec<Frame>, JournalError>> {
-        if self.about.lock().unwrap().as_ref() != Some(session) {
-            return self.inner.read(session, after, max);
+impl Readers {
+    /// Keeps one waiting who asks about that session.
+    fn keep(
+        self: &Arc<Self>,
+        asked: Asked,
+        session: &SessionId,
+    ) -> BoxFuture<'static, Result<(), JournalError>> {
+        if asked != Asked::Read || self.about.lock().unwrap().as_ref() != Some(session) {
+            return through();
         }
         self.asked.fetch_add(1, SeqCst);
         self.waiting.fetch_add(1, SeqCst);
-        let waits = Waits(&self.waiting);
+        let waits = Waits(Arc::clone(self));
         Box::pin(async move {
             let _waits = waits;
-            std::future::pending().await
+            stuck().await
         })
-    }
-    fn tail<'a>(&'a self, session: &'a SessionId) -> BoxFuture<'a, Result<Fence, JournalError>> {
-        self.inner.tail(session)
-    }
-    fn release<'a>(
-        &'a self,
-        fence: &'a Fence,
-        release: &'a Frame,
-    ) -> BoxFuture<'a, Result<(), JournalError>> {
-        self.inner.release(fence, release)
     }
 }
 
@@ -483,23 +452,21 @@ async fn closing_a_subagent_whose_journal_hangs_is_given_up_in_time_and_left_to_
     clock.sleep_until(clock.now().after(1_000)).await;
     assert!(child.state().await.unwrap().turn.is_some(), "its tool hangs");
     mortal.die();
-    let silent = Arc::new(SilentJournal {
-        inner: store.reopen(node("b")),
-        about: Mutex::new(Some(opened.child.clone())),
-        asked: AtomicUsize::new(0),
-        waiting: AtomicUsize::new(0),
-    });
-    let after = kit("b", silent.inner.clone(), silent.clone());
+    let readers = Arc::new(Readers::default());
+    *readers.about.lock().unwrap() = Some(opened.child.clone());
+    let (data, kept) = (store.reopen(node("b")), Arc::clone(&readers));
+    let silent = GatedJournal::new(data.clone(), move |asked, session| kept.keep(asked, session));
+    let after = kit("b", data, silent);
     let resume = || Origin::Resume(LoadSession::new(session.id().clone(), Recovery::Interrupt));
     let again = after.core.open(resume()).await.unwrap();
     let clock = &after.core.ports().clock;
     clock.sleep_until(clock.now().after(3 * (RuntimeLimits::DEFAULT.child_close_ms + 1_000))).await;
-    let counts = [&silent.asked, &silent.waiting].map(|count| count.load(SeqCst));
+    let counts = [&readers.asked, &readers.waiting].map(|count| count.load(SeqCst));
     assert_eq!(counts, [3, 0], "each time it is given up");
     assert_eq!(closed(&journal(&after.core, &again).await), vec![]);
     again.close().await.unwrap();
 
-    *silent.about.lock().unwrap() = None;
+    *readers.about.lock().unwrap() = None;
     let again = after.core.open(resume()).await.unwrap();
     wait_for(&again, 0, |event| matches!(event, Event::SubagentClosed(_))).await;
     assert_eq!(closed(&journal(&after.core, &again).await)[0].child, opened.child);

@@ -5,15 +5,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
 use oarlock_core::event::{AgentEvent, Delivery, Effect, Event};
-use oarlock_core::ids::{FrameId, Seq, SessionId};
+use oarlock_core::ids::{FrameId, SessionId};
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::ports::clock::Clock;
-use oarlock_core::ports::journal::{Fence, Frame, Journal, JournalError, Resolved};
+use oarlock_core::ports::journal::{Fence, Frame, Journal};
 use oarlock_core::ports::model::ModelRequest;
 use oarlock_core::{DefaultSession, EventStream};
 use oarlock_testkit::clock::VirtualClock;
+use oarlock_testkit::gated::{Asked, GatedJournal, through};
 use oarlock_testkit::kit::{Kit, Parts, journal, node, send, settings, tag, tags, wait_for};
 use oarlock_testkit::model::{Say, calls, text};
 use oarlock_testkit::tool::{Act, TestTool, order};
@@ -175,64 +175,6 @@ async fn a_subagent_that_ended_with_one_of_its_own_open_holds_no_reader() {
     assert_eq!(at(&told, 0).last(), Some(&"turn_ended"));
 }
 
-/// A journal that takes its time, and counts what it is asked of each session.
-#[derive(Debug)]
-struct AskedJournal {
-    inner: MemoryStore,
-    clock: VirtualClock,
-    asked: Arc<Mutex<HashMap<SessionId, u32>>>,
-}
-
-impl AskedJournal {
-    async fn ask(&self, session: &SessionId) {
-        *self.asked.lock().unwrap().entry(session.clone()).or_default() += 1;
-        self.clock.sleep_until(self.clock.now().after(5)).await;
-    }
-}
-
-impl Journal for AskedJournal {
-    fn claim<'a>(
-        &'a self,
-        observed: &'a Fence,
-        claim: &'a Frame,
-    ) -> BoxFuture<'a, Result<Fence, JournalError>> {
-        self.inner.claim(observed, claim)
-    }
-    fn append<'a>(
-        &'a self,
-        fence: &'a Fence,
-        frame: &'a Frame,
-    ) -> BoxFuture<'a, Result<Fence, JournalError>> {
-        self.inner.append(fence, frame)
-    }
-    fn resolve<'a>(
-        &'a self,
-        fence: &'a Fence,
-        frame: &'a Frame,
-    ) -> BoxFuture<'a, Result<Resolved, JournalError>> {
-        self.inner.resolve(fence, frame)
-    }
-    fn read<'a>(
-        &'a self,
-        session: &'a SessionId,
-        after: Seq,
-        max: usize,
-    ) -> BoxFuture<'a, Result<Vec<Frame>, JournalError>> {
-        let asked = self.ask(session);
-        asked.then(move |()| self.inner.read(session, after, max)).boxed()
-    }
-    fn tail<'a>(&'a self, session: &'a SessionId) -> BoxFuture<'a, Result<Fence, JournalError>> {
-        self.ask(session).then(|()| self.inner.tail(session)).boxed()
-    }
-    fn release<'a>(
-        &'a self,
-        fence: &'a Fence,
-        release: &'a Frame,
-    ) -> BoxFuture<'a, Result<(), JournalError>> {
-        self.inner.release(fence, release)
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_reader_asks_each_session_once_and_hears_all_its_subagents_in_turn() {
     let three = |request: &ModelRequest| match (request.system.as_ref(), request.messages.len()) {
@@ -244,18 +186,22 @@ async fn a_reader_asks_each_session_once_and_hears_all_its_subagents_in_turn() {
         (_, _) => vec![Say::Reply(text("done"))],
     };
     let store = MemoryStore::new(node("a"));
-    let asked = Arc::default();
-    let journal = AskedJournal {
-        inner: store.clone(),
-        clock: VirtualClock::new(),
-        asked: Arc::clone(&asked),
-    };
+    let asked: Arc<Mutex<HashMap<SessionId, u32>>> = Arc::default();
+    let (counted, clock) = (Arc::clone(&asked), VirtualClock::new());
+    // It takes its time, and what it is asked of each session is counted.
+    let journal = GatedJournal::new(store.clone(), move |asked, session| {
+        if !matches!(asked, Asked::Read | Asked::Tail) {
+            return through();
+        }
+        *counted.lock().unwrap().entry(session.clone()).or_default() += 1;
+        clock.sleep_until(clock.now().after(5)).map(Ok).boxed()
+    });
     let models = Some(Arc::new(oarlock_testkit::model::AnsweringModel::new(three)) as _);
     let spawn = TestTool::new("spawn_agent", Effect::Pure, Act::Spawn(Box::new(order())));
     let mut tools = tools(order());
     tools[2] = spawn;
     let parts = Parts::on(store, vec![], tools);
-    let kit = Kit::of(Parts { models, journal: Arc::new(journal), ..parts });
+    let kit = Kit::of(Parts { models, journal, ..parts });
     let session = kit.open().await;
     session.run_turn(go()).await.unwrap();
     session.close().await.unwrap();

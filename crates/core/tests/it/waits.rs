@@ -1,6 +1,7 @@
 //! Every wait ends: soon when the turn is cancelled, by itself otherwise.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,19 +9,19 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use oarlock_core::command::Command;
 use oarlock_core::event::{Effect, Event, Outcome, StopReason};
-use oarlock_core::ids::{NodeId, Seq, SessionId};
+use oarlock_core::ids::{NodeId, SessionId};
 use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::Part;
 use oarlock_core::ports::journal::{
-    Catalog, Fence, Filter, Frame, Hit, Journal, JournalError, Listed, Projection, Resolved,
-    UsageRow,
+    Catalog, Filter, Hit, JournalError, Listed, Projection, UsageRow,
 };
 use oarlock_core::ports::model::ModelErrorKind;
 use oarlock_core::spec::{Answers, Mode, Settings};
 use oarlock_core::{
     DefaultAgentCore, DefaultSession, LoadSession, Origin, Ports, Recovery, SessionError,
 };
+use oarlock_testkit::gated::{Asked, GatedJournal, stuck, through};
 use oarlock_testkit::kit::{Kit, Parts, journal, node, settings, spec, wait_for};
 use oarlock_testkit::model::{Say, calls, text};
 use oarlock_testkit::tool::{Act, TestTool};
@@ -170,68 +171,21 @@ async fn a_catalogue_that_hangs_costs_a_session_its_place_in_lists_and_nothing_e
     assert!(clock.now().ms_since(before) <= 2_100, "opening does not wait for a checkpoint");
 }
 
-/// A journal that answers nothing after so many appends, or does not say where it ends.
-#[derive(Debug)]
-struct HungJournal {
-    inner: MemoryStore,
-    appends: std::sync::atomic::AtomicUsize,
-    tail: bool,
-}
-
-impl Journal for HungJournal {
-    fn claim<'a>(
-        &'a self,
-        observed: &'a Fence,
-        claim: &'a Frame,
-    ) -> BoxFuture<'a, Result<Fence, JournalError>> {
-        self.inner.claim(observed, claim)
-    }
-    fn append<'a>(
-        &'a self,
-        fence: &'a Fence,
-        frame: &'a Frame,
-    ) -> BoxFuture<'a, Result<Fence, JournalError>> {
-        use std::sync::atomic::Ordering::SeqCst;
-        match self.appends.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)) {
-            Ok(_) => self.inner.append(fence, frame),
-            Err(_) => std::future::pending().boxed(),
-        }
-    }
-    fn resolve<'a>(
-        &'a self,
-        fence: &'a Fence,
-        frame: &'a Frame,
-    ) -> BoxFuture<'a, Result<Resolved, JournalError>> {
-        self.inner.resolve(fence, frame)
-    }
-    fn read<'a>(
-        &'a self,
-        session: &'a SessionId,
-        after: Seq,
-        max: usize,
-    ) -> BoxFuture<'a, Result<Vec<Frame>, JournalError>> {
-        self.inner.read(session, after, max)
-    }
-    fn tail<'a>(&'a self, session: &'a SessionId) -> BoxFuture<'a, Result<Fence, JournalError>> {
-        match self.tail {
-            true => self.inner.tail(session),
-            false => std::future::pending().boxed(),
-        }
-    }
-    fn release<'a>(
-        &'a self,
-        fence: &'a Fence,
-        release: &'a Frame,
-    ) -> BoxFuture<'a, Result<(), JournalError>> {
-        self.append(fence, release).map(|result| result.map(drop)).boxed()
-    }
-}
-
+/// A runtime whose journal answers nothing after so many appends, or does not say where it ends.
 fn hung(appends: usize, tail: bool) -> Kit {
-    let store = MemoryStore::new(node("a"));
-    let journal = HungJournal { inner: store.clone(), appends: appends.into(), tail };
+    let (store, left) = (MemoryStore::new(node("a")), AtomicUsize::new(appends));
+    let journal = GatedJournal::new(store.clone(), move |asked, _| match asked {
+        Asked::Append | Asked::Release => {
+            match left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)) {
+                Ok(_) => through(),
+                Err(_) => stuck(),
+            }
+        }
+        Asked::Tail if !tail => stuck(),
+        Asked::Claim | Asked::Resolve | Asked::Read | Asked::Tail => through(),
+    });
     let script = vec![vec![Say::Reply(text("hi"))]];
-    Kit::of(Parts { journal: Arc::new(journal), ..Parts::on(store, script, vec![]) })
+    Kit::of(Parts { journal, ..Parts::on(store, script, vec![]) })
 }
 
 #[tokio::test(start_paused = true)]
