@@ -15,6 +15,7 @@ pub mod prompt;
 pub mod registry;
 pub mod replay;
 pub mod runtime;
+pub mod service;
 pub mod session;
 pub mod spec;
 pub mod turn;

@@ -9,7 +9,7 @@ use oarlock_core::ids::SessionId;
 use oarlock_core::message::Part;
 use oarlock_core::ports::tool::Place;
 use oarlock_core::prompt::answer::{Ask, Listed};
-use oarlock_core::spec::SessionSpec;
+use oarlock_core::spec::{ModelSelection, SessionSpec};
 use oarlock_core::{DefaultAgentCore, DefaultSession, Frontend};
 
 use crate::audience::Audience;
@@ -45,12 +45,19 @@ pub trait Workspace: Send + Sync + std::fmt::Debug {
     /// The runtime.
     fn core(&self) -> &DefaultAgentCore;
 
-    /// What a new session in these canonical folders is to be, for a person at this kind of client.
+    /// What a new session in these canonical folders is to be, opened at this surface by this kind of client.
     fn spec(
         &self,
         place: Place,
+        surface: &'static str,
         frontend: Frontend,
     ) -> BoxFuture<'_, Result<SessionSpec, HostError>>;
+
+    /// A model by the name that somebody gave it: `provider/model`, or a name that the configuration knows.
+    ///
+    /// # Errors
+    /// [`HostError::Invalid`] when there is none, [`HostError::Unauthenticated`] when it lacks its key.
+    fn model(&self, name: &str) -> Result<ModelSelection, HostError>;
 
     /// What of the folder's configuration is not applied, and what to do about it: a line each.
     fn kept_out(&self) -> Vec<String>;

@@ -3,6 +3,9 @@
 pub mod acp;
 mod audience;
 mod host;
+pub mod operations;
+mod place;
+pub mod service;
 
 pub use audience::Audience;
 pub use host::{Host, HostError, Said, Workspace};

@@ -50,6 +50,14 @@ fn unread(error: &anyhow::Error) -> HostError {
     if is_theirs { invalid(error) } else { failed(error) }
 }
 
+/// A model that somebody named cannot be had.
+fn unselectable(error: &anyhow::Error) -> HostError {
+    match unselected(error) {
+        HostError::Failed(words) => HostError::Invalid(words),
+        error => error,
+    }
+}
+
 impl Folder {
     pub(super) fn maker(&self) -> Maker<'_> {
         Maker { loaded: &self.loaded, flags: &self.flags, cwd: &self.loaded.cwd }
@@ -109,16 +117,21 @@ impl Workspace for Folder {
     fn spec(
         &self,
         place: Place,
+        surface: &'static str,
         frontend: Frontend,
     ) -> BoxFuture<'_, Result<SessionSpec, HostError>> {
         async move {
             // A script lies where its session works, wherever the editor started the program.
             let cwd = place.cwd.clone();
             let maker = Maker { cwd: &cwd, ..self.maker() };
-            let made = maker.spec(&self.assembled, place, ("acp", frontend)).await;
+            let made = maker.spec(&self.assembled, place, (surface, frontend)).await;
             made.map_err(|error| unselected(&error))
         }
         .boxed()
+    }
+
+    fn model(&self, name: &str) -> Result<ModelSelection, HostError> {
+        self.maker().named(&self.assembled, name).map_err(|error| unselectable(&error))
     }
 
     fn kept_out(&self) -> Vec<String> {

@@ -104,6 +104,9 @@ pub struct State {
     pub call_ids: RecentCalls,
     /// The beginning of the first input, for lists.
     pub first_words: String,
+    /// The input that was admitted last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_input: Option<Seq>,
 }
 
 /// An admitted input.
@@ -220,6 +223,7 @@ impl State {
             compacted: None,
             call_ids: RecentCalls::default(),
             first_words: String::new(),
+            last_input: None,
         })
     }
 
@@ -326,6 +330,7 @@ impl State {
         if let Some(key) = &admitted.key {
             self.keys.add(key, seq);
         }
+        self.last_input = Some(seq);
         if self.first_words.is_empty() {
             self.first_words = first_words(&admitted.content);
         }

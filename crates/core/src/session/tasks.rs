@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::background::{BackgroundOutcome, BackgroundResult, format_background_outcome};
@@ -19,7 +20,7 @@ use crate::turn::tools::CallEnd;
 pub const FINISHED_TASKS_MAX: usize = 64;
 
 /// The background tasks of a session.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Tasks {
     /// Number of the last one that was started.
     pub last: u32,
@@ -34,7 +35,7 @@ pub struct Tasks {
 }
 
 /// A background task without an end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunningTask {
     /// What was started.
     pub started: TaskStarted,
@@ -43,7 +44,7 @@ pub struct RunningTask {
 }
 
 /// A background task that ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FinishedTask {
     /// Its name.
     pub task: TaskId,

@@ -47,6 +47,9 @@ pub struct SessionSpec {
     /// The session this one was forked from or is a child of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<SessionId>,
+    /// The request that made it, where that had an idempotency key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Keyed>,
     /// How many sessions are above it: 0 for one that a person or program made, 1 for its subagents…
     #[serde(default, skip_serializing_if = "is_default")]
     pub depth: u32,
@@ -55,6 +58,15 @@ pub struct SessionSpec {
     /// that is not there any more is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools: Option<Vec<String>>,
+}
+
+/// A request that is answered alike however often it comes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Keyed {
+    /// Its idempotency key.
+    pub key: String,
+    /// A hash of what was asked for, 64 hexadecimal digits: the same key with another request is a mistake.
+    pub asked: String,
 }
 
 /// What can be changed while a session lives; a change takes effect with the next turn.
@@ -144,6 +156,7 @@ impl SessionSpec {
             settings,
             modes: ModeCatalog::default(),
             parent: None,
+            request: None,
             depth: 0,
             tools: None,
         }

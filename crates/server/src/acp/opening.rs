@@ -160,7 +160,8 @@ async fn create(
     let workspace = host.workspace(&cwd).await.map_err(|error| WireError::from(error).0)?;
     let frontend = frontend(&guest.out.client);
     let place = Place { cwd, roots };
-    let spec = workspace.spec(place, frontend).await.map_err(|error| WireError::from(error).0)?;
+    let spec =
+        workspace.spec(place, "acp", frontend).await.map_err(|error| WireError::from(error).0)?;
     let backends = guest.backends(&*workspace, &spec, &given).await?;
     let new = NewSession { id: Some(id.clone()), spec: spec.clone(), backends };
     let session = workspace.core().open(Origin::New(Box::new(new))).await;

@@ -14,7 +14,7 @@ use oarlock_core::message::Part;
 use oarlock_core::ports::tool::Place;
 use oarlock_core::prompt::answer::{Answer, Ask, Change, Listed, Question, listed};
 use oarlock_core::prompt::slash::{Slash, Typed};
-use oarlock_core::spec::{Answers, Mode, SessionSpec, Settings};
+use oarlock_core::spec::{Answers, Mode, ModelSelection, SessionSpec, Settings};
 use oarlock_core::{DefaultAgentCore, DefaultSession, Frontend, SessionId};
 use oarlock_server::acp::{Streams, serve};
 use oarlock_server::{Audience, Host, HostError, Said, Workspace};
@@ -118,10 +118,23 @@ impl Workspace for Desk {
         &self.kit.core
     }
 
-    fn spec(&self, place: Place, _: Frontend) -> BoxFuture<'_, Result<SessionSpec, HostError>> {
+    fn spec(
+        &self,
+        place: Place,
+        surface: &'static str,
+        _: Frontend,
+    ) -> BoxFuture<'_, Result<SessionSpec, HostError>> {
         let settings = Settings::new(selection(), self.mode.clone(), Answers::Somebody);
-        let spec = SessionSpec::new(place.cwd, "acp", settings);
+        let spec = SessionSpec::new(place.cwd, surface, settings);
         async move { Ok(SessionSpec { roots: place.roots, ..spec }) }.boxed()
+    }
+
+    fn model(&self, name: &str) -> Result<ModelSelection, HostError> {
+        let known = selection();
+        match name == known.to_string() {
+            true => Ok(known),
+            false => Err(HostError::Invalid(format!("there is no model {name}"))),
+        }
     }
 
     fn kept_out(&self) -> Vec<String> {

@@ -12,6 +12,7 @@ mod machine;
 mod options;
 mod orders;
 mod questions;
+mod service;
 mod stuck;
 mod subagents;
 mod terminals;

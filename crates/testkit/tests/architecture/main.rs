@@ -11,9 +11,9 @@ use source::{Source, crates, read, sources};
 /// A crate, what it may build on besides `testkit` in tests, and its most lines of code.
 const HOUSE: [(&str, &[&str], usize); 7] = [
     ("cli", &["core", "models", "server", "store", "tools"], 10_000),
-    ("core", &[], 17_020),
+    ("core", &[], 19_500),
     ("models", &["core"], 10_500),
-    ("server", &["core"], 5_800),
+    ("server", &["core"], 8_500),
     ("store", &["core"], 3_125),
     ("testkit", &["core"], 4_500),
     ("tools", &["core"], 10_000),

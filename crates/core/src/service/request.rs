@@ -1,0 +1,270 @@
+//! What the service is asked for.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::event::{AgentEvent, Outcome, PermissionKind};
+use crate::ids::{CallId, Seq, SessionId, TurnNo};
+use crate::message::Part;
+use crate::ports::journal::Activity;
+use crate::service::options::SessionBuildOptions;
+use crate::spec::{Limits, Mode, ReasoningEffort};
+
+/// The words of an input: text, or parts with pictures that were uploaded before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Prompt {
+    /// Text. It is given to the model as it is: slash commands and `@` mentions are for people.
+    Text(String),
+    /// Parts in order.
+    Parts(Vec<Part>),
+}
+
+impl Default for Prompt {
+    fn default() -> Self {
+        Self::Text(String::new())
+    }
+}
+
+impl Prompt {
+    /// Whether it says nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Text(text) => text.trim().is_empty(),
+            Self::Parts(parts) => parts.is_empty(),
+        }
+    }
+
+    /// As the model is given it.
+    #[must_use]
+    pub fn into_parts(self) -> Vec<Part> {
+        match self {
+            Self::Text(text) => vec![Part::text(text)],
+            Self::Parts(parts) => parts,
+        }
+    }
+}
+
+impl From<&str> for Prompt {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+/// Whether a new session runs its prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum InitialTurnPolicy {
+    /// The prompt is run, and its result is the answer.
+    #[default]
+    RunImmediately,
+    /// The session is made and waits. A prompt is refused, since it would be lost.
+    Defer,
+}
+
+/// Makes a session.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CreateSessionRequest {
+    /// `provider/model`, or a name that the configuration knows; the configured model when absent.
+    pub model: Option<String>,
+    /// The first input.
+    pub prompt: Prompt,
+    /// In place of the configured system prompt.
+    pub system_prompt: Option<String>,
+    /// Tokens that an answer may have.
+    pub max_tokens: Option<u64>,
+    /// Is sent the events of the first turn until its end. A sink that is full loses nothing and holds nobody up; one that is closed is left alone.
+    #[serde(skip)]
+    pub event_tx: Option<mpsc::Sender<AgentEvent>>,
+    /// Accepted for those who know it from elsewhere: every session takes inputs after its first turn.
+    pub host_mode: bool,
+    /// Skills that the model is given with the prompt, by name.
+    pub skill_references: Vec<String>,
+    /// Whether the prompt is run.
+    pub initial_turn: InitialTurnPolicy,
+    /// Everything else that a session can be.
+    pub build: SessionBuildOptions,
+    /// The absolute folder that it works in; the service's own when absent.
+    pub cwd: Option<PathBuf>,
+    /// Further absolute folders that its tools may use.
+    pub roots: Vec<PathBuf>,
+    /// What tools may do without asking; the configured mode when absent.
+    pub mode: Option<Mode>,
+    /// How hard the model should think.
+    pub effort: Option<ReasoningEffort>,
+    /// Bounds of each turn and of the session, in place of the configured ones.
+    pub limits: Option<Limits>,
+    /// A title for lists.
+    pub title: Option<String>,
+    /// Labels for lists.
+    pub labels: BTreeMap<String, String>,
+    /// A second request with the same key makes no second session: it gets the answer of the first, also after a restart. The same key with
+    /// another request is refused.
+    pub idempotency_key: Option<String>,
+    /// How long the answer waits for the turn's end in milliseconds; until it ends or waits for answers when absent, 0 for not at all.
+    pub wait_ms: Option<u64>,
+}
+
+/// Runs a turn.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StartTurnRequest {
+    /// The input; not empty.
+    pub prompt: Prompt,
+    /// Is sent the events of this turn until its end, as [`CreateSessionRequest::event_tx`].
+    #[serde(skip)]
+    pub event_tx: Option<mpsc::Sender<AgentEvent>>,
+    /// As [`CreateSessionRequest::host_mode`].
+    pub host_mode: bool,
+    /// Skills that the model is given with the prompt, by name.
+    pub skill_references: Vec<String>,
+    /// A second request with the same key starts no second turn: it gets the answer of the first.
+    pub idempotency_key: Option<String>,
+    /// As [`CreateSessionRequest::wait_ms`].
+    pub wait_ms: Option<u64>,
+}
+
+/// When an input is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum InputDelivery {
+    /// By the running turn at its next step; by a turn of its own when none runs.
+    Steer,
+    /// By a turn of its own after the running one and those that wait before it.
+    Queue,
+}
+
+/// Gives a session an input without waiting for its turn.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InputRequest {
+    /// The input; not empty.
+    pub prompt: Prompt,
+    /// When it is taken.
+    pub delivery: InputDelivery,
+    /// As [`StartTurnRequest::idempotency_key`].
+    #[serde(default)]
+    pub idempotency_key: Option<String>,
+}
+
+/// Takes back an input that no turn has taken.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WithdrawRequest {
+    /// The input.
+    pub input: Seq,
+}
+
+/// Ends the running turn.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct InterruptRequest {
+    /// Only if this turn runs.
+    pub turn: Option<TurnNo>,
+}
+
+/// Waits for the turn of an input.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct WaitRequest {
+    /// The input; the last one when absent.
+    pub input: Option<Seq>,
+    /// As [`CreateSessionRequest::wait_ms`].
+    pub wait_ms: Option<u64>,
+}
+
+/// Answers what a turn waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum AnswerRequest {
+    /// A permission.
+    Permission {
+        /// The call in question.
+        call: CallId,
+        /// The choice; one that was offered.
+        choice: PermissionKind,
+    },
+    /// The result of a call that the client has run.
+    ExternalTool {
+        /// The call.
+        call: CallId,
+        /// How it went: `completed`, `failed` or `cancelled`.
+        outcome: Outcome,
+        /// What the model is given.
+        content: Prompt,
+    },
+}
+
+/// Changes settings from the next turn on; only what is present changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConfigureRequest {
+    /// Another model, `provider/model` or a name that the configuration knows.
+    pub model: Option<String>,
+    /// Another mode.
+    pub mode: Option<Mode>,
+    /// Another effort.
+    pub effort: Option<ReasoningEffort>,
+    /// Other limits, replacing all.
+    pub limits: Option<Limits>,
+    /// Another title.
+    pub title: Option<String>,
+    /// Other labels, replacing all.
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
+/// Which sessions to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SessionQuery {
+    /// At most so many, up to 500; 50 when absent.
+    pub limit: Option<u32>,
+    /// The `next` of the page before.
+    pub cursor: Option<String>,
+    /// Only those that have all these labels.
+    pub labels: BTreeMap<String, String>,
+    /// Only those that are doing this.
+    pub state: Option<Activity>,
+    /// Only archived ones, or only those that are not; both when absent.
+    pub archived: Option<bool>,
+    /// Only those of this folder.
+    pub cwd: Option<PathBuf>,
+    /// Subagents, too.
+    pub children: bool,
+}
+
+/// Makes a summary take the place of the beginning of what the model sees.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CompactRequest {
+    /// What the summary should pay attention to.
+    pub instructions: Option<String>,
+}
+
+/// Finds texts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SearchRequest {
+    /// Words, all of which a text must have.
+    pub query: String,
+    /// At most so many places, up to 100; 20 when absent.
+    #[serde(default)]
+    pub limit: Option<u32>,
+}
+
+/// A place where a search found its words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SearchHit {
+    /// The session.
+    pub session_id: SessionId,
+    /// The entry.
+    pub seq: Seq,
+    /// The words around it.
+    pub snippet: String,
+}

@@ -1,0 +1,173 @@
+//! The one table of operations: REST, JSON-RPC and the command line are mappings of it, and so is what describes them.
+
+mod table;
+
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use oarlock_core::ids::SessionId;
+use oarlock_core::service::SessionError;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::service::{Scope, Sessions};
+
+/// HTTP methods that operations use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Reads.
+    Get,
+    /// Does something that may differ the second time.
+    Post,
+    /// Changes what is named.
+    Patch,
+    /// Removes.
+    Delete,
+}
+
+/// Something that can be done with sessions, on every surface.
+pub struct Operation {
+    /// Its JSON-RPC method, for example `session/create`.
+    pub name: &'static str,
+    /// How REST says it.
+    pub verb: Verb,
+    /// Its path below the service's root; `{session_id}` and other names in braces are fields of the request.
+    pub path: &'static str,
+    /// What the command line calls it, where a person would want it there.
+    pub command: Option<&'static str>,
+    /// What a caller needs.
+    pub scope: Scope,
+    /// One sentence for whoever reads the description.
+    pub summary: &'static str,
+    /// The schema of what is asked, without the fields of the path.
+    pub request: fn(&mut SchemaGenerator) -> Schema,
+    /// The schema of what is answered.
+    pub response: fn(&mut SchemaGenerator) -> Schema,
+    call: Call,
+}
+
+type Call = Arc<dyn Fn(Sessions, Params) -> Answer + Send + Sync>;
+type Answer = BoxFuture<'static, Result<Bytes, SessionError>>;
+
+/// What is asked of an operation: one JSON object, the fields of the path among the others.
+pub type Params = Map<String, Value>;
+
+impl fmt::Debug for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({:?} {})", self.name, self.verb, self.path)
+    }
+}
+
+/// The answer of operations that have nothing to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Done {}
+
+/// How operations are found.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    name: &'static str,
+    http: (Verb, &'static str),
+    command: Option<&'static str>,
+    scope: Scope,
+    summary: &'static str,
+}
+
+impl Operation {
+    /// Does it. The answer is JSON.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` for parameters that are not understood, and what the operation itself says.
+    pub fn call(&self, sessions: Sessions, params: Params) -> Answer {
+        (self.call)(sessions, params)
+    }
+
+    /// One that concerns no session in particular.
+    fn of_all<R, A, F>(row: Row, act: fn(Sessions, R) -> F) -> Self
+    where
+        R: DeserializeOwned + JsonSchema + Send + 'static,
+        A: Serialize + JsonSchema,
+        F: Future<Output = Result<A, SessionError>> + Send + 'static,
+    {
+        let call: Call = Arc::new(move |sessions, params| {
+            Box::pin(async move { json(&act(sessions, read(params)?).await?) })
+        });
+        Self::new::<R, A>(row, call)
+    }
+
+    /// One that concerns a session.
+    fn of_one<R, A, F>(row: Row, act: fn(Sessions, SessionId, R) -> F) -> Self
+    where
+        R: DeserializeOwned + JsonSchema + Send + 'static,
+        A: Serialize + JsonSchema,
+        F: Future<Output = Result<A, SessionError>> + Send + 'static,
+    {
+        let call: Call = Arc::new(move |sessions, mut params| {
+            Box::pin(async move {
+                let id = session_id(&mut params)?;
+                json(&act(sessions, id, read(params)?).await?)
+            })
+        });
+        Self::new::<R, A>(row, call)
+    }
+
+    fn new<R: JsonSchema, A: JsonSchema>(row: Row, call: Call) -> Self {
+        let Row { name, http: (verb, path), command, scope, summary } = row;
+        let (request, response) =
+            (SchemaGenerator::subschema_for::<R>, SchemaGenerator::subschema_for::<A>);
+        Self { name, verb, path, command, scope, summary, request, response, call }
+    }
+}
+
+/// The session that a request is about.
+///
+/// # Errors
+/// `INVALID_REQUEST` when it names none; a name that none can have is one that none has.
+pub fn session_id(params: &mut Params) -> Result<SessionId, SessionError> {
+    match params.remove("session_id") {
+        Some(Value::String(id)) => {
+            SessionId::parse(id.as_str()).map_err(|_| SessionError::not_found(&cut(&id)))
+        }
+        _ => Err(SessionError::invalid("`session_id` is missing; name the session")),
+    }
+}
+
+/// A client's words, so that they fit a message.
+fn cut(words: &str) -> String {
+    words.chars().take(80).collect()
+}
+
+fn read<R: DeserializeOwned>(params: Params) -> Result<R, SessionError> {
+    serde_json::from_value(Value::Object(params))
+        .map_err(|error| SessionError::invalid(cut_error(&error.to_string())))
+}
+
+/// What is wrong with parameters, without the whole of what was sent.
+fn cut_error(words: &str) -> String {
+    words.chars().take(400).collect()
+}
+
+fn json(answer: &impl Serialize) -> Result<Bytes, SessionError> {
+    let json = serde_json::to_vec(answer).map_err(|error| {
+        let kind = oarlock_core::service::ErrorCode::AgentError;
+        SessionError::new(kind, format!("the answer is no JSON: {error}"))
+    })?;
+    Ok(json.into())
+}
+
+/// All operations, in the order in which they are described.
+#[must_use]
+pub fn operations() -> &'static [Operation] {
+    static TABLE: LazyLock<Vec<Operation>> = LazyLock::new(table::table);
+    &TABLE
+}
+
+/// The operation of this JSON-RPC method.
+#[must_use]
+pub fn named(name: &str) -> Option<&'static Operation> {
+    operations().iter().find(|operation| operation.name == name)
+}

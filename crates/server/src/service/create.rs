@@ -1,0 +1,203 @@
+//! New sessions.
+
+use std::path::PathBuf;
+
+use oarlock_core::event::Delivery;
+use oarlock_core::ids::SessionId;
+use oarlock_core::ports::tool::Place;
+use oarlock_core::prompt::Overlays;
+use oarlock_core::service::{
+    CreateSessionRequest, Cursor, ErrorCode, InitialTurnPolicy, RunResult, RunState, SessionError,
+};
+use oarlock_core::spec::{Keyed, SessionSpec};
+use oarlock_core::{
+    AgentError, DefaultSession, Frontend, NewSession, Origin, Usage, new_session_id,
+};
+
+use super::turns::{admit, run};
+use super::{Scope, Sessions, refused};
+use crate::host::Workspace;
+use crate::place::{PlaceError, folder, folders};
+
+/// The longest idempotency key, in bytes.
+const KEY_MAX: usize = 256;
+
+impl Sessions {
+    pub(super) async fn create(
+        &self,
+        request: CreateSessionRequest,
+    ) -> Result<RunResult, SessionError> {
+        self.allow(Scope::Manage)?;
+        check(&request)?;
+        let keyed =
+            request.idempotency_key.as_deref().map(|key| keyed(key, &request)).transpose()?;
+        let id = match (&keyed, request.build.resume_session.clone()) {
+            (Some(_), Some(_)) => {
+                return Err(SessionError::invalid(
+                    "`idempotency_key` and `build.resume_session` both name the session; leave one out",
+                ));
+            }
+            (Some(keyed), None) => id_of(keyed),
+            (None, Some(id)) => id,
+            (None, None) => new_session_id(),
+        };
+        let session = self.made(id, keyed, &request).await?;
+        match request.initial_turn {
+            InitialTurnPolicy::Defer => deferred(&session).await,
+            InitialTurnPolicy::RunImmediately => {
+                let CreateSessionRequest { prompt, event_tx, wait_ms, idempotency_key, .. } =
+                    request;
+                let input = admit(&session, prompt, Delivery::Now, idempotency_key).await?;
+                run(&session, input, wait_ms, event_tx).await
+            }
+        }
+    }
+
+    /// Makes the session, or finds the one that the same request made before.
+    async fn made(
+        &self,
+        id: SessionId,
+        keyed: Option<Keyed>,
+        request: &CreateSessionRequest,
+    ) -> Result<DefaultSession, SessionError> {
+        let cwd = request.cwd.clone().unwrap_or_else(|| PathBuf::clone(&self.cwd));
+        let place = Place {
+            cwd: folder(cwd).await.map_err(|error| misplaced(&error))?,
+            roots: folders(request.roots.clone()).await.map_err(|error| misplaced(&error))?,
+        };
+        let workspace = self.host.workspace(&place.cwd).await.map_err(|error| refused(&error))?;
+        let spec = self.spec(&*workspace, place, request).await?;
+        let spec = SessionSpec { request: keyed.clone(), ..spec };
+        let new = NewSession { id: Some(id.clone()), ..NewSession::from(spec) };
+        match (workspace.core().open(Origin::New(Box::new(new))).await, keyed) {
+            (Ok(session), _) => Ok(session),
+            (Err(AgentError::DuplicateSessionId { .. }), Some(keyed)) => {
+                match self.birth(&id).await?.request {
+                    Some(known) if known == keyed => self.session(&id).await,
+                    _ => Err(SessionError::invalid(format!(
+                        "the idempotency key `{}` was used for another request; use a new one",
+                        keyed.key
+                    ))),
+                }
+            }
+            (Err(error), _) => Err(error.into()),
+        }
+    }
+
+    /// What the session is to be: as its folder is configured, but for what the request says.
+    async fn spec(
+        &self,
+        workspace: &dyn Workspace,
+        place: Place,
+        request: &CreateSessionRequest,
+    ) -> Result<SessionSpec, SessionError> {
+        let mut spec = workspace
+            .spec(place, self.caller.surface, Frontend::Headless)
+            .await
+            .map_err(|error| refused(&error))?;
+        spec.settings.answers = oarlock_core::spec::Answers::Somebody;
+        if let Some(system) = &request.system_prompt {
+            spec.system.clone_from(system);
+            spec.overlays = Overlays::default();
+        }
+        let settings = &mut spec.settings;
+        if let Some(model) = &request.model {
+            settings.model = workspace.model(model).map_err(|error| refused(&error))?;
+        }
+        if let Some(mode) = &request.mode {
+            settings.mode = mode.clone();
+        }
+        if request.effort.is_some() {
+            settings.effort = request.effort;
+        }
+        if let Some(limits) = &request.limits {
+            settings.limits = limits.clone();
+        }
+        if let Some(budget) = &request.build.budget_limits {
+            let bounds = &mut settings.limits.session;
+            bounds.tokens = budget.max_tokens.or(bounds.tokens);
+            bounds.wall_ms = budget.max_duration_ms.or(bounds.wall_ms);
+            bounds.tool_calls = budget.max_tool_calls.or(bounds.tool_calls);
+        }
+        if request.max_tokens.is_some() {
+            settings.turn.sampling.max_tokens = request.max_tokens;
+        }
+        if let Some(hooks) = &request.build.hooks_override {
+            settings.hooks = hooks.clone();
+        }
+        settings.title.clone_from(&request.title);
+        settings.labels.clone_from(&request.labels);
+        Ok(spec)
+    }
+}
+
+/// Whether a request makes sense, before anything is done.
+fn check(request: &CreateSessionRequest) -> Result<(), SessionError> {
+    request.build.check()?;
+    match (request.initial_turn, request.prompt.is_empty()) {
+        (InitialTurnPolicy::Defer, false) => Err(SessionError::invalid(
+            "a deferred session takes no prompt: it would be lost; start a turn with it later, or leave `initial_turn` out",
+        )),
+        (InitialTurnPolicy::RunImmediately, true) => Err(SessionError::invalid(
+            "the prompt says nothing; give it text, or make the session with `initial_turn`: `defer`",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The request under its key.
+fn keyed(key: &str, request: &CreateSessionRequest) -> Result<Keyed, SessionError> {
+    if key.is_empty() || key.len() > KEY_MAX {
+        return Err(SessionError::invalid(format!(
+            "an idempotency key has 1 to {KEY_MAX} bytes; this one has {}",
+            key.len()
+        )));
+    }
+    // How long somebody waits for the answer changes nothing of what is done.
+    let asked = CreateSessionRequest { wait_ms: None, ..request.clone() };
+    let json =
+        serde_json::to_vec(&asked).map_err(|error| SessionError::invalid(error.to_string()))?;
+    Ok(Keyed { key: key.to_owned(), asked: blake3::hash(&json).to_hex().to_string() })
+}
+
+/// The id of the session that a key names, the same after a restart.
+fn id_of(keyed: &Keyed) -> SessionId {
+    let hash = blake3::derive_key(
+        "oarlock 2026-11-21 session id of an idempotency key",
+        keyed.key.as_bytes(),
+    );
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    let id = uuid::Builder::from_custom_bytes(bytes).into_uuid();
+    SessionId::parse(id.to_string()).expect("a UUID is an id")
+}
+
+/// What is told of a session that waits for its first input.
+async fn deferred(session: &DefaultSession) -> Result<RunResult, SessionError> {
+    let state = session.state().await?;
+    Ok(RunResult {
+        session_id: session.id().clone(),
+        input: None,
+        turn: None,
+        state: RunState::Deferred,
+        stop_reason: None,
+        text: String::new(),
+        usage: Usage::default(),
+        cost_micros: None,
+        session_usage: state.used.usage,
+        turns: 0,
+        tool_calls: 0,
+        structured_output: None,
+        schema_warnings: Vec::new(),
+        pending: Vec::new(),
+        cursor: Cursor(state.tip),
+    })
+}
+
+fn misplaced(error: &PlaceError) -> SessionError {
+    let kind = match error {
+        PlaceError::Invalid(_) => ErrorCode::InvalidRequest,
+        PlaceError::Silent(_) => ErrorCode::AgentError,
+    };
+    SessionError::new(kind, error.to_string())
+}

@@ -1,0 +1,176 @@
+//! The session service over the program's sessions: it finds out where a session works, wakes it when somebody wants something of it, and tells it.
+
+mod create;
+mod manage;
+mod reading;
+mod turns;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use oarlock_core::event::Event;
+use oarlock_core::ids::SessionId;
+use oarlock_core::service::{
+    CreateSessionRequest, Cursor, ErrorCode, InterruptRequest, RunResult, SessionError,
+    SessionPage, SessionQuery, SessionService, SessionView, StartTurnRequest, StreamError,
+};
+use oarlock_core::spec::SessionSpec;
+use oarlock_core::{DefaultSession, EventStream};
+
+use crate::host::{Host, HostError, Workspace};
+
+/// How long one answer waits for a turn at most; whoever wants to know more asks again.
+pub const WAIT_MAX: Duration = Duration::from_secs(3600);
+
+/// What a caller may do. Each includes nothing of the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Read sessions, their events and their blobs.
+    Read,
+    /// Give sessions inputs and answers, and stop their turns.
+    Turn,
+    /// Make, change, archive and remove sessions.
+    Manage,
+}
+
+/// Who wants something of the service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The surface that it uses: `rest`, `rpc`, `cli`, `library`.
+    pub surface: &'static str,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+}
+
+impl Caller {
+    /// Somebody at this surface who may do everything.
+    #[must_use]
+    pub fn trusted(surface: &'static str) -> Self {
+        Self { surface, scopes: vec![Scope::Read, Scope::Turn, Scope::Manage] }
+    }
+}
+
+/// The sessions of this program, as one caller may have them. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Sessions {
+    host: Arc<dyn Host>,
+    /// Where sessions work that name no folder.
+    cwd: Arc<PathBuf>,
+    caller: Arc<Caller>,
+}
+
+impl Sessions {
+    /// The sessions of a program; those that name no folder work in `cwd`.
+    #[must_use]
+    pub fn new(host: Arc<dyn Host>, cwd: PathBuf, caller: Caller) -> Self {
+        Self { host, cwd: Arc::new(cwd), caller: Arc::new(caller) }
+    }
+
+    /// The same sessions for somebody else.
+    #[must_use]
+    pub fn with_caller(&self, caller: Caller) -> Self {
+        Self { caller: Arc::new(caller), ..self.clone() }
+    }
+
+    /// Whether the caller may do this.
+    ///
+    /// # Errors
+    /// `FORBIDDEN`.
+    pub fn allow(&self, scope: Scope) -> Result<(), SessionError> {
+        if self.caller.scopes.contains(&scope) {
+            return Ok(());
+        }
+        let needed = match scope {
+            Scope::Read => "read",
+            Scope::Turn => "turn",
+            Scope::Manage => "manage",
+        };
+        Err(SessionError::new(
+            ErrorCode::Forbidden,
+            format!("this token lacks the scope `{needed}`; use one that has it"),
+        ))
+    }
+
+    /// What a session was made as. It is not woken.
+    async fn birth(&self, id: &SessionId) -> Result<SessionSpec, SessionError> {
+        let frames = self.host.core().ports().journal.read(id, 0, 1).await?;
+        let first = match frames.first() {
+            Some(frame) => frame.entries(id)?.into_iter().next(),
+            None => None,
+        };
+        match first.map(|entry| entry.event) {
+            Some(Event::SessionCreated(created)) => Ok(created.spec),
+            // The first entry of long settings lies in a blob.
+            Some(_) => Ok(self.host.core().state(id).await?.spec),
+            None => Err(SessionError::not_found(id.as_str())),
+        }
+    }
+
+    /// What a session works with: what it is awake with, else what its folder is configured as.
+    async fn workspace(&self, id: &SessionId) -> Result<Arc<dyn Workspace>, SessionError> {
+        let spec = self.birth(id).await?;
+        match self.host.awake(id) {
+            Some(workspace) => Ok(workspace),
+            None => Ok(self.host.workspace(&spec.cwd).await.map_err(|error| refused(&error))?),
+        }
+    }
+
+    /// A session that exists, to be told something.
+    async fn session(&self, id: &SessionId) -> Result<DefaultSession, SessionError> {
+        Ok(self.workspace(id).await?.core().handle(id.clone()))
+    }
+}
+
+/// What the program around the service says.
+fn refused(error: &HostError) -> SessionError {
+    let kind = match error {
+        HostError::Invalid(_) => ErrorCode::InvalidRequest,
+        HostError::Unauthenticated(_) => ErrorCode::ProviderError,
+        HostError::Failed(_) => ErrorCode::AgentError,
+    };
+    SessionError::new(kind, error.to_string())
+}
+
+impl SessionService for Sessions {
+    fn create_session(
+        &self,
+        request: CreateSessionRequest,
+    ) -> BoxFuture<'_, Result<RunResult, SessionError>> {
+        self.create(request).boxed()
+    }
+
+    fn start_turn<'a>(
+        &'a self,
+        id: &'a SessionId,
+        request: StartTurnRequest,
+    ) -> BoxFuture<'a, Result<RunResult, SessionError>> {
+        self.start(id, request).boxed()
+    }
+
+    fn interrupt<'a>(&'a self, id: &'a SessionId) -> BoxFuture<'a, Result<(), SessionError>> {
+        self.interrupt_turn(id, InterruptRequest::default()).boxed()
+    }
+
+    fn read<'a>(&'a self, id: &'a SessionId) -> BoxFuture<'a, Result<SessionView, SessionError>> {
+        self.view(id).boxed()
+    }
+
+    fn list(&self, query: SessionQuery) -> BoxFuture<'_, Result<SessionPage, SessionError>> {
+        self.page(query).boxed()
+    }
+
+    fn archive<'a>(&'a self, id: &'a SessionId) -> BoxFuture<'a, Result<(), SessionError>> {
+        self.put_away(id).boxed()
+    }
+
+    fn subscribe_session_events<'a>(
+        &'a self,
+        id: &'a SessionId,
+        after: Cursor,
+    ) -> BoxFuture<'a, Result<EventStream, StreamError>> {
+        self.events(id, after).boxed()
+    }
+}

@@ -1,0 +1,251 @@
+//! Inputs and the turns that take them.
+
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use oarlock_core::event::{AgentEvent, Delivery, FailureClass, InputSource, StopReason};
+use oarlock_core::ids::{Seq, SessionId};
+use oarlock_core::service::{
+    AnswerRequest, ErrorCode, InputDelivery, InputRequest, InterruptRequest, Prompt, Run,
+    RunResult, RunState, SessionError, StartTurnRequest, WaitRequest, WithdrawRequest,
+};
+use oarlock_core::{
+    Admit, AgentError, Command, DefaultSession, LoadSession, Origin, Recovery, Reply,
+};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::{Scope, Sessions, WAIT_MAX};
+
+/// What a sink of events may take to be given the last of them, once its turn has ended.
+const SINK_GRACE: Duration = Duration::from_secs(2);
+
+impl Sessions {
+    pub(super) async fn start(
+        &self,
+        id: &SessionId,
+        request: StartTurnRequest,
+    ) -> Result<RunResult, SessionError> {
+        self.allow(Scope::Turn)?;
+        let session = self.session(id).await?;
+        let StartTurnRequest { prompt, event_tx, idempotency_key, wait_ms, .. } = request;
+        let input = admit(&session, prompt, Delivery::Now, idempotency_key).await?;
+        run(&session, input, wait_ms, event_tx).await
+    }
+
+    /// Gives an input without waiting for its turn.
+    ///
+    /// # Errors
+    /// `SESSION_NOT_FOUND`, `SESSION_ARCHIVED`, `OVERLOADED` when too many wait.
+    pub async fn input(
+        &self,
+        id: &SessionId,
+        request: InputRequest,
+    ) -> Result<RunResult, SessionError> {
+        self.allow(Scope::Turn)?;
+        let session = self.session(id).await?;
+        let delivery = match request.delivery {
+            InputDelivery::Steer => Delivery::Steer,
+            InputDelivery::Queue => Delivery::Queue,
+        };
+        let input = admit(&session, request.prompt, delivery, request.idempotency_key).await?;
+        run(&session, input, Some(0), None).await
+    }
+
+    /// Takes back an input that no turn has taken.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` when it does not wait.
+    pub async fn withdraw(
+        &self,
+        id: &SessionId,
+        request: WithdrawRequest,
+    ) -> Result<(), SessionError> {
+        self.allow(Scope::Turn)?;
+        let session = self.session(id).await?;
+        session.tell(Command::Withdraw { input: request.input }).await?;
+        Ok(())
+    }
+
+    /// Ends the running turn.
+    ///
+    /// # Errors
+    /// `SESSION_NOT_RUNNING` when none runs, or another one than was named.
+    pub async fn interrupt_turn(
+        &self,
+        id: &SessionId,
+        request: InterruptRequest,
+    ) -> Result<(), SessionError> {
+        self.allow(Scope::Turn)?;
+        self.session(id).await?.tell(Command::Cancel { turn: request.turn }).await?;
+        Ok(())
+    }
+
+    /// Waits for the turn of an input: the last one when none is named.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` when there is no such input; `AGENT_ERROR` when its turn failed.
+    pub async fn wait(
+        &self,
+        id: &SessionId,
+        request: WaitRequest,
+    ) -> Result<RunResult, SessionError> {
+        self.allow(Scope::Read)?;
+        let session = self.awake_where_open(id).await?;
+        let input = match request.input {
+            Some(input) => input,
+            None => last_input(&session).await?,
+        };
+        run(&session, input, request.wait_ms, None).await
+    }
+
+    /// Answers what a turn waits for.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` when the question is not open, or offers no such choice.
+    pub async fn answer(&self, id: &SessionId, request: AnswerRequest) -> Result<(), SessionError> {
+        self.allow(Scope::Turn)?;
+        let session = self.awake_where_open(id).await?;
+        let command = match request {
+            AnswerRequest::Permission { call, choice } => Command::Answer { call, choice },
+            AnswerRequest::ExternalTool { call, outcome, content } => {
+                Command::Supply { call, outcome, content: content.into_parts() }
+            }
+        };
+        session.tell(command).await?;
+        Ok(())
+    }
+
+    /// The session; one that a dead process left in the middle of a turn is taken up where it can be, so that its turn has an end.
+    async fn awake_where_open(&self, id: &SessionId) -> Result<DefaultSession, SessionError> {
+        let session = self.session(id).await?;
+        if session.core().is_awake(id) {
+            return Ok(session);
+        }
+        let state = session.state().await?;
+        if state.turn.is_none() && state.pending.is_empty() {
+            return Ok(session);
+        }
+        let load = LoadSession::new(id.clone(), Recovery::Interrupt);
+        match session.core().open(Origin::Resume(load)).await {
+            Ok(session) => Ok(session),
+            Err(AgentError::LiveElsewhere { .. }) => Ok(session),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Admits an input. With a key that the session knows it is the first input of that key.
+pub(super) async fn admit(
+    session: &DefaultSession,
+    prompt: Prompt,
+    delivery: Delivery,
+    key: Option<String>,
+) -> Result<Seq, SessionError> {
+    if prompt.is_empty() {
+        return Err(SessionError::invalid("the prompt says nothing; give it text"));
+    }
+    let content = prompt.into_parts();
+    let admit = Admit { key, source: InputSource::User, delivery, content, goal: None };
+    match session.tell(Command::Admit(admit)).await? {
+        Reply::Admitted(input) => Ok(input),
+        Reply::Done | Reply::Attached(_) | Reply::Status(_) | Reply::Rejected(_) => {
+            Err(SessionError::new(ErrorCode::AgentError, "the session gave no answer to an input"))
+        }
+    }
+}
+
+/// Follows an input to the end of its turn, or until the turn waits for answers, or `wait_ms` have passed.
+pub(super) async fn run(
+    session: &DefaultSession,
+    input: Seq,
+    wait_ms: Option<u64>,
+    sink: Option<mpsc::Sender<AgentEvent>>,
+) -> Result<RunResult, SessionError> {
+    let following = std::pin::pin!(follow(session, input, wait_ms));
+    let forwarding = std::pin::pin!(forward(session, input, sink));
+    let run = match select(following, forwarding).await {
+        Either::Left((run, forwarding)) => {
+            // Whoever does not read gets no more of it.
+            drop(timeout(SINK_GRACE, forwarding).await);
+            run?
+        }
+        Either::Right(((), following)) => following.await?,
+    };
+    let usage = session.state().await?.used.usage;
+    let result = run.result(usage);
+    let Some((stop, failure)) = run.failure() else { return Ok(result) };
+    let (kind, class) = match stop {
+        StopReason::Failed(FailureClass::Model(kind)) => (ErrorCode::ProviderError, json!(kind)),
+        StopReason::Failed(class) => (ErrorCode::AgentError, json!(class)),
+        _ => (ErrorCode::AgentError, json!(stop)),
+    };
+    let words = failure.map_or("the turn failed", |failure| failure.message.as_str());
+    let details = json!({ "class": class, "session_id": session.id(), "run": result });
+    Err(SessionError::new(kind, words).with_details(details))
+}
+
+/// Reads until the turn of an input has ended, waits for answers, or the time is over.
+async fn follow(
+    session: &DefaultSession,
+    input: Seq,
+    wait_ms: Option<u64>,
+) -> Result<Run, SessionError> {
+    let mut run = Run::new(session.id().clone(), input);
+    let mut events = session.events(input);
+    let within = wait_ms.map_or(WAIT_MAX, Duration::from_millis).min(WAIT_MAX);
+    // The past is read in any case, however little time there is to wait.
+    let until = tokio::time::Instant::now() + within;
+    let mut is_caught_up = false;
+    loop {
+        let next = session.next_event(&mut events);
+        let event = match is_caught_up {
+            false => next.await?,
+            true => match tokio::time::timeout_at(until, next).await {
+                Ok(event) => event?,
+                Err(_) => return Ok(run),
+            },
+        };
+        match event {
+            AgentEvent::Entry(entry) => run.take(&entry),
+            AgentEvent::CaughtUp { .. } => is_caught_up = true,
+            AgentEvent::Delta(_) | AgentEvent::Scoped { .. } => {}
+        }
+        match run.state() {
+            RunState::Ended | RunState::Withdrawn => return Ok(run),
+            RunState::AwaitingInput if is_caught_up => return Ok(run),
+            RunState::Deferred | RunState::Queued | RunState::Running | RunState::AwaitingInput => {
+            }
+        }
+    }
+}
+
+/// Gives a sink the events from an input on until its turn has ended. It waits for nobody but the sink.
+async fn forward(session: &DefaultSession, input: Seq, sink: Option<mpsc::Sender<AgentEvent>>) {
+    let Some(sink) = sink else { return std::future::pending().await };
+    let mut run = Run::new(session.id().clone(), input);
+    let mut events = session.events(input);
+    while let Ok(event) = session.next_event(&mut events).await {
+        if let AgentEvent::Entry(entry) = &event {
+            run.take(entry);
+        }
+        if sink.send(event).await.is_err() {
+            tracing::debug!(session = %session.id(), "nobody takes the events of a turn any more");
+            return;
+        }
+        if matches!(run.state(), RunState::Ended | RunState::Withdrawn) {
+            return;
+        }
+    }
+}
+
+/// The input that was admitted last.
+async fn last_input(session: &DefaultSession) -> Result<Seq, SessionError> {
+    let none = || SessionError::invalid(format!("session {} has no input yet", session.id()));
+    let state = session.state().await?;
+    if let Some(input) = state.pending.last() {
+        return Ok(input.seq);
+    }
+    state.last_input.ok_or_else(none)
+}

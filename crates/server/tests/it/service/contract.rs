@@ -1,0 +1,160 @@
+//! What each operation promises, whatever surface it is asked through.
+
+use oarlock_testkit::model::{Say, text};
+use serde_json::{Value, json};
+
+use super::{Direct, Surface, deferred, done, refused};
+use crate::desk::Desk;
+
+const STRANGER: &str = "01a1ffa1-0c86-70c2-afd9-4e292c035691";
+
+fn says(words: &'static str) -> Vec<Say> {
+    vec![Say::Delta(words), Say::Reply(text(words))]
+}
+
+/// A model that begins to answer, then takes a minute.
+fn dawdles(words: &'static str) -> Vec<Say> {
+    vec![Say::Delta(words), Say::Wait(60_000), Say::Reply(text(words))]
+}
+
+fn of(session: &str, more: Value) -> Value {
+    let mut params = more;
+    params["session_id"] = session.into();
+    params
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_is_made_with_its_first_turn_and_answers_with_its_result() {
+    let desk = Desk::new(vec![says("yes")], vec![]);
+    let surface = Direct::at(&desk);
+    let made = done(&surface, "session/create", json!({ "prompt": "is it?" })).await;
+    assert_eq!(made["state"], "ended", "{made}");
+    assert_eq!(made["stop_reason"]["reason"], "end_turn");
+    assert_eq!(made["text"], "yes");
+    assert_eq!(made["turns"], 1);
+    let session = made["session_id"].as_str().unwrap();
+    let read = done(&surface, "session/read", of(session, json!({}))).await;
+    assert_eq!(read["last_assistant_text"], "yes");
+    assert_eq!(read["cursor"], made["cursor"], "nothing happened since");
+    let listed = done(&surface, "session/list", json!({})).await;
+    assert_eq!(listed["sessions"][0]["session_id"], session);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deferred_session_is_there_before_its_first_turn_and_takes_no_prompt() {
+    let desk = Desk::new(vec![says("now")], vec![]);
+    let surface = Direct::at(&desk);
+    let lost = json!({ "initial_turn": "defer", "prompt": "hello" });
+    assert_eq!(refused(&surface, "session/create", lost).await, "INVALID_REQUEST");
+    let session = deferred(&surface).await;
+    let listed = done(&surface, "session/list", json!({})).await;
+    assert_eq!(listed["sessions"][0]["session_id"], session.as_str());
+    let turn = done(&surface, "turn/start", of(&session, json!({ "prompt": "go" }))).await;
+    assert_eq!(turn["text"], "now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_turns_at_a_time_one_is_refused_at_once() {
+    let desk = Desk::new(vec![dawdles("slowly")], vec![]);
+    let surface = Direct::at(&desk);
+    let session = deferred(&surface).await;
+    let go = || of(&session, json!({ "prompt": "go", "wait_ms": 0 }));
+    let first = done(&surface, "turn/start", go()).await;
+    assert_eq!(refused(&surface, "turn/start", go()).await, "SESSION_BUSY");
+    let waited = of(&session, json!({ "input": first["input"] }));
+    let ended = done(&surface, "turn/wait", waited).await;
+    assert_eq!(ended["text"], "slowly");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interrupt_ends_the_turn_and_an_idle_session_has_none() {
+    let desk = Desk::new(vec![dawdles("slowly"), says("again")], vec![]);
+    let surface = Direct::at(&desk);
+    let session = deferred(&surface).await;
+    let idle = refused(&surface, "turn/interrupt", of(&session, json!({}))).await;
+    assert_eq!(idle, "SESSION_NOT_RUNNING");
+    let go = of(&session, json!({ "prompt": "go", "wait_ms": 0 }));
+    let started = done(&surface, "turn/start", go).await;
+    done(&surface, "turn/interrupt", of(&session, json!({}))).await;
+    let waited = of(&session, json!({ "input": started["input"] }));
+    let ended = done(&surface, "turn/wait", waited).await;
+    assert_eq!(ended["stop_reason"]["reason"], "cancelled", "{ended}");
+    let next = done(&surface, "turn/start", of(&session, json!({ "prompt": "more" }))).await;
+    assert_eq!(next["text"], "again", "the session stays usable");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_archived_session_is_read_and_refuses_turns_until_it_is_restored() {
+    let desk = Desk::new(vec![dawdles("slowly"), says("again")], vec![]);
+    let surface = Direct::at(&desk);
+    let session = deferred(&surface).await;
+    let go = |words: &str| of(&session, json!({ "prompt": words, "wait_ms": 0 }));
+    done(&surface, "turn/start", go("go")).await;
+    for _ in 0..2 {
+        done(&surface, "session/archive", of(&session, json!({}))).await;
+    }
+    let read = done(&surface, "session/read", of(&session, json!({}))).await;
+    assert_eq!((&read["archived"], &read["is_active"]), (&json!(true), &json!(false)));
+    assert_eq!(refused(&surface, "turn/start", go("more")).await, "SESSION_ARCHIVED");
+    for _ in 0..2 {
+        done(&surface, "session/restore", of(&session, json!({}))).await;
+    }
+    let next = done(&surface, "turn/start", of(&session, json!({ "prompt": "more" }))).await;
+    assert_eq!(next["text"], "again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_with_a_key_has_one_effect_and_one_answer() {
+    let desk = Desk::new(vec![says("once"), says("twice")], vec![]);
+    let surface = Direct::at(&desk);
+    let create = json!({ "prompt": "hello", "idempotency_key": "k1" });
+    let first = done(&surface, "session/create", create.clone()).await;
+    let second = done(&surface, "session/create", create).await;
+    assert_eq!(first, second);
+    let other = json!({ "prompt": "goodbye", "idempotency_key": "k1" });
+    assert_eq!(refused(&surface, "session/create", other).await, "INVALID_REQUEST");
+    let session = first["session_id"].as_str().unwrap();
+    let go = of(session, json!({ "prompt": "and now", "idempotency_key": "k2" }));
+    let first = done(&surface, "turn/start", go.clone()).await;
+    let second = done(&surface, "turn/start", go).await;
+    assert_eq!((&first["text"], &first), (&json!("twice"), &second));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_operation_on_a_session_says_that_there_is_none() {
+    let desk = Desk::new(vec![], vec![]);
+    let surface = Direct::at(&desk);
+    for operation in oarlock_server::operations::operations() {
+        if !operation.path.contains("{session_id}") {
+            continue;
+        }
+        let asked = match operation.name {
+            "turn/start" => json!({ "prompt": "go" }),
+            "session/input" => json!({ "prompt": "go", "delivery": "queue" }),
+            "session/withdraw" => json!({ "input": 3 }),
+            "session/answer" => {
+                json!({ "kind": "permission", "call": "c1", "choice": "allow_once" })
+            }
+            _ => json!({}),
+        };
+        for id in [STRANGER, "../../etc/passwd", ""] {
+            let code = refused(&surface, operation.name, of(id, asked.clone())).await;
+            assert_eq!(code, "SESSION_NOT_FOUND", "{} {id}", operation.name);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_understood_is_refused_and_never_ignored() {
+    let desk = Desk::new(vec![says("yes")], vec![]);
+    let surface = Direct::at(&desk);
+    let session = deferred(&surface).await;
+    for operation in oarlock_server::operations::operations() {
+        let mut asked = json!({ "prompt": "go", "colour": "red" });
+        if operation.path.contains("{session_id}") {
+            asked["session_id"] = session.as_str().into();
+        }
+        let refusal = surface.call(operation.name, asked).await.unwrap_err();
+        assert_eq!(refusal.code, "INVALID_REQUEST", "{}", operation.name);
+    }
+}
