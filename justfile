@@ -23,6 +23,11 @@ bench:
     cargo bench -p oarlock --bench pure
     cargo bench -p oarlock --bench figures
 
+# What the program weighs: its heaviest crates and its sections
+bloat:
+    CARGO_PROFILE_RELEASE_STRIP=false cargo build --release
+    bash bench/bloat.sh target/release/oarlock
+
 # One session over both wires with a real model, for example `just real-llm http://127.0.0.1:8080`
 real-llm endpoint model="qwen":
     cargo build --release
