@@ -107,6 +107,56 @@ impl TaskId {
     }
 }
 
+/// Whose a session is, where several share one store: 1 to 64 letters, digits, `_` and `-`, the first a letter or digit. None looks like a UUID, so that it
+/// is never taken for a session.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Tenant(Box<str>);
+
+/// A name that no tenant can have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{text}` is not a valid tenant: 1 to 64 characters of A-Z a-z 0-9 _ - are allowed, the first a letter or digit, and it must not look like a UUID"
+)]
+pub struct InvalidTenant {
+    /// The refused text, cut to 80 characters.
+    pub text: String,
+}
+
+impl Tenant {
+    /// Checks and takes over a name.
+    ///
+    /// # Errors
+    /// [`InvalidTenant`] when it is none; no name is ever changed into a valid one.
+    pub fn parse(text: impl Into<Box<str>>) -> Result<Self, InvalidTenant> {
+        let text = text.into();
+        let first_ok = text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
+        let rest_ok = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+        if first_ok && rest_ok && text.len() <= 64 && uuid::Uuid::try_parse(&text).is_err() {
+            return Ok(Self(text));
+        }
+        Err(InvalidTenant { text: text.chars().take(80).collect() })
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Tenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Tenant {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Self::parse(Box::<str>::deserialize(d)?).map_err(serde::de::Error::custom)
+    }
+}
+
 /// A tool call, unique among the last 4,096 of its session and those that its model is shown. It is the provider's own id where that was
 /// usable, else one of ours.
 ///
@@ -273,6 +323,21 @@ mod tests {
         }
         for good in ["0192f0c1-7b7e-7000-8000-000000000001", "a", "node:3.local"] {
             assert!(SessionId::parse(good).is_ok(), "{good:?} was refused");
+        }
+    }
+
+    #[test]
+    fn a_tenant_is_refused_and_never_mended() {
+        let uuid = "0192f0c1-7b7e-7000-8000-000000000001";
+        let plain = uuid.replace('-', "");
+        let long = "x".repeat(65);
+        for bad in ["", "-a", "_a", "a b", "a.b", "a:b", "a/b", "é", " a", uuid, &plain, &long] {
+            let text = serde_json::to_string(bad).unwrap();
+            assert!(Tenant::parse(bad).is_err(), "{bad:?} was accepted");
+            assert!(serde_json::from_str::<Tenant>(&text).is_err(), "{bad:?} was read");
+        }
+        for good in ["a", "7", "Acme_2-eu", &long[1..], &uuid[1..]] {
+            assert_eq!(Tenant::parse(good).unwrap().as_str(), good);
         }
     }
 

@@ -139,10 +139,9 @@ impl DefaultAgentCore {
         {
             return Ok((Runs::Here, status.waits));
         }
-        let filter = Filter { cwd: Some(state.spec.cwd.clone()), archived: true, limit: None };
+        let filter = Filter::of(state.id.clone());
         let listed = self.ports().catalog.list(&filter).await?;
-        let row = listed.into_iter().find(|row| row.id == state.id);
-        let holder = row.and_then(|row| row.held_by);
+        let holder = listed.into_iter().find_map(|row| row.held_by);
         let waits = self.seen_from_here(state, holder.as_ref());
         Ok((holder.map_or(Runs::Nobody, |node| Runs::Elsewhere { node }), waits))
     }

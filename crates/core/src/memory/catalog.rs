@@ -5,8 +5,11 @@ use std::cmp::Reverse;
 use bytes::Bytes;
 
 use super::{BTreeSet, Data, Stored};
-use crate::ids::SessionId;
-use crate::ports::journal::{Filter, Hit, JournalError, Listed, Projection, Summary, UsageRow};
+use crate::ids::{SessionId, Timestamp};
+use crate::ports::journal::{
+    ArchivedFilter, Filter, Hit, JournalError, ListCursor, Listed, Projection, QUERY_WORDS_MAX,
+    Summary, TenantFilter, UsageRow,
+};
 
 impl Data {
     pub(super) fn put_projection(
@@ -35,13 +38,9 @@ impl Data {
     }
 
     pub(super) fn list(&self, filter: &Filter) -> Vec<Listed> {
-        let mut rows: Vec<_> = self.matching(filter).collect();
-        rows.sort_by_key(|(id, stored)| {
-            Reverse((stored.summary.as_ref().map(|summary| summary.updated), *id))
-        });
-        let limit = filter.limit.map_or(usize::MAX, |limit| limit as usize);
-        let listed = rows.into_iter().take(limit).map(|(id, stored)| Listed {
+        let listed = self.matching(filter).into_iter().map(|(id, stored)| Listed {
             id: id.clone(),
+            updated: stored.updated(),
             tail: stored.next() - 1,
             held_by: self.holder(stored).cloned(),
             summary: Ok(stored.summary.clone()),
@@ -49,13 +48,14 @@ impl Data {
         listed.collect()
     }
 
-    pub(super) fn search(&self, query: &str, limit: u32) -> Vec<Hit> {
+    pub(super) fn search(&self, query: &str, filter: &Filter) -> Vec<Hit> {
         let wanted: BTreeSet<String> = words(query).collect();
         if wanted.is_empty() {
             return Vec::new();
         }
         let mut hits = Vec::new();
-        for (id, stored) in &self.sessions {
+        let sessions = Filter { limit: None, ..filter.clone() };
+        for (id, stored) in self.matching(&sessions) {
             for (seq, text) in &stored.texts {
                 let found: Vec<String> = words(text).collect();
                 if !wanted.iter().all(|word| found.contains(word)) {
@@ -67,7 +67,7 @@ impl Data {
             }
         }
         hits.sort_by_key(|(score, _)| Reverse(*score));
-        hits.into_iter().take(limit as usize).map(|(_, hit)| hit).collect()
+        hits.into_iter().take(most(filter)).map(|(_, hit)| hit).collect()
     }
 
     pub(super) fn usage(&self, filter: &Filter) -> UsageRow {
@@ -83,19 +83,93 @@ impl Data {
         row
     }
 
-    /// Sessions that a filter lets through. One without a summary is in no folder and not archived.
-    fn matching<'a>(
-        &'a self,
-        filter: &'a Filter,
-    ) -> impl Iterator<Item = (&'a SessionId, &'a Stored)> {
-        self.sessions.iter().filter(|(_, stored)| match &stored.summary {
-            None => filter.cwd.is_none(),
-            Some(summary) => {
-                (filter.archived || !summary.archived)
-                    && filter.cwd.as_ref().is_none_or(|cwd| *cwd == summary.cwd)
-            }
-        })
+    /// Sessions that a filter means, in the order of lists.
+    fn matching<'a>(&'a self, filter: &Filter) -> Vec<(&'a SessionId, &'a Stored)> {
+        let wanted: BTreeSet<String> =
+            words(filter.text.as_deref().unwrap_or_default()).take(QUERY_WORDS_MAX).collect();
+        let mut rows: Vec<_> = self
+            .sessions
+            .iter()
+            .map(|(id, stored)| (place(id, stored), stored))
+            .filter(|(place, stored)| means(filter, place, stored))
+            .filter(|(_, stored)| wanted.is_empty() || stored.has_all(&wanted))
+            .collect();
+        rows.sort_by(|(one, _), (other, _)| other.cmp(one));
+        let rows = rows.into_iter().map(|((_, id), stored)| (id, stored));
+        rows.take(most(filter)).collect()
     }
+}
+
+impl Stored {
+    fn updated(&self) -> Timestamp {
+        self.summary.as_ref().map(|summary| summary.updated).unwrap_or_default()
+    }
+
+    fn has_all(&self, wanted: &BTreeSet<String>) -> bool {
+        let title = self.summary.iter().map(|summary| summary.title.as_str());
+        let texts = title.chain(self.texts.values().map(String::as_str));
+        let found: BTreeSet<String> = texts.flat_map(words).collect();
+        wanted.is_subset(&found)
+    }
+}
+
+type Place<'a> = (Timestamp, &'a SessionId);
+
+/// Where a session stands; what was used later is greater.
+fn place<'a>(id: &'a SessionId, stored: &Stored) -> Place<'a> {
+    (stored.updated(), id)
+}
+
+fn most(filter: &Filter) -> usize {
+    filter.limit.map_or(usize::MAX, |limit| limit as usize)
+}
+
+/// Whether a filter means this session, but for its words.
+fn means(filter: &Filter, place: &Place<'_>, stored: &Stored) -> bool {
+    let is_behind = |after: &ListCursor| *place < (after.updated, &after.id);
+    if filter.id.as_ref().is_some_and(|id| id != place.1)
+        || !filter.after.as_ref().is_none_or(is_behind)
+    {
+        return false;
+    }
+    let Some(summary) = &stored.summary else { return asks_for_nothing_known(filter) };
+    let archived = match filter.archived {
+        ArchivedFilter::Without => !summary.archived,
+        ArchivedFilter::With => true,
+        ArchivedFilter::Only => summary.archived,
+    };
+    let tenant = match &filter.tenant {
+        None => true,
+        Some(TenantFilter::Nobody) => summary.tenant.is_none(),
+        Some(TenantFilter::Of(tenant)) => summary.tenant.as_ref() == Some(tenant),
+    };
+    let is_later = |at: Timestamp, after: Option<Timestamp>| after.is_none_or(|after| at > after);
+    let is_earlier =
+        |at: Timestamp, before: Option<Timestamp>| before.is_none_or(|before| at < before);
+    archived
+        && tenant
+        && (filter.children || summary.parent.is_none())
+        && filter.cwd.as_ref().is_none_or(|cwd| *cwd == summary.cwd)
+        && filter.activity.is_none_or(|activity| activity == summary.activity)
+        && filter.labels.iter().all(|(name, value)| summary.labels.get(name) == Some(value))
+        && is_later(summary.updated, filter.updated_after)
+        && is_earlier(summary.updated, filter.updated_before)
+        && is_later(summary.created, filter.created_after)
+        && is_earlier(summary.created, filter.created_before)
+}
+
+/// Whether a filter means a session of which nothing is known but its id.
+fn asks_for_nothing_known(filter: &Filter) -> bool {
+    let nothing = Filter {
+        id: filter.id.clone(),
+        archived: filter.archived,
+        children: filter.children,
+        after: filter.after.clone(),
+        limit: filter.limit,
+        text: filter.text.clone(),
+        ..Filter::default()
+    };
+    *filter == nothing && filter.archived != ArchivedFilter::Only
 }
 
 fn words(text: &str) -> impl Iterator<Item = String> {

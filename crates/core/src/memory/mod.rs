@@ -218,9 +218,9 @@ impl Catalog for MemoryStore {
     fn search<'a>(
         &'a self,
         query: &'a str,
-        limit: u32,
+        filter: &'a Filter,
     ) -> BoxFuture<'a, Result<Vec<Hit>, JournalError>> {
-        Box::pin(async move { Ok(self.data().search(query, limit)) })
+        Box::pin(async move { Ok(self.data().search(query, filter)) })
     }
 
     fn usage<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<UsageRow, JournalError>> {

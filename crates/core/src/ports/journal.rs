@@ -11,8 +11,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Entry, Event, WriterChanged};
-use crate::ids::{BlobId, Epoch, FrameId, Hash, NodeId, Seq, SessionId, Timestamp};
+use crate::ids::{BlobId, Epoch, FrameId, Hash, NodeId, Seq, SessionId, Tenant, Timestamp};
 use crate::message::Usage;
+pub use crate::ports::filter::{
+    ArchivedFilter, Filter, InvalidListCursor, ListCursor, QUERY_WORDS_MAX, TenantFilter,
+};
 
 /// The most bytes that the body of one frame may have.
 pub const FRAME_BYTES_MAX: usize = 256 * 1024;
@@ -247,17 +250,17 @@ pub trait Catalog: Send + Sync + fmt::Debug {
         session: &'a SessionId,
     ) -> BoxFuture<'a, Result<Option<Bytes>, JournalError>>;
 
-    /// Sessions, latest `updated` first. One unreadable session hides no other: its row says so.
+    /// Sessions, latest `updated` first, as [`ListCursor`] says. One unreadable session hides no other: its row says so.
     fn list<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<Vec<Listed>, JournalError>>;
 
-    /// Texts that have all the words of `query`, best first, at most `limit`.
+    /// Texts of the sessions that `filter` means that have all the words of `query`, best first.
     fn search<'a>(
         &'a self,
         query: &'a str,
-        limit: u32,
+        filter: &'a Filter,
     ) -> BoxFuture<'a, Result<Vec<Hit>, JournalError>>;
 
-    /// Tokens and money of all sessions that match.
+    /// Tokens and money of the sessions that `list` gives.
     fn usage<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<UsageRow, JournalError>>;
 
     /// Removes a session whole, its texts and checkpoint too. Blobs that nothing names any more go with the next collection.
@@ -296,6 +299,9 @@ pub struct Summary {
     /// Further folders that its tools may use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roots: Vec<PathBuf>,
+    /// Whose it is, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Tenant>,
     /// Its title: the configured one, else the beginning of its first input.
     pub title: String,
     /// `provider/model`.
@@ -341,23 +347,14 @@ pub enum Activity {
 pub struct Listed {
     /// The session.
     pub id: SessionId,
+    /// By what it stands in lists: when its last entry was written, as far as its summary goes; 1970 when none was stored yet.
+    pub updated: Timestamp,
     /// The last entry of its journal. A summary that ends before it is out of date.
     pub tail: Seq,
     /// The process that holds it, if one lives.
     pub held_by: Option<NodeId>,
     /// Its summary; absent when none was stored yet, an error in words when it cannot be read.
     pub summary: Result<Option<Summary>, String>,
-}
-
-/// Which sessions to list.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Filter {
-    /// Only those of this working folder.
-    pub cwd: Option<PathBuf>,
-    /// Archived ones too.
-    pub archived: bool,
-    /// At most so many; all when absent.
-    pub limit: Option<u32>,
 }
 
 /// Text of an entry that searches look at.

@@ -3,6 +3,7 @@
 pub mod bus;
 pub mod clock;
 pub mod files;
+pub mod filter;
 pub mod hook;
 pub mod http;
 pub mod journal;

@@ -15,6 +15,7 @@ pub fn summary(state: &State) -> Summary {
         upto: state.tip,
         cwd: state.spec.cwd.clone(),
         roots: state.spec.roots.clone(),
+        tenant: state.spec.tenant.clone(),
         title: settings.title.clone().unwrap_or_else(|| state.first_words.clone()),
         model: settings.model.to_string(),
         created: state.created,

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::SessionId;
+use crate::ids::{SessionId, Tenant};
 use crate::prompt::Overlays;
 pub use crate::spec::capabilities::{
     ResolvedSessionCapabilities, SessionCapabilitiesConfig, WebSearchCapabilityConfig,
@@ -31,6 +31,9 @@ pub struct SessionSpec {
     /// Further absolute folders that tools may use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roots: Vec<PathBuf>,
+    /// Whose it is, where several share one store; its subagents and forks are the same one's. It never changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Tenant>,
     /// Who opened it: `cli`, `acp`, `rest`, `library`…
     pub surface: String,
     /// The system prompt, but for `overlays`. It stays what it was, so that provider caches hit.
@@ -144,12 +147,13 @@ pub struct SettingsChange {
 }
 
 impl SessionSpec {
-    /// A session of `surface` in the absolute folder `cwd`, without a system prompt, further folders or a parent.
+    /// A session of `surface` in the absolute folder `cwd`, without a system prompt, further folders, a tenant or a parent.
     #[must_use]
     pub fn new(cwd: PathBuf, surface: &str, settings: Settings) -> Self {
         Self {
             cwd,
             roots: Vec::new(),
+            tenant: None,
             surface: surface.to_owned(),
             system: String::new(),
             overlays: Overlays::default(),

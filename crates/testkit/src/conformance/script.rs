@@ -58,6 +58,7 @@ pub fn summary(id: &SessionId, upto: Seq, updated_ms: i64) -> Summary {
         upto,
         cwd: PathBuf::from("/work"),
         roots: Vec::new(),
+        tenant: None,
         title: format!("title {upto}"),
         model: "scripted/one".to_owned(),
         created: Timestamp::from_unix_ms(1),
