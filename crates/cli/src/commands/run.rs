@@ -428,8 +428,8 @@ impl Opening<'_> {
 /// The session of this folder that was used last.
 async fn latest(assembled: &Assembled, cwd: &Path) -> anyhow::Result<SessionId> {
     let cwd = cwd.canonicalize()?;
-    let filter = Filter { cwd: Some(cwd.clone()), archived: false, limit: Some(1) };
-    let listed = super::session::without_children(assembled, filter).await?;
+    let filter = Filter { cwd: Some(cwd.clone()), limit: Some(1), ..Filter::default() };
+    let listed = assembled.core.ports().catalog.list(&filter).await?;
     let latest = listed.into_iter().next().with_context(|| {
         format!(
             "there is no session of {} to resume; see `oarlock session list --all`",

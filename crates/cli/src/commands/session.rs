@@ -9,7 +9,7 @@ use oarlock_core::event::AgentEvent;
 use oarlock_core::event::{Event, InputAdmitted};
 use oarlock_core::ids::SessionId;
 use oarlock_core::message::Part;
-use oarlock_core::ports::journal::{Activity, Filter, Listed, Summary};
+use oarlock_core::ports::journal::{Activity, ArchivedFilter, Filter, Listed, Summary};
 use oarlock_core::prompt::answer::{Answer, ListedTask};
 use oarlock_core::session::goal::CONTINUATIONS_MAX;
 use oarlock_core::session::summary::summary;
@@ -62,11 +62,10 @@ async fn act(
     match args.command {
         SessionCommand::List { all, limit, children } => {
             let cwd = if all { None } else { Some(frame.cwd.canonicalize()?) };
-            let filter = Filter { cwd, archived: true, limit: Some(limit) };
-            let listed = match children {
-                true => assembled.core.ports().catalog.list(&filter).await?,
-                false => without_children(assembled, filter).await?,
-            };
+            let archived = ArchivedFilter::With;
+            let filter =
+                Filter { cwd, archived, children, limit: Some(limit), ..Filter::default() };
+            let listed = assembled.core.ports().catalog.list(&filter).await?;
             list(assembled, listed, args.json, out).await?;
         }
         SessionCommand::Show { id } => {
@@ -125,36 +124,6 @@ async fn list(
         }
     }
     Ok(())
-}
-
-/// The sessions that people and programs made, in the order of the catalogue.
-pub(super) async fn without_children(
-    assembled: &Assembled,
-    filter: Filter,
-) -> anyhow::Result<Vec<Listed>> {
-    let wanted = filter.limit.map_or(usize::MAX, |limit| limit as usize);
-    // Subagents may lie before them; then more is looked at, and all of it at last.
-    for limit in [Some(32), Some(1_024), None] {
-        let limit = limit.map(|least: u32| least.max(filter.limit.unwrap_or(u32::MAX)));
-        let filter = Filter { limit, ..filter.clone() };
-        let rows = assembled.core.ports().catalog.list(&filter).await?;
-        let is_all = limit.is_none_or(|limit| rows.len() < limit as usize);
-        let mut listed = Vec::new();
-        for row in rows {
-            let summary = match &row.summary {
-                Ok(Some(summary)) => Ok(summary.clone()),
-                Ok(None) | Err(_) => brought_up_to_date(assembled, &row).await,
-            };
-            if !summary.is_ok_and(|summary| summary.parent.is_some()) {
-                listed.push(row);
-            }
-        }
-        if is_all || listed.len() >= wanted {
-            listed.truncate(wanted);
-            return Ok(listed);
-        }
-    }
-    Ok(Vec::new())
 }
 
 /// The summary of a row; derived again when its session went on without storing one, as a crash leaves it.

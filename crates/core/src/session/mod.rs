@@ -47,7 +47,7 @@ use crate::limits::RuntimeLimits;
 use crate::ports::bus::{BusError, Live};
 use crate::ports::clock::Clock;
 use crate::ports::hook::HookTable;
-use crate::ports::journal::{Catalog, IndexedText, JournalError};
+use crate::ports::journal::{Activity, Catalog, IndexedText, JournalError};
 use crate::ports::model::{Model, ModelError, ModelErrorKind, ModelInfo, Models};
 use crate::ports::tool::ToolSchema;
 use crate::session::context::ToolsDigest;
@@ -124,8 +124,8 @@ pub(crate) struct SessionTask {
     closers: Vec<Answer>,
     /// Texts that the catalogue has not taken.
     texts: Vec<IndexedText>,
-    /// Whether the catalogue has not taken the last summary.
-    unlisted: bool,
+    /// What the session does by the summary that the catalogue has; absent when it has not taken the last one.
+    listed: Option<Activity>,
     /// The last entry of the last checkpoint that was tried.
     checkpoint: Seq,
     now: Timestamp,
@@ -147,6 +147,7 @@ impl SessionTask {
     ) -> Self {
         let (now, checkpoint) = (log.state().updated, log.checkpoint());
         let is_new = log.state().tip == 1;
+        let listed = (!is_new).then(|| summary::activity(log.state()));
         let tools = effects.as_ref().map_or_else(|| ToolsDigest::of(&[]), TurnRunner::tools);
         Self {
             around,
@@ -167,7 +168,7 @@ impl SessionTask {
             leases: Vec::new(),
             closers: Vec::new(),
             texts: Vec::new(),
-            unlisted: is_new,
+            listed,
             checkpoint,
             now,
         }

@@ -19,8 +19,10 @@ impl SessionTask {
         let checkpoint = (many && is(|event| matches!(event, Event::TurnEnded(_))))
             || is(|event| matches!(event, Event::ContextCompacted(_)));
         let texts_bytes: usize = self.texts.iter().map(|text| text.text.len()).sum();
-        if checkpoint || is(summary::changes) || texts_bytes > self.around.limits.summary_bytes / 2
-        {
+        let activity = summary::activity(self.log.state());
+        let is_listed = self.listed.is_none_or(|listed| listed == activity);
+        let texts_are_long = texts_bytes > self.around.limits.summary_bytes / 2;
+        if checkpoint || is(summary::changes) || texts_are_long || !is_listed {
             self.put_projection(self.around.limits.summary_ms, checkpoint).await;
         }
     }
@@ -28,7 +30,7 @@ impl SessionTask {
     /// When the session begins, and when it is let go, everything being committed.
     pub(crate) async fn project_last(&mut self) {
         let checkpoint = self.since_checkpoint() >= self.around.limits.checkpoint_last_entries;
-        if self.unlisted || checkpoint {
+        if self.listed.is_none() || checkpoint {
             self.put_projection(self.around.limits.summary_last_ms, checkpoint).await;
         }
     }
@@ -45,7 +47,7 @@ impl SessionTask {
         let texts = std::mem::take(&mut self.texts);
         let put = Projection { summary: &summary, texts: &texts, checkpoint: None };
         let listed = in_time(self.around.catalog.put_projection(put), &mut deadline).await;
-        self.unlisted = listed.is_err();
+        self.listed = listed.is_ok().then_some(summary.activity);
         if let Err(error) = &listed {
             tracing::debug!(session = %summary.id, %error, "the session list is out of date");
             let bytes: usize = texts.iter().map(|text| text.text.len()).sum();

@@ -30,7 +30,8 @@ pub fn summary(state: &State) -> Summary {
     }
 }
 
-fn activity(state: &State) -> Activity {
+/// What it is doing.
+pub(crate) fn activity(state: &State) -> Activity {
     let Some(turn) = &state.turn else { return Activity::Idle };
     let mut calls = turn.step.iter().flat_map(|step| &step.calls);
     let waits =
@@ -38,7 +39,7 @@ fn activity(state: &State) -> Activity {
     if waits { Activity::AwaitingInput } else { Activity::Running }
 }
 
-/// Whether a summary is to be stored after this event.
+/// Whether a summary is to be stored after this event; it also is when the session's activity changes.
 #[must_use]
 pub fn changes(event: &Event) -> bool {
     matches!(

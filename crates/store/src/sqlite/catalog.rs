@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use oarlock_core::ids::{NodeId, SessionId};
+use oarlock_core::ids::{NodeId, SessionId, Tenant, Timestamp};
 use oarlock_core::ports::journal::{
     Filter, Hit, JournalError, Listed, Projection, Summary, UsageRow,
 };
@@ -11,16 +11,16 @@ use rusqlite::{OptionalExtension, params};
 
 use super::failure::Trouble;
 use super::log::int;
+use super::matching::{Matching, activity_name, words};
 use super::readers::Reader;
 use super::writer::Desk;
 
 /// Of a longer text only the beginning can be found.
 const TEXT_BYTES_MAX: usize = 256 * 1024;
-/// Words of a query beyond these are not looked at.
-const QUERY_WORDS_MAX: usize = 32;
-
-/// Sessions that a filter lets through. One without a summary is in no folder and not archived.
-const MATCHING: &str = "FROM session WHERE (?1 IS NULL OR cwd = ?1) AND (?2 OR archived = 0)";
+/// Where a title stands among the texts of its session; entries begin at 1.
+const TITLE: i64 = 0;
+const PUT_TEXT: &str = "INSERT INTO text (session, seq, text) VALUES (?1, ?2, ?3)
+    ON CONFLICT (session, seq) DO UPDATE SET text = excluded.text";
 
 pub(super) fn put_projection(
     desk: &mut Desk<'_>,
@@ -43,7 +43,8 @@ pub(super) fn put_projection(
         why: format!("the summary of {} cannot be written: {error}", summary.id),
     })?;
     let sql = "UPDATE session SET summary = ?2, summary_epoch = ?3, summary_upto = ?4, cwd = ?5,
-        updated = ?6, archived = ?7 WHERE no = ?1";
+        updated = ?6, archived = ?7, tenant = ?8, child = ?9, created = ?10, activity = ?11
+        WHERE no = ?1";
     desk.connection.prepare_cached(sql)?.execute(params![
         no,
         json,
@@ -52,10 +53,14 @@ pub(super) fn put_projection(
         summary.cwd.to_string_lossy(),
         summary.updated.unix_ms(),
         summary.archived,
+        summary.tenant.as_ref().map(Tenant::as_str),
+        summary.parent.is_some(),
+        summary.created.unix_ms(),
+        activity_name(summary.activity),
     ])?;
-    let sql = "INSERT INTO text (session, seq, text) VALUES (?1, ?2, ?3)
-        ON CONFLICT (session, seq) DO UPDATE SET text = excluded.text";
-    let mut statement = desk.connection.prepare_cached(sql)?;
+    put_labels(desk, no, summary)?;
+    put_title(desk, no, &summary.title)?;
+    let mut statement = desk.connection.prepare_cached(PUT_TEXT)?;
     for text in texts {
         let end = text.text.floor_char_boundary(TEXT_BYTES_MAX);
         statement.execute(params![no, int(text.seq), &text.text[..end]])?;
@@ -64,6 +69,31 @@ pub(super) fn put_projection(
         desk.connection
             .prepare_cached("INSERT OR REPLACE INTO checkpoint (session, body) VALUES (?1, ?2)")?
             .execute(params![no, &checkpoint[..]])?;
+    }
+    Ok(())
+}
+
+/// Labels stand in the order of lists, so that they move with their session.
+fn put_labels(desk: &Desk<'_>, no: i64, summary: &Summary) -> Result<(), Trouble> {
+    let sql = "DELETE FROM label WHERE session = ?1";
+    desk.connection.prepare_cached(sql)?.execute([no])?;
+    let sql = "INSERT INTO label (name, value, updated, id, session) VALUES (?1, ?2, ?3, ?4, ?5)";
+    for (name, value) in &summary.labels {
+        let (updated, id) = (summary.updated.unix_ms(), summary.id.as_str());
+        let label = params![name, value, updated, id, no];
+        desk.connection.prepare_cached(sql)?.execute(label)?;
+    }
+    Ok(())
+}
+
+/// A title can be found as a text in the place of no entry.
+fn put_title(desk: &Desk<'_>, no: i64, title: &str) -> Result<(), Trouble> {
+    let title = &title[..title.floor_char_boundary(TEXT_BYTES_MAX)];
+    let sql = "SELECT text FROM text WHERE session = ?1 AND seq = ?2";
+    let stored: Option<String> =
+        desk.connection.prepare_cached(sql)?.query_row([no, TITLE], |row| row.get(0)).optional()?;
+    if stored.as_deref().unwrap_or_default() != title {
+        desk.connection.prepare_cached(PUT_TEXT)?.execute(params![no, TITLE, title])?;
     }
     Ok(())
 }
@@ -84,13 +114,12 @@ pub(super) fn checkpoint(
 }
 
 pub(super) fn list(reader: &mut Reader<'_>, filter: &Filter) -> Result<Vec<Listed>, Trouble> {
-    let sql = format!(
-        "SELECT id, owner, held, next, summary {MATCHING} ORDER BY updated DESC, id DESC LIMIT ?3"
-    );
+    let matching = Matching::in_order(filter);
+    let columns =
+        "session.id, session.owner, session.held, session.next, session.summary, session.updated";
+    let (sql, parameters) = matching.listed(columns);
     let mut statement = reader.connection.prepare_cached(&sql)?;
-    let cwd = filter.cwd.as_ref().map(|cwd| cwd.to_string_lossy());
-    let limit = filter.limit.map_or(-1, i64::from);
-    let mut rows = statement.query(params![cwd, filter.archived, limit])?;
+    let mut rows = statement.query(&parameters[..])?;
     let mut living = HashMap::new();
     let mut listed = Vec::new();
     while let Some(row) = rows.next()? {
@@ -110,6 +139,7 @@ pub(super) fn list(reader: &mut Reader<'_>, filter: &Filter) -> Result<Vec<Liste
         };
         listed.push(Listed {
             id,
+            updated: Timestamp::from_unix_ms(row.get(5).unwrap_or_default()),
             tail: row
                 .get::<_, i64>(3)
                 .ok()
@@ -125,20 +155,24 @@ pub(super) fn list(reader: &mut Reader<'_>, filter: &Filter) -> Result<Vec<Liste
 pub(super) fn search(
     reader: &mut Reader<'_>,
     query: &str,
-    limit: u32,
+    filter: &Filter,
 ) -> Result<Vec<Hit>, Trouble> {
-    // Each word stands in quotes, so that nothing in it is an operator.
-    let words = query.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    let words: Vec<String> =
-        words.take(QUERY_WORDS_MAX).map(|word| format!("\"{word}\"")).collect();
-    if words.is_empty() {
+    let query = words(query).collect::<Vec<_>>().join(" ");
+    if query.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = "SELECT session.id, text.seq, snippet(text_index, 0, '', '', '…', 16) FROM text_index
-        JOIN text ON text.id = text_index.rowid JOIN session ON session.no = text.session
-        WHERE text_index MATCH ?1 ORDER BY text_index.rank, text.id DESC LIMIT ?2";
-    let mut statement = reader.connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params![words.join(" "), limit])?;
+    let matching = Matching::of_hits(filter);
+    let (conditions, mut parameters) = matching.conditions();
+    let sql = format!(
+        "SELECT session.id, text.seq, snippet(text_index, 0, '', '', '…', 16) FROM text_index
+        CROSS JOIN text ON text.id = text_index.rowid
+        CROSS JOIN session ON session.no = text.session
+        WHERE text_index MATCH ? AND text.seq > {TITLE} AND {conditions}
+        ORDER BY text_index.rank, text.id DESC LIMIT ?"
+    );
+    parameters.insert(0, &query);
+    let mut statement = reader.connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(&parameters[..])?;
     let mut hits = Vec::new();
     while let Some(row) = rows.next()? {
         let Ok(session) = SessionId::parse(row.get::<_, String>(0)?) else { continue };
@@ -149,9 +183,10 @@ pub(super) fn search(
 }
 
 pub(super) fn usage(reader: &mut Reader<'_>, filter: &Filter) -> Result<UsageRow, Trouble> {
-    let mut statement = reader.connection.prepare_cached(&format!("SELECT summary {MATCHING}"))?;
-    let cwd = filter.cwd.as_ref().map(|cwd| cwd.to_string_lossy());
-    let mut rows = statement.query(params![cwd, filter.archived])?;
+    let matching = Matching::in_order(filter);
+    let (sql, parameters) = matching.listed("session.summary");
+    let mut statement = reader.connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(&parameters[..])?;
     let mut sum = UsageRow::default();
     while let Some(row) = rows.next()? {
         sum.sessions += 1;

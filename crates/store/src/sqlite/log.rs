@@ -82,6 +82,7 @@ pub(super) fn purge(
     for sql in [
         "DELETE FROM frame WHERE session = ?1",
         "DELETE FROM text WHERE session = ?1",
+        "DELETE FROM label WHERE session = ?1",
         "DELETE FROM checkpoint WHERE session = ?1",
         "DELETE FROM session WHERE no = ?1",
     ] {
@@ -242,8 +243,7 @@ fn existing(connection: &Connection, session: &SessionId) -> Result<Tail, Troubl
 fn create(desk: &mut Desk<'_>, fence: &Fence, frame: &Frame) -> Result<Tail, Trouble> {
     follows(&fence.session, (1, Hash::default()), fence, frame)?;
     desk.nodes.hold()?;
-    let sql =
-        "INSERT INTO session (id, owner, held, epoch, next, head) VALUES (?1, ?2, 1, 1, 1, ?3)";
+    let sql = "INSERT INTO session (id, owner, held, epoch, next, head, updated) VALUES (?1, ?2, 1, 1, 1, ?3, 0)";
     let head = Hash::default();
     let owner = fence.node.to_string();
     desk.connection.prepare_cached(sql)?.execute(params![fence.session.as_str(), owner, head.0])?;

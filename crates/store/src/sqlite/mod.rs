@@ -3,6 +3,7 @@
 mod catalog;
 mod failure;
 mod log;
+mod matching;
 mod readers;
 mod schema;
 mod writer;
@@ -215,11 +216,11 @@ impl Catalog for SqliteStore {
     fn search<'a>(
         &'a self,
         query: &'a str,
-        limit: u32,
+        filter: &'a Filter,
     ) -> BoxFuture<'a, Result<Vec<Hit>, JournalError>> {
-        let query = query.to_owned();
+        let (query, filter) = (query.to_owned(), filter.clone());
         Box::pin(self.inner.readers.run(move |reader| {
-            catalog::search(reader, &query, limit).map_err(|trouble| trouble.at(reader.folder))
+            catalog::search(reader, &query, &filter).map_err(|trouble| trouble.at(reader.folder))
         }))
     }
 

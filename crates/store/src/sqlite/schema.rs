@@ -22,6 +22,7 @@ const SETUP_TRIES: u32 = 500;
 const TABLES: &[M<'static>] = &[
     M::up(SESSIONS),
     M::up("CREATE TABLE checkpoint (session INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;"),
+    M::up(FILTERS),
 ];
 
 const SESSIONS: &str = "CREATE TABLE session (
@@ -70,6 +71,39 @@ const SESSIONS: &str = "CREATE TABLE session (
         INSERT INTO text_index (text_index, rowid, text) VALUES ('delete', old.id, old.text);
         INSERT INTO text_index (rowid, text) VALUES (new.id, new.text);
     END;";
+
+/// What filters look at, in columns of their own, and indexes in the order of lists. What a summary that cannot be read would say stays empty.
+const FILTERS: &str = "ALTER TABLE session ADD COLUMN tenant TEXT;
+    ALTER TABLE session ADD COLUMN child INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE session ADD COLUMN created INTEGER;
+    ALTER TABLE session ADD COLUMN activity TEXT;
+    CREATE TABLE label (
+        name TEXT NOT NULL,
+        value TEXT NOT NULL,
+        updated INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        session INTEGER NOT NULL,
+        PRIMARY KEY (name, value, updated DESC, id DESC)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX label_session ON label (session);
+    UPDATE session SET updated = 0 WHERE updated IS NULL;
+    UPDATE session SET
+        tenant = summary ->> '$.tenant',
+        child = (summary ->> '$.parent') IS NOT NULL,
+        created = CAST(round(unixepoch(summary ->> '$.created', 'subsec') * 1000) AS INTEGER),
+        activity = summary ->> '$.activity'
+        WHERE json_valid(summary);
+    INSERT INTO label (name, value, updated, id, session)
+        SELECT given.key, given.value, session.updated, session.id, session.no
+        FROM session, json_each(iif(json_valid(summary), summary, '{}'), '$.labels') AS given;
+    INSERT INTO text (session, seq, text)
+        SELECT no, 0, summary ->> '$.title' FROM session
+        WHERE json_valid(summary) AND summary ->> '$.title' <> '';
+    DROP INDEX session_updated;
+    CREATE INDEX session_updated ON session (updated DESC, id DESC, child, archived, tenant);
+    CREATE INDEX session_cwd ON session (cwd, updated DESC, id DESC, child, archived);
+    CREATE INDEX session_tenant ON session (tenant, updated DESC, id DESC, child, archived)
+        WHERE tenant IS NOT NULL;";
 
 /// The database file of a data directory.
 pub(super) fn database(folder: &Path) -> PathBuf {

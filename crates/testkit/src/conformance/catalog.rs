@@ -6,13 +6,13 @@ use bytes::Bytes;
 use oarlock_core::ids::SessionId;
 use oarlock_core::message::Usage;
 use oarlock_core::ports::journal::{
-    Fence, Filter, IndexedText, JournalError, Projection, Summary, UsageRow,
+    ArchivedFilter, Fence, Filter, IndexedText, JournalError, Projection, Summary, UsageRow,
 };
 
 use super::script::{Script, frame, session, summary};
 use super::{Damage, Damaged, Opened, Site};
 
-async fn ids(opened: &Opened, filter: &Filter) -> Vec<SessionId> {
+pub(super) async fn ids(opened: &Opened, filter: &Filter) -> Vec<SessionId> {
     opened.catalog.list(filter).await.unwrap().into_iter().map(|row| row.id).collect()
 }
 
@@ -35,7 +35,11 @@ async fn put_checkpoint(opened: &Opened, summary: &Summary, checkpoint: &'static
     put.await.unwrap();
 }
 
-fn text(seq: u64, text: &str) -> IndexedText {
+fn first(limit: u32) -> Filter {
+    Filter { limit: Some(limit), ..Filter::default() }
+}
+
+pub(super) fn text(seq: u64, text: &str) -> IndexedText {
     IndexedText { seq, text: text.to_owned() }
 }
 
@@ -98,9 +102,13 @@ pub(super) async fn lists_filter_and_order(site: &dyn Site) {
     let cwd = Some(PathBuf::from("/x"));
     for (filter, expected) in [
         (Filter::default(), &["b", "a", "d"][..]),
-        (Filter { archived: true, ..Filter::default() }, &["b", "c", "a", "d"]),
+        (Filter { archived: ArchivedFilter::With, ..Filter::default() }, &["b", "c", "a", "d"]),
+        (Filter { archived: ArchivedFilter::Only, ..Filter::default() }, &["c"]),
         (Filter { cwd: cwd.clone(), ..Filter::default() }, &["a", "d"]),
-        (Filter { cwd, archived: true, limit: Some(2) }, &["c", "a"]),
+        (
+            Filter { cwd, archived: ArchivedFilter::With, limit: Some(2), ..Filter::default() },
+            &["c", "a"],
+        ),
         (Filter { limit: Some(0), ..Filter::default() }, &[]),
         (Filter { cwd: Some(PathBuf::from("/z")), ..Filter::default() }, &[]),
     ] {
@@ -160,7 +168,7 @@ pub(super) async fn searches_find_words(site: &dyn Site) {
     put(&opened, &summary(&one, 4, 1), &texts).await.unwrap();
     put(&opened, &summary(&two, 1, 1), &[text(1, "quicksand")]).await.unwrap();
     let found = async |query: &str, limit| {
-        let hits = opened.catalog.search(query, limit).await.unwrap();
+        let hits = opened.catalog.search(query, &first(limit)).await.unwrap();
         let mut found: Vec<_> = hits.into_iter().map(|hit| (hit.session, hit.seq)).collect();
         found.sort();
         found
@@ -170,9 +178,9 @@ pub(super) async fn searches_find_words(site: &dyn Site) {
     assert_eq!(found("quick", 1).await.len(), 1);
     assert_eq!(found("quick cat", 9).await, []);
     for odd in ["", "  ", "\"", "quick\" OR \"dog", "* AND (", "text:fox NOT", "'; DROP TABLE x"] {
-        opened.catalog.search(odd, 9).await.unwrap();
+        opened.catalog.search(odd, &first(9)).await.unwrap();
     }
-    let snippet = opened.catalog.search("brown", 1).await.unwrap().remove(0).snippet;
+    let snippet = opened.catalog.search("brown", &first(1)).await.unwrap().remove(0).snippet;
     assert!(snippet.contains("brown"), "{snippet}");
     put(&opened, &summary(&one, 5, 1), &[text(3, "changed")]).await.unwrap();
     assert_eq!(found("fox", 9).await, [], "a text is replaced by its entry's next one");
@@ -197,7 +205,7 @@ pub(super) async fn usage_adds_up(site: &dyn Site) {
     };
     let live = UsageRow { sessions: 2, usage: times(2), cost_micros: 7 };
     assert_eq!(opened.catalog.usage(&Filter::default()).await.unwrap(), live);
-    let all = Filter { archived: true, ..Filter::default() };
+    let all = Filter { archived: ArchivedFilter::With, ..Filter::default() };
     let row = UsageRow { sessions: 3, usage: times(3), cost_micros: 107 };
     assert_eq!(opened.catalog.usage(&all).await.unwrap(), row);
 }
@@ -209,9 +217,9 @@ pub(super) async fn purged_is_gone(site: &dyn Site) {
     let id = script.fence.session.clone();
     put(&opened, &summary(&id, 1, 1), &[text(1, "secret word")]).await.unwrap();
     put_checkpoint(&opened, &summary(&id, 1, 1), b"secret").await;
-    assert_eq!(opened.catalog.search("secret", 9).await.unwrap().len(), 1);
+    assert_eq!(opened.catalog.search("secret", &first(9)).await.unwrap().len(), 1);
     opened.catalog.purge(&id, &opened.node).await.unwrap();
-    assert_eq!(opened.catalog.search("secret", 9).await.unwrap(), []);
+    assert_eq!(opened.catalog.search("secret", &first(9)).await.unwrap(), []);
     assert_eq!(ids(&opened, &Filter::default()).await, [session("other")]);
     let read = opened.journal.read(&id, 0, 1).await;
     assert!(matches!(read, Err(JournalError::NotFound { .. })), "{read:?}");

@@ -6,6 +6,7 @@
 
 mod blobs;
 mod catalog;
+mod filters;
 mod log;
 mod owners;
 mod script;
@@ -128,6 +129,12 @@ const CASES: &[(&str, Case)] = cases![
     catalog::usage_adds_up,
     catalog::purged_is_gone,
     catalog::purging_what_another_holds_is_refused,
+    filters::each_filter_lets_through_what_it_names,
+    filters::what_is_not_known_of_a_session_is_not_asked_for,
+    filters::a_tenant_sees_its_own,
+    filters::d10_pages_do_not_shift_while_sessions_change,
+    filters::searches_and_sums_are_filtered_as_lists_are,
+    filters::a_filter_follows_its_sessions,
     blobs::a_body_comes_back,
     blobs::parts_of_a_body_come_back,
     blobs::a_streamed_body_is_the_same_body,

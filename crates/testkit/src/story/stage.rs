@@ -297,7 +297,7 @@ impl Stage {
         let state = reader.state(&self.id).await.expect("the session can be read");
         let mut recorded = self.process.recorder.take();
         self.recordings.append(&mut recorded);
-        let listed = self.store.list(&Filter { archived: true, ..Filter::default() }).await;
+        let listed = self.store.list(&Filter::of(self.id.clone())).await;
         let summary =
             listed.expect("the list can be read").remove(0).summary.expect("it can be read");
         let ran = self.tools.iter().flat_map(|tool| {

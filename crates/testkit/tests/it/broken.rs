@@ -306,10 +306,10 @@ impl Catalog for Broken {
     fn search<'a>(
         &'a self,
         query: &'a str,
-        limit: u32,
+        filter: &'a Filter,
     ) -> BoxFuture<'a, Result<Vec<Hit>, JournalError>> {
         async move {
-            let hits = self.catalog.search(query, limit).await?;
+            let hits = self.catalog.search(query, filter).await?;
             match self.defect {
                 Defect::FindsNothing => Ok(Vec::new()),
                 Defect::FindsPurgedTexts => {
