@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use oarlock_core::ids::NodeId;
-use oarlock_core::ports::journal::Fence;
-use oarlock_core::ports::journal::Journal;
+use oarlock_core::ids::{NodeId, Tenant};
+use oarlock_core::ports::journal::{
+    Catalog, Fence, Filter, IndexedText, Journal, ListCursor, Projection, Summary, TenantFilter,
+};
 use oarlock_store::SqliteStore;
-use oarlock_testkit::conformance::{frame, session};
+use oarlock_testkit::conformance::{frame, session, summary};
 use tempfile::TempDir;
 
 /// About what one step of a turn writes.
@@ -26,6 +27,9 @@ fn main() {
         one_shot();
         appends(1, 2000, (1.0, 10.0)).await;
         appends(100, 50, (1.0, 10.0)).await;
+        for sessions in [1_000, 10_000] {
+            lists(sessions).await;
+        }
         open_and_read(1_000, 10.0).await;
         open_and_read(100_000, 300.0).await;
     });
@@ -127,4 +131,50 @@ async fn open_and_read(entries: usize, bound_ms: f64) {
         "open and read {after} entries ({bytes} bytes), hashes verified: {:.2} ms (bound {bound_ms})",
         ms(begun.elapsed())
     );
+}
+
+/// Pages of 50 under each kind of filter, from the front and behind a cursor in the middle.
+async fn lists(sessions: usize) {
+    let folder = TempDir::new().expect("there is a temporary folder");
+    let store = store(&folder);
+    let tenant = |number: usize| Tenant::parse(format!("t{}", number % 10)).expect("letters");
+    let mut middle = None;
+    for number in 0..sessions {
+        let id = session(&format!("s{number}"));
+        let fence = Fence::new_session(id.clone(), NodeId::parse("bench").expect("letters"));
+        let frame = frame(&fence, &[WORDS]);
+        store.append(&fence, &frame).await.expect("nobody else writes");
+        let labels = [("env".to_owned(), (number % 4).to_string())].into();
+        let plain = summary(&id, 1, 1_000 + number as i64);
+        let summary = Summary { tenant: Some(tenant(number)), labels, ..plain };
+        let texts = [IndexedText { seq: 1, text: format!("{WORDS} number {number}") }];
+        let projection = Projection { summary: &summary, texts: &texts, checkpoint: None };
+        store.put_projection(projection).await.expect("it was made above");
+        if number == sessions / 2 {
+            middle = Some(ListCursor { updated: summary.updated, id });
+        }
+    }
+    let none = Filter::default;
+    let env = || [("env".to_owned(), "1".to_owned())].into();
+    let of = |number| Some(TenantFilter::Of(tenant(number)));
+    for (name, filter) in [
+        ("everything", none()),
+        ("a tenant's", Filter { tenant: of(3), ..none() }),
+        ("a label's", Filter { labels: env(), ..none() }),
+        ("a tenant's with a label", Filter { tenant: of(1), labels: env(), ..none() }),
+        ("with a rare word", Filter { text: Some("77".to_owned()), ..none() }),
+        ("with a common word", Filter { text: Some("fox".to_owned()), ..none() }),
+    ] {
+        let mut times = Vec::new();
+        for round in 0..100 {
+            let after = middle.clone().filter(|_| round % 2 == 0);
+            let filter = Filter { after, limit: Some(50), ..filter.clone() };
+            let begun = start();
+            store.list(&filter).await.expect("the store is there");
+            times.push(ms(begun.elapsed()));
+        }
+        times.sort_by(f64::total_cmp);
+        let (p50, p95) = (times[50], times[95]);
+        println!("list of {sessions}, {name}: p50 {p50:.2} ms, p95 {p95:.2} ms");
+    }
 }

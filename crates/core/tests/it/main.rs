@@ -24,6 +24,7 @@ mod histories;
 mod hooks;
 mod http;
 mod limits;
+mod lists;
 mod mentions;
 mod models;
 mod money;

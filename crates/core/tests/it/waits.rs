@@ -136,7 +136,11 @@ impl Catalog for HungCatalog {
     fn list<'a>(&'a self, _: &'a Filter) -> BoxFuture<'a, Result<Vec<Listed>, JournalError>> {
         std::future::pending().boxed()
     }
-    fn search<'a>(&'a self, _: &'a str, _: u32) -> BoxFuture<'a, Result<Vec<Hit>, JournalError>> {
+    fn search<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a Filter,
+    ) -> BoxFuture<'a, Result<Vec<Hit>, JournalError>> {
         std::future::pending().boxed()
     }
     fn usage<'a>(&'a self, _: &'a Filter) -> BoxFuture<'a, Result<UsageRow, JournalError>> {

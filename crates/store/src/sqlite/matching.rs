@@ -174,3 +174,62 @@ fn text(text: &str) -> Value {
 fn of_id(id: &SessionId) -> Value {
     text(id.as_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use oarlock_core::ids::{Tenant, Timestamp};
+    use oarlock_core::ports::journal::ListCursor;
+    use rusqlite::params_from_iter;
+
+    use super::super::schema;
+    use super::*;
+
+    /// How SQLite goes about a query, a step a line.
+    fn plan(filter: &Filter) -> String {
+        let folder = tempfile::TempDir::new().unwrap();
+        let connection = schema::open(folder.path()).unwrap();
+        let matching = Matching::in_order(filter);
+        let (sql, parameters) = matching.listed("session.summary");
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let steps = statement.query_map(params_from_iter(parameters), |row| row.get(3)).unwrap();
+        steps.map(Result::<String, _>::unwrap).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn a_page_is_read_in_the_order_of_an_index_and_never_sorted() {
+        let id = SessionId::parse("s").unwrap();
+        let after = Some(ListCursor { updated: Timestamp::from_unix_ms(5), id: id.clone() });
+        let tenant = Some(TenantFilter::Of(Tenant::parse("t").unwrap()));
+        let labels = |names: &[&str]| {
+            names.iter().map(|name| ((*name).to_owned(), "x".to_owned())).collect()
+        };
+        let at = Some(Timestamp::from_unix_ms(7));
+        let none = Filter::default;
+        let nobody = Some(TenantFilter::Nobody);
+        let table = [
+            (none(), "session_updated"),
+            (
+                Filter { archived: ArchivedFilter::Only, children: true, ..none() },
+                "session_updated",
+            ),
+            (Filter { tenant: nobody, ..none() }, "session_updated"),
+            (Filter { tenant: tenant.clone(), ..none() }, "session_tenant"),
+            (Filter { cwd: Some("/work".into()), ..none() }, "session_cwd"),
+            (Filter { labels: labels(&["a", "b"]), ..none() }, "SEARCH label USING PRIMARY KEY"),
+            (Filter { labels: labels(&["a"]), tenant, ..none() }, "SEARCH label USING PRIMARY KEY"),
+            (Filter { updated_after: at, created_before: at, ..none() }, "session_updated"),
+            (Filter { activity: Some(Activity::Running), ..none() }, "session_updated"),
+        ];
+        for (filter, index) in table {
+            for after in [None, after.clone()] {
+                let filter = Filter { after, limit: Some(9), ..filter.clone() };
+                let plan = plan(&filter);
+                assert!(plan.contains(index), "{filter:?}:\n{plan}");
+                assert!(!plan.contains("USE TEMP B-TREE"), "{filter:?}:\n{plan}");
+            }
+        }
+        let said = plan(&Filter { text: Some("two words".to_owned()), ..none() });
+        assert!(!said.contains("SCAN session"), "words are looked up: {said}");
+        assert!(plan(&Filter::of(id)).contains("SEARCH session USING INDEX sqlite_autoindex"));
+    }
+}

@@ -8,3 +8,4 @@ mod damage;
 mod mounts;
 mod places;
 mod site;
+mod upgrade;

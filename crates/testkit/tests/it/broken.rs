@@ -40,6 +40,10 @@ enum Defect {
     ForgetsARow,
     ListsBackwards,
     HidesHolders,
+    IgnoresFilters,
+    PagesByCount,
+    ShowsEveryTenant,
+    SearchesEveryTenant,
     FindsNothing,
     FindsPurgedTexts,
     CountsTwice,
@@ -77,6 +81,13 @@ const FOUND_BY: &[(Defect, &str)] = &[
     (Defect::ForgetsARow, "lists_filter_and_order"),
     (Defect::ListsBackwards, "lists_filter_and_order"),
     (Defect::HidesHolders, "a_list_says_who_holds"),
+    (Defect::IgnoresFilters, "each_filter_lets_through_what_it_names"),
+    (Defect::IgnoresFilters, "what_is_not_known_of_a_session_is_not_asked_for"),
+    (Defect::IgnoresFilters, "a_filter_follows_its_sessions"),
+    (Defect::PagesByCount, "d10_pages_do_not_shift_while_sessions_change"),
+    (Defect::ShowsEveryTenant, "a_tenant_sees_its_own"),
+    (Defect::SearchesEveryTenant, "a_tenant_sees_its_own"),
+    (Defect::SearchesEveryTenant, "searches_and_sums_are_filtered_as_lists_are"),
     (Defect::FindsNothing, "searches_find_words"),
     (Defect::FindsPurgedTexts, "purged_is_gone"),
     (Defect::CountsTwice, "usage_adds_up"),
@@ -108,6 +119,7 @@ struct Seen {
     summaries: HashMap<SessionId, Summary>,
     checkpoints: HashMap<SessionId, Option<Bytes>>,
     hits: Vec<Hit>,
+    listed: usize,
 }
 
 impl BrokenSite {
@@ -149,6 +161,18 @@ struct Broken {
 impl Broken {
     fn has(&self, defect: Defect) -> bool {
         self.defect == defect
+    }
+
+    /// A page that begins so many rows behind the front as were shown.
+    async fn page_by_count(&self, filter: &Filter) -> Result<Vec<Listed>, JournalError> {
+        let all = Filter { after: None, limit: None, ..filter.clone() };
+        let rows = self.catalog.list(&all).await?;
+        let mut seen = self.seen.lock().unwrap();
+        let skipped = if filter.after.is_some() { seen.listed } else { 0 };
+        let most = filter.limit.map_or(usize::MAX, |limit| limit as usize);
+        let page: Vec<Listed> = rows.into_iter().skip(skipped).take(most).collect();
+        seen.listed = skipped + page.len();
+        Ok(page)
     }
 }
 
@@ -285,7 +309,18 @@ impl Catalog for Broken {
 
     fn list<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<Vec<Listed>, JournalError>> {
         async move {
-            let mut rows = self.catalog.list(filter).await?;
+            let Filter { limit, archived, .. } = *filter;
+            let mut rows = match self.defect {
+                Defect::IgnoresFilters => {
+                    let filter = Filter { limit, archived, ..Filter::default() };
+                    self.catalog.list(&filter).await?
+                }
+                Defect::PagesByCount => self.page_by_count(filter).await?,
+                Defect::ShowsEveryTenant => {
+                    self.catalog.list(&Filter { tenant: None, ..filter.clone() }).await?
+                }
+                _ => self.catalog.list(filter).await?,
+            };
             match self.defect {
                 Defect::ForgetsARow => drop(rows.pop()),
                 Defect::ListsBackwards => rows.reverse(),
@@ -309,7 +344,9 @@ impl Catalog for Broken {
         filter: &'a Filter,
     ) -> BoxFuture<'a, Result<Vec<Hit>, JournalError>> {
         async move {
-            let hits = self.catalog.search(query, filter).await?;
+            let every = Filter { tenant: None, ..filter.clone() };
+            let asked = if self.has(Defect::SearchesEveryTenant) { &every } else { filter };
+            let hits = self.catalog.search(query, asked).await?;
             match self.defect {
                 Defect::FindsNothing => Ok(Vec::new()),
                 Defect::FindsPurgedTexts => {
