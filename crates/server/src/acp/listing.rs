@@ -26,7 +26,7 @@ pub(super) async fn list(
     request: ListSessionsRequest,
 ) -> Result<ListSessionsResponse, Error> {
     let after = request.cursor.as_deref().map(ListCursor::parse).transpose();
-    let after = after.map_err(|error| invalid(&error.to_string()))?;
+    let after = after.map_err(|error| invalid(error.to_string()))?;
     let cwd = match request.cwd {
         Some(cwd) => Some(named(cwd).await?),
         None => None,
