@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use oarlock_core::event::Entry;
 use oarlock_core::ids::{BlobId, SessionId};
-use oarlock_core::ports::journal::Filter;
+use oarlock_core::ports::journal::{ArchivedFilter, Filter, ListCursor};
 use oarlock_core::service::{
     Cursor, SearchHit, SearchRequest, SessionError, SessionPage, SessionQuery, SessionSummary,
     SessionView, StreamError, UnreadableSession,
@@ -45,11 +45,15 @@ impl Sessions {
 
     pub(super) async fn page(&self, query: SessionQuery) -> Result<SessionPage, SessionError> {
         self.allow(Scope::Read)?;
-        let limit = bounded(query.limit, PAGE, PAGE_MAX, "limit")? as usize;
-        let after = query.cursor.as_deref().map(Position::read).transpose()?;
-        let filter = Filter { cwd: query.cwd.clone(), archived: true, limit: None };
-        let listed = self.host.core().ports().catalog.list(&filter).await?;
-        let mut page = SessionPage { sessions: Vec::new(), unreadable: Vec::new(), next: None };
+        let limit = bounded(query.limit, PAGE, PAGE_MAX, "limit")?;
+        // One more than is shown says whether there are more.
+        let filter = Filter { limit: Some(limit + 1), ..meant(query)? };
+        let mut listed = self.host.core().ports().catalog.list(&filter).await?;
+        let has_more = listed.len() > limit as usize;
+        listed.truncate(limit as usize);
+        let last = listed.last().filter(|_| has_more);
+        let next = last.map(|last| ListCursor::of(last).to_string());
+        let mut page = SessionPage { sessions: Vec::new(), unreadable: Vec::new(), next };
         for row in listed {
             match row.summary {
                 Ok(Some(summary)) => page.sessions.push(SessionSummary::from(summary)),
@@ -59,15 +63,6 @@ impl Sessions {
                 }
             }
         }
-        page.sessions.retain(|summary| {
-            let is_after = after.as_ref().is_none_or(|after| Position::of(summary) < *after);
-            is_after && matches(&query, summary)
-        });
-        page.sessions.sort_unstable_by_key(|summary| std::cmp::Reverse(Position::of(summary)));
-        let has_more = page.sessions.len() > limit;
-        page.sessions.truncate(limit);
-        page.next =
-            page.sessions.last().filter(|_| has_more).map(|last| Position::of(last).cursor());
         Ok(page)
     }
 
@@ -81,7 +76,9 @@ impl Sessions {
         if request.query.trim().is_empty() {
             return Err(SessionError::invalid("the query has no words"));
         }
-        let hits = self.host.core().ports().catalog.search(&request.query, limit).await?;
+        let (archived, children) = (ArchivedFilter::With, true);
+        let filter = Filter { archived, children, limit: Some(limit), ..Filter::default() };
+        let hits = self.host.core().ports().catalog.search(&request.query, &filter).await?;
         let told = hits.into_iter().map(|hit| SearchHit {
             session_id: hit.session,
             seq: hit.seq,
@@ -164,38 +161,20 @@ fn bounded(asked: Option<u32>, default: u32, max: u32, name: &str) -> Result<u32
     }
 }
 
-/// Whether a query means this session.
-fn matches(query: &SessionQuery, summary: &SessionSummary) -> bool {
-    let has = |(name, value)| summary.labels.get(name) == Some(value);
-    query.labels.iter().all(has)
-        && query.state.is_none_or(|state| summary.state == state)
-        && query.archived.is_none_or(|archived| summary.archived == archived)
-        && (query.children || summary.parent.is_none())
-}
-
-/// Where a session stands in the list: what was used later is greater and comes first.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Position {
-    updated_ms: i64,
-    id: SessionId,
-}
-
-impl Position {
-    fn of(summary: &SessionSummary) -> Self {
-        Self { updated_ms: summary.updated_at.unix_ms(), id: summary.session_id.clone() }
-    }
-
-    /// A cursor that names the last session of a page.
-    fn cursor(&self) -> String {
-        format!("{}:{}", self.updated_ms, self.id)
-    }
-
-    /// Reads a cursor.
-    fn read(cursor: &str) -> Result<Self, SessionError> {
-        let read = || {
-            let (updated_ms, id) = cursor.split_once(':')?;
-            Some(Self { updated_ms: updated_ms.parse().ok()?, id: SessionId::parse(id).ok()? })
-        };
-        read().ok_or_else(|| SessionError::invalid("`cursor` is none that was given out"))
-    }
+/// The sessions that a query means.
+fn meant(query: SessionQuery) -> Result<Filter, SessionError> {
+    let after = query.cursor.as_deref().map(ListCursor::parse).transpose();
+    Ok(Filter {
+        cwd: query.cwd,
+        labels: query.labels,
+        activity: query.state,
+        archived: match query.archived {
+            None => ArchivedFilter::With,
+            Some(true) => ArchivedFilter::Only,
+            Some(false) => ArchivedFilter::Without,
+        },
+        children: query.children,
+        after: after.map_err(|error| SessionError::invalid(error.to_string()))?,
+        ..Filter::default()
+    })
 }
