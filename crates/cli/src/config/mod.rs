@@ -21,6 +21,7 @@ pub mod secret;
 pub mod skills;
 pub mod source;
 pub mod stack;
+mod table;
 pub mod trust;
 pub mod typed;
 
