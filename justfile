@@ -58,3 +58,8 @@ peers part="all":
 acp-fuzz seed="1" turns="10000":
     cargo build -p oarlock
     bash scripts/acp/run.sh fuzz {{ seed }} {{ turns }}
+
+# How long `oarlock acp` takes to end with 40 and with 100 running commands, and that none outlives it
+acp-exit:
+    cargo build --release -p oarlock
+    python3 bench/acp-exit.py target/release/oarlock

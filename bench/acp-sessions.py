@@ -7,94 +7,15 @@ Nothing but the standard library; works in folders of its own, with an empty HOM
 """
 import json
 import os
-import selectors
-import subprocess
 import sys
 import tempfile
 import time
 
+from agent import Agent
+
 BOUNDS = {"initialize_ms": 20, "idle_kb": 10, "used_kb": 30, "turns_per_s": 800, "cpu_ms": 1.5}
 LOOK = {"calls": [{"name": "read_file", "arguments": {"path": "notes.txt"}}]}
 SAY = {"text": "The notes say how to row. " * 4, "usage": {"input": 100, "output": 20}}
-
-
-class Agent:
-    """The program under test: requests out, answers in, nothing kept of what it tells."""
-
-    def __init__(self, program, home, folder, script):
-        environment = {"HOME": home, "PATH": os.environ["PATH"]}
-        arguments = [program, "acp", "--model", f"script/{script}"]
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
-            arguments, stdin=pipe, stdout=pipe, env=environment, cwd=folder, bufsize=0
-        )
-        os.set_blocking(self.process.stdout.fileno(), False)
-        self.selector = selectors.DefaultSelector()
-        self.selector.register(self.process.stdout, selectors.EVENT_READ)
-        self.rest = b""
-        self.ids = 0
-        self.unsent = b""
-
-    def ask(self, method, params):
-        self.ids += 1
-        message = {"jsonrpc": "2.0", "id": self.ids, "method": method, "params": params}
-        self.unsent += json.dumps(message).encode() + b"\n"
-        return self.ids
-
-    def answers(self, wanted, seconds=120):
-        """The results of these requests; whatever else is said is read and forgotten."""
-        wanted, found, deadline = set(wanted), {}, time.monotonic() + seconds
-        while wanted:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{len(wanted)} requests were not answered")
-            while self.unsent:
-                self.read()
-                sent = os.write(self.process.stdin.fileno(), self.unsent[:16384])
-                self.unsent = self.unsent[sent:]
-            self.selector.select(1)
-            for line in self.read():
-                # An update is most of what comes; it is not taken apart.
-                if b'"method"' in line[:40]:
-                    continue
-                message = json.loads(line)
-                if message.get("id") in wanted:
-                    wanted.discard(message["id"])
-                    if "error" in message:
-                        raise RuntimeError(message["error"])
-                    found[message["id"]] = message["result"]
-        return found
-
-    def read(self):
-        lines = []
-        while True:
-            try:
-                chunk = os.read(self.process.stdout.fileno(), 1 << 20)
-            except BlockingIOError:
-                return self.held(lines)
-            if not chunk:
-                raise EOFError("the program ended")
-            parts = (self.rest + chunk).split(b"\n")
-            self.rest = parts.pop()
-            lines += parts
-
-    def held(self, lines):
-        lines = getattr(self, "kept", []) + lines
-        self.kept = []
-        if self.unsent:
-            self.kept, lines = lines, []
-        return lines
-
-    def memory_kb(self):
-        with open(f"/proc/{self.process.pid}/smaps_rollup") as file:
-            for line in file:
-                if line.startswith("Rss:"):
-                    return int(line.split()[1])
-        raise RuntimeError("no memory figure")
-
-    def cpu_s(self):
-        with open(f"/proc/{self.process.pid}/stat") as file:
-            fields = file.read().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def measure(program, count):
