@@ -1,15 +1,20 @@
 //! Several clients of one session, and clients that come in the middle of a turn.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use oarlock_core::event::Effect;
+use oarlock_core::memory::MemoryStore;
 use oarlock_core::spec::Mode;
-use oarlock_testkit::kit::Parts;
+use oarlock_core::{DefaultAgentCore, SessionId};
+use oarlock_server::{Audience, Host, HostError, Workspace};
+use oarlock_testkit::kit::{Kit, Parts, journal, node, tags};
 use oarlock_testkit::model::{Say, calls, text};
 use oarlock_testkit::tool::{Act, TestTool};
 use serde_json::{Value, json};
 
-use crate::desk::{Client, Desk, kind, text_of};
+use crate::desk::{Client, Desk, id, kind, text_of};
 use crate::machine::{Machine, equipped};
 
 fn says(words: &'static str) -> Vec<Say> {
@@ -108,7 +113,7 @@ async fn a_client_that_leaves_takes_nothing_from_the_others() {
     let id = second.prompt(&session, "once more").await;
     assert_eq!(stop(&second.answer(id).await.0), "end_turn");
     second.leave().await.unwrap();
-    assert!(!desk.kit.core.is_awake(&oarlock_core::ids::SessionId::parse(session).unwrap()));
+    assert!(!desk.kit.core.is_awake(&SessionId::parse(session).unwrap()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -293,7 +298,7 @@ async fn who_brings_files_to_a_session_that_works_with_others_files_follows_it_w
     }
     second.prompt(&session, "lend it").await;
     let lent = lent.recv().await.expect("the call runs");
-    let path = std::path::Path::new("/w/a.txt");
+    let path = Path::new("/w/a.txt");
     let shown = async {
         let seen = first.until(|m| m["method"] == "fs/read_text_file").await;
         first.reply(seen.last().unwrap(), json!({ "content": "not saved\n" })).await;
@@ -306,4 +311,73 @@ async fn who_brings_files_to_a_session_that_works_with_others_files_follows_it_w
     assert_eq!(read.unwrap(), "saved\n", "what was not saved has gone with its editor");
     let asked = second.within(1_000).await;
     assert!(!asked.iter().any(|m| m["method"] == "fs/read_text_file"), "{asked:?}");
+}
+
+/// A program whose folder was configured otherwise after it had begun: sessions that are opened now work with `now`.
+#[derive(Debug)]
+struct Reconfigured {
+    before: Desk,
+    now: Desk,
+}
+
+impl Host for Reconfigured {
+    fn workspace<'a>(
+        &'a self,
+        cwd: &'a Path,
+    ) -> BoxFuture<'a, Result<Arc<dyn Workspace>, HostError>> {
+        self.now.workspace(cwd)
+    }
+
+    fn awake(&self, session: &SessionId) -> Option<Arc<dyn Workspace>> {
+        let is_awake = self.before.kit.core.is_awake(session);
+        is_awake.then(|| Arc::new(self.before.clone()) as Arc<dyn Workspace>)
+    }
+
+    fn core(&self) -> &DefaultAgentCore {
+        Host::core(&self.before)
+    }
+
+    fn audience(&self) -> &Audience {
+        self.before.audience()
+    }
+
+    fn authenticate(&self) -> BoxFuture<'_, Result<(), HostError>> {
+        self.before.authenticate()
+    }
+
+    fn logout(&self) -> BoxFuture<'_, Result<(), HostError>> {
+        self.before.logout()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_awake_stays_with_its_runtime_though_its_folder_was_configured_otherwise()
+{
+    let store = MemoryStore::new(node("a"));
+    let parts = Parts::on(store.clone(), vec![says("one"), says("two")], vec![]);
+    let before = Desk::of(parts, Mode::OPEN);
+    let other = Parts { name: "b", ..Parts::on(store, vec![says("other")], vec![]) };
+    let now = Desk::with(Kit::of(other), Mode::OPEN);
+    let mut first = before.client().await;
+    let session = first.session().await;
+    let prompt = first.prompt(&session, "hi").await;
+    assert_eq!(stop(&first.answer(prompt).await.0), "end_turn");
+    let mut second = Client::connect(Arc::new(Reconfigured { before: before.clone(), now }));
+    second.call("initialize", json!({ "protocolVersion": 1 })).await;
+    let load = json!({ "sessionId": session, "cwd": "/", "mcpServers": [] });
+    let (answer, told) = second.call("session/load", load).await;
+    assert!(answer["result"].is_object(), "{answer}");
+    assert_eq!(text_of(&told, "agent_message_chunk"), "one");
+    let prompt = second.prompt(&session, "and now?").await;
+    let (answer, told) = second.answer(prompt).await;
+    assert_eq!(
+        (stop(&answer), text_of(&told, "agent_message_chunk").as_str()),
+        ("end_turn", "two")
+    );
+    // Nobody took it from the first one, who is told of it.
+    let told = first.within(1_000).await;
+    assert_eq!(text_of(&told, "user_message_chunk"), "and now?", "{told:?}");
+    let core = &before.kit.core;
+    let entries = tags(&journal(core, &core.handle(id(&session))).await);
+    assert!(!entries.iter().any(|tag| tag == "writer_changed"), "{entries:?}");
 }
