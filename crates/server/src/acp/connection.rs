@@ -23,11 +23,13 @@ use super::opening::{Answer, Wanted, open};
 use super::outbound::{Gauge, Outbound};
 use super::prompts::Asked;
 use super::streams::Streams;
-use super::{hello, listing, requests};
+use super::{content, hello, listing, requests};
 use crate::host::Host;
 
 /// Sessions that are opened at the same time; the others wait.
 const OPENINGS: usize = 8;
+/// Kilobytes of prompts that no lane has taken; one that would make them more is refused, unless it is alone.
+const PROMPTS_KB: u32 = 65_536;
 /// What sessions may take to end in good order when the client has gone.
 const GOODBYE: Duration = Duration::from_millis(1_500);
 /// Milliseconds that the last words may take to be read by a client that is still there.
@@ -51,7 +53,9 @@ pub async fn serve(
     let (lanes, tasks) = (Mutex::default(), Mutex::default());
     let counted = Arc::clone(&gauge);
     let openings = Arc::new(Semaphore::new(OPENINGS));
-    let editor = Arc::new(Editor { host, gauge: counted, client, lanes, tasks, openings });
+    let prompts = Arc::new(Semaphore::new(PROMPTS_KB as usize));
+    let editor = Editor { host, gauge: counted, client, lanes, tasks, prompts, openings };
+    let editor = Arc::new(editor);
     let (ending, ended) = oneshot::channel();
     // A client that does not read is given its time once all is let go of, and keeps nobody any longer.
     let mut had_its_time = std::pin::pin!(async {
@@ -84,6 +88,8 @@ pub(super) struct Editor {
     client: OnceLock<Arc<ClientCapabilities>>,
     lanes: Mutex<HashMap<ids::SessionId, mpsc::Sender<Box<Order>>>>,
     tasks: Mutex<JoinSet<()>>,
+    /// Kilobytes of prompts that no lane has taken yet.
+    prompts: Arc<Semaphore>,
     /// Places for sessions that are being opened: what that takes for a moment is never taken a thousand times at once.
     openings: Arc<Semaphore>,
 }
@@ -272,7 +278,13 @@ impl Editor {
 
     pub(super) fn prompt(&self, request: PromptRequest, responder: Responder<PromptResponse>) {
         let session = request.session_id.clone();
-        self.order(&session, Order::Prompt(Asked { request: Box::new(request), responder }));
+        let kb = u32::try_from(content::kb(&request.prompt)).unwrap_or(PROMPTS_KB).min(PROMPTS_KB);
+        let Ok(_room) = Arc::clone(&self.prompts).try_acquire_many_owned(kb) else {
+            let words = format!("prompts of {} MB wait already", PROMPTS_KB >> 10);
+            return gone(responder.respond_with_error(refused(words)));
+        };
+        let asked = Asked { request: Box::new(request), responder, _room };
+        self.order(&session, Order::Prompt(asked));
     }
 
     /// Hands an order to the lane of its session.

@@ -28,6 +28,20 @@ pub(super) enum Attached {
     Image { media_type: &'static str, bytes: Vec<u8> },
 }
 
+/// Kilobytes of the blocks of a prompt.
+pub(super) fn kb(blocks: &[ContentBlock]) -> usize {
+    let bytes = blocks.iter().map(|block| match block {
+        ContentBlock::Text(text) => text.text.len(),
+        ContentBlock::Image(image) => image.data.len(),
+        ContentBlock::Resource(embedded) => match &embedded.resource {
+            EmbeddedResourceResource::TextResourceContents(text) => text.text.len(),
+            _ => 0,
+        },
+        _ => 0,
+    });
+    bytes.sum::<usize>() / 1024 + 1
+}
+
 impl Prompt {
     /// Reads the blocks of a prompt.
     ///
@@ -58,6 +72,26 @@ impl Prompt {
             true => Err(invalid("the prompt is empty")),
             false => Ok(Self { words, attached }),
         }
+    }
+}
+
+impl Prompt {
+    /// Bytes of text in it, what is attached included.
+    pub(super) fn text_bytes(&self) -> usize {
+        let attached = self.attached.iter().map(|attached| match attached {
+            Attached::Text(text) => text.len(),
+            Attached::Image { .. } => 0,
+        });
+        self.words.len() + attached.sum::<usize>()
+    }
+
+    /// Bytes that it takes while it waits.
+    pub(super) fn bytes(&self) -> usize {
+        let pictures = self.attached.iter().map(|attached| match attached {
+            Attached::Text(_) => 0,
+            Attached::Image { bytes, .. } => bytes.len(),
+        });
+        self.text_bytes() + pictures.sum::<usize>()
     }
 }
 

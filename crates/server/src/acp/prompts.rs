@@ -13,16 +13,18 @@ use oarlock_core::ids::{Seq, TurnNo};
 use oarlock_core::message::Part;
 use oarlock_core::prompt::answer::{self, Answer, Ask, AskError, Change};
 use oarlock_core::{Admit, Command, DefaultSession, Rejection, Reply, SessionError};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
 use super::content::{Attached, Prompt};
-use super::error::{WireError, failed, refused};
+use super::error::{WireError, failed, invalid, refused};
 use super::lane::{Done, Lane, Leash};
 use crate::host::{HostError, Said};
 
 /// Prompts of a session that wait for the end of their turn; one more is refused.
 const PROMPTS_MAX: usize = 32;
+/// Bytes of a session's prompts that are not read yet; one that would make them more is refused.
+const PROMPT_BYTES_MAX: usize = 32 << 20;
 /// How long the words of a prompt may take to be looked at, with the files that they mention.
 const READ_WITHIN: Duration = Duration::from_secs(30);
 /// What is said of one that takes longer.
@@ -39,6 +41,8 @@ const STOP_WITHIN: Duration = Duration::from_millis(200);
 pub(super) struct Asked {
     pub(super) request: Box<PromptRequest>,
     pub(super) responder: Responder<PromptResponse>,
+    /// Its room among those that no lane has taken.
+    pub(super) _room: OwnedSemaphorePermit,
 }
 
 impl Asked {
@@ -169,7 +173,7 @@ fn answer_with(responder: Responder<PromptResponse>, how: Result<Stop, Error>) {
 impl Lane {
     /// Takes a prompt on.
     pub(super) fn ask(&mut self, asked: Asked) {
-        let Asked { request, responder } = asked;
+        let Asked { request, responder, _room } = asked;
         if self.prompts.waiting.len() >= PROMPTS_MAX {
             let words = format!("{PROMPTS_MAX} prompts of this session wait for their turn");
             return answer_with(responder, Err(refused(words)));
@@ -178,6 +182,9 @@ impl Lane {
             Ok(prompt) => prompt,
             Err(error) => return answer_with(responder, Err(error)),
         };
+        if let Err(error) = self.has_room(&prompt) {
+            return answer_with(responder, Err(error));
+        }
         self.prompts.count += 1;
         let no = self.prompts.count;
         let cancellation = responder.cancellation();
@@ -189,6 +196,32 @@ impl Lane {
         let stage = Stage::Unread(prompt);
         self.prompts.waiting.push_back(Waiting { no, stage, responder, _withdrawal });
         self.read_next();
+    }
+
+    /// Whether a prompt may wait: the session takes so much text, and so many bytes of others are not read yet.
+    fn has_room(&self, prompt: &Prompt) -> Result<(), Error> {
+        let (bytes, max) = (prompt.text_bytes(), self.session.core().limits().input_bytes);
+        if bytes > max {
+            let words = format!(
+                "the input has {bytes} bytes of text and at most {max} are taken; put it into a file and name the file"
+            );
+            return Err(invalid(words));
+        }
+        let waiting = self.prompts.waiting.iter().map(|waiting| match &waiting.stage {
+            Stage::Unread(prompt) => prompt.bytes(),
+            Stage::Reading { .. }
+            | Stage::Doing { .. }
+            | Stage::Done { .. }
+            | Stage::Admitted(_)
+            | Stage::Taken(_) => 0,
+        });
+        let waiting: usize = waiting.sum();
+        // One that waits alone may be as long as a line.
+        if waiting > 0 && waiting + prompt.bytes() > PROMPT_BYTES_MAX {
+            let words = format!("prompts of {} MB wait for their turn", PROMPT_BYTES_MAX >> 20);
+            return Err(refused(words));
+        }
+        Ok(())
     }
 
     /// Begins to look at the next prompt, one after another, so that they are admitted in order.

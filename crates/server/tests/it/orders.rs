@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::desk::{Client, Desk, id as id_of, kind, text_of};
+use crate::stuck::picture;
 
 /// A program whose sessions are opened when somebody lets them.
 #[derive(Debug)]
@@ -115,6 +116,20 @@ async fn a_cancellation_stops_all_before_it_though_no_more_can_wait() {
     let stops: Vec<&str> = prompts[..32].iter().map(|id| stop(&told, *id)).collect();
     assert_eq!(stops, ["cancelled"; 32]);
     assert!(!told.iter().any(|m| m["result"]["stopReason"] == "end_turn"), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn prompts_of_a_session_that_is_being_opened_have_a_bound_in_bytes() {
+    let desk = Desk::new(vec![], vec![]);
+    let (mut client, session, _opened) = gated(&desk).await;
+    client.request("session/load", open(&session)).await;
+    for _ in 0..20 {
+        client.request("session/prompt", picture(&session)).await;
+    }
+    let told = client.within(1_000).await;
+    let words: Vec<&str> =
+        told.iter().filter_map(|answer| answer["error"]["message"].as_str()).collect();
+    assert_eq!(words, ["prompts of 64 MB wait already"; 5]);
 }
 
 #[tokio::test(start_paused = true)]

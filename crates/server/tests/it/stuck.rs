@@ -15,7 +15,7 @@ use oarlock_core::spec::Mode;
 use oarlock_core::{DefaultAgentCore, Ports};
 use oarlock_testkit::kit::{Kit, Parts, journal, node, tags};
 use oarlock_testkit::model::Say;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use crate::desk::{Desk, UNREADABLE, id as id_of, kind};
@@ -58,7 +58,7 @@ async fn a_prompt_that_is_not_wanted_any_more_is_read_no_further() {
     let session = client.session().await;
     for by_request in [false, true] {
         let prompt = client.prompt(&session, UNREADABLE).await;
-        assert_eq!(client.within(1_000).await, Vec::<serde_json::Value>::new());
+        assert_eq!(client.within(1_000).await, Vec::<Value>::new());
         assert_eq!(desk.reading.load(SeqCst), 1);
         match by_request {
             true => client.notify("$/cancel_request", json!({ "requestId": prompt })).await,
@@ -84,6 +84,31 @@ async fn a_prompt_that_cannot_be_read_is_given_up_and_the_next_one_has_its_turn(
     assert!(begun.elapsed() < Duration::from_secs(31), "{:?}", begun.elapsed());
     let (answer, _) = client.answer(next).await;
     assert_eq!(answer["result"]["stopReason"], "end_turn", "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn prompts_that_wait_have_a_bound_in_bytes_and_too_long_a_text_does_not_wait() {
+    let desk = Desk::new(working(), vec![]);
+    let mut client = desk.client().await;
+    let session = client.session().await;
+    client.prompt(&session, UNREADABLE).await;
+    let long = "x".repeat((1 << 20) + 1);
+    let id = client.prompt(&session, &long).await;
+    let (answer, _) = client.answer(id).await;
+    assert!(answer["error"]["message"].as_str().unwrap().contains("into a file"), "{answer}");
+    for _ in 0..10 {
+        client.request("session/prompt", picture(&session)).await;
+    }
+    assert_eq!(client.within(1_000).await, Vec::<Value>::new());
+    let (answer, _) = client.call("session/prompt", picture(&session)).await;
+    assert!(answer["error"]["message"].as_str().unwrap().contains("32 MB"), "{answer}");
+}
+
+/// A prompt with a picture of 3 MB.
+pub(crate) fn picture(session: &str) -> Value {
+    let data = format!("iVBORw0KGgoAAAANSUhEUgAA{}", "A".repeat(4 << 20));
+    let image = json!({ "type": "image", "mimeType": "image/png", "data": data });
+    json!({ "sessionId": session, "prompt": [image] })
 }
 
 /// Bodies that are taken and never given back.

@@ -311,6 +311,7 @@ async fn what_is_no_message_is_answered_and_the_connection_goes_on() {
         let answer = client.next().await.unwrap();
         assert_eq!(answer["error"]["code"], code, "{line}: {answer}");
         assert!(answer["id"].is_null(), "{answer}");
+        assert!(!answer.to_string().contains("nonsense"), "what was written is not repeated");
     }
     let (answer, _) = client.call("no/such/method", json!({})).await;
     assert_eq!(answer["error"]["code"], -32601);
