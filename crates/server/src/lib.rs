@@ -5,6 +5,7 @@ mod audience;
 mod host;
 pub mod operations;
 mod place;
+pub mod rest;
 pub mod service;
 
 pub use audience::Audience;

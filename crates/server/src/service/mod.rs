@@ -21,6 +21,7 @@ use oarlock_core::spec::SessionSpec;
 use oarlock_core::{DefaultSession, EventStream};
 
 use crate::host::{Host, HostError, Workspace};
+pub(crate) use reading::BLOB_BYTES_MAX;
 
 /// How long one answer waits for a turn at most; whoever wants to know more asks again.
 pub const WAIT_MAX: Duration = Duration::from_secs(3600);

@@ -150,6 +150,65 @@ impl Sessions {
     }
 }
 
+impl Sessions {
+    /// Nothing, where there is such a session.
+    ///
+    /// # Errors
+    /// `SESSION_NOT_FOUND`, `SESSION_STORE_ERROR`.
+    pub(crate) async fn exists(&self, id: &SessionId) -> Result<(), SessionError> {
+        self.allow(Scope::Read)?;
+        self.birth(id).await.map(drop)
+    }
+
+    /// How many bytes a stored body has, if an entry of the session names it.
+    ///
+    /// # Errors
+    /// `SESSION_NOT_FOUND`, `SESSION_STORE_ERROR`.
+    pub(crate) async fn blob(
+        &self,
+        id: &SessionId,
+        blob: &BlobId,
+    ) -> Result<Option<u64>, SessionError> {
+        self.exists(id).await?;
+        let core = self.host.core();
+        let mut after = 0;
+        loop {
+            let entries = core.entries(id, after).await?;
+            let Some(last) = entries.last() else { return Ok(None) };
+            after = last.seq;
+            let names = |entry: &Entry| {
+                serde_json::to_value(&entry.event).is_ok_and(|json| is_named(&json, blob.as_str()))
+            };
+            if entries.iter().any(names) {
+                return Ok(Some(core.ports().blobs.read(blob, 0, 1).await?.1));
+            }
+        }
+    }
+
+    /// Bytes of a stored body that [`Sessions::blob`] has found.
+    pub(crate) async fn blob_bytes(
+        &self,
+        blob: &BlobId,
+        offset: u64,
+        max_bytes: usize,
+    ) -> Result<Bytes, SessionError> {
+        Ok(self.host.core().ports().blobs.read(blob, offset, max_bytes).await?.0)
+    }
+}
+
+/// Whether JSON refers to a stored body.
+fn is_named(json: &serde_json::Value, blob: &str) -> bool {
+    use serde_json::Value;
+    match json {
+        Value::Object(fields) => fields.iter().any(|(name, value)| match value {
+            Value::String(text) => name == "blob" && text == blob,
+            other => is_named(other, blob),
+        }),
+        Value::Array(items) => items.iter().any(|item| is_named(item, blob)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
 /// A number of the request within its bounds.
 fn bounded(asked: Option<u32>, default: u32, max: u32, name: &str) -> Result<u32, SessionError> {
     match asked {

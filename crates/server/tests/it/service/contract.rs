@@ -3,6 +3,7 @@
 use oarlock_testkit::model::{Say, text};
 use serde_json::{Value, json};
 
+use super::http::Http;
 use super::{Direct, Surface, deferred, done, refused};
 use crate::desk::Desk;
 
@@ -23,10 +24,9 @@ fn of(session: &str, more: Value) -> Value {
     params
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_session_is_made_with_its_first_turn_and_answers_with_its_result() {
+async fn a_session_is_made_with_its_first_turn_and_answers_with_its_result<S: Surface>() {
     let desk = Desk::new(vec![says("yes")], vec![]);
-    let surface = Direct::at(&desk);
+    let surface = S::open(&desk).await;
     let made = done(&surface, "session/create", json!({ "prompt": "is it?" })).await;
     assert_eq!(made["state"], "ended", "{made}");
     assert_eq!(made["stop_reason"]["reason"], "end_turn");
@@ -40,10 +40,9 @@ async fn a_session_is_made_with_its_first_turn_and_answers_with_its_result() {
     assert_eq!(listed["sessions"][0]["session_id"], session);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_deferred_session_is_there_before_its_first_turn_and_takes_no_prompt() {
+async fn a_deferred_session_is_there_before_its_first_turn_and_takes_no_prompt<S: Surface>() {
     let desk = Desk::new(vec![says("now")], vec![]);
-    let surface = Direct::at(&desk);
+    let surface = S::open(&desk).await;
     let lost = json!({ "initial_turn": "defer", "prompt": "hello" });
     assert_eq!(refused(&surface, "session/create", lost).await, "INVALID_REQUEST");
     let session = deferred(&surface).await;
@@ -53,10 +52,9 @@ async fn a_deferred_session_is_there_before_its_first_turn_and_takes_no_prompt()
     assert_eq!(turn["text"], "now");
 }
 
-#[tokio::test(start_paused = true)]
-async fn of_two_turns_at_a_time_one_is_refused_at_once() {
+async fn of_two_turns_at_a_time_one_is_refused_at_once<S: Surface>() {
     let desk = Desk::new(vec![dawdles("slowly")], vec![]);
-    let surface = Direct::at(&desk);
+    let surface = S::open(&desk).await;
     let session = deferred(&surface).await;
     let go = || of(&session, json!({ "prompt": "go", "wait_ms": 0 }));
     let first = done(&surface, "turn/start", go()).await;
@@ -66,10 +64,9 @@ async fn of_two_turns_at_a_time_one_is_refused_at_once() {
     assert_eq!(ended["text"], "slowly");
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_interrupt_ends_the_turn_and_an_idle_session_has_none() {
+async fn an_interrupt_ends_the_turn_and_an_idle_session_has_none<S: Surface>() {
     let desk = Desk::new(vec![dawdles("slowly"), says("again")], vec![]);
-    let surface = Direct::at(&desk);
+    let surface = S::open(&desk).await;
     let session = deferred(&surface).await;
     let idle = refused(&surface, "turn/interrupt", of(&session, json!({}))).await;
     assert_eq!(idle, "SESSION_NOT_RUNNING");
@@ -83,10 +80,9 @@ async fn an_interrupt_ends_the_turn_and_an_idle_session_has_none() {
     assert_eq!(next["text"], "again", "the session stays usable");
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_archived_session_is_read_and_refuses_turns_until_it_is_restored() {
+async fn an_archived_session_is_read_and_refuses_turns_until_it_is_restored<S: Surface>() {
     let desk = Desk::new(vec![dawdles("slowly"), says("again")], vec![]);
-    let surface = Direct::at(&desk);
+    let surface = S::open(&desk).await;
     let session = deferred(&surface).await;
     let go = |words: &str| of(&session, json!({ "prompt": words, "wait_ms": 0 }));
     done(&surface, "turn/start", go("go")).await;
@@ -103,10 +99,9 @@ async fn an_archived_session_is_read_and_refuses_turns_until_it_is_restored() {
     assert_eq!(next["text"], "again");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_request_with_a_key_has_one_effect_and_one_answer() {
+async fn a_request_with_a_key_has_one_effect_and_one_answer<S: Surface>() {
     let desk = Desk::new(vec![says("once"), says("twice")], vec![]);
-    let surface = Direct::at(&desk);
+    let surface = S::open(&desk).await;
     let create = json!({ "prompt": "hello", "idempotency_key": "k1" });
     let first = done(&surface, "session/create", create.clone()).await;
     let second = done(&surface, "session/create", create).await;
@@ -120,10 +115,9 @@ async fn a_request_with_a_key_has_one_effect_and_one_answer() {
     assert_eq!((&first["text"], &first), (&json!("twice"), &second));
 }
 
-#[tokio::test(start_paused = true)]
-async fn every_operation_on_a_session_says_that_there_is_none() {
+async fn every_operation_on_a_session_says_that_there_is_none<S: Surface>() {
     let desk = Desk::new(vec![], vec![]);
-    let surface = Direct::at(&desk);
+    let surface = S::open(&desk).await;
     for operation in oarlock_server::operations::operations() {
         if !operation.path.contains("{session_id}") {
             continue;
@@ -144,10 +138,9 @@ async fn every_operation_on_a_session_says_that_there_is_none() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_is_not_understood_is_refused_and_never_ignored() {
+async fn what_is_not_understood_is_refused_and_never_ignored<S: Surface>() {
     let desk = Desk::new(vec![says("yes")], vec![]);
-    let surface = Direct::at(&desk);
+    let surface = S::open(&desk).await;
     let session = deferred(&surface).await;
     for operation in oarlock_server::operations::operations() {
         let mut asked = json!({ "prompt": "go", "colour": "red" });
@@ -158,3 +151,36 @@ async fn what_is_not_understood_is_refused_and_never_ignored() {
         assert_eq!(refusal.code, "INVALID_REQUEST", "{}", operation.name);
     }
 }
+
+/// Every promise on every surface.
+macro_rules! surfaces {
+    ($($surface:ident: $type:ty),+ $(,)?) => {
+        $(mod $surface {
+            use super::*;
+            promises!($type);
+        })+
+    };
+}
+
+macro_rules! promises {
+    ($type:ty) => {
+        promises!($type:
+            a_session_is_made_with_its_first_turn_and_answers_with_its_result,
+            a_deferred_session_is_there_before_its_first_turn_and_takes_no_prompt,
+            of_two_turns_at_a_time_one_is_refused_at_once,
+            an_interrupt_ends_the_turn_and_an_idle_session_has_none,
+            an_archived_session_is_read_and_refuses_turns_until_it_is_restored,
+            a_request_with_a_key_has_one_effect_and_one_answer,
+            every_operation_on_a_session_says_that_there_is_none,
+            what_is_not_understood_is_refused_and_never_ignored,
+        );
+    };
+    ($type:ty: $($promise:ident),+ $(,)?) => {
+        $(#[tokio::test(start_paused = true)]
+        async fn $promise() {
+            super::$promise::<$type>().await;
+        })+
+    };
+}
+
+surfaces!(direct: Direct, http: Http);

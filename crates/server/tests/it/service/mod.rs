@@ -1,6 +1,7 @@
 //! The session service by its operations, as every surface calls them.
 
 mod contract;
+pub(crate) mod http;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +15,12 @@ use serde_json::{Value, json};
 use crate::desk::Desk;
 
 /// Somewhere operations can be asked for. What they answer is the same on all of them.
-pub(crate) trait Surface: Send + Sync {
+pub(crate) trait Surface: Send + Sync + 'static {
+    /// The surface of a program.
+    fn open(desk: &Desk) -> BoxFuture<'_, Self>
+    where
+        Self: Sized;
+
     /// Does an operation; a refusal is its error as the surface tells it.
     fn call<'a>(&'a self, name: &'a str, params: Value) -> BoxFuture<'a, Result<Value, Refusal>>;
 }
@@ -40,14 +46,16 @@ impl From<SessionError> for Refusal {
 /// The operations themselves, without a wire.
 pub(crate) struct Direct(pub(crate) Sessions);
 
-impl Direct {
-    pub(crate) fn at(desk: &Desk) -> Self {
-        let host = Arc::new(desk.clone());
-        Self(Sessions::new(host, PathBuf::from("/"), Caller::trusted("library")))
-    }
+/// The sessions of a program.
+pub(crate) fn sessions(desk: &Desk, caller: Caller) -> Sessions {
+    Sessions::new(Arc::new(desk.clone()), PathBuf::from("/"), caller)
 }
 
 impl Surface for Direct {
+    fn open(desk: &Desk) -> BoxFuture<'_, Self> {
+        Box::pin(async { Self(sessions(desk, Caller::trusted("library"))) })
+    }
+
     fn call<'a>(&'a self, name: &'a str, params: Value) -> BoxFuture<'a, Result<Value, Refusal>> {
         Box::pin(async move {
             let operation = named(name).unwrap_or_else(|| panic!("there is no operation {name}"));

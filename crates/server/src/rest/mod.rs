@@ -1,0 +1,191 @@
+//! Sessions over HTTP: the operations as REST, their events as server-sent events and over a WebSocket.
+
+mod blobs;
+mod encode;
+mod events;
+mod listen;
+mod params;
+mod reply;
+mod socket;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{RawPathParams, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, Method, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, get, post};
+use bytes::Bytes;
+use oarlock_core::service::{ErrorCode, SessionError};
+use serde_json::Value;
+
+use crate::operations::{Operation, Params, Verb, operations};
+use crate::service::Sessions;
+use encode::Encoders;
+pub use listen::{Drain, Drainer, Listener, serve};
+use params::Fields;
+use reply::{Refused, json};
+
+/// Bytes of a request's JSON; a longer one is refused.
+pub const BODY_MAX: usize = 4 << 20;
+/// What a request's body may take to arrive.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
+/// How long a stream of events says nothing before it says that it lives.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// What handlers share.
+#[derive(Debug, Clone)]
+struct Rest {
+    sessions: Sessions,
+    encoders: Arc<Encoders>,
+    drain: Drain,
+}
+
+/// All paths over the sessions of one caller, whose streams of events end when `drain` begins.
+pub fn router(sessions: &Sessions, drain: Drain) -> Router {
+    let rest = Rest { sessions: sessions.clone(), encoders: Arc::default(), drain };
+    let mut paths: Vec<(&str, MethodRouter<Rest>, Vec<&str>)> = Vec::new();
+    for operation in operations() {
+        let (filter, verb) = match operation.verb {
+            Verb::Get => (MethodFilter::GET, "GET"),
+            Verb::Post => (MethodFilter::POST, "POST"),
+            Verb::Patch => (MethodFilter::PATCH, "PATCH"),
+            Verb::Delete => (MethodFilter::DELETE, "DELETE"),
+        };
+        let fields = Arc::new(Fields::of(operation));
+        let handler = move |State(rest): State<Rest>, asked: Asked| async move {
+            answer(operation, &fields, &rest, asked)
+                .await
+                .unwrap_or_else(IntoResponse::into_response)
+        };
+        match paths.iter_mut().find(|(path, ..)| *path == operation.path) {
+            Some((_, methods, verbs)) => {
+                *methods = std::mem::take(methods).on(filter, handler);
+                verbs.push(verb);
+            }
+            None => {
+                paths.push((operation.path, MethodRouter::new().on(filter, handler), vec![verb]));
+            }
+        }
+    }
+    paths.push(("/v1/sessions/{session_id}/events", get(events::stream), vec!["GET"]));
+    paths.push(("/v1/sessions/{session_id}/ws", get(socket::open), vec!["GET"]));
+    paths.push(("/v1/sessions/{session_id}/blobs/{blob}", get(blobs::download), vec!["GET"]));
+    paths.push(("/v1/blobs", post(blobs::upload), vec!["POST"]));
+    let routes = paths.into_iter().fold(Router::new(), |router, (path, methods, verbs)| {
+        let allow = verbs.join(", ");
+        let refuse = move |uri: Uri| async move { Refused::no_such_method(uri.path(), &allow) };
+        router.route(path, methods.fallback(refuse))
+    });
+    routes.fallback(nothing).with_state(rest)
+}
+
+async fn nothing(uri: Uri) -> Refused {
+    let mut segments = uri.path().split('/').skip(1);
+    let begins = [segments.next(), segments.next(), segments.next()];
+    match begins {
+        // An empty name is one that no session has.
+        [Some("v1"), Some("sessions"), Some("")] => SessionError::not_found("").into(),
+        _ => Refused::no_such_path(uri.path()),
+    }
+}
+
+/// A request to an operation.
+#[derive(Debug)]
+struct Asked {
+    path: RawPathParams,
+    query: Option<String>,
+    method: Method,
+    headers: HeaderMap,
+    body: Body,
+}
+
+impl axum::extract::FromRequest<Rest> for Asked {
+    type Rejection = Refused;
+
+    async fn from_request(request: axum::extract::Request, rest: &Rest) -> Result<Self, Refused> {
+        let (mut parts, body) = request.into_parts();
+        let path = path(&mut parts, rest).await?;
+        let query = parts.uri.query().map(str::to_owned);
+        Ok(Self { path, query, method: parts.method, headers: parts.headers, body })
+    }
+}
+
+/// What stands in the path.
+async fn path(
+    parts: &mut axum::http::request::Parts,
+    rest: &Rest,
+) -> Result<RawPathParams, Refused> {
+    use axum::extract::FromRequestParts;
+    let path = RawPathParams::from_request_parts(parts, rest).await;
+    path.map_err(|_| SessionError::invalid("the path is no UTF-8").into())
+}
+
+async fn answer(
+    operation: &Operation,
+    fields: &Fields,
+    rest: &Rest,
+    asked: Asked,
+) -> Result<Response, Refused> {
+    let mut params = Params::new();
+    for (name, value) in &asked.path {
+        fields.add(&mut params, name, value)?;
+    }
+    params::query(fields, &mut params, asked.query.as_deref().unwrap_or_default())?;
+    let body = read_body(asked.body, BODY_MAX).await?;
+    let takes_body = asked.method == Method::POST || asked.method == Method::PATCH;
+    if !body.is_empty() && !takes_body {
+        return Err(SessionError::invalid(format!("{} takes no body", asked.method)).into());
+    }
+    if !body.is_empty() && !is_json(&asked.headers) {
+        return Err(Refused::not_json());
+    }
+    params::body(&mut params, &body)?;
+    keyed(fields, &mut params, &asked.headers)?;
+    Ok(json(operation.call(rest.sessions.clone(), params).await?))
+}
+
+/// The header says the same as the field.
+fn keyed(fields: &Fields, params: &mut Params, headers: &HeaderMap) -> Result<(), SessionError> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(()) };
+    let key = key.to_str().map_err(|_| SessionError::invalid("`Idempotency-Key` is no text"))?;
+    if !fields.has("idempotency_key") {
+        return Err(SessionError::invalid(
+            "this operation takes no `Idempotency-Key`; leave it out",
+        ));
+    }
+    match params.insert("idempotency_key".to_owned(), key.into()) {
+        Some(Value::String(other)) if other != key => Err(SessionError::invalid(
+            "`Idempotency-Key` and `idempotency_key` differ; send one of them",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let media = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media = media.and_then(|value| value.split(';').next());
+    media.is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// A body that is not too long and arrives in time.
+async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, SessionError> {
+    let read = tokio::time::timeout(BODY_WITHIN, to_bytes(body, bytes_max)).await;
+    match read {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) if is_too_long(&error) => Err(SessionError::new(
+            ErrorCode::TooLarge,
+            format!("the body has more than {bytes_max} bytes"),
+        )),
+        Ok(Err(_)) => Err(SessionError::invalid("the body broke off")),
+        Err(_) => Err(SessionError::invalid("the body did not arrive in time")),
+    }
+}
+
+fn is_too_long(error: &axum::Error) -> bool {
+    std::error::Error::source(error)
+        .is_some_and(|source| source.to_string().contains("length limit exceeded"))
+}
