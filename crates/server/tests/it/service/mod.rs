@@ -1,7 +1,10 @@
 //! The session service by its operations, as every surface calls them.
 
+mod bodies;
 mod contract;
 pub(crate) mod http;
+mod socket;
+mod wire;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,0 +1,71 @@
+//! The events over a WebSocket.
+
+use futures::{SinkExt, StreamExt};
+use oarlock_testkit::model::{Say, text};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+use super::http::{Http, json as body};
+use super::{deferred, done};
+use crate::desk::Desk;
+
+async fn open(http: &Http, path: &str) -> WebSocketStream<TcpStream> {
+    let stream = TcpStream::connect(&http.address).await.unwrap();
+    client_async(format!("ws://{}{path}", http.address), stream).await.unwrap().0
+}
+
+/// The events up to the first entry of this type.
+async fn until(socket: &mut WebSocketStream<TcpStream>, kind: &str) -> Vec<Value> {
+    let mut seen = Vec::new();
+    loop {
+        let Message::Text(text) = socket.next().await.unwrap().unwrap() else { continue };
+        let event: Value = serde_json::from_str(&text).unwrap();
+        let is_last = event["entry"]["event"]["type"] == kind;
+        seen.push(event);
+        if is_last {
+            return seen;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_web_socket_has_the_same_events_and_goes_on_from_a_cursor() {
+    let desk = Desk::new(vec![vec![Say::Delta("yes"), Say::Reply(text("yes"))]], vec![]);
+    let http = Http::at(&desk).await;
+    let session = deferred(&http).await;
+    let path = format!("/v1/sessions/{session}/ws");
+    let mut socket = open(&http, &path).await;
+    done(&http, "turn/start", json!({ "session_id": session, "prompt": "go" })).await;
+    let all = until(&mut socket, "turn_ended").await;
+    assert!(all.iter().any(|event| event["delta"]["text"] == "yes"), "{all:?}");
+    let entries: Vec<&Value> = all.iter().filter(|event| !event["entry"].is_null()).collect();
+    let mut again = open(&http, &format!("{path}?after=1")).await;
+    let rest = until(&mut again, "turn_ended").await;
+    assert_eq!(rest.iter().collect::<Vec<_>>(), entries[1..]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_speaks_and_a_server_that_ends_close_it() {
+    let http = Http::at(&Desk::new(vec![], vec![])).await;
+    let session = deferred(&http).await;
+    let path = format!("/v1/sessions/{session}/ws");
+    let mut speaks = open(&http, &path).await;
+    speaks.send(Message::text("hello")).await.unwrap();
+    while let Some(Ok(_)) = speaks.next().await {}
+    let plain = body(http.get(&path).await).await;
+    assert_eq!(plain["error"]["code"], "INVALID_REQUEST", "{plain}");
+    let mut listens = open(&http, &path).await;
+    until(&mut listens, "session_created").await;
+    let (_, code) = futures::join!(http.end(), async {
+        loop {
+            match listens.next().await {
+                Some(Ok(Message::Close(Some(close)))) => return u16::from(close.code),
+                Some(Ok(_)) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    assert_eq!(code, 1012, "come back");
+}
