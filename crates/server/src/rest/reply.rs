@@ -14,14 +14,14 @@ use serde_json::Value;
 /// A refusal with its status, which is that of the table unless HTTP has a closer word.
 #[derive(Debug)]
 pub(super) struct Refused {
-    error: SessionError,
+    error: Box<SessionError>,
     status: u16,
     allow: Option<HeaderValue>,
 }
 
 impl From<SessionError> for Refused {
     fn from(error: SessionError) -> Self {
-        Self { status: error.kind.row().http, error, allow: None }
+        Self { status: error.kind.row().http, error: Box::new(error), allow: None }
     }
 }
 
@@ -117,15 +117,9 @@ impl IntoResponse for Refused {
         if let Some(allow) = allow {
             headers.insert(ALLOW, allow);
         }
-        // Whoever counts requests wants to know it by the table's code.
-        response.extensions_mut().insert(Coded(error.code()));
         response
     }
 }
-
-/// The code of a refusal, beside its response.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Coded(pub(super) &'static str);
 
 /// A JSON answer that nobody in between keeps.
 pub(super) fn json(body: impl Into<Bytes>) -> Response {

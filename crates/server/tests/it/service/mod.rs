@@ -1,5 +1,7 @@
 //! The session service by its operations, as every surface calls them.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 mod bodies;
 mod contract;
 pub(crate) mod http;
