@@ -35,7 +35,7 @@ pub use agent::history::{History, HistoryError, LiveHistory, VecHistory};
 pub use agent::loader::{LoadedSession, SessionLoader};
 pub use agent::nowhere::Nowhere;
 pub use agent::observer::{SessionCreateInfo, SessionObserver};
-pub use agent::origin::{Backends, ChildOrder, LoadSession, NewSession, Origin};
+pub use agent::origin::{Backends, ChildOrder, ForkSession, LoadSession, NewSession, Origin};
 pub use agent::registry::{
     AllowlistMatch, CompositeRegistry, StaticToolRegistry, StaticToolRegistryBuilder, ToolRegistry,
     filter_registry_by_allowlist, match_tool_allowlist,

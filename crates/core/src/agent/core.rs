@@ -7,7 +7,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::agent::error::AgentError;
-use crate::agent::origin::{LoadSession, NewSession, Origin};
+use crate::agent::origin::{ForkSession, LoadSession, NewSession, Origin};
 use crate::agent::session::Session;
 use crate::ids::SessionId;
 use crate::runtime::DefaultAgentCore;
@@ -39,6 +39,18 @@ pub trait AgentCore: Send + Sync + fmt::Debug {
         load: LoadSession,
     ) -> BoxFuture<'_, Result<Arc<dyn Session>, AgentError>>;
 
+    /// Makes a session that goes on with a copy of another one, which is neither woken nor written. Of two that ask for the same id at the same time
+    /// one gets it.
+    ///
+    /// # Errors
+    /// [`AgentError::SessionNotFound`] without its source, [`AgentError::Invalid`] for a place that the source does not have or a subagent; else as
+    /// for [`AgentCore::load_session`]. No session is made then, unless an observer refused it, or the store failed while it was copied: opening
+    /// what is there of it gives [`AgentError::ForkCut`].
+    fn fork_session(
+        &self,
+        fork: ForkSession,
+    ) -> BoxFuture<'_, Result<Arc<dyn Session>, AgentError>>;
+
     /// The session of this id if it is awake in this process. One that sleeps is loaded.
     fn session(&self, id: &SessionId) -> Option<Arc<dyn Session>>;
 }
@@ -60,6 +72,13 @@ impl AgentCore for DefaultAgentCore {
         load: LoadSession,
     ) -> BoxFuture<'_, Result<Arc<dyn Session>, AgentError>> {
         self.door(Origin::Resume(load))
+    }
+
+    fn fork_session(
+        &self,
+        fork: ForkSession,
+    ) -> BoxFuture<'_, Result<Arc<dyn Session>, AgentError>> {
+        self.door(Origin::Fork(Box::new(fork)))
     }
 
     fn session(&self, id: &SessionId) -> Option<Arc<dyn Session>> {

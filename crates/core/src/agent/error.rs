@@ -67,6 +67,16 @@ pub enum AgentError {
         /// The id.
         session: SessionId,
     },
+    /// It is the beginning of a fork, whose making was cut.
+    #[error(
+        "session {session} is the beginning of a fork of {from} that was not finished; delete it, and fork again"
+    )]
+    ForkCut {
+        /// The beginning.
+        session: SessionId,
+        /// What was to be forked.
+        from: SessionId,
+    },
     /// There is no such mode.
     #[error(transparent)]
     ModeNotFound(#[from] UnknownMode),

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use crate::agent::registry::ToolRegistry;
-use crate::ids::SessionId;
+use crate::ids::{Seq, SessionId};
 use crate::ports::files::Files;
 use crate::ports::shell::Shell;
 use crate::session::recover::Recovery;
@@ -16,6 +16,8 @@ pub enum Origin {
     New(Box<NewSession>),
     /// The store.
     Resume(LoadSession),
+    /// Another session, of which it goes on with a copy.
+    Fork(Box<ForkSession>),
     /// Another session, of which it is a subagent.
     Child(Box<ChildOrder>),
 }
@@ -57,6 +59,35 @@ pub struct LoadSession {
     pub change: Option<Box<SettingsChange>>,
     /// What its tools are to reach the world by. A session that is live with others is not handed out.
     pub backends: Backends,
+}
+
+/// A session that is to begin as a copy of another one, which is neither woken nor written and may be archived or gone afterwards.
+///
+/// It has the journal of its source up to a place where the conversation is whole, and is whole by itself. It goes on with the conversation as its
+/// model saw it (to the byte, so that a provider's cache hits), the transcript, the system prompt, settings, labels, plan and skills as they
+/// stood there. It begins anew with what was used, so that its limits count from zero, and has none of its source's goal, waiting inputs, background
+/// tasks, subagents and answers to questions: what somebody granted was granted to that session.
+#[derive(Debug, Clone)]
+pub struct ForkSession {
+    /// Its source: not a subagent.
+    pub from: SessionId,
+    /// The last entry of the source that it may have; the last one there is when absent. It is forked there or before: behind the last turn that had
+    /// ended by then, with what was set or edited after it while no input waited.
+    pub at: Option<Seq>,
+    /// Its id; a fresh one when absent.
+    pub id: Option<SessionId>,
+    /// What is to be different in its settings. Without a title it has that of its source behind "Fork of".
+    pub change: Option<Box<SettingsChange>>,
+    /// What its tools are to reach the world by.
+    pub backends: Backends,
+}
+
+impl ForkSession {
+    /// A fork of this session as it stands, with the files and commands that the runtime gives its sessions.
+    #[must_use]
+    pub fn new(from: SessionId) -> Self {
+        Self { from, at: None, id: None, change: None, backends: Backends::default() }
+    }
 }
 
 impl From<SessionSpec> for NewSession {

@@ -103,7 +103,7 @@ impl DefaultAgentCore {
         Ok(Why {
             session: id.clone(),
             runs,
-            parent: state.spec.parent.clone(),
+            parent: state.spec.parent.clone().filter(|_| state.spec.depth > 0),
             turn: state.turn.as_ref().map(|turn| turn.no),
             archived: state.archived,
             waits,

@@ -2,11 +2,13 @@
 //!
 //! Every event carries a stable `type` tag. Fields are only ever added, with a default, so that old journals stay readable.
 
+mod fork;
 mod reach;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::event::fork::ForkPoint;
 pub use crate::event::reach::{
     ContinuedBy, Goal, GoalReached, GoalSet, HookChange, HookControl, HookFunds, HookPoint,
     HookRan, HookResult, HookStop, HooksStarted, PayingHook, PlanChanged, PlanItem, PlanPriority,
@@ -55,6 +57,8 @@ impl Entry {
 pub enum Event {
     /// The session exists. Always entry 1.
     SessionCreated(Box<SessionCreated>),
+    /// The session is a fork and whole: everything that was to be copied is. What follows is its own.
+    SessionForked(ForkPoint),
     /// Settings changed.
     SessionConfigured(Box<SettingsChange>),
     /// The session refuses turns until it is restored.
@@ -140,6 +144,9 @@ pub struct SessionCreated {
     pub node: NodeId,
     /// What it is.
     pub spec: SessionSpec,
+    /// Where it was forked from. Without its `session_forked` it is a beginning that was never finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked: Option<ForkPoint>,
 }
 
 /// Body of [`Event::WriterChanged`].

@@ -262,7 +262,7 @@ impl DefaultAgentCore {
         frames.truncate(1);
         let first = store.entries(id, frames).await?.into_iter().next();
         Ok(first.and_then(|entry| match entry.event {
-            Event::SessionCreated(created) => created.spec.parent,
+            Event::SessionCreated(created) if created.spec.depth > 0 => created.spec.parent,
             _ => None,
         }))
     }

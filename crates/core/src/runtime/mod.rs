@@ -1,6 +1,7 @@
 //! The runtime: the one way into sessions, the live ones, and what reads them without waking them.
 
 mod child;
+mod fork;
 mod opening;
 
 use std::collections::HashMap;
@@ -166,6 +167,9 @@ impl DefaultAgentCore {
     ) -> Result<DefaultSession, AgentError> {
         let id = match &origin {
             Origin::New(new) => new.id.clone().unwrap_or_else(|| self.shared.ports.ids.session()),
+            Origin::Fork(fork) => {
+                fork.id.clone().unwrap_or_else(|| self.shared.ports.ids.session())
+            }
             Origin::Resume(load) => load.id.clone(),
             Origin::Child(order) => order.id.clone(),
         };
@@ -189,6 +193,9 @@ impl DefaultAgentCore {
                 let started = Box::pin(self.create(&id, new.spec, &new.backends)).await?;
                 (new.backends, started)
             }
+            Origin::Fork(order) => {
+                (order.backends.clone(), Box::pin(self.fork(&id, *order)).await?)
+            }
             Origin::Resume(load) => (load.backends.clone(), Box::pin(self.resume(load)).await?),
             Origin::Child(order) => (order.backends.clone(), Box::pin(self.child(*order)).await?),
         };
@@ -208,7 +215,7 @@ impl DefaultAgentCore {
         opening: &Opening,
     ) -> Result<DefaultSession, AgentError> {
         match origin {
-            Origin::New(_) => Err(AgentError::DuplicateSessionId { session: id }),
+            Origin::New(_) | Origin::Fork(_) => Err(AgentError::DuplicateSessionId { session: id }),
             Origin::Resume(load) if opening.brought.suits(&load.backends) => {
                 Ok(DefaultSession::new(self.clone(), id, load.backends.clone()))
             }

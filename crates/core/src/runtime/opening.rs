@@ -35,7 +35,7 @@ use crate::turn::registry::Toolbox;
 
 impl DefaultAgentCore {
     /// What a session works with. The check is the same for a new session and for one from the store.
-    async fn toolbox(
+    pub(super) async fn toolbox(
         &self,
         spec: &SessionSpec,
         backends: &Backends,
@@ -90,8 +90,13 @@ impl DefaultAgentCore {
             _ => spec,
         };
         let (node, at) = (self.shared.node.clone(), self.shared.ports.clock.now());
-        let created =
-            SessionCreated { id: id.clone(), schema: SCHEMA_VERSION, node: node.clone(), spec };
+        let created = SessionCreated {
+            id: id.clone(),
+            schema: SCHEMA_VERSION,
+            node: node.clone(),
+            spec,
+            forked: None,
+        };
         let event = Event::SessionCreated(Box::new(created));
         let first = Entry { seq: 1, at, turn: None, scope: Vec::new(), event };
         // The recording begins after the first entry: it is part of what the replayed task is given.
@@ -131,6 +136,9 @@ impl DefaultAgentCore {
         // Folding before claiming: a session that cannot be read, changed or worked in is left alone.
         let found = self.in_time(&id, self.look_up(&id)).await.map_err(restore)?;
         let state = &found.1.state;
+        if let Some(forked) = state.forked.as_ref().filter(|forked| !forked.whole) {
+            return Err(AgentError::ForkCut { session: id, from: forked.point.session.clone() });
+        }
         let change = change.filter(|change| !change.is_empty());
         let mut spec = state.spec.clone();
         if let Some(change) = &change {
@@ -147,7 +155,7 @@ impl DefaultAgentCore {
     }
 
     /// The store's answer, or that it took too long.
-    async fn in_time<T>(
+    pub(super) async fn in_time<T>(
         &self,
         id: &SessionId,
         answer: impl Future<Output = Result<T, JournalError>>,
@@ -192,12 +200,12 @@ impl DefaultAgentCore {
         Ok((fence, folded, events))
     }
 
-    fn emitter(&self, id: &SessionId) -> EventEmitter {
+    pub(super) fn emitter(&self, id: &SessionId) -> EventEmitter {
         EventEmitter::new(Arc::clone(&self.shared.ports.bus), id.clone())
     }
 
     /// Spawns the task of a session that this process writes.
-    async fn start(
+    pub(super) async fn start(
         &self,
         fence: Fence,
         folded: Folded,
@@ -239,7 +247,7 @@ impl DefaultAgentCore {
         .with_attach(None)
         .with_core(self.downgrade())
         .with_hooks(Arc::clone(&ports.hooks));
-        let (is_new, log) = (folded.state.tip == 1, Log::new(store, fence, folded));
+        let (is_new, log) = (folded.state.epoch == 1, Log::new(store, fence, folded));
         let task = SessionTask::new(around, log, Source::Live(inbox), Some(effects), assessments);
         let mut task = Box::new(task.with_hooks(hooks));
         if is_new {
@@ -305,7 +313,7 @@ fn allowed(
     let chosen: Arc<dyn ToolRegistry> = match &spec.tools {
         None => tools,
         // A subagent has names of what its parent had. One that is not there any more must not keep it from being opened and ended.
-        Some(names) if spec.parent.is_some() => {
+        Some(names) if spec.depth > 0 => {
             let there = names.iter().filter_map(|name| tools.get(name));
             Arc::new(StaticToolRegistry::new(there.map(Arc::clone)))
         }

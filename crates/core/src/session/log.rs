@@ -90,6 +90,7 @@ impl Log {
         let turn = match &event {
             Event::TurnStarted(_) => Some(self.state.turns + 1),
             Event::SessionCreated(_)
+            | Event::SessionForked(_)
             | Event::SessionConfigured(_)
             | Event::SessionArchived
             | Event::SessionRestored
@@ -184,7 +185,8 @@ impl Log {
         Ok(line)
     }
 
-    async fn append(&mut self, body: Vec<u8>, count: usize) -> Result<(), JournalError> {
+    /// Appends lines that are encoded already. They are not folded.
+    pub(crate) async fn append(&mut self, body: Vec<u8>, count: usize) -> Result<(), JournalError> {
         let frame = Frame::of_body(self.store.ids.frame(), &self.fence, body, count)?;
         self.fence = self.store.write(Write::Append, &self.fence, &frame).await?;
         Ok(())

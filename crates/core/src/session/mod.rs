@@ -13,6 +13,7 @@ pub mod feed;
 pub(crate) mod fold;
 pub mod follow;
 pub mod forget;
+pub mod fork;
 pub mod gate;
 pub mod goal;
 pub mod hooks;

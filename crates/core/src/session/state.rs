@@ -15,6 +15,7 @@ use crate::ports::model::ModelErrorKind;
 pub use crate::session::children::Child;
 use crate::session::conversation::{Conversation, Counted, calls_of};
 pub use crate::session::forget::{OpenSummary, SummaryFailure};
+pub use crate::session::fork::Forked;
 pub use crate::session::goal::GoalState;
 pub use crate::session::hooks::{Hooked, HookedCall, OpenHooks};
 pub use crate::session::open_turn::{Call, CallPhase, OpenStep, OpenTurn};
@@ -47,6 +48,9 @@ pub struct State {
     pub id: SessionId,
     /// What it was made as, with the settings as they stand.
     pub spec: SessionSpec,
+    /// Where it was forked from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked: Option<Forked>,
     /// When it was made.
     pub created: Timestamp,
     /// When its last entry was decided.
@@ -195,6 +199,7 @@ impl State {
         Ok(Self {
             id: created.id.clone(),
             spec: created.spec.clone(),
+            forked: created.forked.clone().map(Forked::begun),
             created: entry.at,
             updated: entry.at,
             tip: 1,
@@ -243,9 +248,12 @@ impl State {
             Event::SessionCreated(_) | Event::Spilled(_) => {
                 return Err(wrong("it belongs at no place in a fold"));
             }
+            Event::SessionForked(point) => self.be_forked(entry, point).map_err(wrong)?,
             Event::SessionConfigured(change) => self.spec.settings.apply(change),
             Event::SessionArchived => self.archived = true,
             Event::SessionRestored => self.archived = false,
+            // Writers of the session that is copied.
+            Event::WriterChanged(_) | Event::WriterReleased if self.is_being_copied() => {}
             Event::WriterChanged(writer) => {
                 if writer.epoch <= self.epoch {
                     return Err(wrong("the epoch does not rise"));

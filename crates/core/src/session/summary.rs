@@ -16,7 +16,12 @@ pub fn summary(state: &State) -> Summary {
         cwd: state.spec.cwd.clone(),
         roots: state.spec.roots.clone(),
         tenant: state.spec.tenant.clone(),
-        title: settings.title.clone().unwrap_or_else(|| state.first_words.clone()),
+        title: match &state.forked {
+            Some(forked) if !forked.whole => {
+                format!("[unfinished fork of {}: delete it]", forked.point.session)
+            }
+            Some(_) | None => settings.title.clone().unwrap_or_else(|| state.first_words.clone()),
+        },
         model: settings.model.to_string(),
         created: state.created,
         updated: state.updated,
@@ -45,6 +50,7 @@ pub fn changes(event: &Event) -> bool {
     matches!(
         event,
         Event::SessionCreated(_)
+            | Event::SessionForked(_)
             | Event::SessionConfigured(_)
             | Event::SessionArchived
             | Event::SessionRestored

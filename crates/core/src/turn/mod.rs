@@ -193,7 +193,7 @@ impl TurnRunner {
                 context::hosted(&turn.settings, model.info())
             }),
             output_max,
-            cache_key: state.id.to_string(),
+            cache_key: state.line().to_string(),
         };
         let call = model::call(model, request, Arc::clone(&self.blobs), (run, self.outbox.clone()));
         self.model = Some(self.tasks.spawn(call));

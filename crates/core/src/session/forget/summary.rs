@@ -101,7 +101,7 @@ pub(crate) fn request(scene: &Scene<'_>, open: &OpenSummary) -> ModelRequest {
         sampling: crate::spec::Sampling::default(),
         capabilities: ResolvedSessionCapabilities::default(),
         output_max: Some(output_max(scene)),
-        cache_key: format!("{}{SUMMARY_KEY}", scene.state.id),
+        cache_key: format!("{}{SUMMARY_KEY}", scene.state.line()),
     }
 }
 
