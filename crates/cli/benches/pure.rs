@@ -91,7 +91,7 @@ fn fold(c: &mut Criterion) {
     let spec = SessionSpec::new("/".into(), "bench", settings);
     let id = SessionId::parse("s").expect("a letter is an id");
     let node = NodeId::parse("n").expect("a letter is an id");
-    let created = SessionCreated { id, schema: 1, node, spec };
+    let created = SessionCreated { id, schema: 1, node, spec, forked: None };
     let first = entry(1, Event::SessionCreated(Box::new(created)));
     let input = |seq| {
         let content = vec![Part::text("some words of a prompt")];

@@ -65,6 +65,7 @@ impl Exit {
                     exit = Some(Self::of_turn(ended, last_outcome, pursuit.goes_on()));
                 }
                 Event::SessionCreated(_)
+                | Event::SessionForked(_)
                 | Event::SessionConfigured(_)
                 | Event::SessionArchived
                 | Event::SessionRestored

@@ -47,6 +47,7 @@ impl Activity {
             }
             Event::TurnEnded(ended) => end(ended),
             Event::SessionCreated(_)
+            | Event::SessionForked(_)
             | Event::SessionConfigured(_)
             | Event::SessionArchived
             | Event::SessionRestored

@@ -79,6 +79,7 @@ impl Answer {
             Event::AssistantMessage(message) => self.message(out, message),
             Event::ModelFailed(_) | Event::TurnEnded(_) => self.end(out),
             Event::SessionCreated(_)
+            | Event::SessionForked(_)
             | Event::SessionConfigured(_)
             | Event::SessionArchived
             | Event::SessionRestored

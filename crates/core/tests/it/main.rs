@@ -17,6 +17,7 @@ mod faithful;
 mod faults;
 mod follow;
 mod forget;
+mod fork;
 mod gate;
 mod goals;
 mod grants;

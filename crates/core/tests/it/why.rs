@@ -240,8 +240,13 @@ async fn inputs_that_no_turn_will_take_by_itself_say_what_they_need() {
 /// Writes the journal of a session whose open subagents are these.
 async fn parent_of(store: &MemoryStore, id: &str, children: &[&str]) -> SessionId {
     let session = |name: &str| SessionId::parse(name).unwrap();
-    let created =
-        SessionCreated { id: session(id), schema: 1, node: node("a"), spec: spec(settings()) };
+    let created = SessionCreated {
+        id: session(id),
+        schema: 1,
+        node: node("a"),
+        spec: spec(settings()),
+        forked: None,
+    };
     let started = TurnStarted { inputs: Vec::new(), settings: settings() };
     let mut events =
         vec![Event::SessionCreated(Box::new(created)), Event::TurnStarted(Box::new(started))];
