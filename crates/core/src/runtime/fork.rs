@@ -9,7 +9,7 @@ use crate::agent::observer::SessionCreateInfo;
 use crate::agent::origin::ForkSession;
 use crate::event::{Entry, Event, ForkPoint, SessionCreated};
 use crate::ids::{Seq, SessionId};
-use crate::ports::journal::{FRAME_BYTES_MAX, Fence, Frame, IndexedText, JournalError, Projection};
+use crate::ports::journal::{FRAME_BYTES_MAX, Frame, IndexedText, JournalError, Projection};
 use crate::session::fold::Folded;
 use crate::session::fork::{Cut, ending};
 use crate::session::log::{Log, READ_BYTES};
@@ -51,23 +51,16 @@ impl DefaultAgentCore {
             spec.settings.apply(change);
         }
         let toolbox = self.toolbox(&spec, &backends).await?;
-        let fence = Fence::new_session(id.clone(), self.shared.node.clone());
-        let created = Log::create(self.store(Trace::default()), fence, first).await;
-        let (log, _) = created.map_err(|error| match error {
-            // Somebody has written under this id before.
-            JournalError::Conflict { .. } | JournalError::Fenced { .. } => {
-                AgentError::DuplicateSessionId { session: id.clone() }
-            }
-            error => AgentError::Store(error),
-        })?;
-        let made = self.copy(&from, log, (cut, state)).await;
-        let (fence, folded) = match made {
-            Ok(log) => {
-                self.end_copy(log, change.map(|change| *change)).await.map_err(AgentError::Store)
-            }
-            Err(error) => Err(unread(error)),
+        let (log, _) = self.create_log(id, first).await?;
+        let mut log = self.copy(&from, log, (cut, state)).await.map_err(unread)?;
+        let now = self.shared.ports.clock.now();
+        for event in ending(log.state(), change, now) {
+            log.stage(now, event);
         }
-        .inspect_err(|error| tracing::warn!(session = %id, %error, "a fork was not finished"))?;
+        for entry in log.commit().await? {
+            self.emitter(id).publish(told((*entry).clone()));
+        }
+        let (fence, folded) = log.into_parts();
         self.index(&folded.state, &texts).await;
         let info = SessionCreateInfo { is_new: true, ..SessionCreateInfo::of(&folded.state) };
         Ok((self.start(fence, folded, (toolbox, Vec::new())).await?, info))
@@ -159,37 +152,13 @@ impl DefaultAgentCore {
         Ok(Log::new(self.store(Trace::default()), fence, Folded { state, checkpoint: 0 }))
     }
 
-    /// Ends what was open in the source and marks the fork as whole, in one frame.
-    async fn end_copy(
-        &self,
-        mut log: Log,
-        change: Option<crate::spec::SettingsChange>,
-    ) -> Result<(Fence, Folded), JournalError> {
-        let now = self.shared.ports.clock.now();
-        for event in ending(log.state(), change, now) {
-            log.stage(now, event);
-        }
-        let entries = log.commit().await?;
-        let (fence, folded) = log.into_parts();
-        for entry in entries {
-            self.emitter(&folded.state.id).publish(told((*entry).clone()));
-        }
-        Ok((fence, folded))
-    }
-
     /// Searches find the fork, too. Without it they find its source alone.
     async fn index(&self, state: &State, texts: &[IndexedText]) {
-        let (clock, ports) = (&self.shared.ports.clock, &self.shared.ports);
-        let deadline = clock.sleep_until(clock.now().after(self.shared.limits.summary_last_ms));
         let summary = summary(state);
-        let put =
-            ports.catalog.put_projection(Projection { summary: &summary, texts, checkpoint: None });
-        let listed = match futures::future::select(put, deadline).await {
-            futures::future::Either::Left((listed, _)) => listed.map_err(|error| error.to_string()),
-            futures::future::Either::Right(_) => Err("the catalogue does not answer".to_owned()),
-        };
-        if let Err(error) = listed {
-            tracing::debug!(session = %state.id, error, "a fork is not found by searches");
+        let put = Projection { summary: &summary, texts, checkpoint: None };
+        let put = self.shared.ports.catalog.put_projection(put);
+        if let Err(error) = self.in_time(&state.id, put).await {
+            tracing::debug!(session = %state.id, %error, "a fork is not found by searches");
         }
     }
 }
@@ -223,6 +192,8 @@ fn begin(
     let forked = Some(ForkPoint { session: from.clone(), at: cut, line });
     let mut spec = source.spec;
     spec.parent = Some(from.clone());
+    // Whoever repeats the request that made the source wants the source.
+    spec.request = None;
     let created = SessionCreated { id: id.clone(), spec, forked, ..*source };
     Ok((cut, Entry { event: Event::SessionCreated(Box::new(created)), ..first }))
 }

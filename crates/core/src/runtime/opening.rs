@@ -90,29 +90,33 @@ impl DefaultAgentCore {
             _ => spec,
         };
         let (node, at) = (self.shared.node.clone(), self.shared.ports.clock.now());
-        let created = SessionCreated {
-            id: id.clone(),
-            schema: SCHEMA_VERSION,
-            node: node.clone(),
-            spec,
-            forked: None,
-        };
+        let created =
+            SessionCreated { id: id.clone(), schema: SCHEMA_VERSION, node, spec, forked: None };
         let event = Event::SessionCreated(Box::new(created));
         let first = Entry { seq: 1, at, turn: None, scope: Vec::new(), event };
+        let (log, entry) = self.create_log(id, first).await?;
+        self.emitter(id).publish(told((*entry).clone()));
+        let (fence, folded) = log.into_parts();
+        let info = SessionCreateInfo { is_new: true, ..SessionCreateInfo::of(&folded.state) };
+        Ok((self.start(fence, folded, (toolbox, Vec::new())).await?, info))
+    }
+
+    /// A journal with its first entry.
+    pub(super) async fn create_log(
+        &self,
+        id: &SessionId,
+        first: Entry,
+    ) -> Result<(Log, Arc<Entry>), AgentError> {
         // The recording begins after the first entry: it is part of what the replayed task is given.
         let store = self.store(Trace::default());
-        let fence = Fence::new_session(id.clone(), node);
-        let (log, entry) = Log::create(store, fence, first).await.map_err(|error| match error {
+        let fence = Fence::new_session(id.clone(), self.shared.node.clone());
+        Log::create(store, fence, first).await.map_err(|error| match error {
             // Somebody has written under this id before.
             JournalError::Conflict { .. } | JournalError::Fenced { .. } => {
                 AgentError::DuplicateSessionId { session: id.clone() }
             }
             error => AgentError::Store(error),
-        })?;
-        self.emitter(id).publish(told((*entry).clone()));
-        let (fence, folded) = log.into_parts();
-        let info = SessionCreateInfo { is_new: true, ..SessionCreateInfo::of(&folded.state) };
-        Ok((self.start(fence, folded, (toolbox, Vec::new())).await?, info))
+        })
     }
 
     /// What was granted in the folder goes into the session's first entry: a resume decides by it, whatever was granted or taken back since.

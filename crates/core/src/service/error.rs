@@ -227,7 +227,8 @@ impl From<AgentError> for SessionError {
             AgentError::LiveElsewhere { .. } => ErrorCode::SessionMoved,
             AgentError::OverCapacity { .. } => ErrorCode::Overloaded,
             AgentError::Init(SessionInitError::Model(_)) => ErrorCode::ProviderError,
-            AgentError::McpStartup { .. }
+            AgentError::ForkCut { .. }
+            | AgentError::McpStartup { .. }
             | AgentError::ToolsTimeout { .. }
             | AgentError::Observer { .. }
             | AgentError::Compaction { .. } => ErrorCode::AgentError,

@@ -28,12 +28,6 @@ pub struct Forked {
     pub whole: bool,
 }
 
-impl Forked {
-    pub(crate) fn begun(point: ForkPoint) -> Self {
-        Self { point, whole: false }
-    }
-}
-
 /// Finds where a session may be forked: behind its last ended turn, and what was changed since while nothing waited.
 #[derive(Debug, Default)]
 pub(crate) struct Cut {
@@ -108,6 +102,7 @@ impl State {
         self.archived = false;
         self.granted = Rules::default();
         self.pending = Vec::new();
+        self.last_input = None;
         self.keys = RecentKeys::default();
         self.used = Used::default();
         (self.summary, self.summary_failed, self.compacted) = (None, None, None);
@@ -121,7 +116,11 @@ impl State {
 }
 
 /// What follows what was copied, as one frame: the end of all that was open in the source, the mark, and what the fork is told to be.
-pub(crate) fn ending(state: &State, change: Option<SettingsChange>, now: Timestamp) -> Vec<Event> {
+pub(crate) fn ending(
+    state: &State,
+    change: Option<Box<SettingsChange>>,
+    now: Timestamp,
+) -> Vec<Event> {
     let withdrawn =
         state.pending.iter().map(|input| Event::InputWithdrawn(InputRef { input: input.seq }));
     let tasks = state.tasks.running.iter().map(|task| {
@@ -151,7 +150,7 @@ pub(crate) fn ending(state: &State, change: Option<SettingsChange>, now: Timesta
     let mut change = change.unwrap_or_default();
     change.title = change.title.or_else(|| title(state));
     if !change.is_empty() {
-        events.push(Event::SessionConfigured(Box::new(change)));
+        events.push(Event::SessionConfigured(change));
     }
     events
 }

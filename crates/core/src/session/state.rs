@@ -199,7 +199,7 @@ impl State {
         Ok(Self {
             id: created.id.clone(),
             spec: created.spec.clone(),
-            forked: created.forked.clone().map(Forked::begun),
+            forked: created.forked.clone().map(|point| Forked { point, whole: false }),
             created: entry.at,
             updated: entry.at,
             tip: 1,
