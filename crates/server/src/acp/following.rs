@@ -10,6 +10,8 @@ pub(super) struct Following {
     /// The last entry of the session that was given out.
     cursor: Seq,
     by: By,
+    /// What has come and was not given out.
+    come: Option<Result<AgentEvent, SessionError>>,
 }
 
 /// What is listened to.
@@ -24,22 +26,26 @@ enum By {
 impl Following {
     /// Follows the session after the entry `after`.
     pub(super) fn of(session: &DefaultSession, after: Seq) -> Self {
-        Self { events: session.events(after), cursor: after, by: By::Session }
+        Self { events: session.events(after), cursor: after, by: By::Session, come: None }
     }
 
-    /// The next event. Dropping the future loses nothing.
+    /// Waits until there is a next event. Dropping the future loses nothing.
+    pub(super) async fn come(&mut self, session: &DefaultSession) {
+        if self.come.is_none() {
+            self.come = Some(match self.by {
+                By::Session => session.next_event(&mut self.events).await,
+                By::Journal => self.events.next().await.map_err(SessionError::from),
+                By::Nothing => std::future::pending().await,
+            });
+        }
+    }
+
+    /// The event that has come.
     ///
     /// # Errors
     /// Once when the session is lost, and once when its journal cannot be read. After that nothing comes until [`Following::revive`].
-    pub(super) async fn next(
-        &mut self,
-        session: &DefaultSession,
-    ) -> Result<AgentEvent, SessionError> {
-        let next = match self.by {
-            By::Session => session.next_event(&mut self.events).await,
-            By::Journal => self.events.next().await.map_err(SessionError::from),
-            By::Nothing => std::future::pending().await,
-        };
+    pub(super) fn take(&mut self) -> Option<Result<AgentEvent, SessionError>> {
+        let next = self.come.take()?;
         match &next {
             Ok(AgentEvent::Entry(entry)) => self.cursor = entry.seq,
             Ok(_) => {}
@@ -50,7 +56,7 @@ impl Following {
                 }
             }
         }
-        next
+        Some(next)
     }
 
     /// The session is let go of: what it has written is read, and how it ends does not matter.

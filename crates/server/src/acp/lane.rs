@@ -169,9 +169,10 @@ impl Lane {
         loop {
             let behind = self.behind();
             let gauge = Arc::clone(&self.out.gauge);
-            let next = async {
+            // Whoever has nothing to say waits for no room.
+            let come = async {
+                self.following.come(&self.session).await;
                 gauge.room().await;
-                self.following.next(&self.session).await
             };
             tokio::select! {
                 biased;
@@ -187,16 +188,23 @@ impl Lane {
                     done => Box::pin(self.done(done)).await,
                 },
                 Some(show) = self.shows.recv() => self.show_terminal(show),
-                event = next => match event {
-                    Ok(event) => {
-                        self.tell(&event).await;
-                        if !self.unmet.is_empty() {
-                            Box::pin(self.meet()).await;
+                () = come => {
+                    match self.following.take() {
+                        Some(Ok(event)) => {
+                            self.tell(&event).await;
+                            if !self.unmet.is_empty() {
+                                Box::pin(self.meet()).await;
+                            }
                         }
+                        Some(Err(error)) => self.lost(&error),
+                        None => {}
                     }
-                    Err(error) => self.lost(&error),
-                },
-                () = behind => self.catch_up(),
+                    self.out.gauge.told();
+                }
+                () = behind => {
+                    self.catch_up();
+                    self.out.gauge.told();
+                }
             }
         }
     }
@@ -332,9 +340,10 @@ impl Lane {
                         self.told(told);
                     }
                 }
-                event = self.following.next(&self.session) => match event {
-                    Ok(event) => self.tell(&event).await,
-                    Err(error) => return self.lost(&error),
+                () = self.following.come(&self.session) => match self.following.take() {
+                    Some(Ok(event)) => self.tell(&event).await,
+                    Some(Err(error)) => return self.lost(&error),
+                    None => {}
                 },
             }
         }

@@ -32,7 +32,15 @@ impl Gauge {
     /// Takes note of an update that was written.
     pub(super) fn wrote(&self) {
         self.written.fetch_add(1, Ordering::AcqRel);
-        self.moved.notify_waiters();
+        self.told();
+    }
+
+    /// Takes note that one who was given room has said all that it had: where room is left, the next one is woken. Nobody else is, since thousands of
+    /// sessions may wait.
+    pub(super) fn told(&self) {
+        if self.under_way() < UNDER_WAY_MAX {
+            self.moved.notify_one();
+        }
     }
 
     /// Takes note that nothing more is written: nobody waits any longer.
@@ -46,7 +54,7 @@ impl Gauge {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Waits until there is room for another update. Dropping the future loses nothing.
+    /// Waits until there is room for another update; whoever has said it calls [`Gauge::told`]. Dropping the future loses nothing.
     pub(super) async fn room(&self) {
         loop {
             let moved = self.moved.notified();
