@@ -21,7 +21,8 @@ pub(super) const OUTPUT_EVERY_MS: u64 = 200;
 /// The calls that were announced and have not ended, by the name that the client knows them by.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    open: BTreeMap<String, Open>,
+    /// Boxed, since a map makes room for eleven at once, and keeps it.
+    open: BTreeMap<String, Box<Open>>,
 }
 
 #[derive(Debug)]
@@ -76,7 +77,7 @@ impl Calls {
             told: None,
             is_behind: false,
         };
-        self.open.insert(id, open);
+        self.open.insert(id, Box::new(open));
         SessionUpdate::ToolCall(announced)
     }
 
@@ -120,7 +121,8 @@ impl Calls {
         pictures: &Pictures,
     ) -> Option<SessionUpdate> {
         let id = name_of(scope, &settled.call);
-        let open = self.open.remove(&id)?;
+        let open = *self.open.remove(&id)?;
+        self.give_back();
         let is_done = settled.outcome == Outcome::Completed;
         let shown_in = open.terminal.map(shown_in);
         let mut content: Vec<_> =
@@ -202,7 +204,16 @@ impl Calls {
             self.open.remove(&id);
             changed(id, ToolCallUpdateFields::new().status(ToolCallStatus::Failed))
         };
-        ended.into_iter().map(failed).collect()
+        let updates = ended.into_iter().map(failed).collect();
+        self.give_back();
+        updates
+    }
+
+    /// An empty map keeps the room of eleven.
+    fn give_back(&mut self) {
+        if self.open.is_empty() {
+            self.open = BTreeMap::new();
+        }
     }
 }
 
