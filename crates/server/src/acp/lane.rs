@@ -120,7 +120,6 @@ pub(super) struct Lane {
     pub(super) unmet: Vec<ids::SessionId>,
     pub(super) replay: Replay,
     terminals: Arc<Terminals>,
-    shows: mpsc::Receiver<Show>,
     /// Terminals whose calls are not announced yet.
     pub(super) shows_waiting: Vec<Show>,
 }
@@ -131,7 +130,7 @@ impl Lane {
         (session, spec, since): (DefaultSession, &SessionSpec, Option<&State>),
         workspace: Arc<dyn Workspace>,
         seat: Seat,
-        (terminals, shows): (Arc<Terminals>, mpsc::Receiver<Show>),
+        terminals: Arc<Terminals>,
     ) -> Self {
         let after = since.map_or(0, |state| state.tip);
         let options = Options::new(spec, after, Arc::clone(&session.core().ports().models));
@@ -159,7 +158,6 @@ impl Lane {
             unmet: Vec::new(),
             replay: Replay::default(),
             terminals,
-            shows,
             shows_waiting: Vec::new(),
         }
     }
@@ -187,7 +185,7 @@ impl Lane {
                     Done::Unwanted if self.is_unwanted() => return Box::pin(self.leave()).await,
                     done => Box::pin(self.done(done)).await,
                 },
-                Some(show) = self.shows.recv() => self.show_terminal(show),
+                show = self.terminals.to_show() => self.show_terminal(show),
                 () = come => {
                     match self.following.take() {
                         Some(Ok(event)) => {
@@ -327,7 +325,7 @@ impl Lane {
         // What was asked is withdrawn before the client hears that all is over.
         self.questions.forget();
         // Nobody waits for a terminal to be shown that is about to go.
-        self.shows.close();
+        self.terminals.show_none();
     }
 
     /// Tells what happens until every prompt is answered.

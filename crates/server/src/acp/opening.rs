@@ -99,7 +99,7 @@ pub(super) async fn open(host: &dyn Host, out: Outbound, wanted: Wanted) -> Opti
     let Wanted { id, cwd, roots, servers, answer } = wanted;
     let is_new = matches!(answer, Answer::New(_));
     let name = SessionId::new(id.as_str());
-    let (terminals, shows) = Terminals::new();
+    let terminals = Terminals::new();
     let guest = Guest { out: &out, name: &name, terminals: &terminals };
     let opened = match is_new {
         true => create(host, &id, (cwd, roots), guest).await,
@@ -109,7 +109,7 @@ pub(super) async fn open(host: &dyn Host, out: Outbound, wanted: Wanted) -> Opti
         Ok((workspace, session, spec, state)) => {
             let seat = host.audience().join(&id, elicitation::is_possible(&out));
             let session = (session, &spec, state.as_deref());
-            let mut lane = Lane::new((out, name), session, workspace, seat, (terminals, shows));
+            let mut lane = Lane::new((out, name), session, workspace, seat, terminals);
             lane.kept_out();
             lane.brought(servers);
             let resumed = state.filter(|_| matches!(answer, Answer::Resume(_)));

@@ -1,14 +1,15 @@
 //! The terminals that a client runs a session's commands in. Each has a keeper, which asks for it, shows it in its call, ends it and releases it,
 //! whatever becomes of who wanted it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agent_client_protocol::v1::schema::{
     CreateTerminalRequest, KillTerminalRequest, ReleaseTerminalRequest, TerminalId,
 };
 use oarlock_core::{CallId, SessionId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::client::{ANSWER_WITHIN, Client, Unanswered};
@@ -20,14 +21,39 @@ const LATE: Duration = Duration::from_secs(50);
 const SHOW_WITHIN: Duration = Duration::from_millis(500);
 /// How long the terminals of a session may take to be released when it is closed.
 const RELEASE_WITHIN: Duration = Duration::from_millis(800);
-/// Terminals that are to be shown and are not yet.
+/// Terminals that are to be shown and are not yet; of more the oldest is not shown.
 const SHOWS_MAX: usize = 16;
 
 /// The keepers of a session's terminals.
 #[derive(Debug)]
 pub(super) struct Terminals {
     keepers: Mutex<JoinSet<()>>,
-    shows: mpsc::Sender<Show>,
+    shows: Arc<Shows>,
+}
+
+/// The terminals that wait to be shown. A channel would be a tenth of what an idle session takes.
+#[derive(Debug)]
+struct Shows {
+    /// Absent when none is shown any more.
+    waiting: Mutex<Option<VecDeque<Show>>>,
+    come: Notify,
+}
+
+impl Shows {
+    fn waiting(&self) -> MutexGuard<'_, Option<VecDeque<Show>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has a terminal shown. One that cannot be is dropped.
+    fn push(&self, show: Show) {
+        if let Some(waiting) = &mut *self.waiting() {
+            if waiting.len() == SHOWS_MAX {
+                waiting.pop_front();
+            }
+            waiting.push_back(show);
+        }
+        self.come.notify_one();
+    }
 }
 
 /// A terminal that is to be shown in its call.
@@ -65,10 +91,26 @@ impl Kept {
 }
 
 impl Terminals {
-    /// The terminals of a session, and what is to be shown of them.
-    pub(super) fn new() -> (Arc<Self>, mpsc::Receiver<Show>) {
-        let (shows, to_show) = mpsc::channel(SHOWS_MAX);
-        (Arc::new(Self { keepers: Mutex::default(), shows }), to_show)
+    /// The terminals of a session.
+    pub(super) fn new() -> Arc<Self> {
+        let shows = Shows { waiting: Mutex::new(Some(VecDeque::new())), come: Notify::new() };
+        Arc::new(Self { keepers: Mutex::default(), shows: Arc::new(shows) })
+    }
+
+    /// The next terminal that is to be shown. Dropping the future loses none.
+    pub(super) async fn to_show(&self) -> Show {
+        loop {
+            let next = self.shows.waiting().as_mut().and_then(VecDeque::pop_front);
+            match next {
+                Some(show) => return show,
+                None => self.shows.come.notified().await,
+            }
+        }
+    }
+
+    /// Shows none any more; nobody waits for that.
+    pub(super) fn show_none(&self) {
+        *self.shows.waiting() = None;
     }
 
     /// Asks the client for a terminal. Dropping the future gives it up.
@@ -79,7 +121,7 @@ impl Terminals {
         caller: Option<(SessionId, CallId)>,
     ) -> Result<Kept, Unanswered> {
         let (made, making) = oneshot::channel();
-        let keeper = Keeper { client: client.clone(), shows: self.shows.clone(), caller };
+        let keeper = Keeper { client: client.clone(), shows: Arc::clone(&self.shows), caller };
         self.spawn(keeper.keep(request, made));
         making.await.unwrap_or(Err(Unanswered::Gone))
     }
@@ -104,7 +146,7 @@ impl Terminals {
 
 struct Keeper {
     client: Client,
-    shows: mpsc::Sender<Show>,
+    shows: Arc<Shows>,
     caller: Option<(SessionId, CallId)>,
 }
 
@@ -154,10 +196,9 @@ impl Keeper {
     async fn show(&self, id: &TerminalId) {
         let Some(caller) = self.caller.clone() else { return };
         let (done, shown) = oneshot::channel();
-        if self.shows.send(Show { caller, terminal: id.clone(), done }).await.is_ok() {
-            // A lane that has ended shows nothing any more.
-            drop(shown.await);
-        }
+        self.shows.push(Show { caller, terminal: id.clone(), done });
+        // A lane that has ended shows nothing any more.
+        drop(shown.await);
     }
 
     async fn kill(&self, id: &TerminalId) {
