@@ -197,6 +197,11 @@ impl ModeCatalog {
     /// # Errors
     /// Those of [`ModeCatalog::new`]; the name of a built-in mode is taken.
     pub fn extended(modes: impl IntoIterator<Item = SessionMode>) -> Result<Self, InvalidMode> {
+        let mut modes = modes.into_iter().peekable();
+        // Sessions that have no more share them.
+        if modes.peek().is_none() {
+            return Ok(Self::default());
+        }
         Self::new(BUILT_IN.iter().cloned().chain(modes).collect())
     }
 

@@ -87,7 +87,6 @@ impl Chosen {
 pub(super) struct Options {
     modes: ModeCatalog,
     models: Arc<dyn Models>,
-    candidates: Vec<ModelCandidate>,
     chosen: Chosen,
     /// The last entry that `chosen` knows of.
     upto: Seq,
@@ -103,16 +102,21 @@ impl Options {
     /// Those of a session that is this since the entry `upto`.
     pub(super) fn new(spec: &SessionSpec, upto: Seq, models: Arc<dyn Models>) -> Self {
         let chosen = Chosen::of(&spec.settings);
+        let (known_mode, known) = (chosen.mode.clone(), chosen.clone());
+        let modes = spec.modes.clone();
+        let pending = VecDeque::new();
+        Self { modes, models, chosen, upto, pending, known_mode, known }
+    }
+
+    /// The models that can be called, each once. Looked up whenever it is asked, since every session would have a copy otherwise.
+    fn candidates(&self) -> Vec<ModelCandidate> {
         let mut candidates: Vec<ModelCandidate> = Vec::new();
-        for found in models.candidates() {
+        for found in self.models.candidates() {
             if !candidates.iter().any(|known| known.model.selection == found.model.selection) {
                 candidates.push(found);
             }
         }
-        let (known_mode, known) = (chosen.mode.clone(), chosen.clone());
-        let modes = spec.modes.clone();
-        let pending = VecDeque::new();
-        Self { modes, models, candidates, chosen, upto, pending, known_mode, known }
+        candidates
     }
 
     /// Takes note of an entry, and says whether it may be news. One that is known already is none.
@@ -194,11 +198,10 @@ impl Options {
 
     /// The models that can be called, the current one among them; by provider when there are several.
     fn models(&self, chosen: &Chosen) -> SessionConfigSelectOptions {
-        let listed = self
-            .candidates
-            .iter()
-            .map(|found| (&found.provider.display_name, &found.model.selection));
-        let is_listed = self.candidates.iter().any(|found| found.model.selection == chosen.model);
+        let candidates = self.candidates();
+        let listed =
+            candidates.iter().map(|found| (&found.provider.display_name, &found.model.selection));
+        let is_listed = candidates.iter().any(|found| found.model.selection == chosen.model);
         let current = Some((&chosen.model.provider, &chosen.model)).filter(|_| !is_listed);
         let mut groups: Vec<(&str, SessionConfigSelectGroup)> = Vec::new();
         for (name, selection) in current.into_iter().chain(listed) {
@@ -226,7 +229,8 @@ impl Options {
 
     /// Whether the model can be told how hard to think. Of one that cannot be found that is not known.
     fn thinks(&self, chosen: &Chosen) -> bool {
-        let listed = self.candidates.iter().find(|found| found.model.selection == chosen.model);
+        let candidates = self.candidates();
+        let listed = candidates.iter().find(|found| found.model.selection == chosen.model);
         match listed {
             Some(found) => found.model.accepts.effort,
             None => {
@@ -265,7 +269,8 @@ impl Options {
 
     fn model(&self, value: &str) -> Result<ModelSelection, Error> {
         let current = self.current().model;
-        let listed = self.candidates.iter().map(|found| &found.model.selection);
+        let candidates = self.candidates();
+        let listed = candidates.iter().map(|found| &found.model.selection);
         let mut known = listed.chain([&current]);
         let found = known.find(|selection| selection.to_string() == value).cloned();
         found.ok_or_else(|| invalid(format!("`{value}` is none of the models that are listed")))
