@@ -7,6 +7,7 @@ use agent_client_protocol::v1::schema::{ContentChunk, MessageId, SessionUpdate};
 use futures::future::BoxFuture;
 use futures::{FutureExt, future};
 use oarlock_core::event::AgentEvent;
+use oarlock_core::ids::BlobId;
 use oarlock_core::new_session_id;
 use oarlock_core::ports::journal::Blobs;
 
@@ -21,8 +22,12 @@ const PICTURES_WITHIN: Duration = Duration::from_millis(200);
 impl Lane {
     /// Shows an event, and takes note of the questions in it.
     pub(super) async fn show(&mut self, event: &AgentEvent) {
-        let blobs = Arc::clone(&self.session.core().ports().blobs);
-        let pictures = read_pictures(event, blobs.as_ref()).await;
+        // Hardly any event has pictures, and a deadline has its price.
+        let named = Pictures::of(event);
+        let pictures = match named.is_empty() {
+            true => Pictures::default(),
+            false => Box::pin(read(named, self.session.core().ports().blobs.as_ref())).await,
+        };
         let now = self.session.core().ports().clock.now();
         for update in self.project.updates(event, &pictures, now) {
             self.update(update);
@@ -99,13 +104,8 @@ impl Lane {
     }
 }
 
-async fn read_pictures(event: &AgentEvent, blobs: &dyn Blobs) -> Pictures {
+async fn read(named: Vec<(BlobId, usize)>, blobs: &dyn Blobs) -> Pictures {
     let mut pictures = Pictures::default();
-    let named = Pictures::of(event);
-    // Hardly any event has some, and a deadline has its price.
-    if named.is_empty() {
-        return pictures;
-    }
     let read = async {
         for (blob, bytes) in named {
             match blobs.read(&blob, 0, bytes).await {
@@ -124,7 +124,7 @@ async fn read_pictures(event: &AgentEvent, blobs: &dyn Blobs) -> Pictures {
 mod tests {
     use bytes::Bytes;
     use oarlock_core::event::{Delivery, Entry, Event, InputAdmitted, InputSource};
-    use oarlock_core::ids::{BlobId, Timestamp};
+    use oarlock_core::ids::Timestamp;
     use oarlock_core::message::Part;
     use oarlock_core::ports::journal::{BlobWriter, JournalError};
     use tokio::time::Instant;
@@ -164,7 +164,9 @@ mod tests {
         let entry =
             Entry { seq: 1, at: Timestamp::default(), turn: None, scope: Vec::new(), event };
         let begun = Instant::now();
-        let pictures = read_pictures(&AgentEvent::Entry(Arc::new(entry)), &Silent).await;
+        let named = Pictures::of(&AgentEvent::Entry(Arc::new(entry)));
+        assert_eq!(named.len(), 8);
+        let pictures = read(named, &Silent).await;
         assert!(pictures.0.is_empty());
         assert!(begun.elapsed() < Duration::from_millis(250), "{:?}", begun.elapsed());
     }
