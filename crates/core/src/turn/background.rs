@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::agent::background::{
     BackgroundError, BlockKind, ProgressBlock, TaskResult, TaskSnapshot, TaskStart, TaskStatus,
@@ -36,8 +36,8 @@ struct Shared {
     limits: Arc<RuntimeLimits>,
     outbox: Outbox,
     table: Mutex<Table>,
-    /// How many have ended.
-    ended: watch::Sender<u64>,
+    /// One more has ended.
+    ended: Notify,
 }
 
 impl fmt::Debug for Shared {
@@ -52,6 +52,8 @@ struct Table {
     waiting: HashMap<u64, Waiting>,
     /// In the order of their beginning.
     kept: VecDeque<Kept>,
+    /// Whether one has ended.
+    has_completed: bool,
     closed: bool,
 }
 
@@ -91,7 +93,7 @@ impl Shared {
 
 impl BackgroundTasks {
     pub(crate) fn new(limits: Arc<RuntimeLimits>, outbox: Outbox) -> Self {
-        let (table, ended) = (Mutex::default(), watch::Sender::new(0));
+        let (table, ended) = (Mutex::default(), Notify::new());
         Self { shared: Some(Arc::new(Shared { limits, outbox, table, ended })), call: None }
     }
 
@@ -220,14 +222,13 @@ impl BackgroundTasks {
     /// Whether one has ended since the session was opened.
     #[must_use]
     pub fn has_completed(&self) -> bool {
-        self.shared.as_ref().is_some_and(|shared| *shared.ended.borrow() > 0)
+        self.shared.as_ref().is_some_and(|shared| shared.table().has_completed)
     }
 
     /// Waits until one more has ended, and this is in the journal. It does not return when none runs.
     pub async fn wait_for_completion(&self) {
         let Some(shared) = &self.shared else { return std::future::pending().await };
-        // The sender lives as long as these tasks.
-        drop(shared.ended.subscribe().changed().await);
+        shared.ended.notified().await;
     }
 }
 
@@ -268,8 +269,9 @@ impl BackgroundTasks {
             let oldest = table.kept.iter().position(ended).expect("there are some");
             table.kept.remove(oldest);
         }
+        table.has_completed = true;
         drop(table);
-        shared.ended.send_modify(|ended| *ended += 1);
+        shared.ended.notify_waiters();
     }
 
     /// Gives all the signal to stop, and takes no more.
