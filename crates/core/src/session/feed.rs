@@ -19,6 +19,8 @@ use crate::session::log::Store;
 
 /// Events that a follower's queue holds; one more empties it.
 pub const QUEUE_MAX: usize = 256;
+/// Events that an empty queue keeps room for.
+const QUEUE_KEPT: usize = 4;
 /// Commands that wait for an owner; one more is refused.
 pub const COMMANDS_MAX: usize = 256;
 /// Until a subscriber looks again for entries that must be there and are not yet.
@@ -135,7 +137,11 @@ impl Queue {
         if std::mem::take(&mut waiting.lagged) {
             return Some(Followed::Lagged);
         }
-        waiting.events.pop_front().map(Followed::Live)
+        let next = waiting.events.pop_front();
+        if next.is_none() && waiting.events.capacity() > QUEUE_KEPT {
+            waiting.events = VecDeque::new();
+        }
+        next.map(Followed::Live)
     }
 }
 
@@ -226,6 +232,11 @@ impl Growing {
         self.items.retain(
             |delta| !matches!(&delta.item, DeltaItem::Output { call: other } if other == call),
         );
+    }
+
+    /// Gives back the room of what was forgotten.
+    pub(crate) fn rest(&mut self) {
+        self.items.shrink_to_fit();
     }
 
     /// Forgets a background task's output.
@@ -382,7 +393,7 @@ impl OwnEvents {
                     }
                 }
                 Phase::Read { .. } => self.catch_up(),
-                Phase::Live => match self.feed.next().await {
+                Phase::Live => match self.live().await {
                     Followed::Lagged => self.phase = Phase::Attach,
                     Followed::Live(Live::Delta(delta)) => self.give_delta((*delta).clone()),
                     Followed::Live(Live::Entry(entry)) if entry.seq <= self.cursor => {}
@@ -395,6 +406,12 @@ impl OwnEvents {
                 },
             }
         }
+    }
+
+    /// What comes next. It may be long until then, so that no room is kept for it.
+    async fn live(&mut self) -> Followed {
+        self.ready = VecDeque::new();
+        self.feed.next().await
     }
 
     fn is_of_parent(&self) -> bool {
@@ -428,6 +445,14 @@ impl OwnEvents {
         }
         if let Event::ToolSettled(settled) = &entry.event {
             self.settled.insert(settled.call.clone());
+        }
+        if let Event::TurnEnded(_) = &entry.event {
+            // Nothing of it comes any more.
+            self.answered = (turn, StepNo::MAX, u32::MAX);
+            self.stepped = (turn, StepNo::MAX);
+            self.settled = HashSet::new();
+            self.given.retain(|(_, _, _, item), _| matches!(item, DeltaItem::Task { .. }));
+            self.given.shrink_to_fit();
         }
         if let Event::TaskSettled(settled) = &entry.event {
             let ended = DeltaItem::Task { task: settled.task.clone() };

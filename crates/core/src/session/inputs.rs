@@ -21,6 +21,7 @@ impl State {
             self.set_goal(Some(&goal));
         }
         self.pending.retain(|pending| !inputs.contains(&pending.seq));
+        self.pending.shrink_to_fit();
         Ok(())
     }
 

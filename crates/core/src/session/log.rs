@@ -135,6 +135,11 @@ impl Log {
         self.state.tip
     }
 
+    /// Whether something was decided and is not committed.
+    pub(crate) fn has_staged(&self) -> bool {
+        !self.staged.is_empty()
+    }
+
     /// Makes everything staged durable and returns it to be told. One frame, or as few as its size allows.
     pub(crate) async fn commit(&mut self) -> Result<Vec<Arc<Entry>>, JournalError> {
         let staged = std::mem::take(&mut self.staged);

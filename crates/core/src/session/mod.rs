@@ -113,7 +113,7 @@ pub(crate) struct SessionTask {
     hook_runs: u64,
     /// Whether the session was made, not taken up again.
     is_new: bool,
-    resolved: Option<Resolved>,
+    resolved: Option<Box<Resolved>>,
     growing: Growing,
     /// Number of the model call under way; what an older one still says is not heard.
     run: u64,
@@ -211,7 +211,7 @@ impl SessionTask {
         loop {
             let until = match self.advance().await? {
                 Next::Signal(until) => until,
-                Next::Sleep => return self.let_go().await,
+                Next::Sleep => return Box::pin(self.let_go()).await,
             };
             let arrived = match &mut self.source {
                 Source::Live(inbox) => inbox.next(self.around.clock.as_ref(), until).await,
@@ -226,7 +226,7 @@ impl SessionTask {
                 .write(|| Line::Took { at: arrived.at, signal: arrived.signal.clone() });
             self.now = arrived.at.max(self.now);
             if idle && arrived.signal == Signal::Tick {
-                return self.let_go().await;
+                return Box::pin(self.let_go()).await;
             }
             self.take(arrived.signal, arrived.asker);
         }
@@ -258,6 +258,7 @@ impl SessionTask {
                 }
                 Step::Rest => {
                     self.commit().await?;
+                    self.rest();
                     return Ok(Next::Signal(self.now.after(self.around.limits.idle_sleep_ms)));
                 }
                 Step::Wait(until) => {
@@ -285,13 +286,21 @@ impl SessionTask {
         Err(JournalError::Unavailable { why })
     }
 
+    /// Gives back what a turn took: thousands of sessions may rest at a time, and for long.
+    fn rest(&mut self) {
+        self.growing.rest();
+        if let Some(effects) = &mut self.effects {
+            effects.rest();
+        }
+    }
+
     fn facts(&self) -> Facts<'_> {
         static UNRESOLVED: ModelError = ModelError {
             kind: ModelErrorKind::ModelNotFound,
             message: String::new(),
             retry_after_ms: None,
         };
-        let resolved = self.resolved.as_ref();
+        let resolved = self.resolved.as_deref();
         Facts {
             limits: &self.around.limits,
             model: resolved.map_or(Err(&UNRESOLVED), |resolved| resolved.info.as_ref()),
@@ -315,7 +324,7 @@ impl SessionTask {
             return;
         }
         let selection = selection.clone();
-        self.resolved = Some(self.look_up(selection));
+        self.resolved = Some(Box::new(self.look_up(selection)));
     }
 
     /// Looks up a model, and records what was found.
@@ -422,6 +431,18 @@ impl SessionTask {
 
     /// Makes everything decided durable, then tells it and answers for it.
     async fn commit(&mut self) -> Result<(), JournalError> {
+        let is_nothing = !self.log.has_staged()
+            && self.answers.is_empty()
+            && self.leases.is_empty()
+            && self.texts.is_empty();
+        match is_nothing {
+            true => Ok(()),
+            // Boxed: a task that waits for the next signal has no room for it.
+            false => Box::pin(self.commit_all()).await,
+        }
+    }
+
+    async fn commit_all(&mut self) -> Result<(), JournalError> {
         let entries = self.log.commit().await?;
         for entry in &entries {
             self.texts.extend(summary::indexed_text(entry));
@@ -436,11 +457,11 @@ impl SessionTask {
                 effects.task_settled(settled);
             }
         }
-        for (answer, reply) in self.answers.drain(..) {
+        for (answer, reply) in std::mem::take(&mut self.answers) {
             // A sender that went away needs no answer.
             drop(answer.send(reply));
         }
-        for (call, lease) in self.leases.drain(..) {
+        for (call, lease) in std::mem::take(&mut self.leases) {
             // A call that was dropped needs none.
             drop(call.send(lease));
         }

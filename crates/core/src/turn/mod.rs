@@ -319,6 +319,14 @@ impl TurnRunner {
         self.tasks.abort_all();
     }
 
+    /// Gives back what a turn took: no turn runs.
+    pub(crate) fn rest(&mut self) {
+        self.reap();
+        self.calls.shrink_to_fit();
+        self.closings.shrink_to_fit();
+        self.hooks.shrink_to_fit();
+    }
+
     /// Lets go of tasks that have ended.
     fn reap(&mut self) {
         while self.tasks.try_join_next().is_some() {}
