@@ -61,6 +61,7 @@ impl Following {
 
     /// The session is let go of: what it has written is read, and how it ends does not matter.
     pub(super) fn let_go(&mut self) {
+        self.forget_error();
         if matches!(self.by, By::Session) {
             self.by = By::Journal;
         }
@@ -68,7 +69,15 @@ impl Following {
 
     /// The session has been heard of.
     pub(super) fn revive(&mut self) {
+        self.forget_error();
         self.by = By::Session;
+    }
+
+    /// An end that nobody was told of does not matter any more.
+    fn forget_error(&mut self) {
+        if matches!(self.come, Some(Err(_))) {
+            self.come = None;
+        }
     }
 
     /// Whether entries up to this one are still to come.
