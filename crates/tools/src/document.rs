@@ -3,17 +3,13 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
-use std::time::Duration;
 
 use oarlock_core::ports::files::{FileError, FileKind, Files, Fingerprint};
 use oarlock_core::ports::tool::{ToolContext, ToolError};
-use similar::{Algorithm, TextDiff};
 use tokio::sync::OwnedMutexGuard;
 
 /// The largest file that is written, in bytes.
 pub(crate) const FILE_BYTES_MAX: usize = 10 * 1024 * 1024;
-const DIFF_BYTES_MAX: usize = 16 * 1024;
-const DIFFED_BYTES_MAX: usize = 512 * 1024;
 /// Locks that are remembered before those nobody holds are forgotten.
 const LOCKS_MAX: usize = 256;
 
@@ -82,26 +78,6 @@ impl LineEnd {
     }
 }
 
-/// The difference between two texts for a person, cut at 16 KiB.
-pub(crate) fn diff(name: &str, before: &str, after: &str) -> String {
-    if before.len().max(after.len()) > DIFFED_BYTES_MAX {
-        return format!(
-            "{name}: {} bytes become {} bytes; too long to be compared here",
-            before.len(),
-            after.len()
-        );
-    }
-    let diff = TextDiff::configure()
-        .algorithm(Algorithm::Myers)
-        .timeout(Duration::from_millis(100))
-        .diff_lines(before, after);
-    let text = diff.unified_diff().context_radius(3).header(name, name).to_string();
-    if text.len() <= DIFF_BYTES_MAX {
-        return text;
-    }
-    format!("{}\n[… the difference goes on]", crate::text::head(&text, DIFF_BYTES_MAX))
-}
-
 /// Lets one call at a time change a file. There is one for the whole process, as the files are the same for all its sessions.
 #[derive(Debug, Default)]
 pub(crate) struct PathLocks(Mutex<HashMap<PathBuf, Weak<tokio::sync::Mutex<()>>>>);
@@ -163,11 +139,5 @@ mod tests {
         }
         assert_eq!(LineEnd::Crlf.apply("a\nb\r\n"), "a\r\nb\r\n");
         assert_eq!(LineEnd::Lf.apply("a\r\nb\n"), "a\nb\n");
-    }
-
-    #[test]
-    fn a_long_difference_is_cut() {
-        let long: String = (0..5000).map(|n| format!("line {n}\n")).collect();
-        assert!(diff("f", "", &long).len() < DIFF_BYTES_MAX + 100);
     }
 }

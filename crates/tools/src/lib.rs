@@ -7,6 +7,7 @@ mod arguments;
 mod ask_user;
 mod bash;
 mod config;
+mod difference;
 mod document;
 mod edit_file;
 mod fetch;

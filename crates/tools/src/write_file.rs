@@ -13,7 +13,8 @@ use oarlock_core::ports::tool::{
 use serde_json::{Map, Value, json};
 
 use crate::arguments::Arguments;
-use crate::document::{Document, FILE_BYTES_MAX, LineEnd, PathLocks, diff, failed};
+use crate::difference::diff;
+use crate::document::{Document, FILE_BYTES_MAX, LineEnd, PathLocks, failed};
 use crate::place;
 
 const TIMEOUT_MS: u64 = 60_000;

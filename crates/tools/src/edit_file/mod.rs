@@ -15,7 +15,8 @@ use oarlock_core::ports::tool::{
 use serde_json::{Map, Value, json};
 
 use crate::arguments::Arguments;
-use crate::document::{Document, FILE_BYTES_MAX, PathLocks, diff, failed};
+use crate::difference::diff;
+use crate::document::{Document, FILE_BYTES_MAX, PathLocks, failed};
 use crate::place;
 use matching::{Edit, Plan, Strategy, line_number, plan};
 
