@@ -1,13 +1,17 @@
 //! Bodies as files named by their hash, in 256 folders. A body becomes visible by a rename, after it is on the disk.
 
-use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use oarlock_core::ids::BlobId;
 use oarlock_core::ports::journal::{BlobWriter, JournalError};
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
 use tempfile::NamedTempFile;
 
 use crate::sqlite::{make_private, unavailable_file};
@@ -39,7 +43,7 @@ impl BlobFolder {
         let folder = self.clone();
         blocking(move || {
             let id = BlobId::of(&bytes);
-            if folder.has(&id, size) {
+            if folder.keeps(&id, size)? {
                 return Ok(id);
             }
             let mut draft = folder.draft()?;
@@ -65,7 +69,7 @@ impl BlobFolder {
         blocking(move || {
             let mut file = match File::open(&path) {
                 Ok(file) => file,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
                     return Err(JournalError::BlobNotFound { blob });
                 }
                 Err(error) => return Err(unavailable_file(&path, &error)),
@@ -95,6 +99,77 @@ impl BlobFolder {
         fs::metadata(self.path(blob)).is_ok_and(|file| file.is_file() && file.len() == size)
     }
 
+    /// Whether a body is there already; then it is as young as one that was just written, since an entry is about to name it.
+    fn keeps(&self, blob: &BlobId, size: u64) -> Result<bool, JournalError> {
+        if !self.has(blob, size) {
+            return Ok(false);
+        }
+        let lock = self.lock()?;
+        let path = self.path(blob);
+        let fail = |path: &Path, error| unavailable_file(path, &error);
+        lock.lock_shared().map_err(|error| fail(&self.root, error))?;
+        // A collection may have removed it meanwhile.
+        if !self.has(blob, size) {
+            return Ok(false);
+        }
+        let file = File::open(&path).map_err(|error| fail(&path, error))?;
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: now, last_modification: now };
+        futimens(&file, &times).map_err(|error| fail(&path, error.into()))?;
+        Ok(true)
+    }
+
+    /// What a collection and whoever counts on a body exclude each other by, for as long as the returned file is locked and open.
+    fn lock(&self) -> Result<File, JournalError> {
+        let path = self.root.join("collect.lock");
+        let lock =
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        lock.map_err(|error| unavailable_file(&path, &error))
+    }
+
+    /// Sizes of all bodies by their names.
+    pub(crate) fn all(&self) -> Result<HashMap<String, u64>, JournalError> {
+        let mut all = HashMap::new();
+        for shard in entries(&self.root)? {
+            let is_shard = shard.file_name().len() == 2;
+            for body in if is_shard { entries(&shard.path())? } else { Vec::new() } {
+                let name = body.file_name().into_string().unwrap_or_default();
+                if let (64, Ok(file)) = (name.len(), body.metadata()) {
+                    all.insert(name, file.len());
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Removes these bodies, but for those that were written or counted on within `spared`; how many went, and their bytes.
+    pub(crate) fn remove<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str>,
+        spared: Duration,
+    ) -> Result<(u64, u64), JournalError> {
+        // The file system's own clock, since it is the one that dates bodies.
+        let fresh = self.draft()?;
+        let changed = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
+        let present = changed(fresh.file.path());
+        let (mut count, mut bytes) = (0, 0);
+        for name in names {
+            let Ok(blob) = BlobId::parse(name) else { continue };
+            let path = self.path(&blob);
+            let lock = self.lock()?;
+            lock.lock().map_err(|error| unavailable_file(&self.root, &error))?;
+            let age = changed(&path).and_then(|then| present?.duration_since(then).ok());
+            let Some(file) =
+                fs::metadata(&path).ok().filter(|_| age.is_some_and(|age| age >= spared))
+            else {
+                continue;
+            };
+            fs::remove_file(&path).map_err(|error| unavailable_file(&path, &error))?;
+            (count, bytes) = (count + 1, bytes + file.len());
+        }
+        Ok((count, bytes))
+    }
+
     fn draft(&self) -> Result<Draft, JournalError> {
         let folder = self.root.join("tmp");
         make_private(&folder)?;
@@ -108,7 +183,7 @@ impl BlobFolder {
     fn keep(&self, draft: Draft) -> Result<(BlobId, u64), JournalError> {
         let id = BlobId::parse(draft.hasher.finalize().to_hex().as_str())
             .expect("a hash in hexadecimal is a valid id");
-        if self.has(&id, draft.size) {
+        if self.keeps(&id, draft.size)? {
             return Ok((id, draft.size));
         }
         let path = self.path(&id);
@@ -123,6 +198,17 @@ impl BlobFolder {
             File::open(&self.root).and_then(|root| root.sync_all()).map_err(fail)?;
         }
         Ok((id, draft.size))
+    }
+}
+
+/// What is in a folder; nothing when it is not there.
+fn entries(folder: &Path) -> Result<Vec<fs::DirEntry>, JournalError> {
+    match fs::read_dir(folder) {
+        Ok(found) => Ok(found.flatten().collect()),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(Vec::new())
+        }
+        Err(error) => Err(unavailable_file(folder, &error)),
     }
 }
 

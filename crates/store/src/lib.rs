@@ -7,4 +7,4 @@ mod nodes;
 mod sqlite;
 
 pub use blobs::BLOB_BYTES_MAX;
-pub use sqlite::SqliteStore;
+pub use sqlite::{Collected, Progress, SqliteStore};

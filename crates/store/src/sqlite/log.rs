@@ -79,6 +79,27 @@ pub(super) fn purge(
 ) -> Result<(), Trouble> {
     let tail = existing(desk.connection, session)?;
     refuse_held(desk, session, &tail, node)?;
+    remove(desk, tail.no)
+}
+
+/// As [`purge`], for a session that ends with `tip` and that no living process holds.
+pub(super) fn purge_unchanged(
+    desk: &Desk<'_>,
+    session: &SessionId,
+    tip: Seq,
+) -> Result<(), Trouble> {
+    let tail = existing(desk.connection, session)?;
+    if let Some(by) = desk.nodes.living(&tail.owner)?.filter(|_| tail.held) {
+        return Err(JournalError::Held { session: session.clone(), by }.into());
+    }
+    if tail.next != tip + 1 {
+        let (found, expected) = (tail.next, tip + 1);
+        return Err(JournalError::Conflict { session: session.clone(), found, expected }.into());
+    }
+    remove(desk, tail.no)
+}
+
+fn remove(desk: &Desk<'_>, no: i64) -> Result<(), Trouble> {
     for sql in [
         "DELETE FROM frame WHERE session = ?1",
         "DELETE FROM text WHERE session = ?1",
@@ -86,7 +107,7 @@ pub(super) fn purge(
         "DELETE FROM checkpoint WHERE session = ?1",
         "DELETE FROM session WHERE no = ?1",
     ] {
-        desk.connection.prepare_cached(sql)?.execute([tail.no])?;
+        desk.connection.prepare_cached(sql)?.execute([no])?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The store's handle: one writer thread, a few read-only connections, and the ports over them.
 
 mod catalog;
+mod collect;
 mod failure;
 mod log;
 mod matching;
@@ -20,6 +21,7 @@ use oarlock_core::ports::journal::{
     Listed, Projection, Resolved, UsageRow,
 };
 
+pub use collect::{Collected, Progress};
 pub(crate) use failure::unavailable_file;
 pub(crate) use schema::make_private;
 

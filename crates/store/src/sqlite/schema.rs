@@ -169,8 +169,10 @@ fn make_tables(folder: &Path, connection: &mut Connection) -> Result<(), Journal
     let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
     let lock = lock.map_err(|error| unavailable_file(&path, &error))?;
     wait_for(&lock, &path)?;
+    // Only a file without tables takes this: room that was given up can then be returned little by little.
     connection
-        .pragma_update(None, "journal_mode", "WAL")
+        .pragma_update(None, "auto_vacuum", "INCREMENTAL")
+        .and_then(|()| connection.pragma_update(None, "journal_mode", "WAL"))
         .map_err(|error| unavailable(folder, &error))?;
     Migrations::from_slice(TABLES).to_latest(connection).map_err(|error| match error {
         rusqlite_migration::Error::RusqliteError { err, .. } => unavailable(folder, &err),

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its own tools")]
 
+mod collect;
 mod conformance;
 mod crash;
 mod damage;

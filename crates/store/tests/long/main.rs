@@ -7,17 +7,21 @@
 
 mod worker;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use oarlock_core::command::{Command, Reply};
+use oarlock_core::event::Event;
 use oarlock_core::ids::{NodeId, Seq, SessionId};
 use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::message::Part;
-use oarlock_core::ports::journal::{Fence, Frame, Journal, JournalError, Resolved};
+use oarlock_core::ports::journal::{Catalog, Fence, Frame, Journal, JournalError, Resolved};
 use oarlock_core::session::checkpoint::Checkpoint;
+use oarlock_core::session::summary::indexed_text;
 use oarlock_core::spec::{ContextPolicy, Settings, TurnConfig};
 use oarlock_core::{DefaultAgentCore, DefaultSession, LocalBus, Ports};
 use oarlock_store::SqliteStore;
@@ -240,4 +244,53 @@ fn a_session_of_400_turns_stays_as_small_as_it_was() {
 #[ignore = "takes minutes: `just long`"]
 fn a_session_of_10_000_turns_stays_as_small_as_it_was() {
     does_not_grow(&on_one_thread(live(1_000, [100, 1_000, 10_000])));
+}
+
+/// Bytes of a data directory.
+fn bytes_of(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).unwrap().flatten();
+    let sizes = entries.map(|entry| match entry.file_type().unwrap().is_dir() {
+        true => bytes_of(&entry.path()),
+        false => entry.metadata().unwrap().len(),
+    });
+    sizes.sum()
+}
+
+/// A session that forgets a hundred times: its journal, its texts and one checkpoint are all that is left, each once.
+async fn compacted(times: usize) {
+    let site = Site::new();
+    let session = site.session().await;
+    let (mut done, mut compactions, mut after) = (0, 0, 0);
+    let mut texts_bytes = 0;
+    while compactions < times {
+        turns(&session, done + 20, &mut done).await;
+        loop {
+            let entries = site.core.entries(session.id(), after).await.unwrap();
+            let Some(last) = entries.last() else { break };
+            after = last.seq;
+            compactions +=
+                entries.iter().filter(|e| matches!(e.event, Event::ContextCompacted(_))).count();
+            texts_bytes +=
+                entries.iter().filter_map(indexed_text).map(|t| t.text.len()).sum::<usize>();
+        }
+        assert!(done < 10_000, "{compactions} compactions in {done} turns");
+    }
+    session.close().await.unwrap();
+    let store = &site.journal.inner;
+    let journal = store.sizes().await.unwrap()[session.id()];
+    let checkpoint = Catalog::checkpoint(store, session.id()).await.unwrap().unwrap().len();
+    let unique = journal + (texts_bytes + checkpoint) as u64;
+    let before = bytes_of(site.folder.path());
+    store.collect(Duration::ZERO, |_| {}).await.unwrap();
+    let bytes = bytes_of(site.folder.path());
+    println!(
+        "{compactions} compactions in {done} turns: {before} bytes, {bytes} after a collection; {unique} of them once: \
+         {journal} of the journal and its bodies, {texts_bytes} of texts, {checkpoint} of the checkpoint"
+    );
+    assert!(bytes * 10 <= unique * 13, "{bytes} bytes on the disk for {unique}");
+}
+
+#[test]
+fn a_session_of_100_compactions_takes_little_more_than_what_it_keeps_once() {
+    on_one_thread(compacted(100));
 }
