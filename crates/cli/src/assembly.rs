@@ -79,6 +79,11 @@ impl Assembled {
         LocalFiles::new(place).hiding(&self.key_files)
     }
 
+    /// The store on disk, if sessions are kept there.
+    pub(crate) fn store(&self) -> Option<&SqliteStore> {
+        self.store.as_ref()
+    }
+
     /// Ends the store in good order.
     pub async fn close(self) {
         drop(self.core);

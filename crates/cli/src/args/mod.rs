@@ -15,7 +15,7 @@ pub use editor::{AcpArgs, AcpCommand};
 pub use login::{LoginArgs, LogoutArgs};
 pub use policy::{PolicyAction, PolicyArgs};
 pub use run::{ChatArgs, ModelArgs, OutputArgs, Resumed, RunArgs};
-pub use session::{ReplayArgs, SchemaArgs, SessionArgs, SessionCommand};
+pub use session::{GcArgs, ReplayArgs, SchemaArgs, SessionArgs, SessionCommand};
 pub use setup::{AgentsArgs, DoctorArgs, InitArgs, ModelsArgs, SkillsArgs, TrustArgs};
 
 /// Runs LLM agents in durable sessions.
@@ -60,6 +60,8 @@ pub enum Command {
     Acp(Box<AcpArgs>),
     /// List, show, resume, export, import or delete sessions
     Session(SessionArgs),
+    /// Remove sessions that are not kept any longer, and what nothing needs any more
+    Gc(GcArgs),
     /// List the models that can be named, and those that only lack a key
     Models(ModelsArgs),
     /// List the skills that models are told of here

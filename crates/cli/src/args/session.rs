@@ -32,6 +32,38 @@ pub enum SessionCommand {
         /// Subagents, too
         #[arg(long)]
         children: bool,
+        /// Archived ones alone
+        #[arg(long)]
+        archived: bool,
+        /// Only those with this label; more than one must all be there
+        #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+        labels: Vec<(String, String)>,
+        /// Only those with these words in their title or what was said
+        #[arg(long, value_name = "WORDS")]
+        text: Option<String>,
+    },
+    /// Find words in what was said, archived sessions and subagents included
+    Search {
+        /// The words, all of which a text must have
+        #[arg(required = true)]
+        words: Vec<String>,
+        /// At most N places
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: u32,
+        /// Only in sessions with this label; more than one must all be there
+        #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+        labels: Vec<(String, String)>,
+    },
+    /// Put a session away: it can be read, and takes no input until it is restored
+    Archive {
+        /// The session
+        id: String,
+    },
+    /// Take an archived session up again
+    #[command(visible_alias = "restore")]
+    Unarchive {
+        /// The session
+        id: String,
     },
     /// Show what happened in a session
     Show {
@@ -70,6 +102,31 @@ pub enum SessionCommand {
         #[arg(short, long)]
         yes: bool,
     },
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some(_) | None => Err("a label is written NAME=VALUE".to_owned()),
+    }
+}
+
+/// Arguments of `gc`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Sessions go when `retention.age_days` or `retention.max_bytes` of your configuration says so, none otherwise; never one that is open, has an open turn, an input that waits, \
+    a goal or a background task. Bodies that no session names go a day after they were written. It may run beside other oarlock processes.\n\nExamples:\n  oarlock gc --dry-run\n  oarlock gc --config retention.age_days=90"
+)]
+pub struct GcArgs {
+    /// Show which sessions would go, and remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Set a key of the configuration, as `key=value`
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub config: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `replay`.

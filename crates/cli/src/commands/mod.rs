@@ -5,6 +5,7 @@ mod agents;
 mod ask;
 mod chat;
 mod doctor;
+mod gc;
 mod init;
 mod login;
 mod logout;
@@ -78,6 +79,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Init(args) => init::run(&frame, &args, &mut out),
         Command::Login(args) => login::run(&frame, args, &mut out),
         Command::Logout(args) => logout::run(&frame, args, &mut out),
+        Command::Gc(args) => gc::run(&frame, &args, &mut out),
         Command::Doctor(args) => doctor::run(&frame, args, &mut out),
         Command::Policy(args) => policy::run(&frame, &args, &mut out),
         Command::Trust(args) => trust::run(&frame, &args, &mut out),

@@ -5,11 +5,12 @@ use std::io::{BufReader, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use oarlock_core::command::Command;
 use oarlock_core::event::AgentEvent;
 use oarlock_core::event::{Event, InputAdmitted};
 use oarlock_core::ids::SessionId;
 use oarlock_core::message::Part;
-use oarlock_core::ports::journal::{Activity, ArchivedFilter, Filter, Listed, Summary};
+use oarlock_core::ports::journal::{Activity, ArchivedFilter, Filter, Hit, Listed, Summary};
 use oarlock_core::prompt::answer::{Answer, ListedTask};
 use oarlock_core::session::goal::CONTINUATIONS_MAX;
 use oarlock_core::session::summary::summary;
@@ -60,11 +61,11 @@ async fn act(
     out: &mut dyn Write,
 ) -> anyhow::Result<Exit> {
     match args.command {
-        SessionCommand::List { all, limit, children } => {
+        SessionCommand::List { all, limit, children, archived, labels, text } => {
             let cwd = if all { None } else { Some(frame.cwd.canonicalize()?) };
-            let archived = ArchivedFilter::With;
-            let filter =
-                Filter { cwd, archived, children, limit: Some(limit), ..Filter::default() };
+            let archived = if archived { ArchivedFilter::Only } else { ArchivedFilter::With };
+            let labels = labels.into_iter().collect();
+            let filter = Filter { cwd, archived, children, labels, text, ..first(limit) };
             let listed = assembled.core.ports().catalog.list(&filter).await?;
             list(assembled, listed, args.json, out).await?;
         }
@@ -73,6 +74,18 @@ async fn act(
         }
         SessionCommand::Why { id } => {
             why::tell(assembled, &SessionId::parse(id)?, args.json, out).await?;
+        }
+        SessionCommand::Search { words, limit, labels } => {
+            let labels = labels.into_iter().collect();
+            let filter =
+                Filter { archived: ArchivedFilter::With, children: true, labels, ..first(limit) };
+            search(assembled, &words.join(" "), &filter, args.json, out).await?;
+        }
+        SessionCommand::Archive { id } => {
+            tell(assembled, &id, Command::Archive, "archived", args.json, out).await?;
+        }
+        SessionCommand::Unarchive { id } => {
+            tell(assembled, &id, Command::Restore, "restored", args.json, out).await?;
         }
         SessionCommand::Resume { .. } => {}
         SessionCommand::Export { id, output } => {
@@ -93,6 +106,53 @@ async fn act(
         }
     }
     Ok(Exit::Done)
+}
+
+fn first(limit: u32) -> Filter {
+    Filter { limit: Some(limit), ..Filter::default() }
+}
+
+/// Tells a session a command that it answers with `done`, and says so.
+async fn tell(
+    assembled: &Assembled,
+    id: &str,
+    command: Command,
+    done: &str,
+    json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let id = SessionId::parse(id)?;
+    let session = assembled.core.handle(id.clone());
+    session.tell(command).await?;
+    session.tell(Command::Close).await?;
+    match json {
+        true => writeln!(out, "{}", serde_json::json!({ done: id }))?,
+        false => writeln!(out, "{done} {id}")?,
+    }
+    Ok(())
+}
+
+async fn search(
+    assembled: &Assembled,
+    words: &str,
+    filter: &Filter,
+    json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let hits = assembled.core.ports().catalog.search(words, filter).await?;
+    if hits.is_empty() && !json {
+        complain("no session has all of these words in one text");
+    }
+    for Hit { session, seq, snippet } in hits {
+        match json {
+            true => {
+                let hit = serde_json::json!({ "session": session, "seq": seq, "snippet": snippet });
+                writeln!(out, "{hit}")?;
+            }
+            false => writeln!(out, "{session}  {seq:>5}  {}", safe::line(&snippet, 120))?,
+        }
+    }
+    Ok(())
 }
 
 async fn list(

@@ -452,6 +452,20 @@ pub const KEYS: &[Key] = &[
         "folder of the sessions; $XDG_DATA_HOME/oarlock when absent",
     ),
     key(
+        "retention.age_days",
+        Int { min: 1, max: 36_500 },
+        "",
+        UserOnly,
+        "sessions that were not used for so many days are removed by `oarlock gc`; none for its age when absent",
+    ),
+    key(
+        "retention.max_bytes",
+        Size,
+        "",
+        UserOnly,
+        "what all sessions may take together; `oarlock gc` removes those that were not used for longest until they do. No bound when absent",
+    ),
+    key(
         "log.filter",
         Text,
         "\"warn\"",

@@ -58,6 +58,9 @@ pub struct Config {
     /// Where sessions are kept.
     #[serde(default)]
     pub storage: StorageConfig,
+    /// Which sessions are kept.
+    #[serde(default)]
+    pub retention: RetentionConfig,
     /// What is logged.
     pub log: LogConfig,
 }
@@ -301,6 +304,16 @@ pub struct HttpConfig {
 pub struct StorageConfig {
     /// Folder of the sessions.
     pub data_dir: Option<String>,
+}
+
+/// Section `retention`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetentionConfig {
+    /// Days without use after which a session goes.
+    pub age_days: Option<u32>,
+    /// What all sessions may take together.
+    pub max_bytes: Option<u64>,
 }
 
 /// Section `log`.

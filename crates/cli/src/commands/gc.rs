@@ -1,0 +1,266 @@
+//! `oarlock gc`: removes sessions that the configuration does not keep any longer, bodies that no entry names, and room that nothing uses.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use anyhow::Context;
+use oarlock_core::ids::{Seq, SessionId, Timestamp};
+use oarlock_core::ports::journal::{ArchivedFilter, Filter, JournalError, Listed};
+use oarlock_core::session::state::State;
+use oarlock_store::{Collected, Progress, SqliteStore};
+use serde::Serialize;
+
+use super::Frame;
+use crate::args::GcArgs;
+use crate::assembly::{Assembled, CliAgentBuilder};
+use crate::config::typed::RetentionConfig;
+use crate::exit::Exit;
+use crate::terminal::safe;
+use crate::values::Bytes;
+
+/// A body is put before the entry that names it: one that is younger is left alone.
+const BODIES_SPARED: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// What is done, or would be.
+#[derive(Debug, Serialize)]
+struct Report {
+    dry_run: bool,
+    sessions: Vec<Old>,
+    kept: Vec<Kept>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bodies: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bodies_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database_bytes_before: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database_bytes: Option<u64>,
+}
+
+/// A session that goes, with its subagents.
+#[derive(Debug, Serialize)]
+struct Old {
+    id: SessionId,
+    title: String,
+    updated: Timestamp,
+    bytes: u64,
+    why: &'static str,
+    #[serde(skip)]
+    members: Vec<(SessionId, Seq)>,
+}
+
+/// A session that would go and has to stay.
+#[derive(Debug, Serialize)]
+struct Kept {
+    id: SessionId,
+    why: String,
+}
+
+pub(super) fn run(frame: &Frame, args: &GcArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let loaded = frame.load(args.config.clone())?;
+    let retention = loaded.config.retention.clone();
+    super::block_on(async {
+        let assembled = CliAgentBuilder::new(&loaded).build()?;
+        let result = collect(&assembled, &retention, args, out).await;
+        assembled.close().await;
+        result
+    })
+}
+
+async fn collect(
+    assembled: &Assembled,
+    retention: &RetentionConfig,
+    args: &GcArgs,
+    out: &mut dyn Write,
+) -> anyhow::Result<Exit> {
+    let store =
+        assembled.store().context("sessions are kept in memory alone: nothing to collect")?;
+    let mut report = chosen(assembled, store, retention).await?;
+    report.dry_run = args.dry_run;
+    if !args.dry_run {
+        remove(store, &mut report).await?;
+        let shown = std::io::stderr().is_terminal();
+        let collected = store.collect(BODIES_SPARED, move |progress| show(shown, progress));
+        report.note(collected.await?);
+    }
+    match args.json {
+        true => writeln!(out, "{}", serde_json::to_string(&report)?)?,
+        false => report.tell(out)?,
+    }
+    Ok(Exit::Done)
+}
+
+/// The sessions that are not kept any longer, the oldest first, and what of them has to stay.
+async fn chosen(
+    assembled: &Assembled,
+    store: &SqliteStore,
+    retention: &RetentionConfig,
+) -> anyhow::Result<Report> {
+    let mut report = Report {
+        dry_run: true,
+        sessions: Vec::new(),
+        kept: Vec::new(),
+        bodies: None,
+        bodies_bytes: None,
+        database_bytes_before: None,
+        database_bytes: None,
+    };
+    if *retention == RetentionConfig::default() {
+        return Ok(report);
+    }
+    let ports = assembled.core.ports();
+    let filter = Filter { archived: ArchivedFilter::With, children: true, ..Filter::default() };
+    let rows = ports.catalog.list(&filter).await?;
+    let sizes = store.sizes().await?;
+    let oldest = retention.age_days.map(|days| {
+        let age_ms = i64::try_from(u64::from(days) * DAY_MS).unwrap_or(i64::MAX);
+        Timestamp::from_unix_ms(ports.clock.now().unix_ms().saturating_sub(age_ms))
+    });
+    let mut left: u64 = sizes.values().sum();
+    for tree in trees(&rows).into_iter().rev() {
+        let updated = tree.iter().map(|row| row.updated).max().unwrap_or_default();
+        let why = match oldest.is_some_and(|oldest| updated < oldest) {
+            true => "age",
+            false if retention.max_bytes.is_some_and(|most| left > most) => "size",
+            false => continue,
+        };
+        let bytes = tree.iter().filter_map(|row| sizes.get(&row.id)).sum();
+        let id = tree[0].id.clone();
+        match members(assembled, &tree).await {
+            Err(why) => report.kept.push(Kept { id, why }),
+            Ok(members) => {
+                left = left.saturating_sub(bytes);
+                let summary = tree[0].summary.as_ref().ok().and_then(Option::as_ref);
+                let title = summary.map(|summary| summary.title.clone()).unwrap_or_default();
+                report.sessions.push(Old { id, title, updated, bytes, why, members });
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// Each session with its subagents and theirs, in the order of the rows. One whose parent is gone stands for itself; one of which nothing is
+/// known is left out.
+fn trees(rows: &[Listed]) -> Vec<Vec<&Listed>> {
+    let parent = |row: &Listed| row.summary.as_ref().ok()?.as_ref()?.parent.clone();
+    let known: HashSet<&SessionId> = rows.iter().map(|row| &row.id).collect();
+    let mut below: HashMap<SessionId, Vec<&Listed>> = HashMap::new();
+    let mut tops = Vec::new();
+    for row in rows.iter().filter(|row| matches!(row.summary, Ok(Some(_)))) {
+        match parent(row).filter(|parent| known.contains(parent)) {
+            Some(parent) => below.entry(parent).or_default().push(row),
+            None => tops.push(row),
+        }
+    }
+    let mut trees = Vec::new();
+    for top in tops {
+        let mut tree = vec![top];
+        let mut at = 0;
+        while let Some(row) = tree.get(at).copied() {
+            tree.extend(below.remove(&row.id).unwrap_or_default());
+            at += 1;
+        }
+        trees.push(tree);
+    }
+    trees
+}
+
+/// The sessions of a tree and where each ends; an error says why it has to stay.
+async fn members(assembled: &Assembled, tree: &[&Listed]) -> Result<Vec<(SessionId, Seq)>, String> {
+    let mut members = Vec::new();
+    for row in tree {
+        if row.held_by.is_some() {
+            return Err("a process has it open".to_owned());
+        }
+        let state = assembled.core.state(&row.id).await.map_err(|error| error.to_string())?;
+        if let Some(why) = under_way(&state) {
+            return Err(why.to_owned());
+        }
+        members.push((row.id.clone(), state.tip));
+    }
+    Ok(members)
+}
+
+/// Why a session is not at its end.
+fn under_way(state: &State) -> Option<&'static str> {
+    let table = [
+        (state.turn.is_some(), "a turn is open"),
+        (!state.pending.is_empty(), "an input waits"),
+        (state.goal.as_ref().is_some_and(|goal| !goal.is_reached()), "it has a goal"),
+        (!state.tasks.running.is_empty(), "a background task has no end"),
+    ];
+    table.into_iter().find_map(|(holds, why)| holds.then_some(why))
+}
+
+/// Removes what was chosen. A session that went on meanwhile stays.
+async fn remove(store: &SqliteStore, report: &mut Report) -> anyhow::Result<()> {
+    let mut removed = Vec::new();
+    for old in std::mem::take(&mut report.sessions) {
+        match remove_tree(store, &old.members).await {
+            Ok(()) => removed.push(old),
+            Err(error @ (JournalError::Conflict { .. } | JournalError::Held { .. })) => {
+                report.kept.push(Kept { id: old.id, why: error.to_string() });
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    report.sessions = removed;
+    Ok(())
+}
+
+/// Parents go first: subagents that are left behind by a kill stand for themselves the next time.
+async fn remove_tree(
+    store: &SqliteStore,
+    members: &[(SessionId, Seq)],
+) -> Result<(), JournalError> {
+    for (id, tip) in members {
+        match store.purge_unchanged(id, *tip).await {
+            Ok(()) | Err(JournalError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn show(shown: bool, progress: Progress) {
+    let words = match progress {
+        Progress::Frames(frames) => format!("{frames} frames looked through"),
+        Progress::Pages(pages) => format!("{pages} pages to give back"),
+    };
+    if shown {
+        super::complain(&words);
+    }
+}
+
+impl Report {
+    fn note(&mut self, collected: Collected) {
+        self.bodies = Some(collected.bodies);
+        self.bodies_bytes = Some(collected.bodies_bytes);
+        self.database_bytes_before = Some(collected.database_bytes_before);
+        self.database_bytes = Some(collected.database_bytes);
+    }
+
+    fn tell(&self, out: &mut dyn Write) -> anyhow::Result<()> {
+        let verb = if self.dry_run { "would remove" } else { "removed" };
+        for Old { id, title, updated, bytes, why, .. } in &self.sessions {
+            let title = safe::line(title, 60);
+            writeln!(out, "{verb} {id}  {updated}  {}  {why}  {title}", Bytes(*bytes))?;
+        }
+        for Kept { id, why } in &self.kept {
+            writeln!(out, "kept {id}: {}", safe::line(why, 120))?;
+        }
+        let count = self.sessions.len();
+        match (self.bodies, self.database_bytes_before, self.database_bytes) {
+            (Some(bodies), Some(before), Some(after)) => writeln!(
+                out,
+                "{count} sessions and {bodies} bodies removed; the database was {} and is {}",
+                Bytes(before),
+                Bytes(after)
+            )?,
+            _ => writeln!(out, "{count} sessions would be removed; nothing was")?,
+        }
+        Ok(())
+    }
+}
