@@ -82,10 +82,10 @@ async fn act(
             search(assembled, &words.join(" "), &filter, args.json, out).await?;
         }
         SessionCommand::Archive { id } => {
-            tell(assembled, &id, Command::Archive, "archived", args.json, out).await?;
+            tell(assembled, &id, (Command::Archive, "archived"), args.json, out).await?;
         }
         SessionCommand::Unarchive { id } => {
-            tell(assembled, &id, Command::Restore, "restored", args.json, out).await?;
+            tell(assembled, &id, (Command::Restore, "restored"), args.json, out).await?;
         }
         SessionCommand::Resume { .. } => {}
         SessionCommand::Export { id, output } => {
@@ -116,8 +116,7 @@ fn first(limit: u32) -> Filter {
 async fn tell(
     assembled: &Assembled,
     id: &str,
-    command: Command,
-    done: &str,
+    (command, done): (Command, &str),
     json: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {

@@ -13,6 +13,7 @@ mod editors_machine;
 mod embedded_skills;
 mod flood;
 mod forgets;
+mod gc;
 mod goals;
 mod home;
 mod hooks;
