@@ -74,7 +74,7 @@ fn gc_removes_what_is_too_old_and_nothing_without_being_told() {
     assert_eq!((ids(&report, "sessions").len(), &report["dry_run"]), (0, &json!(false)));
     let age = ["--config", "retention.age_days=30"];
     let dry = collected(&home, &[&["--dry-run"], &age[..]].concat());
-    assert_eq!(ids(&dry, "sessions"), [old.clone()]);
+    assert_eq!(ids(&dry, "sessions"), std::slice::from_ref(&old));
     assert_eq!(sessions(&home).len(), 2, "nothing was removed");
     let shown = home.run(&[&["gc", "--dry-run"], &age[..]].concat());
     assert!(shown.out.contains(&format!("would remove {old}")), "{}", shown.out);
@@ -84,7 +84,7 @@ fn gc_removes_what_is_too_old_and_nothing_without_being_told() {
         (ids(&report, "sessions"), &report["sessions"][0]["why"]),
         (vec![old], &json!("age"))
     );
-    assert_eq!(sessions(&home), [fresh.clone()]);
+    assert_eq!(sessions(&home), std::slice::from_ref(&fresh));
     assert!(!journal(&home, &fresh).is_empty());
 }
 
@@ -110,7 +110,7 @@ fn gc_removes_the_oldest_until_the_rest_fits_and_keeps_what_is_under_way() {
     let mut expected = vec![old, fresh];
     expected.sort();
     assert_eq!(gone, expected);
-    assert_eq!(ids(&report, "kept"), [aims.clone()]);
+    assert_eq!(ids(&report, "kept"), std::slice::from_ref(&aims));
     assert_eq!(report["kept"][0]["why"], "it has a goal");
     assert_eq!(sessions(&home), [aims]);
 }
