@@ -19,6 +19,7 @@ pub mod providers;
 pub mod recording;
 pub mod selection;
 pub mod terminal;
+pub mod tokens;
 pub mod values;
 
 pub use assembly::CliAgentBuilder;

@@ -4,6 +4,7 @@ mod editor;
 mod login;
 mod policy;
 mod run;
+mod serve;
 mod session;
 mod setup;
 
@@ -15,6 +16,7 @@ pub use editor::{AcpArgs, AcpCommand};
 pub use login::{LoginArgs, LogoutArgs};
 pub use policy::{PolicyAction, PolicyArgs};
 pub use run::{ChatArgs, ModelArgs, OutputArgs, Resumed, RunArgs};
+pub use serve::{ServeArgs, ServeCommand, TokenAction, TokenArgs};
 pub use session::{GcArgs, ReplayArgs, SchemaArgs, SessionArgs, SessionCommand};
 pub use setup::{AgentsArgs, DoctorArgs, InitArgs, ModelsArgs, SkillsArgs, TrustArgs};
 
@@ -58,6 +60,8 @@ pub enum Command {
     Chat(Box<ChatArgs>),
     /// Serve an editor over the Agent Client Protocol, on stdin and stdout
     Acp(Box<AcpArgs>),
+    /// Serve programs over HTTP: sessions, their events, and what an operator wants to know
+    Serve(Box<ServeArgs>),
     /// List, show, resume, export, import or delete sessions
     Session(SessionArgs),
     /// Remove sessions that are not kept any longer, and what nothing needs any more

@@ -16,6 +16,7 @@ mod policy;
 mod replay;
 mod run;
 pub mod schema;
+mod serve;
 mod session;
 mod skills;
 mod trust;
@@ -70,6 +71,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Acp(args) => acp::run(&frame, *args, &mut out),
         Command::Run(args) => run::run(&frame, &args, &mut out),
         Command::Chat(args) => chat::run(&frame, &args, &mut out),
+        Command::Serve(args) => serve::run(&frame, *args, &mut out),
         Command::Session(args) => session::run(&frame, args, &mut out),
         Command::Schema(_) => schema::run(&mut out),
         Command::Replay(args) => replay::run(&args, &mut out),

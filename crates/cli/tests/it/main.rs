@@ -37,6 +37,7 @@ mod runs;
 mod schema;
 mod secrets;
 mod selection;
+mod serve;
 mod sessions;
 mod setup;
 mod sittings;

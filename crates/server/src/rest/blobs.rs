@@ -1,7 +1,7 @@
 //! Bodies over HTTP: stored once, and given out to those who may read a session that names them.
 
 use axum::body::Body;
-use axum::extract::{RawPathParams, Request, State};
+use axum::extract::{RawPathParams, Request};
 use axum::http::header::{
     ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE,
     X_CONTENT_TYPE_OPTIONS,
@@ -16,13 +16,13 @@ use serde_json::json;
 
 use super::events::named;
 use super::reply::{Refused, json as answer};
-use super::{Rest, read_body};
+use super::{Theirs, read_body};
 use crate::service::{BLOB_BYTES_MAX, Sessions};
 
 /// Bytes that are read from the store at a time.
 const CHUNK: u64 = 256 * 1024;
 
-pub(super) async fn upload(State(rest): State<Rest>, request: Request) -> Response {
+pub(super) async fn upload(Theirs(rest): Theirs, request: Request) -> Response {
     let stored = async {
         let body = read_body(request.into_body(), BLOB_BYTES_MAX).await?;
         let bytes = body.len();
@@ -36,7 +36,7 @@ pub(super) async fn upload(State(rest): State<Rest>, request: Request) -> Respon
 }
 
 pub(super) async fn download(
-    State(rest): State<Rest>,
+    Theirs(rest): Theirs,
     path: RawPathParams,
     headers: HeaderMap,
 ) -> Response {

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use axum::body::Body;
-use axum::extract::{RawPathParams, State};
+use axum::extract::RawPathParams;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use axum::response::{IntoResponse, Response};
@@ -15,15 +15,16 @@ use oarlock_core::ids::SessionId;
 use oarlock_core::service::{Cursor, SessionError};
 
 use super::encode::Reader;
+use super::metrics::Reading;
 use super::reply::{Refusal, Refused};
-use super::{Drain, HEARTBEAT, Rest};
+use super::{Drain, HEARTBEAT, Rest, Theirs};
 use crate::operations::session_id;
 
 /// Where a browser says what it got last.
 const LAST: HeaderName = HeaderName::from_static("last-event-id");
 
 pub(super) async fn stream(
-    State(rest): State<Rest>,
+    Theirs(rest): Theirs,
     path: RawPathParams,
     uri: Uri,
     headers: HeaderMap,
@@ -50,6 +51,7 @@ pub(super) struct Following {
     pub(super) events: EventStream,
     pub(super) reader: Reader,
     drain: Drain,
+    _reading: Reading,
 }
 
 /// What comes next for a reader.
@@ -87,7 +89,8 @@ pub(super) async fn follow(
     let id = named(path)?;
     use oarlock_core::service::SessionService;
     let events = rest.sessions.subscribe_session_events(&id, after).await?;
-    Ok(Following { events, reader: rest.encoders.join(&id), drain: rest.drain.clone() })
+    let reader = rest.encoders.join(&id);
+    Ok(Following { events, reader, drain: rest.drain.clone(), _reading: rest.metrics.reading() })
 }
 
 /// The session of a path.

@@ -22,7 +22,7 @@ const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// How long a peer may take nothing of what it is sent.
 const TAKE_WITHIN: Duration = Duration::from_secs(60);
 /// How long connections may go on once the end was announced.
-pub(super) const DRAIN_WITHIN: Duration = Duration::from_secs(3);
+pub const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 /// What is waited after an accept that failed for want of something.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 

@@ -3,19 +3,26 @@
 mod blobs;
 mod encode;
 mod events;
+mod gate;
+mod health;
 mod listen;
+mod metrics;
+mod openapi;
 mod params;
 mod reply;
 mod socket;
 
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{RawPathParams, State};
+use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Uri};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, get, post};
 use bytes::Bytes;
@@ -23,9 +30,12 @@ use oarlock_core::service::{ErrorCode, SessionError};
 use serde_json::Value;
 
 use crate::operations::{Operation, Params, Verb, operations};
-use crate::service::Sessions;
+use crate::service::{Caller, Sessions};
 use encode::Encoders;
-pub use listen::{Drain, Drainer, Listener, serve};
+pub use gate::{Admission, Gate, Token};
+pub use listen::{DRAIN_WITHIN, Drain, Drainer, Listener, serve};
+use metrics::{Metrics, Named};
+pub use openapi::openapi;
 use params::Fields;
 use reply::{Refused, json};
 
@@ -42,11 +52,37 @@ struct Rest {
     sessions: Sessions,
     encoders: Arc<Encoders>,
     drain: Drain,
+    metrics: Arc<Metrics>,
+}
+
+/// The same as the caller may have it whom the gate let in.
+struct Theirs(Rest);
+
+impl FromRequestParts<Rest> for Theirs {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, rest: &Rest) -> Result<Self, Infallible> {
+        let rest = rest.clone();
+        Ok(Self(match parts.extensions.get::<Caller>() {
+            Some(caller) => Rest { sessions: rest.sessions.with_caller(caller.clone()), ..rest },
+            None => rest,
+        }))
+    }
 }
 
 /// All paths over the sessions of one caller, whose streams of events end when `drain` begins.
 pub fn router(sessions: &Sessions, drain: Drain) -> Router {
-    let rest = Rest { sessions: sessions.clone(), encoders: Arc::default(), drain };
+    router_of(Rest::new(sessions, drain))
+}
+
+impl Rest {
+    fn new(sessions: &Sessions, drain: Drain) -> Self {
+        let (encoders, metrics) = (Arc::default(), Arc::default());
+        Self { sessions: sessions.clone(), encoders, drain, metrics }
+    }
+}
+
+fn router_of(rest: Rest) -> Router {
     let mut paths: Vec<(&str, MethodRouter<Rest>, Vec<&str>)> = Vec::new();
     for operation in operations() {
         let (filter, verb) = match operation.verb {
@@ -56,10 +92,11 @@ pub fn router(sessions: &Sessions, drain: Drain) -> Router {
             Verb::Delete => (MethodFilter::DELETE, "DELETE"),
         };
         let fields = Arc::new(Fields::of(operation));
-        let handler = move |State(rest): State<Rest>, asked: Asked| async move {
-            answer(operation, &fields, &rest, asked)
-                .await
-                .unwrap_or_else(IntoResponse::into_response)
+        let handler = move |Theirs(rest): Theirs, asked: Asked| async move {
+            let answered = answer(operation, &fields, &rest, asked).await;
+            let mut response = answered.unwrap_or_else(IntoResponse::into_response);
+            response.extensions_mut().insert(Named(operation.name));
+            response
         };
         match paths.iter_mut().find(|(path, ..)| *path == operation.path) {
             Some((_, methods, verbs)) => {
@@ -74,6 +111,8 @@ pub fn router(sessions: &Sessions, drain: Drain) -> Router {
     paths.push(("/v1/sessions/{session_id}/events", get(events::stream), vec!["GET"]));
     paths.push(("/v1/sessions/{session_id}/ws", get(socket::open), vec!["GET"]));
     paths.push(("/v1/sessions/{session_id}/blobs/{blob}", get(blobs::download), vec!["GET"]));
+    paths.push(("/metrics", get(health::metrics), vec!["GET"]));
+    paths.push(("/v1/openapi.json", get(describe), vec!["GET"]));
     paths.push(("/v1/blobs", post(blobs::upload), vec!["POST"]));
     let routes = paths.into_iter().fold(Router::new(), |router, (path, methods, verbs)| {
         let allow = verbs.join(", ");
@@ -81,6 +120,19 @@ pub fn router(sessions: &Sessions, drain: Drain) -> Router {
         router.route(path, methods.fallback(refuse))
     });
     routes.fallback(nothing).with_state(rest)
+}
+
+/// The same for whoever comes through the gate, each as what its token says.
+pub fn guarded(sessions: &Sessions, gate: &Arc<Gate>, drain: Drain) -> Router {
+    let rest = Rest::new(sessions, drain);
+    let passing = (Arc::clone(gate), Arc::clone(&rest.metrics));
+    let guarded = router_of(rest.clone()).layer(from_fn_with_state(passing, gate::pass));
+    health::open(rest).fallback_service(guarded)
+}
+
+async fn describe() -> Response {
+    static DESCRIPTION: LazyLock<Bytes> = LazyLock::new(|| openapi().to_string().into());
+    json(DESCRIPTION.clone())
 }
 
 async fn nothing(uri: Uri) -> Refused {
@@ -115,11 +167,7 @@ impl axum::extract::FromRequest<Rest> for Asked {
 }
 
 /// What stands in the path.
-async fn path(
-    parts: &mut axum::http::request::Parts,
-    rest: &Rest,
-) -> Result<RawPathParams, Refused> {
-    use axum::extract::FromRequestParts;
+async fn path(parts: &mut Parts, rest: &Rest) -> Result<RawPathParams, Refused> {
     let path = RawPathParams::from_request_parts(parts, rest).await;
     path.map_err(|_| SessionError::invalid("the path is no UTF-8").into())
 }

@@ -117,9 +117,15 @@ impl IntoResponse for Refused {
         if let Some(allow) = allow {
             headers.insert(ALLOW, allow);
         }
+        // Whoever counts requests wants to know it by the table's code.
+        response.extensions_mut().insert(Coded(error.code()));
         response
     }
 }
+
+/// The code of a refusal, beside its response.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Coded(pub(super) &'static str);
 
 /// A JSON answer that nobody in between keeps.
 pub(super) fn json(body: impl Into<Bytes>) -> Response {

@@ -1,7 +1,7 @@
 //! A session's events over a WebSocket: one text message of JSON each, as server-sent events have it for `data`.
 
+use axum::extract::RawPathParams;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{RawPathParams, State};
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use oarlock_core::service::SessionError;
 
-use super::Rest;
+use super::Theirs;
 use super::events::{Following, Next, after, follow};
 use super::reply::{Refusal, Refused};
 
@@ -18,7 +18,7 @@ use super::reply::{Refusal, Refused};
 const RECEIVED_MAX: usize = 4096;
 
 pub(super) async fn open(
-    State(rest): State<Rest>,
+    Theirs(rest): Theirs,
     path: RawPathParams,
     uri: Uri,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use oarlock_core::event::Delivery;
-use oarlock_core::ids::SessionId;
+use oarlock_core::ids::{SessionId, Tenant};
+use oarlock_core::ports::journal::TenantFilter;
 use oarlock_core::ports::tool::Place;
 use oarlock_core::prompt::Overlays;
 use oarlock_core::service::{
@@ -29,6 +30,15 @@ impl Sessions {
     ) -> Result<RunResult, SessionError> {
         self.allow(Scope::Manage)?;
         check(&request)?;
+        let tenant = match &self.caller.tenant {
+            Some(TenantFilter::Of(tenant)) => Some(tenant.clone()),
+            Some(TenantFilter::Nobody) | None => None,
+        };
+        if self.caller.tenant.is_some() && request.build.resume_session.is_some() {
+            return Err(SessionError::invalid(
+                "`build.resume_session` is refused here: whether an id is taken would tell of the sessions of others; leave it out, and use `idempotency_key` to make one session only",
+            ));
+        }
         let keyed =
             request.idempotency_key.as_deref().map(|key| keyed(key, &request)).transpose()?;
         let id = match (&keyed, request.build.resume_session.clone()) {
@@ -37,11 +47,11 @@ impl Sessions {
                     "`idempotency_key` and `build.resume_session` both name the session; leave one out",
                 ));
             }
-            (Some(keyed), None) => id_of(keyed),
+            (Some(keyed), None) => id_of(keyed, tenant.as_ref()),
             (None, Some(id)) => id,
             (None, None) => new_session_id(),
         };
-        let session = self.made(id, keyed, &request).await?;
+        let session = self.made((id, tenant), keyed, &request).await?;
         match request.initial_turn {
             InitialTurnPolicy::Defer => deferred(&session).await,
             InitialTurnPolicy::RunImmediately => {
@@ -56,18 +66,15 @@ impl Sessions {
     /// Makes the session, or finds the one that the same request made before.
     async fn made(
         &self,
-        id: SessionId,
+        (id, tenant): (SessionId, Option<Tenant>),
         keyed: Option<Keyed>,
         request: &CreateSessionRequest,
     ) -> Result<DefaultSession, SessionError> {
         let cwd = request.cwd.clone().unwrap_or_else(|| PathBuf::clone(&self.cwd));
-        let place = Place {
-            cwd: folder(cwd).await.map_err(|error| misplaced(&error))?,
-            roots: folders(request.roots.clone()).await.map_err(|error| misplaced(&error))?,
-        };
+        let place = self.place(cwd, request.roots.clone()).await?;
         let workspace = self.host.workspace(&place.cwd).await.map_err(|error| refused(&error))?;
         let spec = self.spec(&*workspace, place, request).await?;
-        let spec = SessionSpec { request: keyed.clone(), ..spec };
+        let spec = SessionSpec { request: keyed.clone(), tenant, ..spec };
         let new = NewSession { id: Some(id.clone()), ..NewSession::from(spec) };
         match (workspace.core().open(Origin::New(Box::new(new))).await, keyed) {
             (Ok(session), _) => Ok(session),
@@ -81,6 +88,34 @@ impl Sessions {
                 }
             }
             (Err(error), _) => Err(error.into()),
+        }
+    }
+
+    /// The folders by their true names. A caller that is kept within some is told the same of all others, whether they are there or not.
+    async fn place(&self, cwd: PathBuf, roots: Vec<PathBuf>) -> Result<Place, SessionError> {
+        let (asked, all) = (cwd.clone(), roots.clone());
+        let found = async { Ok(Place { cwd: folder(cwd).await?, roots: folders(roots).await? }) };
+        let found = found.await.map_err(|error: PlaceError| misplaced(&error));
+        let Some(within) = &self.caller.within else { return found };
+        let is_within = |path: &PathBuf| within.iter().any(|root| path.starts_with(root));
+        let outside = || {
+            let paths = [&asked].into_iter().chain(&all).map(|path| path.display().to_string());
+            let words = paths.collect::<Vec<_>>().join(", ");
+            let words: String = words.chars().take(400).collect();
+            SessionError::new(
+                ErrorCode::Forbidden,
+                format!(
+                    "sessions may not work in {words}; the server lets them into its roots (--root) alone"
+                ),
+            )
+        };
+        match found {
+            Ok(place) if std::iter::once(&place.cwd).chain(&place.roots).all(is_within) => {
+                Ok(place)
+            }
+            Ok(_) => Err(outside()),
+            Err(error) if error.kind == ErrorCode::InvalidRequest => Err(outside()),
+            Err(error) => Err(error),
         }
     }
 
@@ -160,12 +195,15 @@ fn keyed(key: &str, request: &CreateSessionRequest) -> Result<Keyed, SessionErro
     Ok(Keyed { key: key.to_owned(), asked: blake3::hash(&json).to_hex().to_string() })
 }
 
-/// The id of the session that a key names, the same after a restart.
-fn id_of(keyed: &Keyed) -> SessionId {
-    let hash = blake3::derive_key(
-        "oarlock 2026-11-21 session id of an idempotency key",
-        keyed.key.as_bytes(),
-    );
+/// The id of the session that a key of a tenant names, the same after a restart.
+fn id_of(keyed: &Keyed, tenant: Option<&Tenant>) -> SessionId {
+    // No tenant has a name with a NUL: keys of two of them never meet.
+    let name = match tenant {
+        Some(tenant) => format!("{tenant}\0{}", keyed.key),
+        None => format!("\0{}", keyed.key),
+    };
+    let hash =
+        blake3::derive_key("oarlock 2026-11-21 session id of an idempotency key", name.as_bytes());
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hash[..16]);
     let id = uuid::Builder::from_custom_bytes(bytes).into_uuid();

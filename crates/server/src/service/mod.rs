@@ -13,6 +13,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use oarlock_core::event::Event;
 use oarlock_core::ids::SessionId;
+use oarlock_core::ports::journal::TenantFilter;
 use oarlock_core::service::{
     CreateSessionRequest, Cursor, ErrorCode, InterruptRequest, RunResult, SessionError,
     SessionPage, SessionQuery, SessionService, SessionView, StartTurnRequest, StreamError,
@@ -44,13 +45,18 @@ pub struct Caller {
     pub surface: &'static str,
     /// What it may do.
     pub scopes: Vec<Scope>,
+    /// Whose sessions it sees and makes; all of them when absent.
+    pub tenant: Option<TenantFilter>,
+    /// The folders, by their true names, that its sessions may work in and below; all when absent.
+    pub within: Option<Arc<[PathBuf]>>,
 }
 
 impl Caller {
     /// Somebody at this surface who may do everything.
     #[must_use]
     pub fn trusted(surface: &'static str) -> Self {
-        Self { surface, scopes: vec![Scope::Read, Scope::Turn, Scope::Manage] }
+        let scopes = vec![Scope::Read, Scope::Turn, Scope::Manage];
+        Self { surface, scopes, tenant: None, within: None }
     }
 }
 
@@ -76,6 +82,16 @@ impl Sessions {
         Self { caller: Arc::new(caller), ..self.clone() }
     }
 
+    /// Who wants something.
+    pub(crate) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// A runtime over the store.
+    pub(crate) fn core(&self) -> &oarlock_core::DefaultAgentCore {
+        self.host.core()
+    }
+
     /// Whether the caller may do this.
     ///
     /// # Errors
@@ -95,19 +111,25 @@ impl Sessions {
         ))
     }
 
-    /// What a session was made as. It is not woken.
+    /// What a session was made as. It is not woken. One that is not the caller's is none.
     async fn birth(&self, id: &SessionId) -> Result<SessionSpec, SessionError> {
         let frames = self.host.core().ports().journal.read(id, 0, 1).await?;
         let first = match frames.first() {
             Some(frame) => frame.entries(id)?.into_iter().next(),
             None => None,
         };
-        match first.map(|entry| entry.event) {
-            Some(Event::SessionCreated(created)) => Ok(created.spec),
+        let spec = match first.map(|entry| entry.event) {
+            Some(Event::SessionCreated(created)) => created.spec,
             // The first entry of long settings lies in a blob.
-            Some(_) => Ok(self.host.core().state(id).await?.spec),
-            None => Err(SessionError::not_found(id.as_str())),
-        }
+            Some(_) => self.host.core().state(id).await?.spec,
+            None => return Err(SessionError::not_found(id.as_str())),
+        };
+        let is_theirs = match &self.caller.tenant {
+            None => true,
+            Some(TenantFilter::Nobody) => spec.tenant.is_none(),
+            Some(TenantFilter::Of(tenant)) => spec.tenant.as_ref() == Some(tenant),
+        };
+        if is_theirs { Ok(spec) } else { Err(SessionError::not_found(id.as_str())) }
     }
 
     /// What a session works with: what it is awake with, else what its folder is configured as.

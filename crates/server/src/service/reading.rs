@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use oarlock_core::event::Entry;
 use oarlock_core::ids::{BlobId, SessionId};
-use oarlock_core::ports::journal::{ArchivedFilter, Filter, ListCursor};
+use oarlock_core::ports::journal::{Activity, ArchivedFilter, Filter, ListCursor};
 use oarlock_core::service::{
     Cursor, SearchHit, SearchRequest, SessionError, SessionPage, SessionQuery, SessionSummary,
     SessionView, StreamError, UnreadableSession,
@@ -25,6 +25,10 @@ const PAGE_MAX: u32 = 500;
 const HITS: u32 = 20;
 /// Places of a search at most.
 const HITS_MAX: u32 = 100;
+/// Milliseconds between two looks at whether turns run.
+const LOOK_AGAIN_MS: u64 = 50;
+/// Sessions that are looked at for it.
+const RUNNING_MAX: u32 = 1000;
 /// Bytes of a blob that are given at once.
 pub(crate) const BLOB_BYTES_MAX: usize = 16 << 20;
 
@@ -47,7 +51,8 @@ impl Sessions {
         self.allow(Scope::Read)?;
         let limit = bounded(query.limit, PAGE, PAGE_MAX, "limit")?;
         // One more than is shown says whether there are more.
-        let filter = Filter { limit: Some(limit + 1), ..meant(query)? };
+        let filter =
+            Filter { limit: Some(limit + 1), tenant: self.caller.tenant.clone(), ..meant(query)? };
         let mut listed = self.host.core().ports().catalog.list(&filter).await?;
         let has_more = listed.len() > limit as usize;
         listed.truncate(limit as usize);
@@ -77,7 +82,8 @@ impl Sessions {
             return Err(SessionError::invalid("the query has no words"));
         }
         let (archived, children) = (ArchivedFilter::With, true);
-        let filter = Filter { archived, children, limit: Some(limit), ..Filter::default() };
+        let (tenant, limit) = (self.caller.tenant.clone(), Some(limit));
+        let filter = Filter { archived, children, limit, tenant, ..Filter::default() };
         let hits = self.host.core().ports().catalog.search(&request.query, &filter).await?;
         let told = hits.into_iter().map(|hit| SearchHit {
             session_id: hit.session,
@@ -151,6 +157,28 @@ impl Sessions {
 }
 
 impl Sessions {
+    /// Waits until no turn runs in this process, as far as the store tells. Dropping the future loses nothing.
+    pub async fn at_rest(&self) {
+        let core = self.host.core();
+        let (archived, children) = (ArchivedFilter::With, true);
+        let running = Filter {
+            activity: Some(Activity::Running),
+            archived,
+            children,
+            limit: Some(RUNNING_MAX),
+            ..Filter::default()
+        };
+        loop {
+            match core.ports().catalog.list(&running).await {
+                Ok(listed) if listed.iter().any(|row| self.host.awake(&row.id).is_some()) => {}
+                // A store that does not answer has nothing to wait for.
+                Ok(_) | Err(_) => return,
+            }
+            let clock = &core.ports().clock;
+            clock.sleep_until(clock.now().after(LOOK_AGAIN_MS)).await;
+        }
+    }
+
     /// Nothing, where there is such a session.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use hyper::client::conn::http1;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use oarlock_server::operations::{Operation, Verb, named};
-use oarlock_server::rest::{Drain, Listener, router, serve};
+use oarlock_server::rest::{Admission, Drain, Gate, Listener, Token, guarded, router, serve};
 use oarlock_server::service::Caller;
 use serde_json::{Map, Value};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,10 +27,23 @@ pub(crate) struct Http {
 impl Http {
     /// A server of these sessions.
     pub(crate) async fn at(desk: &Desk) -> Self {
+        Self::serving(|drain| router(&sessions(desk, Caller::trusted("rest")), drain)).await
+    }
+
+    /// The same behind a gate.
+    pub(crate) async fn guarded(desk: &Desk, admission: Admission, tokens: Vec<Token>) -> Self {
+        Self::serving(|drain| {
+            let gate = Gate::new(admission, tokens, drain.clone());
+            guarded(&sessions(desk, Caller::trusted("rest")), &gate, drain)
+        })
+        .await
+    }
+
+    async fn serving(router: impl FnOnce(Drain) -> axum::Router) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (drainer, drain) = Drain::new();
-        let router = router(&sessions(desk, Caller::trusted("rest")), drain);
+        let router = router(drain);
         let (stop, stopped) = oneshot::channel();
         let until = async {
             if stopped.await.is_err() {

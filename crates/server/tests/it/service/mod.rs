@@ -4,6 +4,8 @@
 
 mod bodies;
 mod contract;
+mod described;
+mod guarded;
 pub(crate) mod http;
 mod socket;
 mod wire;

@@ -1,0 +1,218 @@
+//! `oarlock serve` as programs meet it: a real process, its files, its end.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::home::{Home, mode_of};
+
+/// A server that a test has started. Dropping it ends it.
+struct Server {
+    program: Child,
+    address: String,
+    token: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // One that has ended already is only waited for.
+        drop(self.program.kill());
+        drop(self.program.wait());
+    }
+}
+
+impl Server {
+    fn start(home: &Home, arguments: &[&str]) -> Self {
+        let mut command = home.command();
+        command.arg("serve").args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut program = command.spawn().unwrap();
+        let mut lines = BufReader::new(program.stderr.take().unwrap()).lines();
+        let line = lines.find(|line| line.as_ref().unwrap().contains("listening on "));
+        let line = line.expect("it says where it listens").unwrap();
+        let address = line.split("listening on ").nth(1).unwrap().trim_start_matches("http://");
+        // Whoever writes to stderr must not find it closed.
+        std::thread::spawn(move || lines.for_each(drop));
+        let token = std::fs::read_to_string(home.path(".local/share/oarlock/token")).unwrap();
+        Self { program, address: address.to_owned(), token: token.trim().to_owned() }
+    }
+
+    fn request(&self, verb: &str, path: &str, token: &str, sent: &Value) -> String {
+        let body = if sent.is_null() { String::new() } else { sent.to_string() };
+        format!(
+            "{verb} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    }
+
+    /// The status and the body.
+    fn ask(&self, verb: &str, path: &str, token: &str, sent: &Value) -> (u16, Value) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.write_all(self.request(verb, path, token, sent).as_bytes()).unwrap();
+        read(stream)
+    }
+
+    fn terminate(&mut self) -> (Option<i32>, Duration) {
+        let begun = Instant::now();
+        let pid = rustix::process::Pid::from_child(&self.program);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        (self.program.wait().unwrap().code(), begun.elapsed())
+    }
+}
+
+fn read(mut stream: impl Read) -> (u16, Value) {
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap_or(Value::Null))
+}
+
+fn says(text: &str) -> Value {
+    json!([{ "text": text }, { "text": "and again" }, { "text": "and again" }])
+}
+
+#[test]
+fn a_server_makes_a_token_at_its_first_start_and_sessions_with_it() {
+    let home = Home::new();
+    let model = home.script(&says("Hello."));
+    let server = Server::start(&home, &["--listen", "127.0.0.1:0", "-m", &model]);
+    assert_eq!(mode_of(&home.path(".local/share/oarlock/token")), 0o600);
+    assert_eq!(mode_of(&home.path(".local/share/oarlock/tokens.json")), 0o600);
+    let kept = std::fs::read_to_string(home.path(".local/share/oarlock/tokens.json")).unwrap();
+    assert!(!kept.contains(&server.token), "the secret is not kept");
+    let prompt = json!({ "prompt": "hello" });
+    assert_eq!(server.ask("POST", "/v1/sessions", "guess", &prompt).0, 401);
+    let (status, made) = server.ask("POST", "/v1/sessions", &server.token, &prompt);
+    assert_eq!((status, &made["text"]), (200, &json!("Hello.")), "{made}");
+    let listed = home.sessions();
+    assert_eq!(listed.len(), 1, "the command line sees it");
+    let elsewhere = json!({ "initial_turn": "defer", "cwd": "/" });
+    assert_eq!(server.ask("POST", "/v1/sessions", &server.token, &elsewhere).0, 403);
+}
+
+#[test]
+fn tokens_are_added_and_removed_while_the_server_runs() {
+    let home = Home::new();
+    let server = Server::start(&home, &["--listen", "127.0.0.1:0"]);
+    let added = home.run(&["serve", "token", "add", "ci", "--scope", "read", "--tenant", "acme"]);
+    assert_eq!(added.code, Some(0), "{}", added.err);
+    let secret = added.out.trim().to_owned();
+    let list = || server.ask("GET", "/v1/sessions", &secret, &Value::Null).0;
+    let until = |status: u16| {
+        let begun = Instant::now();
+        while list() != status {
+            assert!(begun.elapsed() < Duration::from_secs(20), "never {status}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    until(200);
+    let listed = home.run(&["serve", "token", "list"]);
+    assert_eq!(listed.out, "ci  read  of acme\nfirst  read,turn,manage\n");
+    assert_eq!(home.run(&["serve", "token", "remove", "ci"]).code, Some(0));
+    until(401);
+    home.run(&["serve", "token", "remove", "ci"]).refused(1);
+    home.run(&["serve", "token", "add", "first"]).refused(1);
+}
+
+#[test]
+fn an_address_that_others_can_reach_has_to_be_allowed() {
+    let home = Home::new();
+    let refused = home.run(&["serve", "--listen", "0.0.0.0:0"]);
+    assert!(refused.refused(1).contains("--allow-remote"));
+}
+
+#[test]
+fn a_unix_socket_is_private_and_one_that_nobody_listens_on_is_replaced() {
+    let home = Home::new();
+    let path = home.path("s");
+    let at = path.to_str().unwrap().to_owned();
+    let mut server = Server::start(&home, &["--unix", &at]);
+    assert_eq!(mode_of(&path), 0o600);
+    let ask = |server: &Server| {
+        let mut stream = UnixStream::connect(&path).unwrap();
+        let request = server.request("GET", "/v1/sessions", &server.token, &Value::Null);
+        stream.write_all(request.as_bytes()).unwrap();
+        read(stream).0
+    };
+    assert_eq!(ask(&server), 200);
+    assert!(home.run(&["serve", "--unix", &at]).refused(1).contains("another server"));
+    assert_eq!(server.terminate().0, Some(0));
+    assert!(!path.exists(), "no socket is left");
+    let mut server = Server::start(&home, &["--unix", &at]);
+    server.program.kill().unwrap();
+    server.program.wait().unwrap();
+    let server = Server::start(&home, &["--unix", &at]);
+    assert_eq!(ask(&server), 200);
+    drop(server);
+    let other = home.write("other", "precious");
+    home.run(&["serve", "--unix", other.to_str().unwrap()]).refused(1);
+    assert_eq!(std::fs::read_to_string(other).unwrap(), "precious");
+}
+
+#[test]
+fn a_signal_ends_it_in_the_middle_of_a_turn_which_goes_on_from_its_journal() {
+    let home = Home::new();
+    let steps = json!([
+        { "calls": [{ "name": "bash", "arguments": { "command": "sleep 60" } }] },
+        { "text": "It went on." },
+        { "text": "It went on." },
+    ]);
+    let model = home.script(&steps);
+    let arguments = ["--listen", "127.0.0.1:0", "-m", &model, "--mode", "open"];
+    let mut server = Server::start(&home, &arguments);
+    let go = json!({ "prompt": "sleep", "wait_ms": 0 });
+    let (status, made) = server.ask("POST", "/v1/sessions", &server.token, &go);
+    assert_eq!(status, 200, "{made}");
+    let session = made["session_id"].as_str().unwrap().to_owned();
+    let mut events = TcpStream::connect(&server.address).unwrap();
+    let follow = format!("/v1/sessions/{session}/events");
+    events
+        .write_all(server.request("GET", &follow, &server.token, &Value::Null).as_bytes())
+        .unwrap();
+    let mut seen = BufReader::new(events);
+    let mut line = String::new();
+    while !line.contains("tool_started") {
+        line.clear();
+        assert_ne!(seen.read_line(&mut line).unwrap(), 0, "the stream goes on");
+    }
+    let (code, took) = server.terminate();
+    assert_eq!(code, Some(0));
+    assert!(took < Duration::from_secs(5), "it took {took:?}");
+    let mut rest = String::new();
+    seen.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("retry: 1000"), "{rest}");
+    let server = Server::start(&home, &arguments);
+    let wait = format!("/v1/sessions/{session}/wait");
+    let (status, ended) = server.ask("POST", &wait, &server.token, &json!({}));
+    assert_eq!(status, 200, "{ended}");
+    assert_eq!(ended["state"], "ended", "{ended}");
+}
+
+#[test]
+fn the_session_of_the_documentation_works_as_it_is_written() {
+    const PAGE: &str = include_str!("../../../../docs/service.md");
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let home = Home::new();
+    home.user(&format!("model = {:?}", home.script(&says("A file."))));
+    let blocks = PAGE.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let script = blocks.collect::<String>().replace(":7350", &format!(":{free}"));
+    let script =
+        script.replace("oarlock serve", &format!("oarlock serve --listen 127.0.0.1:{free}"));
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_oarlock"));
+    let path = format!("{}:/usr/bin:/bin", program.parent().unwrap().display());
+    let mut command = Command::new("sh");
+    command.args(["-e", "-c", &script]).env_clear().env("HOME", home.path("")).env("PATH", path);
+    let ran = command.current_dir(home.project()).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    if err.contains("curl: not found") {
+        eprintln!("there is no curl on this machine");
+        return;
+    }
+    assert!(ran.status.success(), "{out}\n{err}");
+    assert!(out.contains("event: caught_up") && out.contains("\"archived\":false"), "{out}");
+    assert!(out.matches("\"text\":\"and again\"").count() >= 2, "{out}");
+}

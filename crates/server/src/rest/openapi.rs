@@ -1,0 +1,241 @@
+//! What the server can be asked for, in OpenAPI 3.1, made from the table of operations.
+
+use oarlock_core::event::AgentEvent;
+use schemars::generate::SchemaSettings;
+use schemars::{Schema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+use super::reply::Refusal;
+use crate::operations::{Operation, Verb, operations};
+
+/// The whole description.
+#[must_use]
+pub fn openapi() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let mut schemas = settings.into_generator();
+    let mut paths = Map::new();
+    let refusal = schemas.subschema_for::<Refusal<'static>>();
+    for operation in operations() {
+        let verb = match operation.verb {
+            Verb::Get => "get",
+            Verb::Post => "post",
+            Verb::Patch => "patch",
+            Verb::Delete => "delete",
+        };
+        let described = described(operation, &mut schemas, &refusal);
+        add(&mut paths, (operation.path, verb), described);
+    }
+    let event = schemas.subschema_for::<AgentEvent>();
+    for (path, verb, described) in beside(&event, &refusal) {
+        add(&mut paths, (path, verb), described);
+    }
+    let definitions = schemas.take_definitions(true);
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Oarlock",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Durable sessions of agents. Every path but /healthz and /readyz wants a token. Fields that are not described are refused.",
+            "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
+        },
+        "servers": [{ "url": "http://127.0.0.1:7350" }],
+        "security": [{ "token": [] }],
+        "paths": paths,
+        "components": {
+            "schemas": definitions,
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+        },
+    })
+}
+
+fn add(paths: &mut Map<String, Value>, (path, verb): (&str, &str), described: Value) {
+    let methods = paths.entry(path).or_insert_with(|| Value::Object(Map::new()));
+    if let Value::Object(methods) = methods {
+        methods.insert(verb.to_owned(), described);
+    }
+}
+
+fn described(operation: &Operation, schemas: &mut SchemaGenerator, refusal: &Schema) -> Value {
+    let request = (operation.request)(schemas);
+    let response = (operation.response)(schemas);
+    let fields = fields(&request, schemas);
+    let in_path = |name: &str| operation.path.contains(&format!("{{{name}}}"));
+    let mut parameters = Vec::new();
+    if in_path("session_id") {
+        let schema = json!({ "type": "string" });
+        parameters.push(parameter("session_id", ("path", true), ("The session.", &schema)));
+    }
+    let takes_body = matches!(operation.verb, Verb::Post | Verb::Patch);
+    for (name, schema) in &fields.of {
+        let words = schema["description"].as_str().unwrap_or_default();
+        if in_path(name) {
+            parameters.push(parameter(name, ("path", true), (words, schema)));
+        } else if !takes_body {
+            parameters.push(in_query(name, fields.required.contains(name), (words, schema)));
+        }
+    }
+    if takes_body && fields.of.contains_key("idempotency_key") {
+        let schema = json!({ "type": "string", "minLength": 1, "maxLength": 256 });
+        let words = "The same as `idempotency_key` of the body.";
+        parameters.push(parameter("Idempotency-Key", ("header", false), (words, &schema)));
+    }
+    let mut described = json!({
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "description": format!("Wants the scope `{}`.", format!("{:?}", operation.scope).to_lowercase()),
+        "parameters": parameters,
+        "responses": {
+            "200": { "description": "Done.", "content": { "application/json": { "schema": response } } },
+            "default": refused(refusal),
+        },
+    });
+    if takes_body {
+        described["requestBody"] = json!({
+            "required": !fields.required.is_empty(),
+            "content": { "application/json": { "schema": request } },
+        });
+    }
+    described
+}
+
+/// The fields of a request, and those that must be there.
+struct Fields {
+    of: Map<String, Value>,
+    required: Vec<String>,
+}
+
+fn fields(schema: &Schema, schemas: &mut SchemaGenerator) -> Fields {
+    let named = schema.get("$ref").and_then(Value::as_str).and_then(|name| name.rsplit('/').next());
+    let definition = named.and_then(|name| schemas.definitions().get(name));
+    let whole = definition.unwrap_or_else(|| schema.as_value());
+    let required = whole["required"].as_array().into_iter().flatten();
+    Fields {
+        of: whole["properties"].as_object().cloned().unwrap_or_default(),
+        required: required.filter_map(Value::as_str).map(str::to_owned).collect(),
+    }
+}
+
+fn parameter(
+    name: &str,
+    (place, required): (&str, bool),
+    (description, schema): (&str, &Value),
+) -> Value {
+    let mut schema = schema.clone();
+    if let Value::Object(schema) = &mut schema {
+        schema.remove("description");
+        schema.remove("default");
+        // What is absent is left out, never called null.
+        if let Some(Value::Array(kinds)) = schema.get_mut("type") {
+            kinds.retain(|kind| kind != "null");
+        }
+        if let Some(Value::Array(choices)) = schema.get_mut("anyOf") {
+            choices.retain(|choice| choice["type"] != "null");
+        }
+    }
+    json!({
+        "name": name, "in": place, "required": required, "description": description, "schema": schema,
+    })
+}
+
+/// A field of a query: pairs are said one by one.
+fn in_query(name: &str, required: bool, (description, schema): (&str, &Value)) -> Value {
+    if schema["type"] != "object" {
+        return parameter(name, ("query", required), (description, schema));
+    }
+    let name = name.trim_end_matches('s');
+    let words = format!("{description} Each as {name}=NAME=VALUE.");
+    let pairs = json!({ "type": "array", "items": { "type": "string", "pattern": "^[^=]+=" } });
+    parameter(name, ("query", required), (&words, &pairs))
+}
+
+fn refused(refusal: &Schema) -> Value {
+    json!({ "description": "Refused; `code` says why.", "content": { "application/json": { "schema": refusal } } })
+}
+
+/// Paths that are no operations.
+fn beside(event: &Schema, refusal: &Schema) -> Vec<(&'static str, &'static str, Value)> {
+    let text = json!({ "type": "string" });
+    let session = parameter("session_id", ("path", true), ("The session.", &text));
+    let after = parameter(
+        "after",
+        ("query", false),
+        (
+            "The cursor behind which it begins; the beginning when absent.",
+            &json!({ "type": "string", "pattern": "^(0|[1-9][0-9]*)$" }),
+        ),
+    );
+    let last = parameter(
+        "Last-Event-ID",
+        ("header", false),
+        ("The cursor that was received last; it comes before `after`.", &text),
+    );
+    let blob = parameter("blob", ("path", true), ("The body, as entries name it.", &text));
+    let range = parameter("Range", ("header", false), ("One range of bytes.", &text));
+    let bytes = json!({ "application/octet-stream": {} });
+    let answers = |words: &str, content: Value| json!({ "200": { "description": words, "content": content }, "default": refused(refusal) });
+    vec![
+        (
+            "/v1/sessions/{session_id}/events",
+            "get",
+            json!({
+                "operationId": "session/events",
+                "summary": "Everything that happens to a session after a cursor, as server-sent events",
+                "description": "Wants the scope `read`. `event` is entry, delta, caught_up or scoped, `data` the event, `id` the cursor: entries alone have one. A comment every 15 seconds says that the stream lives.",
+                "parameters": [session, after, last],
+                "responses": answers("The stream.", json!({ "text/event-stream": { "schema": event } })),
+            }),
+        ),
+        (
+            "/v1/sessions/{session_id}/ws",
+            "get",
+            json!({
+                "operationId": "session/ws",
+                "summary": "The same over a WebSocket, a text message each",
+                "description": "Wants the scope `read`. Without an upgrade it is refused.",
+                "parameters": [session, after],
+                "responses": { "101": { "description": "The socket." }, "default": refused(refusal) },
+            }),
+        ),
+        (
+            "/v1/blobs",
+            "post",
+            json!({
+                "operationId": "blob/put",
+                "summary": "Store a body of up to 16 MiB, to be named by a prompt",
+                "description": "Wants the scope `turn`.",
+                "requestBody": { "content": bytes },
+                "responses": answers("Its name.", json!({ "application/json": { "schema": {
+                    "type": "object", "required": ["blob", "bytes"],
+                    "properties": { "blob": { "type": "string" }, "bytes": { "type": "integer" } },
+                } } })),
+            }),
+        ),
+        (
+            "/v1/sessions/{session_id}/blobs/{blob}",
+            "get",
+            json!({
+                "operationId": "blob/get",
+                "summary": "A body that an entry of the session names",
+                "description": "Wants the scope `read`.",
+                "parameters": [session, blob, range],
+                "responses": {
+                    "200": { "description": "The body.", "content": bytes },
+                    "206": { "description": "The range of it.", "content": bytes },
+                    "default": refused(refusal),
+                },
+            }),
+        ),
+        (
+            "/v1/openapi.json",
+            "get",
+            json!({
+                "operationId": "openapi",
+                "summary": "This description",
+                "responses": answers("It.", json!({ "application/json": {} })),
+            }),
+        ),
+    ]
+}

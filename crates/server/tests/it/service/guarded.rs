@@ -1,0 +1,219 @@
+//! Who comes in, and what one tenant learns of another.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use axum::body::Body;
+use hyper::Request;
+use oarlock_core::ids::Tenant;
+use oarlock_server::operations::operations;
+use oarlock_server::rest::{Admission, Token};
+use oarlock_server::service::Scope;
+use oarlock_testkit::model::{Say, text};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::http::{Http, json as body, request};
+use crate::desk::Desk;
+
+const ALL: [Scope; 3] = [Scope::Read, Scope::Turn, Scope::Manage];
+
+fn token(secret: &str, scopes: &[Scope], tenant: Option<&str>) -> Token {
+    Token {
+        name: secret.to_owned(),
+        hash: blake3::hash(secret.as_bytes()),
+        scopes: scopes.to_vec(),
+        tenant: tenant.map(|tenant| Tenant::parse(tenant).unwrap()),
+    }
+}
+
+fn admission() -> Admission {
+    Admission {
+        hosts: Some(vec!["127.0.0.1".to_owned()]),
+        origins: vec!["https://friend.example".to_owned()],
+        rate_per_second: NonZeroU32::new(10_000).unwrap(),
+        requests_max: 100,
+        roots: [PathBuf::from("/")].into(),
+    }
+}
+
+/// Asks as whoever has this token: the status, and what is answered.
+async fn ask(http: &Http, secret: &str, mut request: Request<Body>) -> (u16, Value) {
+    let bearer = format!("Bearer {secret}").parse().unwrap();
+    request.headers_mut().insert("authorization", bearer);
+    let response = http.send(request).await;
+    (response.status().as_u16(), body(response).await)
+}
+
+fn post(path: &str, sent: Value) -> Request<Body> {
+    let request = Request::post(path).header("content-type", "application/json");
+    request.body(sent.to_string().into()).unwrap()
+}
+
+fn get(path: &str) -> Request<Body> {
+    Request::get(path).body(Body::empty()).unwrap()
+}
+
+async fn made(http: &Http, secret: &str) -> String {
+    let deferred = json!({ "initial_turn": "defer", "idempotency_key": "same" });
+    let (status, made) = ask(http, secret, post("/v1/sessions", deferred)).await;
+    assert_eq!(status, 200, "{made}");
+    made["session_id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_answered_without_a_token_and_nothing_but_its_scope_with_one() {
+    let tokens = vec![token("all", &ALL, None), token("reads", &[Scope::Read], None)];
+    let http = Http::guarded(&Desk::new(vec![], vec![]), admission(), tokens).await;
+    let session = made(&http, "all").await;
+    let named = json!({ "session_id": session, "input": 3 });
+    for operation in operations() {
+        let asked = || request(operation, named.as_object().unwrap().clone());
+        let (status, refusal) = ask(&http, "guessed", asked()).await;
+        assert_eq!((status, &refusal["error"]["code"]), (401, &json!("UNAUTHENTICATED")));
+        let plain = http.send(asked()).await;
+        assert_eq!(plain.status(), 401);
+        assert_eq!(plain.headers()["www-authenticate"], "Bearer");
+    }
+    for path in ["/v1/nothing", "/", "/v1/openapi.json", "/v1/sessions/x/ws", "/metrics"] {
+        assert_eq!(http.get(path).await.status(), 401, "{path}");
+    }
+    let (status, refusal) =
+        ask(&http, "reads", post("/v1/sessions", json!({ "prompt": "go" }))).await;
+    assert_eq!((status, &refusal["error"]["code"]), (403, &json!("FORBIDDEN")));
+    assert_eq!(ask(&http, "reads", get(&format!("/v1/sessions/{session}"))).await.0, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_or_page_that_is_not_expected_is_turned_away() {
+    let http =
+        Http::guarded(&Desk::new(vec![], vec![]), admission(), vec![token("all", &ALL, None)])
+            .await;
+    let with = |name: &'static str, value: &'static str| {
+        let mut request = get("/v1/sessions");
+        request.headers_mut().insert(name, value.parse().unwrap());
+        request
+    };
+    for (name, value, status) in [
+        ("host", "evil.example", 403),
+        ("host", "evil.example:7350", 403),
+        ("host", "127.0.0.1:7350", 200),
+        ("origin", "https://evil.example", 403),
+        ("origin", "null", 403),
+        ("origin", "https://friend.example", 200),
+    ] {
+        assert_eq!(ask(&http, "all", with(name, value)).await.0, status, "{name} {value}");
+    }
+    let preflight = Request::options("/v1/sessions").header("origin", "https://friend.example");
+    let preflight = http.send(preflight.body(Body::empty()).unwrap()).await;
+    assert_eq!(preflight.headers()["access-control-allow-origin"], "https://friend.example");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_tenants_can_neither_see_nor_guess_nor_time_each_others_sessions() {
+    let desk = Desk::new(vec![vec![Say::Reply(text("a secret word"))]], vec![]);
+    let tokens = vec![
+        token("a", &ALL, Some("acme")),
+        token("b", &ALL, Some("best")),
+        token("nobody", &ALL, None),
+    ];
+    let http = Http::guarded(&desk, admission(), tokens).await;
+    let (mine, theirs, nobodys) =
+        (made(&http, "a").await, made(&http, "b").await, made(&http, "nobody").await);
+    assert!(mine != theirs && mine != nobodys, "a key is a tenant's own");
+    assert_eq!(mine, made(&http, "a").await);
+    let turns = format!("/v1/sessions/{mine}/turns");
+    assert_eq!(ask(&http, "a", post(&turns, json!({ "prompt": "say it" }))).await.0, 200);
+    for (secret, own) in [("a", &mine), ("b", &theirs), ("nobody", &nobodys)] {
+        let (_, page) = ask(&http, secret, get("/v1/sessions")).await;
+        let seen: Vec<&Value> =
+            page["sessions"].as_array().unwrap().iter().map(|s| &s["session_id"]).collect();
+        assert_eq!(seen, [&json!(own)]);
+        let (_, hits) = ask(&http, secret, get("/v1/search?query=secret")).await;
+        assert_eq!(hits["hits"].as_array().unwrap().is_empty(), secret != "a", "{hits}");
+    }
+    let absent = "01a1ffa1-0c86-70c2-afd9-4e292c035691";
+    for operation in operations().iter().filter(|o| o.path.contains("{session_id}")) {
+        let mut told = Vec::new();
+        for id in [mine.as_str(), absent] {
+            let asked = match operation.name {
+                "turn/start" => json!({ "prompt": "go", "session_id": id }),
+                "session/input" => json!({ "prompt": "go", "delivery": "queue", "session_id": id }),
+                "session/withdraw" => json!({ "input": 3, "session_id": id }),
+                "session/answer" => json!({
+                    "kind": "permission", "call": "c1", "choice": "allow_once", "session_id": id,
+                }),
+                _ => json!({ "session_id": id }),
+            };
+            let begun = Instant::now();
+            let (status, refusal) =
+                ask(&http, "b", request(operation, asked.as_object().unwrap().clone())).await;
+            let words = refusal["error"]["message"].as_str().unwrap().replace(id, "ID");
+            told.push((status, words, begun.elapsed().as_millis() / 50));
+        }
+        assert_eq!(told[0], told[1], "{}", operation.name);
+        assert_eq!((told[0].0, told[0].2), (404, 1), "{}", operation.name);
+    }
+    for path in ["events", "ws", "blobs/00"] {
+        let (status, _) = ask(&http, "b", get(&format!("/v1/sessions/{mine}/{path}"))).await;
+        assert_eq!(status, 404, "{path}");
+    }
+    let drawn = json!({ "initial_turn": "defer", "build": { "resume_session": mine } });
+    assert_eq!(ask(&http, "b", post("/v1/sessions", drawn)).await.0, 400);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_work_below_the_roots_and_nothing_is_told_of_what_lies_beside_them() {
+    let admission = Admission { roots: [PathBuf::from("/proc/self")].into(), ..admission() };
+    let http =
+        Http::guarded(&Desk::new(vec![], vec![]), admission, vec![token("all", &ALL, None)]).await;
+    let mut told = Vec::new();
+    for cwd in ["/etc", "/etc/passwd", "/nowhere", "/proc/self/../../etc"] {
+        let create = json!({ "initial_turn": "defer", "cwd": cwd });
+        let (status, refusal) = ask(&http, "all", post("/v1/sessions", create)).await;
+        assert_eq!(status, 403, "{cwd}");
+        told.push(refusal["error"]["message"].as_str().unwrap().replace(cwd, "CWD"));
+    }
+    assert!(told.iter().all(|words| *words == told[0]), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_wants_no_token_and_figures_have_no_names_in_them() {
+    let tokens = vec![token("all", &ALL, None), token("a", &ALL, Some("acme"))];
+    let http = Http::guarded(&Desk::new(vec![], vec![]), admission(), tokens).await;
+    let session = made(&http, "a").await;
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(http.get(path).await.status(), 200, "{path}");
+    }
+    assert_eq!(ask(&http, "a", get("/metrics")).await.0, 403, "it is of all tenants");
+    let mut request = get("/metrics");
+    request.headers_mut().insert("authorization", "Bearer all".parse().unwrap());
+    let figures =
+        axum::body::to_bytes(http.send(request).await.into_body(), 1 << 20).await.unwrap();
+    let figures = std::str::from_utf8(&figures).unwrap();
+    let created = "oarlock_requests_total{operation=\"session/create\",code=\"OK\"} 1\n";
+    assert!(figures.contains(created), "{figures}");
+    assert!(!figures.contains(&session) && !figures.contains("acme"), "{figures}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_asks_too_often_is_told_when_to_come_back() {
+    let rate_per_second = NonZeroU32::new(2).unwrap();
+    let tokens = vec![token("one", &ALL, None), token("other", &ALL, None)];
+    let http = Http::guarded(
+        &Desk::new(vec![], vec![]),
+        Admission { rate_per_second, ..admission() },
+        tokens,
+    )
+    .await;
+    let mut last = (0, Value::Null);
+    for _ in 0..50 {
+        last = ask(&http, "one", get("/v1/sessions")).await;
+        if last.0 != 200 {
+            break;
+        }
+    }
+    assert_eq!((last.0, &last.1["error"]["code"]), (429, &json!("RATE_LIMITED")));
+    assert!(last.1["error"]["retry_after_ms"].as_u64().unwrap() <= 1000);
+    assert_eq!(ask(&http, "other", get("/v1/sessions")).await.0, 200, "others are not concerned");
+}
