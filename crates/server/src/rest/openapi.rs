@@ -29,7 +29,7 @@ pub fn openapi() -> Value {
         add(&mut paths, (operation.path, verb), described);
     }
     let event = schemas.subschema_for::<AgentEvent>();
-    for (path, verb, described) in beside(&event, &refusal) {
+    for (path, verb, described) in events(&event, &refusal).into_iter().chain(bodies(&refusal)) {
         add(&mut paths, (path, verb), described);
     }
     let definitions = schemas.take_definitions(true);
@@ -155,87 +155,84 @@ fn refused(refusal: &Schema) -> Value {
     json!({ "description": "Refused; `code` says why.", "content": { "application/json": { "schema": refusal } } })
 }
 
-/// Paths that are no operations.
-fn beside(event: &Schema, refusal: &Schema) -> Vec<(&'static str, &'static str, Value)> {
-    let text = json!({ "type": "string" });
-    let session = parameter("session_id", ("path", true), ("The session.", &text));
-    let after = parameter(
-        "after",
-        ("query", false),
-        (
-            "The cursor behind which it begins; the beginning when absent.",
-            &json!({ "type": "string", "pattern": "^(0|[1-9][0-9]*)$" }),
-        ),
-    );
-    let last = parameter(
-        "Last-Event-ID",
-        ("header", false),
-        ("The cursor that was received last; it comes before `after`.", &text),
-    );
-    let blob = parameter("blob", ("path", true), ("The body, as entries name it.", &text));
-    let range = parameter("Range", ("header", false), ("One range of bytes.", &text));
-    let bytes = json!({ "application/octet-stream": {} });
-    let answers = |words: &str, content: Value| json!({ "200": { "description": words, "content": content }, "default": refused(refusal) });
+type Beside = (&'static str, &'static str, Value);
+
+fn answers(words: &str, content: &Value, refusal: &Schema) -> Value {
+    json!({ "200": { "description": words, "content": content }, "default": refused(refusal) })
+}
+
+fn in_path(name: &str, words: &str) -> Value {
+    parameter(name, ("path", true), (words, &json!({ "type": "string" })))
+}
+
+/// Following a session, which is no operation: it does not end.
+fn events(event: &Schema, refusal: &Schema) -> Vec<Beside> {
+    let session = in_path("session_id", "The session.");
+    let cursor = json!({ "type": "string", "pattern": "^(0|[1-9][0-9]*)$" });
+    let words = "The cursor behind which it begins; the beginning when absent.";
+    let after = parameter("after", ("query", false), (words, &cursor));
+    let words = "The cursor that was received last; it comes before `after`.";
+    let last = parameter("Last-Event-ID", ("header", false), (words, &cursor));
+    let stream = json!({ "text/event-stream": { "schema": event } });
+    let about = "Wants the scope `read`. `event` is entry, delta, caught_up or scoped, `data` the event, `id` the cursor: entries alone have one. A comment every 15 seconds says that the stream lives.";
+    let streamed = json!({
+        "operationId": "session/events",
+        "summary": "Everything that happens to a session after a cursor, as server-sent events",
+        "description": about,
+        "parameters": [session, after, last],
+        "responses": answers("The stream.", &stream, refusal),
+    });
+    let socket = json!({
+        "operationId": "session/ws",
+        "summary": "The same over a WebSocket, a text message each",
+        "description": "Wants the scope `read`. Without an upgrade it is refused.",
+        "parameters": [session, after],
+        "responses": { "101": { "description": "The socket." }, "default": refused(refusal) },
+    });
     vec![
-        (
-            "/v1/sessions/{session_id}/events",
-            "get",
-            json!({
-                "operationId": "session/events",
-                "summary": "Everything that happens to a session after a cursor, as server-sent events",
-                "description": "Wants the scope `read`. `event` is entry, delta, caught_up or scoped, `data` the event, `id` the cursor: entries alone have one. A comment every 15 seconds says that the stream lives.",
-                "parameters": [session, after, last],
-                "responses": answers("The stream.", json!({ "text/event-stream": { "schema": event } })),
-            }),
-        ),
-        (
-            "/v1/sessions/{session_id}/ws",
-            "get",
-            json!({
-                "operationId": "session/ws",
-                "summary": "The same over a WebSocket, a text message each",
-                "description": "Wants the scope `read`. Without an upgrade it is refused.",
-                "parameters": [session, after],
-                "responses": { "101": { "description": "The socket." }, "default": refused(refusal) },
-            }),
-        ),
-        (
-            "/v1/blobs",
-            "post",
-            json!({
-                "operationId": "blob/put",
-                "summary": "Store a body of up to 16 MiB, to be named by a prompt",
-                "description": "Wants the scope `turn`.",
-                "requestBody": { "content": bytes },
-                "responses": answers("Its name.", json!({ "application/json": { "schema": {
-                    "type": "object", "required": ["blob", "bytes"],
-                    "properties": { "blob": { "type": "string" }, "bytes": { "type": "integer" } },
-                } } })),
-            }),
-        ),
-        (
-            "/v1/sessions/{session_id}/blobs/{blob}",
-            "get",
-            json!({
-                "operationId": "blob/get",
-                "summary": "A body that an entry of the session names",
-                "description": "Wants the scope `read`.",
-                "parameters": [session, blob, range],
-                "responses": {
-                    "200": { "description": "The body.", "content": bytes },
-                    "206": { "description": "The range of it.", "content": bytes },
-                    "default": refused(refusal),
-                },
-            }),
-        ),
-        (
-            "/v1/openapi.json",
-            "get",
-            json!({
-                "operationId": "openapi",
-                "summary": "This description",
-                "responses": answers("It.", json!({ "application/json": {} })),
-            }),
-        ),
+        ("/v1/sessions/{session_id}/events", "get", streamed),
+        ("/v1/sessions/{session_id}/ws", "get", socket),
+    ]
+}
+
+/// What is no JSON, and this description.
+fn bodies(refusal: &Schema) -> Vec<Beside> {
+    let bytes = json!({ "application/octet-stream": {} });
+    let words = "One range of bytes.";
+    let range = parameter("Range", ("header", false), (words, &json!({ "type": "string" })));
+    let stored = json!({ "application/json": { "schema": {
+        "type": "object",
+        "required": ["blob", "bytes"],
+        "properties": { "blob": { "type": "string" }, "bytes": { "type": "integer" } },
+    } } });
+    let put = json!({
+        "operationId": "blob/put",
+        "summary": "Store a body of up to 16 MiB, to be named by a prompt",
+        "description": "Wants the scope `turn`.",
+        "requestBody": { "content": bytes },
+        "responses": answers("Its name.", &stored, refusal),
+    });
+    let (session, blob) =
+        (in_path("session_id", "The session."), in_path("blob", "The body, as entries name it."));
+    let get = json!({
+        "operationId": "blob/get",
+        "summary": "A body that an entry of the session names",
+        "description": "Wants the scope `read`.",
+        "parameters": [session, blob, range],
+        "responses": {
+            "200": { "description": "The body.", "content": bytes },
+            "206": { "description": "The range of it.", "content": bytes },
+            "default": refused(refusal),
+        },
+    });
+    let description = json!({
+        "operationId": "openapi",
+        "summary": "This description",
+        "responses": answers("It.", &json!({ "application/json": {} }), refusal),
+    });
+    vec![
+        ("/v1/blobs", "post", put),
+        ("/v1/sessions/{session_id}/blobs/{blob}", "get", get),
+        ("/v1/openapi.json", "get", description),
     ]
 }

@@ -45,7 +45,7 @@ async fn ask(http: &Http, secret: &str, mut request: Request<Body>) -> (u16, Val
     (response.status().as_u16(), body(response).await)
 }
 
-fn post(path: &str, sent: Value) -> Request<Body> {
+fn post(path: &str, sent: &Value) -> Request<Body> {
     let request = Request::post(path).header("content-type", "application/json");
     request.body(sent.to_string().into()).unwrap()
 }
@@ -56,7 +56,7 @@ fn get(path: &str) -> Request<Body> {
 
 async fn made(http: &Http, secret: &str) -> String {
     let deferred = json!({ "initial_turn": "defer", "idempotency_key": "same" });
-    let (status, made) = ask(http, secret, post("/v1/sessions", deferred)).await;
+    let (status, made) = ask(http, secret, post("/v1/sessions", &deferred)).await;
     assert_eq!(status, 200, "{made}");
     made["session_id"].as_str().unwrap().to_owned()
 }
@@ -79,7 +79,7 @@ async fn nothing_is_answered_without_a_token_and_nothing_but_its_scope_with_one(
         assert_eq!(http.get(path).await.status(), 401, "{path}");
     }
     let (status, refusal) =
-        ask(&http, "reads", post("/v1/sessions", json!({ "prompt": "go" }))).await;
+        ask(&http, "reads", post("/v1/sessions", &json!({ "prompt": "go" }))).await;
     assert_eq!((status, &refusal["error"]["code"]), (403, &json!("FORBIDDEN")));
     assert_eq!(ask(&http, "reads", get(&format!("/v1/sessions/{session}"))).await.0, 200);
 }
@@ -123,7 +123,7 @@ async fn two_tenants_can_neither_see_nor_guess_nor_time_each_others_sessions() {
     assert!(mine != theirs && mine != nobodys, "a key is a tenant's own");
     assert_eq!(mine, made(&http, "a").await);
     let turns = format!("/v1/sessions/{mine}/turns");
-    assert_eq!(ask(&http, "a", post(&turns, json!({ "prompt": "say it" }))).await.0, 200);
+    assert_eq!(ask(&http, "a", post(&turns, &json!({ "prompt": "say it" }))).await.0, 200);
     for (secret, own) in [("a", &mine), ("b", &theirs), ("nobody", &nobodys)] {
         let (_, page) = ask(&http, secret, get("/v1/sessions")).await;
         let seen: Vec<&Value> =
@@ -159,7 +159,7 @@ async fn two_tenants_can_neither_see_nor_guess_nor_time_each_others_sessions() {
         assert_eq!(status, 404, "{path}");
     }
     let drawn = json!({ "initial_turn": "defer", "build": { "resume_session": mine } });
-    assert_eq!(ask(&http, "b", post("/v1/sessions", drawn)).await.0, 400);
+    assert_eq!(ask(&http, "b", post("/v1/sessions", &drawn)).await.0, 400);
 }
 
 #[tokio::test(start_paused = true)]
@@ -170,7 +170,7 @@ async fn sessions_work_below_the_roots_and_nothing_is_told_of_what_lies_beside_t
     let mut told = Vec::new();
     for cwd in ["/etc", "/etc/passwd", "/nowhere", "/proc/self/../../etc"] {
         let create = json!({ "initial_turn": "defer", "cwd": cwd });
-        let (status, refusal) = ask(&http, "all", post("/v1/sessions", create)).await;
+        let (status, refusal) = ask(&http, "all", post("/v1/sessions", &create)).await;
         assert_eq!(status, 403, "{cwd}");
         told.push(refusal["error"]["message"].as_str().unwrap().replace(cwd, "CWD"));
     }
