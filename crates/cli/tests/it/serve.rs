@@ -4,9 +4,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::home::{Home, mode_of};
 
@@ -40,18 +41,10 @@ impl Server {
         Self { program, address: address.to_owned(), token: token.trim().to_owned() }
     }
 
-    fn request(&self, verb: &str, path: &str, token: &str, sent: &Value) -> String {
-        let body = if sent.is_null() { String::new() } else { sent.to_string() };
-        format!(
-            "{verb} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-    }
-
     /// The status and the body.
     fn ask(&self, verb: &str, path: &str, token: &str, sent: &Value) -> (u16, Value) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.write_all(self.request(verb, path, token, sent).as_bytes()).unwrap();
+        stream.write_all(request(verb, path, token, sent).as_bytes()).unwrap();
         read(stream)
     }
 
@@ -61,6 +54,14 @@ impl Server {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         (self.program.wait().unwrap().code(), begun.elapsed())
     }
+}
+
+fn request(verb: &str, path: &str, token: &str, sent: &Value) -> String {
+    let body = if sent.is_null() { String::new() } else { sent.to_string() };
+    format!(
+        "{verb} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 fn read(mut stream: impl Read) -> (u16, Value) {
@@ -134,8 +135,8 @@ fn a_unix_socket_is_private_and_one_that_nobody_listens_on_is_replaced() {
     assert_eq!(mode_of(&path), 0o600);
     let ask = |server: &Server| {
         let mut stream = UnixStream::connect(&path).unwrap();
-        let request = server.request("GET", "/v1/sessions", &server.token, &Value::Null);
-        stream.write_all(request.as_bytes()).unwrap();
+        let asked = request("GET", "/v1/sessions", &server.token, &Value::Null);
+        stream.write_all(asked.as_bytes()).unwrap();
         read(stream).0
     };
     assert_eq!(ask(&server), 200);
@@ -170,9 +171,7 @@ fn a_signal_ends_it_in_the_middle_of_a_turn_which_goes_on_from_its_journal() {
     let session = made["session_id"].as_str().unwrap().to_owned();
     let mut events = TcpStream::connect(&server.address).unwrap();
     let follow = format!("/v1/sessions/{session}/events");
-    events
-        .write_all(server.request("GET", &follow, &server.token, &Value::Null).as_bytes())
-        .unwrap();
+    events.write_all(request("GET", &follow, &server.token, &Value::Null).as_bytes()).unwrap();
     let mut seen = BufReader::new(events);
     let mut line = String::new();
     while !line.contains("tool_started") {

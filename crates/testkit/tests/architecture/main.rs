@@ -13,7 +13,7 @@ const HOUSE: [(&str, &[&str], usize); 7] = [
     ("cli", &["core", "models", "server", "store", "tools"], 10_500),
     ("core", &[], 19_500),
     ("models", &["core"], 10_500),
-    ("server", &["core"], 8_500),
+    ("server", &["core"], 9_500),
     ("store", &["core"], 3_125),
     ("testkit", &["core"], 4_500),
     ("tools", &["core"], 10_000),
