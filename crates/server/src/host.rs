@@ -30,6 +30,9 @@ pub trait Host: Send + Sync + std::fmt::Debug {
     /// A runtime over the same store, to read sessions of whatever folder.
     fn core(&self) -> &DefaultAgentCore;
 
+    /// What kind of store keeps the sessions: `sqlite`, `memory`…
+    fn store_name(&self) -> &'static str;
+
     /// Who follows which session: one for all clients of the program.
     fn audience(&self) -> &Audience;
 

@@ -134,6 +134,10 @@ impl Host for Folders {
         &self.home.core
     }
 
+    fn store_name(&self) -> &'static str {
+        "sqlite"
+    }
+
     fn audience(&self) -> &Audience {
         &self.audience
     }

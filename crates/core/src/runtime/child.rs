@@ -173,6 +173,7 @@ fn child_spec(of: &SessionId, lease: Lease, order: AgentOrder, tools: Vec<String
     settings.limits.turn = crate::spec::Bounds::default();
     settings.turn.sampling = order.sampling.unwrap_or(settings.turn.sampling);
     settings.turn.request_limit = order.request_limit.unwrap_or(settings.turn.request_limit);
+    settings.external_tools = Vec::new();
     (settings.title, settings.labels) = (None, std::collections::BTreeMap::new());
     SessionSpec {
         system: order.prompt.system,

@@ -26,8 +26,8 @@ use crate::session::log::Log;
 use crate::session::recover::{Recovery, recover};
 use crate::session::trace::{AssessmentSource, Assessments, Line, Opened, Trace};
 use crate::session::{SessionTask, Source, Surroundings, told, usable};
-use crate::spec::SessionSpec;
 use crate::spec::rule::{Rule, check_rules};
+use crate::spec::{SessionSpec, check_external};
 use crate::turn::TurnRunner;
 use crate::turn::grants::load;
 use crate::turn::permission::Saves;
@@ -82,6 +82,8 @@ impl DefaultAgentCore {
         backends: &Backends,
     ) -> Result<Started, AgentError> {
         let toolbox = self.toolbox(&spec, backends).await?;
+        let own = toolbox.registry.schemas().iter().map(|schema| schema.name.as_str()).collect();
+        check_external(&spec.settings.external_tools, &own).map_err(AgentError::Invalid)?;
         let found = self.shared.ports.models.resolve(&spec.settings.model);
         usable::check(&spec.settings, found.as_ref().map(|model| model.info()))?;
         // A subagent has what its parent has, and nothing that was granted since.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 
 pub use crate::service::error::{ErrorCode, ErrorRow, SessionError, StreamError};
-pub use crate::service::options::{BudgetLimits, PeerMeta, SessionBuildOptions};
+pub use crate::service::options::{BudgetLimits, HooksOverride, PeerMeta, SessionBuildOptions};
 pub use crate::service::request::{
     AnswerRequest, CompactRequest, ConfigureRequest, CreateSessionRequest, InitialTurnPolicy,
     InputDelivery, InputRequest, InterruptRequest, Prompt, SearchHit, SearchRequest, SessionQuery,

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::ids::SessionId;
 use crate::service::error::SessionError;
-use crate::spec::HookRunOverrides;
+use crate::spec::{ExternalTool, HookRunOverrides};
 
 /// What a session is made with. What is absent is as configured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -16,14 +16,53 @@ use crate::spec::HookRunOverrides;
 pub struct SessionBuildOptions {
     /// The provider of a model that is named without one.
     pub provider: Option<String>,
+    /// Tools that the client runs: a call waits as `input_requested` until it is answered or its deadline passes.
+    pub external_tools: Vec<ExternalTool>,
     /// Which hooks are left out. Hooks cannot be added over a wire: they are commands, and belong into the configuration.
-    pub hooks_override: Option<HookRunOverrides>,
+    pub hooks_override: Option<HooksOverride>,
     /// Bounds of the whole session.
     pub budget_limits: Option<BudgetLimits>,
     /// The id of the new session, drawn by the caller.
     pub resume_session: Option<SessionId>,
+    /// `false` takes the built-in tools away and leaves those of the client; `true` is refused where the configuration gives none. As configured when
+    /// absent.
+    pub override_builtins: Option<bool>,
+    /// `false` takes the shell away; `true` is refused where the configuration gives none.
+    pub override_shell: Option<bool>,
+    /// `false` takes subagents away; `true` is refused where the configuration gives none.
+    pub override_subagents: Option<bool>,
+    /// Only `false`: there is no memory index; what a session said is found by `session/search`.
+    pub override_memory: Option<bool>,
+    /// Only `false`: there are no mobs; subagents and messages between sessions do their work.
+    pub override_mob: Option<bool>,
+    /// The tenant that the session belongs to: the caller's own, or it is refused.
+    pub realm_id: Option<String>,
+    /// The node that is to make the session: the one that is asked, or it is refused.
+    pub instance_id: Option<String>,
+    /// The store that is to keep the session: the service's own (`sqlite` or `memory`), or it is refused.
+    pub backend: Option<String>,
+    /// How often the new session was configured, by whoever makes it: 0, or it is refused. See [`crate::service::ConfigureRequest::expected_generation`].
+    pub config_generation: Option<u64>,
     /// Refused: parameters that only a provider's adapter understands would be ignored by all others; the fields of the request say the same for all.
     pub provider_params: Option<Value>,
+}
+
+/// Which hooks of the configuration a session leaves out.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HooksOverride {
+    /// All of them.
+    pub none: bool,
+    /// These, by name.
+    pub off: Vec<String>,
+    /// Refused: hooks are commands, and whoever may make sessions may not make this machine run commands.
+    pub entries: Vec<Value>,
+}
+
+impl From<HooksOverride> for HookRunOverrides {
+    fn from(hooks: HooksOverride) -> Self {
+        Self { none: hooks.none, off: hooks.off }
+    }
 }
 
 /// Bounds of a whole session.
@@ -59,6 +98,26 @@ impl SessionBuildOptions {
                 "`build.provider_params` is refused: it would mean something to one provider and nothing to the others; use `effort`, `max_tokens`, or the provider's table of the configuration",
             ));
         }
-        Ok(())
+        if self.hooks_override.as_ref().is_some_and(|hooks| !hooks.entries.is_empty()) {
+            return Err(SessionError::invalid(
+                "`build.hooks_override.entries` is refused: hooks are commands, and no request makes this machine run commands; put them into the configuration",
+            ));
+        }
+        if self.override_memory == Some(true) {
+            return Err(SessionError::invalid(
+                "`build.override_memory` is refused: there is no memory index; find what sessions said by `session/search`, and leave the field out",
+            ));
+        }
+        if self.override_mob == Some(true) {
+            return Err(SessionError::invalid(
+                "`build.override_mob` is refused: there are no mobs; use subagents or messages between sessions, and leave the field out",
+            ));
+        }
+        match self.config_generation {
+            None | Some(0) => Ok(()),
+            Some(other) => Err(SessionError::invalid(format!(
+                "`build.config_generation` is {other}, and a new session was never configured: it is 0"
+            ))),
+        }
     }
 }

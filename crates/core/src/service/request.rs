@@ -12,7 +12,7 @@ use crate::ids::{CallId, Seq, SessionId, TurnNo};
 use crate::message::Part;
 use crate::ports::journal::Activity;
 use crate::service::options::SessionBuildOptions;
-use crate::spec::{Limits, Mode, ReasoningEffort};
+use crate::spec::{ExternalTool, Limits, Mode, ReasoningEffort};
 
 /// The words of an input: text, or parts with pictures that were uploaded before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -217,6 +217,11 @@ pub struct ConfigureRequest {
     pub title: Option<String>,
     /// Other labels, replacing all.
     pub labels: Option<BTreeMap<String, String>>,
+    /// Other tools that the client runs, replacing all.
+    pub external_tools: Option<Vec<ExternalTool>>,
+    /// Refused with `SESSION_BUSY`'s sibling `INVALID_REQUEST` unless the session's `config_generation` is this: whoever read other settings than these
+    /// changes nothing.
+    pub expected_generation: Option<u64>,
 }
 
 /// Which sessions to list.

@@ -127,6 +127,9 @@ fn next(view: &View<'_>, step: &OpenStep, call: &Call) -> Next {
             Ok((assessment, runs)) => begin(view, step, call, (&assessment, runs)),
             Err(words) => Next::Record(settled(call, Outcome::Failed, words, facts.now)),
         },
+        CallPhase::Requested(_) if work.hooks.ends.contains_key(id) => {
+            after_apply(view, step, call)
+        }
         CallPhase::Requested(deadline) if *deadline <= facts.now => Next::Record(settled(
             call,
             Outcome::Failed,
@@ -134,10 +137,7 @@ fn next(view: &View<'_>, step: &OpenStep, call: &Call) -> Next {
             facts.now,
         )),
         CallPhase::Requested(deadline) => Next::Until(*deadline),
-        CallPhase::Started if work.hooks.ends.contains_key(id) => {
-            let place = hooks::of_call(HookPoint::AfterToolApply, step.no, id);
-            gated(hooks::begin(view.state, work, facts, place)).unwrap_or(Next::Blocked)
-        }
+        CallPhase::Started if work.hooks.ends.contains_key(id) => after_apply(view, step, call),
         CallPhase::Started => match work.tools.get(id) {
             None => Next::Run(id.clone()),
             Some(running) => match running.cancelled {
@@ -150,6 +150,12 @@ fn next(view: &View<'_>, step: &OpenStep, call: &Call) -> Next {
             },
         },
     }
+}
+
+/// What is to be done with a call whose end its hooks are to look at.
+fn after_apply(view: &View<'_>, step: &OpenStep, call: &Call) -> Next {
+    let place = hooks::of_call(HookPoint::AfterToolApply, step.no, &call.called.call);
+    gated(hooks::begin(view.state, view.work, view.facts, place)).unwrap_or(Next::Blocked)
 }
 
 /// A gate of a call: nothing when it is open.
@@ -293,7 +299,9 @@ fn begin(
                 "nobody is here to answer; go on without, and say what you assumed".to_owned();
             return Next::Record(settled(call, Outcome::Failed, words, facts.now));
         }
-        let deadline = facts.now.after(facts.limits.client_call_ms);
+        let external = settings.external_tools.iter().find(|tool| tool.name == call.called.name);
+        let asked = external.and_then(|tool| tool.deadline_ms);
+        let deadline = facts.now.after(asked.unwrap_or(facts.limits.client_call_ms));
         return Next::Record(Event::InputRequested(InputRequested { call: id.clone(), deadline }));
     }
     let earlier = step.calls.iter().take_while(|other| other.called.call != *id);

@@ -36,7 +36,7 @@ pub mod trace;
 pub mod usable;
 pub mod why;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -60,8 +60,9 @@ use crate::session::log::Log;
 use crate::session::plan::{Facts, ModelWork, Step, ToolWork, Work, plan};
 use crate::session::state::{Call, State};
 use crate::session::trace::{Assessments, Line, Trace};
-use crate::spec::ModelSelection;
+use crate::spec::{ExternalTool, ModelSelection};
 use crate::turn::TurnRunner;
+use crate::turn::external;
 use crate::turn::permission::Saves;
 use crate::turn::registry::Assessor;
 
@@ -108,6 +109,12 @@ pub(crate) struct SessionTask {
     effects: Option<TurnRunner>,
     assessments: Assessments,
     tools: ToolsDigest,
+    /// What models are told of the session's own tools.
+    own_schemas: Arc<Vec<ToolSchema>>,
+    /// The tools of the client that are offered beside them.
+    external_tools: Vec<ExternalTool>,
+    /// Clients that gave the ends of calls, while hooks look at those.
+    suppliers: HashMap<CallId, Answer>,
     /// The hooks of the session, those that are left out included.
     hooks: HookTable,
     /// Number of the last run of hooks.
@@ -151,6 +158,7 @@ impl SessionTask {
         let is_new = log.state().tip == 1;
         let listed = (!is_new).then(|| summary::activity(log.state()));
         let tools = effects.as_ref().map_or_else(|| ToolsDigest::of(&[]), TurnRunner::tools);
+        let own_schemas = effects.as_ref().map(TurnRunner::own_schemas).unwrap_or_default();
         Self {
             around,
             log,
@@ -159,6 +167,9 @@ impl SessionTask {
             effects,
             assessments,
             tools,
+            own_schemas,
+            external_tools: Vec::new(),
+            suppliers: HashMap::new(),
             hooks: HookTable::default(),
             hook_runs: 0,
             is_new,
@@ -179,6 +190,7 @@ impl SessionTask {
     /// Gives a replayed task what the recorded one knew of its tools.
     pub(crate) fn with_schemas(mut self, schemas: &[ToolSchema]) -> Self {
         self.tools = ToolsDigest::of(schemas);
+        self.own_schemas = Arc::new(schemas.to_vec());
         self
     }
 
@@ -246,6 +258,7 @@ impl SessionTask {
     async fn advance(&mut self) -> Result<Next, JournalError> {
         for _ in 0..DECISIONS_MAX {
             self.resolve_model();
+            self.offer_tools();
             let step = plan(self.log.state(), &self.work, &self.facts());
             match step {
                 Step::Record(events) => {
@@ -302,6 +315,27 @@ impl SessionTask {
             assessor: &self.assessments,
             saves: self.around.saves,
             now: self.now,
+        }
+    }
+
+    /// Offers the tools of the client that the open turn began with, else those that the next one will.
+    fn offer_tools(&mut self) {
+        let state = self.log.state();
+        let settings = state.turn.as_ref().map_or(&state.spec.settings, |turn| &turn.settings);
+        if settings.external_tools == self.external_tools {
+            return;
+        }
+        self.external_tools.clone_from(&settings.external_tools);
+        match &mut self.effects {
+            Some(effects) => {
+                let offered = Arc::clone(effects.offer(&self.external_tools));
+                self.assessments.offer(offered);
+                self.tools = effects.tools();
+            }
+            None => {
+                let schemas = external::schemas(&self.own_schemas, &self.external_tools);
+                self.tools = ToolsDigest::of(&schemas);
+            }
         }
     }
 

@@ -39,7 +39,9 @@ pub fn recover(
         return summary.into_iter().chain(lost_hooks).chain(lost_tasks).collect();
     };
     let crashed = !state.released;
-    let attempt = turn.crashes + u32::from(crashed);
+    // Whoever waits does nothing that could have brought the process down.
+    let waits = waits_for_client(turn);
+    let attempt = turn.crashes + u32::from(crashed && !waits);
     let mut events = Vec::from_iter(summary);
     // The end tells what the crash is taken to have cost, too.
     let mut ended = turn.clone();
@@ -60,7 +62,7 @@ pub fn recover(
         events.push(Event::TurnRecovered(recovered));
     }
     let crash_loop = crashed && attempt >= limits.crashes_max;
-    let ends = crash_loop || recovery == Recovery::Interrupt;
+    let ends = crash_loop || (recovery == Recovery::Interrupt && !waits);
     let calls = turn.step.iter().flat_map(|step| &step.calls).filter(|call| !call.is_settled());
     for call in calls {
         match (&call.phase, ends) {
@@ -85,6 +87,15 @@ pub fn recover(
         events.push(turn_ended(&ended, stop, error));
     }
     events
+}
+
+/// Whether the turn waits for its client to run a tool: then no death of a process is news to it, and its deadline ends the wait.
+fn waits_for_client(turn: &OpenTurn) -> bool {
+    let external = |call: &&Call| {
+        turn.settings.external_tools.iter().any(|tool| tool.name == call.called.name)
+    };
+    let calls = turn.step.iter().flat_map(|step| &step.calls).filter(external);
+    calls.into_iter().any(|call| matches!(call.phase, CallPhase::Requested(_)))
 }
 
 /// The crash may have lost an answer; its request is counted.

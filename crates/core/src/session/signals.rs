@@ -23,6 +23,7 @@ use crate::session::state::{CallPhase, State};
 use crate::session::status::status;
 use crate::session::why::{Runner, why};
 use crate::session::{Answer, SessionTask, Source, calls, find_call, plan, tasks, usable};
+use crate::spec::check_external;
 use crate::turn;
 use crate::turn::tools::CallEnd;
 
@@ -186,6 +187,8 @@ impl SessionTask {
             return self.answers.extend(answer.map(|answer| (answer, Ok(Reply::Done))));
         }
         let usable = self.check_settings(&command);
+        let usable = usable.and_then(|()| self.check_supply(&command));
+        let is_supply = matches!(command, Command::Supply { .. });
         let decided = usable.and_then(|()| decide(self.log.state(), &self.around.limits, command));
         let reply = match decided {
             Err(rejection) => Some(Reply::Rejected(rejection)),
@@ -193,6 +196,7 @@ impl SessionTask {
             Ok(Decision::Look) => Some(Reply::Status(Box::new(self.status()))),
             Ok(Decision::Compact { instructions }) => Some(self.begin_summary(instructions)),
             Ok(Decision::Known(seq)) => Some(Reply::Admitted(seq)),
+            Ok(Decision::Record(events)) if is_supply => return self.supply(events, answer),
             Ok(Decision::Record(events)) => {
                 for event in events {
                     self.stage(event);
@@ -266,9 +270,40 @@ impl SessionTask {
     /// Settings that the model cannot have are refused at once, not when a turn begins.
     fn check_settings(&self, command: &Command) -> Result<(), Rejection> {
         let Command::Configure { change } = command else { return Ok(()) };
+        if let Some(tools) = &change.external_tools {
+            let own = self.own_schemas.iter().map(|schema| schema.name.as_str()).collect();
+            check_external(tools, &own).map_err(|what| Rejection::Invalid { what })?;
+        }
         usable::check_change(&self.log.state().spec.settings, change, |selection| {
             self.look_up(selection.clone()).info
         })
+    }
+
+    /// A call takes one end: a second one is refused also while hooks look at the first.
+    fn check_supply(&self, command: &Command) -> Result<(), Rejection> {
+        let Command::Supply { call, .. } = command else { return Ok(()) };
+        match self.work.hooks.ends.contains_key(call) {
+            true => Err(Rejection::Stale { what: format!("call {call} was answered before") }),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes the end of a call that a client gives, by the same hooks as one that ran here. It is told that it was taken when it is committed.
+    fn supply(&mut self, events: Vec<Event>, answer: Option<Answer>) {
+        for event in events {
+            match event {
+                Event::ToolSettled(settled) => {
+                    let call = settled.call.clone();
+                    self.end_call(settled, Vec::new());
+                    if self.work.hooks.ends.contains_key(&call) {
+                        self.suppliers.extend(answer.map(|answer| (call, answer)));
+                        return;
+                    }
+                }
+                event => drop(self.stage(event)),
+            }
+        }
+        self.answers.extend(answer.map(|answer| (answer, Ok(Reply::Done))));
     }
 
     fn attached(&self) -> Attached {

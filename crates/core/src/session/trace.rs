@@ -163,6 +163,12 @@ impl Assessments {
         Self { known: Mutex::new(known), trace, source }
     }
 
+    /// Assesses with these tools from here on.
+    pub(crate) fn offer(&mut self, toolbox: Arc<crate::turn::registry::Toolbox>) {
+        self.source = AssessmentSource::Toolbox(toolbox);
+        self.forget();
+    }
+
     /// Forgets what was known, so that a long session does not grow.
     pub(crate) fn forget(&self) {
         if matches!(self.source, AssessmentSource::Toolbox(_)) {

@@ -1,6 +1,7 @@
 //! What a session is told to be: data, journaled when it is made and whenever it changes.
 
 mod capabilities;
+mod external;
 mod mode;
 pub mod rule;
 mod turn;
@@ -16,6 +17,10 @@ use crate::prompt::Overlays;
 pub use crate::spec::capabilities::{
     ResolvedSessionCapabilities, SessionCapabilitiesConfig, WebSearchCapabilityConfig,
     WebSearchCapabilityMode,
+};
+pub use crate::spec::external::{
+    EXTERNAL_DEADLINE_MAX_MS, EXTERNAL_TOOLS_BYTES, EXTERNAL_TOOLS_MAX, ExternalTool,
+    TOOL_NAME_MAX, check_external,
 };
 pub use crate::spec::mode::{
     AskWritesPolicy, InvalidMode, Mode, ModeCatalog, ModeDescriptor, PolicyBase, SandboxPolicy,
@@ -99,6 +104,9 @@ pub struct Settings {
     /// Which hooks are left out.
     #[serde(default, skip_serializing_if = "is_default")]
     pub hooks: HookRunOverrides,
+    /// Tools that the client runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub external_tools: Vec<ExternalTool>,
     /// A short name for lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
@@ -138,6 +146,9 @@ pub struct SettingsChange {
     /// Other hooks are left out, replacing all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hooks: Option<HookRunOverrides>,
+    /// Other tools that the client runs, replacing all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_tools: Option<Vec<ExternalTool>>,
     /// Another title.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
@@ -187,6 +198,7 @@ impl Settings {
             turn: TurnConfig::default(),
             capabilities: SessionCapabilitiesConfig::default(),
             hooks: HookRunOverrides::default(),
+            external_tools: Vec::new(),
             title: None,
             labels: BTreeMap::new(),
         }
@@ -207,6 +219,7 @@ impl Settings {
         set(&mut self.turn, change.turn.as_ref());
         set(&mut self.capabilities, change.capabilities.as_ref());
         set(&mut self.hooks, change.hooks.as_ref());
+        set(&mut self.external_tools, change.external_tools.as_ref());
         set(&mut self.labels, change.labels.as_ref());
         if change.effort.is_some() {
             self.effort = change.effort;

@@ -3,6 +3,7 @@
 pub(crate) mod agents;
 pub(crate) mod background;
 pub(crate) mod compact;
+pub(crate) mod external;
 pub(crate) mod grants;
 pub(crate) mod hooks;
 pub(crate) mod model;
@@ -35,7 +36,7 @@ use crate::session::context::{self, ToolsDigest};
 use crate::session::hooks::HookPlace;
 use crate::session::inbox::{Outbox, Signal};
 use crate::session::state::{Call, State};
-use crate::spec::Sampling;
+use crate::spec::{ExternalTool, Sampling};
 use crate::turn::registry::Toolbox;
 
 /// What acts for one session: it calls models and runs tools as planning says, one task each. Only the session's task has one, and dropping
@@ -44,6 +45,8 @@ use crate::turn::registry::Toolbox;
 pub struct TurnRunner {
     session: SessionId,
     toolbox: Arc<Toolbox>,
+    /// The toolbox with what its client runs beside it.
+    offered: Arc<Toolbox>,
     blobs: Arc<dyn Blobs>,
     clock: Arc<dyn Clock>,
     limits: Arc<RuntimeLimits>,
@@ -76,6 +79,7 @@ impl TurnRunner {
         let background = BackgroundTasks::new(Arc::clone(&limits), outbox.clone());
         Self {
             session,
+            offered: Arc::clone(&toolbox),
             toolbox,
             blobs,
             clock,
@@ -163,11 +167,23 @@ impl TurnRunner {
     }
 
     pub(crate) fn tools(&self) -> ToolsDigest {
-        self.toolbox.registry.digest()
+        self.offered.registry.digest()
+    }
+
+    /// What models are told of the session's own tools.
+    pub(crate) fn own_schemas(&self) -> Arc<Vec<ToolSchema>> {
+        Arc::clone(self.toolbox.registry.schemas())
+    }
+
+    /// Offers the tools that the client runs, and no others of that kind.
+    pub(crate) fn offer(&mut self, tools: &[ExternalTool]) -> &Arc<Toolbox> {
+        let registry = external::offer(Arc::clone(&self.toolbox.registry), tools);
+        self.offered = Arc::new(Toolbox { registry, ..Toolbox::clone(&self.toolbox) });
+        &self.offered
     }
 
     fn schemas(&self) -> &Arc<Vec<ToolSchema>> {
-        self.toolbox.registry.schemas()
+        self.offered.registry.schemas()
     }
 
     /// Starts a model call for the open step.
@@ -353,7 +369,7 @@ impl TurnRunner {
     }
 
     fn context(&self, call: &Call) -> Option<(Arc<dyn Tool>, ToolContext)> {
-        let tool = Arc::clone(self.toolbox.registry.get(&call.called.name)?);
+        let tool = Arc::clone(self.offered.registry.get(&call.called.name)?);
         let (id, outbox, said) = (call.called.call.clone(), self.outbox.clone(), AtomicU64::new(0));
         let shown_max = self.limits.live_output_bytes;
         let progress = Progress::new(move |text| {

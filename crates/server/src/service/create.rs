@@ -8,7 +8,8 @@ use oarlock_core::ports::journal::TenantFilter;
 use oarlock_core::ports::tool::Place;
 use oarlock_core::prompt::Overlays;
 use oarlock_core::service::{
-    CreateSessionRequest, Cursor, ErrorCode, InitialTurnPolicy, RunResult, RunState, SessionError,
+    CreateSessionRequest, Cursor, ErrorCode, InitialTurnPolicy, RunResult, RunState,
+    SessionBuildOptions, SessionError,
 };
 use oarlock_core::spec::{Keyed, SessionSpec};
 use oarlock_core::{
@@ -16,7 +17,7 @@ use oarlock_core::{
 };
 
 use super::turns::{admit, run};
-use super::{Scope, Sessions, refused};
+use super::{Scope, Sessions, refused, tools};
 use crate::host::Workspace;
 use crate::place::{PlaceError, folder, folders};
 
@@ -39,6 +40,7 @@ impl Sessions {
                 "`build.resume_session` is refused here: whether an id is taken would tell of the sessions of others; leave it out, and use `idempotency_key` to make one session only",
             ));
         }
+        self.check_place(&request.build)?;
         let keyed =
             request.idempotency_key.as_deref().map(|key| keyed(key, &request)).transpose()?;
         let id = match (&keyed, request.build.resume_session.clone()) {
@@ -61,6 +63,26 @@ impl Sessions {
                 run(&session, input, wait_ms, event_tx).await
             }
         }
+    }
+
+    /// Whether the session belongs to where it is asked for.
+    fn check_place(&self, build: &SessionBuildOptions) -> Result<(), SessionError> {
+        let own = [
+            ("realm_id", &build.realm_id, None),
+            ("instance_id", &build.instance_id, Some(self.host.core().node().as_str())),
+            ("backend", &build.backend, Some(self.host.store_name())),
+        ];
+        for (field, asked, own) in own {
+            let Some(asked) = asked.as_deref().filter(|asked| Some(*asked) != own) else {
+                continue;
+            };
+            let asked: String = asked.chars().take(80).collect();
+            let here = own.map_or("none".to_owned(), |own| format!("`{own}`"));
+            return Err(SessionError::invalid(format!(
+                "`build.{field}` is `{asked}`, and here it is {here}; ask there, or leave the field out"
+            )));
+        }
+        Ok(())
     }
 
     /// Makes the session, or finds the one that the same request made before.
@@ -136,8 +158,8 @@ impl Sessions {
             spec.overlays = Overlays::default();
         }
         let settings = &mut spec.settings;
-        if let Some(model) = &request.model {
-            settings.model = workspace.model(model).map_err(|error| refused(&error))?;
+        if let Some(model) = named_model(request)? {
+            settings.model = workspace.model(&model).map_err(|error| refused(&error))?;
         }
         if let Some(mode) = &request.mode {
             settings.mode = mode.clone();
@@ -158,11 +180,25 @@ impl Sessions {
             settings.turn.sampling.max_tokens = request.max_tokens;
         }
         if let Some(hooks) = &request.build.hooks_override {
-            settings.hooks = hooks.clone();
+            settings.hooks = hooks.clone().into();
         }
+        settings.external_tools.clone_from(&request.build.external_tools);
         settings.title.clone_from(&request.title);
         settings.labels.clone_from(&request.labels);
-        Ok(spec)
+        tools::overridden(workspace, spec, &request.build).await
+    }
+}
+
+/// The model by the name that the request gives it.
+fn named_model(request: &CreateSessionRequest) -> Result<Option<String>, SessionError> {
+    match (&request.model, &request.build.provider) {
+        (None, Some(_)) => Err(SessionError::invalid(
+            "`build.provider` says whose a model is and `model` names none; name it, or leave `build.provider` out",
+        )),
+        (Some(model), Some(provider)) if !model.starts_with(&format!("{provider}/")) => {
+            Ok(Some(format!("{provider}/{model}")))
+        }
+        (model, _) => Ok(model.clone()),
     }
 }
 

@@ -3,6 +3,7 @@
 mod create;
 mod manage;
 mod reading;
+mod tools;
 mod turns;
 
 use std::path::PathBuf;

@@ -100,6 +100,10 @@ impl Host for Desk {
         &self.kit.core
     }
 
+    fn store_name(&self) -> &'static str {
+        "memory"
+    }
+
     fn audience(&self) -> &Audience {
         &self.audience
     }

@@ -1,5 +1,6 @@
 //! What a session's task does about its hooks: it starts them, takes their ends, and ends those that nobody waits for.
 
+use crate::command::Reply;
 use crate::event::{
     Event, HookChange, HookControl, HookPoint, HookRan, HookStop, Outcome, ToolSettled,
 };
@@ -233,6 +234,8 @@ impl SessionTask {
             }
             self.stage(note.into_event());
         }
+        let supplier = self.suppliers.remove(&settled.call);
+        self.answers.extend(supplier.map(|supplier| (supplier, Ok(Reply::Done))));
         self.stage(Event::ToolSettled(settled));
     }
 }
