@@ -70,6 +70,9 @@ pub enum Command {
     Configure {
         /// What changes.
         change: Box<SettingsChange>,
+        /// Only if its settings were changed so often before; otherwise refused as [`Rejection::Stale`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expected: Option<u64>,
     },
     /// Replace the beginning of what the model sees by a summary. Refused while a turn runs and when archived; its end is an entry.
     Compact {

@@ -37,8 +37,8 @@ pub use agent::nowhere::Nowhere;
 pub use agent::observer::{SessionCreateInfo, SessionObserver};
 pub use agent::origin::{Backends, ChildOrder, ForkSession, LoadSession, NewSession, Origin};
 pub use agent::registry::{
-    AllowlistMatch, CompositeRegistry, StaticToolRegistry, StaticToolRegistryBuilder, ToolRegistry,
-    filter_registry_by_allowlist, match_tool_allowlist,
+    AllowlistMatch, CompositeRegistry, SPAWN_AGENT, StaticToolRegistry, StaticToolRegistryBuilder,
+    ToolRegistry, filter_registry_by_allowlist, match_tool_allowlist,
 };
 pub use agent::session::Session;
 pub use agent::subagent::{AgentOrder, AgentReport, AgentTask, Agents, SubagentError};

@@ -316,7 +316,10 @@ fn configure(
     session: &DefaultSession,
     change: SettingsChange,
 ) -> BoxFuture<'_, Result<(), AgentError>> {
-    async { done(session.tell(Command::Configure { change: Box::new(change) }).await) }.boxed()
+    async {
+        done(session.tell(Command::Configure { change: Box::new(change), expected: None }).await)
+    }
+    .boxed()
 }
 
 fn done(reply: Result<Reply, SessionError>) -> Result<(), AgentError> {

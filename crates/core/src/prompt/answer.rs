@@ -283,7 +283,10 @@ async fn done(
     change: Change,
 ) -> Result<Answer, AskError> {
     let configure = async |change: SettingsChange| {
-        session.tell(Command::Configure { change: Box::new(change) }).await.map(drop)
+        session
+            .tell(Command::Configure { change: Box::new(change), expected: None })
+            .await
+            .map(drop)
     };
     Ok(match change {
         Change::Model(model) => {

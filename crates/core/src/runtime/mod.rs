@@ -232,7 +232,7 @@ impl DefaultAgentCore {
         let Origin::Resume(LoadSession { change: Some(change), .. }) = origin else {
             return Ok(true);
         };
-        let configure = Command::Configure { change: change.clone() };
+        let configure = Command::Configure { change: change.clone(), expected: None };
         match self.shared.ports.bus.request(id, configure).await {
             Ok(Reply::Rejected(rejection)) => Err(AgentError::Rejected(rejection)),
             Ok(_) => Ok(true),

@@ -219,8 +219,7 @@ pub struct ConfigureRequest {
     pub labels: Option<BTreeMap<String, String>>,
     /// Other tools that the client runs, replacing all.
     pub external_tools: Option<Vec<ExternalTool>>,
-    /// Refused with `SESSION_BUSY`'s sibling `INVALID_REQUEST` unless the session's `config_generation` is this: whoever read other settings than these
-    /// changes nothing.
+    /// Refused as `INVALID_REQUEST` unless the session's `config_generation` is this: whoever read other settings changes nothing.
     pub expected_generation: Option<u64>,
 }
 

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::command::{ContextStatus, Status, Waiting};
 use crate::event::{PermissionAsked, PlanItem, StopReason};
-use crate::ids::{CallId, Seq, SessionId, Timestamp, TurnNo};
+use crate::ids::{CallId, NodeId, Seq, SessionId, Tenant, Timestamp, TurnNo};
 use crate::message::{Block, Content, Message, Usage};
 use crate::ports::journal::{Activity, Summary};
 use crate::ports::model::ModelInfo;
@@ -244,6 +244,13 @@ pub struct SessionInfo {
     /// The session that it was forked from or is a child of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<SessionId>,
+    /// Whose it is, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub realm_id: Option<Tenant>,
+    /// The node that wrote it last.
+    pub instance_id: NodeId,
+    /// How often its settings were changed: what [`crate::service::ConfigureRequest::expected_generation`] means.
+    pub config_generation: u64,
     /// Its settings; a running turn uses those it began with.
     pub settings: Settings,
     /// The running turn.
@@ -320,6 +327,9 @@ impl SessionView {
             roots: state.spec.roots.clone(),
             title: settings.title.clone().unwrap_or_else(|| state.first_words.clone()),
             parent: state.spec.parent.clone(),
+            realm_id: state.spec.tenant.clone(),
+            instance_id: state.node.clone(),
+            config_generation: state.configured,
             settings,
             turn,
             turns,

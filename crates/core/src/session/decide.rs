@@ -75,8 +75,14 @@ pub fn decide(
             goal.as_ref().map_or(Ok(()), goal::check)?;
             record(Event::GoalSet(GoalSet { goal }))
         }
-        Command::Configure { change } if change.is_empty() => Ok(Decision::Record(Vec::new())),
-        Command::Configure { change } => {
+        Command::Configure { expected: Some(expected), .. } if expected != state.configured => {
+            let found = state.configured;
+            Err(stale(format!(
+                "the session was configured {found} times and not {expected}; read it again, and decide anew"
+            )))
+        }
+        Command::Configure { change, .. } if change.is_empty() => Ok(Decision::Record(Vec::new())),
+        Command::Configure { change, .. } => {
             let mode =
                 change.mode.as_ref().map_or(Ok(()), |m| state.spec.modes.policy(m).map(drop));
             mode.map_err(|error| Rejection::Invalid { what: error.to_string() })?;

@@ -269,7 +269,7 @@ impl SessionTask {
 
     /// Settings that the model cannot have are refused at once, not when a turn begins.
     fn check_settings(&self, command: &Command) -> Result<(), Rejection> {
-        let Command::Configure { change } = command else { return Ok(()) };
+        let Command::Configure { change, .. } = command else { return Ok(()) };
         if let Some(tools) = &change.external_tools {
             let own = self.own_schemas.iter().map(|schema| schema.name.as_str()).collect();
             check_external(tools, &own).map_err(|what| Rejection::Invalid { what })?;

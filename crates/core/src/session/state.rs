@@ -63,6 +63,9 @@ pub struct State {
     pub node: NodeId,
     /// Whether the writer let go in good order.
     pub released: bool,
+    /// How often its settings were changed.
+    #[serde(default)]
+    pub configured: u64,
     /// Whether it refuses turns.
     pub archived: bool,
     /// Rules that answers to questions have added.
@@ -206,6 +209,7 @@ impl State {
             epoch: 1,
             node: created.node.clone(),
             released: false,
+            configured: 0,
             archived: false,
             granted: Rules::default(),
             pending: Vec::new(),
@@ -249,7 +253,10 @@ impl State {
                 return Err(wrong("it belongs at no place in a fold"));
             }
             Event::SessionForked(point) => self.be_forked(entry, point).map_err(wrong)?,
-            Event::SessionConfigured(change) => self.spec.settings.apply(change),
+            Event::SessionConfigured(change) => {
+                self.spec.settings.apply(change);
+                self.configured += 1;
+            }
             Event::SessionArchived => self.archived = true,
             Event::SessionRestored => self.archived = false,
             // Writers of the session that is copied.

@@ -67,7 +67,7 @@ pub fn check_load(
     (limits, models): (&RuntimeLimits, &dyn Models),
     change: &SettingsChange,
 ) -> Result<(), AgentError> {
-    let configure = Command::Configure { change: Box::new(change.clone()) };
+    let configure = Command::Configure { change: Box::new(change.clone()), expected: None };
     decide(state, limits, configure).map_err(AgentError::Rejected)?;
     let look_up =
         |selection: &ModelSelection| models.resolve(selection).map(|model| model.info().clone());

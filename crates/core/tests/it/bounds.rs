@@ -63,6 +63,7 @@ async fn what_a_client_sends_has_a_size_that_is_refused() {
         Command::Supply { call, outcome: Outcome::Completed, content: vec![Part::text(&long)] },
         Command::Configure {
             change: Box::new(SettingsChange { title: Some(long.clone()), ..Default::default() }),
+            expected: None,
         },
     ];
     for command in too_long {

@@ -48,7 +48,8 @@ async fn a_session_whose_provider_does_not_do_what_is_delegated_is_refused_with_
     // And so is the same change of a session that exists; nothing of it is kept.
     let session = kit.open().await;
     let change = SettingsChange { capabilities: Some(capabilities), ..SettingsChange::default() };
-    let refused = session.tell(Command::Configure { change: Box::new(change) }).await;
+    let refused =
+        session.tell(Command::Configure { change: Box::new(change), expected: None }).await;
     assert!(refused.unwrap_err().to_string().contains("web search"));
     let kept = kit.core.state(session.id()).await.unwrap().spec.settings.capabilities;
     assert_eq!(kept, SessionCapabilitiesConfig::default());
@@ -62,7 +63,10 @@ async fn a_delegated_search_reaches_the_model_from_the_next_turn_and_declares_it
     for mode in [WebSearchCapabilityMode::Delegate, WebSearchCapabilityMode::Disabled] {
         let capabilities = Some(searching(mode));
         let change = SettingsChange { capabilities, ..SettingsChange::default() };
-        session.tell(Command::Configure { change: Box::new(change) }).await.unwrap();
+        session
+            .tell(Command::Configure { change: Box::new(change), expected: None })
+            .await
+            .unwrap();
         session.run_turn(go()).await.unwrap();
     }
     let asked = model.requests();

@@ -459,7 +459,7 @@ async fn summaries_count_as_used_and_stay_within_limits() {
     let bounds = Bounds { tokens: Some(used + 100), ..Bounds::default() };
     let limits = Some(Limits { session: bounds, ..Limits::default() });
     let change = SettingsChange { limits, ..SettingsChange::default() };
-    session.tell(Command::Configure { change: Box::new(change) }).await.unwrap();
+    session.tell(Command::Configure { change: Box::new(change), expected: None }).await.unwrap();
     session.compact_now().await.unwrap_err();
     assert_eq!(kit.model.requests().len(), before);
 }

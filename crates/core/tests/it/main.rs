@@ -13,6 +13,7 @@ mod contract;
 mod embedding;
 #[path = "../../examples/embed.rs"]
 mod example;
+mod external;
 mod faithful;
 mod faults;
 mod follow;

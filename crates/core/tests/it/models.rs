@@ -32,7 +32,10 @@ fn one(name: &str) -> ModelSource {
 
 fn switch(name: &str) -> Command {
     let model = Some(named(name));
-    Command::Configure { change: Box::new(SettingsChange { model, ..SettingsChange::default() }) }
+    Command::Configure {
+        change: Box::new(SettingsChange { model, ..SettingsChange::default() }),
+        expected: None,
+    }
 }
 
 fn patterns(texts: &[&str]) -> Option<Vec<String>> {

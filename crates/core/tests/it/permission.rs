@@ -230,7 +230,7 @@ async fn a_change_of_mode_takes_effect_with_the_next_turn() {
     session.prompt(vec![Part::text("go")]).await.unwrap();
     wait_for(&session, 0, |event| matches!(event, Event::ToolStarted(_))).await;
     let change = SettingsChange { mode: Some(Mode::OPEN), ..Default::default() };
-    session.tell(Command::Configure { change: Box::new(change) }).await.unwrap();
+    session.tell(Command::Configure { change: Box::new(change), expected: None }).await.unwrap();
     assert_eq!(outcome_of(&session, "a").await.0, Outcome::Denied);
     wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
     session.run_turn(vec![Part::text("again")]).await.unwrap();
@@ -289,7 +289,10 @@ async fn an_unknown_mode_is_refused_with_the_nearest_name_at_open_and_at_a_chang
     );
     let session = kit.open_with(asking()).await;
     let change = SettingsChange { mode: Some(mode), ..SettingsChange::default() };
-    let refused = session.tell(Command::Configure { change: Box::new(change) }).await.unwrap_err();
+    let refused = session
+        .tell(Command::Configure { change: Box::new(change), expected: None })
+        .await
+        .unwrap_err();
     assert!(refused.to_string().contains("did you mean `read-only`?"), "{refused}");
     assert_eq!(kit.core.state(session.id()).await.unwrap().spec.settings.mode, Mode::ASK_WRITES);
 }

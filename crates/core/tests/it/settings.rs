@@ -30,7 +30,7 @@ async fn ran(change: SettingsChange) -> Ran {
     let tool = TestTool::new("write", Effect::Mutating, Act::Give("ok".to_owned()));
     let kit = Kit::new(vec![vec![Say::Reply(calls(&[("c", "write", "{}")]))]], vec![tool]);
     let session = kit.open().await;
-    session.tell(Command::Configure { change: Box::new(change) }).await.unwrap();
+    session.tell(Command::Configure { change: Box::new(change), expected: None }).await.unwrap();
     // The change is in the journal: a restart does not forget it.
     session.close().await.unwrap();
     let ended = session.run_turn(vec![Part::text("go")]).await.unwrap();
@@ -106,7 +106,8 @@ async fn what_a_session_cannot_be_is_refused_when_it_is_made_and_when_it_is_chan
         let made = kit.core.open(spec(wrong).into()).await;
         assert!(matches!(made, Err(AgentError::Invalid(_))), "{made:?}");
         let session = kit.open().await;
-        let changed = session.tell(Command::Configure { change: Box::new(change) }).await;
+        let changed =
+            session.tell(Command::Configure { change: Box::new(change), expected: None }).await;
         assert!(
             matches!(changed, Err(SessionError::Rejected(Rejection::Invalid { .. }))),
             "{changed:?}"
@@ -131,7 +132,7 @@ async fn an_effort_is_taken_while_the_model_cannot_be_found_and_the_next_turn_sa
     let session = kit.core.open(Origin::Resume(load)).await.unwrap();
     let effort = Some(ReasoningEffort::High);
     let change = SettingsChange { effort, ..SettingsChange::default() };
-    session.tell(Command::Configure { change: Box::new(change) }).await.unwrap();
+    session.tell(Command::Configure { change: Box::new(change), expected: None }).await.unwrap();
     assert_eq!(kit.core.state(session.id()).await.unwrap().spec.settings.effort, effort);
     let ended = session.run_turn(vec![Part::text("go")]).await.unwrap();
     let missing = FailureClass::Model(ModelErrorKind::ModelNotFound);

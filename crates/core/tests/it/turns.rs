@@ -98,7 +98,7 @@ async fn sampling_and_effort_reach_the_request_and_change_with_the_next_turn() {
     let effort = Some(ReasoningEffort::High);
     let turn = Some(TurnConfig::default());
     let change = Box::new(SettingsChange { effort, turn, ..SettingsChange::default() });
-    session.tell(Command::Configure { change }).await.unwrap();
+    session.tell(Command::Configure { change, expected: None }).await.unwrap();
     session.run_turn(vec![Part::text("two")]).await.unwrap();
     let asked: Vec<_> = kit
         .model
@@ -139,12 +139,16 @@ async fn what_the_model_cannot_be_told_is_refused_at_once_with_the_remedy() {
     ] {
         let turn = Some(TurnConfig { sampling, ..TurnConfig::default() });
         let change = Box::new(SettingsChange { turn, effort, ..SettingsChange::default() });
-        let refused = session.tell(Command::Configure { change }).await.unwrap_err().to_string();
+        let refused = session
+            .tell(Command::Configure { change, expected: None })
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(refused.contains(words), "{refused}");
     }
     for effort in [None, Some(ReasoningEffort::None)] {
         let turn = Some(TurnConfig { sampling: warm.clone(), ..TurnConfig::default() });
         let change = Box::new(SettingsChange { turn, effort, ..SettingsChange::default() });
-        session.tell(Command::Configure { change }).await.unwrap();
+        session.tell(Command::Configure { change, expected: None }).await.unwrap();
     }
 }

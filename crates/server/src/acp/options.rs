@@ -344,7 +344,10 @@ impl Lane {
     }
 
     async fn configure(&mut self, change: SettingsChange) -> Result<(), Error> {
-        match self.command(Command::Configure { change: Box::new(change.clone()) }).await {
+        match self
+            .command(Command::Configure { change: Box::new(change.clone()), expected: None })
+            .await
+        {
             Ok(()) => {
                 self.options.pending.push_back(change);
                 Ok(())

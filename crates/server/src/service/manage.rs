@@ -27,7 +27,8 @@ impl Sessions {
     ) -> Result<SessionView, SessionError> {
         self.allow(Scope::Manage)?;
         let workspace = self.workspace(id).await?;
-        let ConfigureRequest { model, mode, effort, limits, title, labels } = request;
+        let ConfigureRequest { model, mode, effort, limits, title, labels, .. } = request;
+        let (external_tools, expected) = (request.external_tools, request.expected_generation);
         let model = model
             .map(|name| workspace.model(&name))
             .transpose()
@@ -39,10 +40,11 @@ impl Sessions {
             limits,
             title,
             labels,
+            external_tools,
             ..SettingsChange::default()
         };
         let session = workspace.core().handle(id.clone());
-        session.tell(Command::Configure { change: Box::new(change) }).await?;
+        session.tell(Command::Configure { change: Box::new(change), expected }).await?;
         self.view(id).await
     }
 

@@ -37,6 +37,10 @@ impl Host for LoggedOut {
         None
     }
 
+    fn store_name(&self) -> &'static str {
+        "memory"
+    }
+
     fn audience(&self) -> &Audience {
         self.0.audience()
     }

@@ -49,6 +49,10 @@ impl Host for Gate {
         Host::core(&self.desk)
     }
 
+    fn store_name(&self) -> &'static str {
+        "memory"
+    }
+
     fn audience(&self) -> &Audience {
         self.desk.audience()
     }

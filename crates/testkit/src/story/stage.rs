@@ -238,7 +238,7 @@ impl Stage {
                 self.tell(Command::Supply { call, outcome: *outcome, content }).await;
             }
             Beat::Configure(change) => {
-                self.tell(Command::Configure { change: change.clone() }).await;
+                self.tell(Command::Configure { change: change.clone(), expected: None }).await;
             }
             Beat::Compact => drop(self.tell(Command::Compact { instructions: None }).await),
             Beat::Edit => {

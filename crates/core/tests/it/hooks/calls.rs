@@ -192,7 +192,7 @@ async fn a_hook_that_is_left_out_is_not_run_also_after_a_resume() {
         // They can be let in again, from the next call on.
         let hooks = Some(HookRunOverrides::default());
         let change = Box::new(SettingsChange { hooks, ..SettingsChange::default() });
-        session.tell(Command::Configure { change }).await.unwrap();
+        session.tell(Command::Configure { change, expected: None }).await.unwrap();
         session.run_turn(vec![Part::text("go")]).await.unwrap();
         assert_eq!(tool.runs(), 2 * runs, "{overrides:?}");
     }

@@ -1,0 +1,232 @@
+//! Tools that the client runs: offered as they are configured, waited for through deaths of the process, answered once.
+
+use std::sync::Arc;
+
+use oarlock_core::event::{
+    Delivery, Effect, Entry, Event, HookChange, HookPoint, HookResult, Outcome, StopReason,
+};
+use oarlock_core::ids::CallId;
+use oarlock_core::memory::MemoryStore;
+use oarlock_core::message::{Message, Part};
+use oarlock_core::ports::model::ModelRequest;
+use oarlock_core::spec::{Answers, ExternalTool, Mode, Settings, SettingsChange};
+use oarlock_core::{Command, DefaultSession, LoadSession, Origin, Recovery};
+use oarlock_testkit::hooks::{Do, TestHooks};
+use oarlock_testkit::kit::{Kit, Parts, journal, node, send, settings, wait_for};
+use oarlock_testkit::model::{AnsweringModel, Say, calls, text};
+use oarlock_testkit::mortal::{LastWrite, MortalJournal};
+use oarlock_testkit::tool::{Act, TestTool};
+use serde_json::json;
+
+const DAY_MS: u64 = 24 * 3_600_000;
+
+fn lookup() -> ExternalTool {
+    ExternalTool {
+        name: "lookup".to_owned(),
+        description: "looks something up".to_owned(),
+        input_schema: json!({ "type": "object", "properties": { "what": { "type": "string" } } }),
+        effect: Some(Effect::Pure),
+        deadline_ms: Some(DAY_MS),
+    }
+}
+
+fn with(tools: Vec<ExternalTool>) -> Settings {
+    Settings { external_tools: tools, answers: Answers::Somebody, ..settings() }
+}
+
+fn asks() -> Vec<Say> {
+    vec![Say::Reply(calls(&[("c1", "lookup", r#"{"what":"x"}"#)]))]
+}
+
+/// Asks its client first, and says what it was told.
+fn answer(request: &ModelRequest) -> Vec<Say> {
+    match request.messages.last() {
+        Some(Message::Tool { .. }) => vec![Say::Reply(text("done"))],
+        _ => asks(),
+    }
+}
+
+fn supply(outcome: Outcome, words: &str) -> Command {
+    Command::Supply { call: CallId("c1".into()), outcome, content: vec![Part::text(words)] }
+}
+
+fn settled(entries: &[Entry]) -> Vec<(Outcome, Vec<Part>)> {
+    let settled = entries.iter().filter_map(|entry| match &entry.event {
+        Event::ToolSettled(settled) => Some((settled.outcome, settled.content.clone())),
+        _ => None,
+    });
+    settled.collect()
+}
+
+async fn requested(session: &DefaultSession) {
+    wait_for(session, 0, |event| matches!(event, Event::InputRequested(_))).await;
+}
+
+async fn ended(session: &DefaultSession) -> StopReason {
+    let entry = wait_for(session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
+    let Event::TurnEnded(ended) = &entry.event else { unreachable!() };
+    ended.stop
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_waits_for_its_client_and_takes_one_answer() {
+    let kit = Kit::new(vec![asks(), vec![Say::Reply(text("done"))]], vec![]);
+    let session = kit.open_with(with(vec![lookup()])).await;
+    send(&session, "go", Delivery::Queue).await.unwrap();
+    requested(&session).await;
+    session.tell(supply(Outcome::Completed, "found")).await.unwrap();
+    session.tell(supply(Outcome::Completed, "found again")).await.unwrap_err();
+    assert_eq!(ended(&session).await, StopReason::EndTurn);
+    let entries = journal(&kit.core, &session).await;
+    assert_eq!(settled(&entries), [(Outcome::Completed, vec![Part::text("found")])]);
+    let offered = kit.model.requests()[0].tools.clone();
+    assert_eq!(offered.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["lookup"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_answers_and_the_model_is_told_when_the_tools_own_deadline_passes() {
+    let kit = Kit::new(vec![asks(), vec![Say::Reply(text("alone"))]], vec![]);
+    let session = kit.open_with(with(vec![lookup()])).await;
+    send(&session, "go", Delivery::Queue).await.unwrap();
+    requested(&session).await;
+    let asked = kit.core.ports().clock.now();
+    assert_eq!(ended(&session).await, StopReason::EndTurn);
+    let waited = kit.core.ports().clock.now().ms_since(asked);
+    assert!((DAY_MS..DAY_MS + 1_000).contains(&waited), "{waited}");
+    let [(outcome, words)] = &settled(&journal(&kit.core, &session).await)[..] else { panic!() };
+    assert_eq!((outcome, words), (&Outcome::Failed, &vec![Part::text("nobody answered in time")]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_mode_judges_a_call_by_the_effect_that_its_client_names() {
+    for (effect, settled_as) in [(Some(Effect::Pure), None), (None, Some(Outcome::Denied))] {
+        let kit = Kit::new(vec![asks(), vec![Say::Reply(text("done"))]], vec![]);
+        let tools = vec![ExternalTool { effect, ..lookup() }];
+        let session = kit.open_with(Settings { mode: Mode::READ_ONLY, ..with(tools) }).await;
+        send(&session, "go", Delivery::Queue).await.unwrap();
+        if settled_as.is_none() {
+            requested(&session).await;
+            session.tell(supply(Outcome::Failed, "no such thing")).await.unwrap();
+        }
+        ended(&session).await;
+        let entries = journal(&kit.core, &session).await;
+        let wanted = settled_as.unwrap_or(Outcome::Failed);
+        assert_eq!(settled(&entries)[0].0, wanted, "{effect:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_tools_are_offered_from_the_next_turn_on_and_none_of_a_name_that_is_taken() {
+    let script = (0..3).map(|_| vec![Say::Reply(text("aye"))]);
+    let own = TestTool::new("own", Effect::Pure, Act::Echo);
+    let kit = Kit::new(script.collect(), vec![own]);
+    let session = kit.open_with(with(vec![])).await;
+    let configure = |names: &[&str]| {
+        let tool = |name: &&str| ExternalTool { name: (*name).to_owned(), ..lookup() };
+        let external_tools = Some(names.iter().map(tool).collect());
+        let change = Box::new(SettingsChange { external_tools, ..SettingsChange::default() });
+        Command::Configure { change, expected: None }
+    };
+    for (names, offered) in [
+        (&["one", "two"][..], &["own", "one", "two"][..]),
+        (&["two"], &["own", "two"]),
+        (&[], &["own"]),
+    ] {
+        session.tell(configure(names)).await.unwrap();
+        session.tell(configure(&["own"])).await.unwrap_err();
+        kit.model.forget();
+        session.run_turn(vec![Part::text("go")]).await.unwrap();
+        let told = kit.model.requests()[0].tools.clone();
+        assert_eq!(told.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), offered);
+    }
+    let clash = ExternalTool { name: "own".to_owned(), ..lookup() };
+    let spec = oarlock_testkit::kit::spec(with(vec![clash]));
+    assert!(kit.core.open(spec.into()).await.unwrap_err().to_string().contains("of its own"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn hooks_see_an_answer_before_the_journal_and_the_model_do() {
+    let result = HookResult { content: vec![Part::text("[redacted]")], is_error: false };
+    let change = HookChange { result: Some(result), ..HookChange::default() };
+    let hooks = TestHooks::new([(HookPoint::AfterToolApply, vec![Do::Change(Box::new(change))])]);
+    let script = vec![asks(), vec![Say::Reply(text("done"))]];
+    let kit = Kit::of(Parts { hooks: Some(hooks), ..Parts::new(script, vec![]) });
+    let session = kit.open_with(with(vec![lookup()])).await;
+    send(&session, "go", Delivery::Queue).await.unwrap();
+    requested(&session).await;
+    session.tell(supply(Outcome::Completed, "the key is hunter2")).await.unwrap();
+    assert_eq!(ended(&session).await, StopReason::EndTurn);
+    let entries = journal(&kit.core, &session).await;
+    assert_eq!(settled(&entries), [(Outcome::Completed, vec![Part::text("[redacted]")])]);
+    assert!(!serde_json::to_string(&entries).unwrap().contains("hunter2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_death_at_every_write_loses_no_answer_and_takes_none_twice() {
+    let mut waited_on = 0;
+    for doom in 0.. {
+        let mut lived = false;
+        for last in [LastWrite::Stored, LastWrite::Lost] {
+            let store = MemoryStore::new(node("site"));
+            let mortal = Arc::new(MortalJournal::new(store.reopen(node("a")), 1, 0));
+            let models = Some(Arc::new(AnsweringModel::new(answer)) as _);
+            let parts = Parts::on(store.clone(), vec![], vec![]);
+            let kit = Kit::of(Parts { models: models.clone(), journal: mortal.clone(), ..parts });
+            let session = kit.open_with(with(vec![lookup()])).await;
+            mortal.doom(doom, last);
+            let id = session.id().clone();
+            let was_told = drive(&session).await;
+            if was_told == Some(true) {
+                lived = true;
+                break;
+            }
+            drop(kit);
+            let parts = Parts::on(store.reopen(node("b")), vec![], vec![]);
+            let kit = Kit::of(Parts { models, name: "b", ..parts });
+            let load = LoadSession::new(id, Recovery::Interrupt);
+            let session = kit.core.open(Origin::Resume(load)).await.unwrap();
+            let state = session.state().await.unwrap();
+            let waits = serde_json::to_string(&state.turn).unwrap().contains("\"Requested\"");
+            if waits {
+                waited_on += 1;
+                session.tell(supply(Outcome::Completed, "found")).await.unwrap();
+                assert_eq!(ended(&session).await, StopReason::EndTurn, "{doom} {last:?}");
+            } else if state.turn.is_some() {
+                ended(&session).await;
+            }
+            let entries = journal(&kit.core, &session).await;
+            let answers = settled(&entries);
+            assert!(answers.len() <= 1, "{doom} {last:?}: {answers:?}");
+            if was_told == Some(false) || waits {
+                assert_eq!(answers[0].1, [Part::text("found")], "{doom} {last:?}: it was taken");
+            }
+        }
+        if lived {
+            break;
+        }
+    }
+    assert!(waited_on >= 2, "{waited_on}");
+}
+
+/// Asks, answers, and waits for the end: whether that came, or nothing when not even the answer was taken.
+async fn drive(session: &DefaultSession) -> Option<bool> {
+    let mut events = session.events(0);
+    send(session, "go", Delivery::Queue).await.ok()?;
+    let mut was_told = None;
+    loop {
+        let event = session.next_event(&mut events).await.ok().and_then(|event| match event {
+            oarlock_core::AgentEvent::Entry(entry) => Some(entry),
+            _ => None,
+        });
+        match event.as_ref().map(|entry| &entry.event) {
+            Some(Event::InputRequested(_)) => {
+                session.tell(supply(Outcome::Completed, "found")).await.ok()?;
+                was_told = Some(false);
+            }
+            Some(Event::TurnEnded(_)) => return Some(true),
+            Some(_) => {}
+            None if session.core().is_awake(session.id()) => {}
+            None => return was_told,
+        }
+    }
+}
