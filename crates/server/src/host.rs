@@ -62,6 +62,16 @@ pub trait Workspace: Send + Sync + std::fmt::Debug {
     /// [`HostError::Invalid`] when there is none, [`HostError::Unauthenticated`] when it lacks its key.
     fn model(&self, name: &str) -> Result<ModelSelection, HostError>;
 
+    /// The words of a skill that sessions in this canonical folder have.
+    ///
+    /// # Errors
+    /// [`HostError::Invalid`] when there is no such skill.
+    fn skill<'a>(
+        &'a self,
+        cwd: &'a Path,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<String, HostError>>;
+
     /// What of the folder's configuration is not applied, and what to do about it: a line each.
     fn kept_out(&self) -> Vec<String>;
 

@@ -1,5 +1,6 @@
 //! One folder that an editor works in: its configuration and runtime.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -14,6 +15,7 @@ use oarlock_core::session::goal::CONTINUATIONS_MAX;
 use oarlock_core::spec::{ModelSelection, SessionSpec};
 use oarlock_core::{DefaultAgentCore, DefaultSession, Frontend};
 use oarlock_server::{HostError, Said, Workspace};
+use oarlock_tools::skills::given;
 
 use super::{failed, unselected};
 use crate::args::ModelArgs;
@@ -132,6 +134,30 @@ impl Workspace for Folder {
 
     fn model(&self, name: &str) -> Result<ModelSelection, HostError> {
         self.maker().named(&self.assembled, name).map_err(|error| unselectable(&error))
+    }
+
+    fn skill<'a>(
+        &'a self,
+        cwd: &'a Path,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<String, HostError>> {
+        async move {
+            let shelved = self.assembled.skills(cwd).await.map_err(|error| failed(&error))?;
+            let name = name.to_owned();
+            let words = tokio::task::spawn_blocking(move || match shelved.skills.get(&name) {
+                Some(skill) => Ok(given(skill)),
+                None => {
+                    let known: Vec<&str> =
+                        shelved.skills.iter().map(|skill| skill.name.as_str()).collect();
+                    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                    let name: String = name.chars().take(80).collect();
+                    let why = format!("there is no skill `{name}`; the skills are: {known}");
+                    Err(HostError::Invalid(why))
+                }
+            });
+            words.await.map_err(|ended| failed(&ended.into()))?
+        }
+        .boxed()
     }
 
     fn kept_out(&self) -> Vec<String> {

@@ -35,6 +35,8 @@ pub struct SessionBuildOptions {
     pub override_memory: Option<bool>,
     /// Only `false`: there are no mobs; subagents and messages between sessions do their work.
     pub override_mob: Option<bool>,
+    /// Skills whose words stand in the session's system prompt, by name. One that is not there keeps the session from being made.
+    pub preload_skills: Vec<String>,
     /// The tenant that the session belongs to: the caller's own, or it is refused.
     pub realm_id: Option<String>,
     /// The node that is to make the session: the one that is asked, or it is refused.

@@ -8,7 +8,7 @@ use oarlock_core::ports::journal::TenantFilter;
 use oarlock_core::ports::tool::Place;
 use oarlock_core::prompt::Overlays;
 use oarlock_core::service::{
-    CreateSessionRequest, Cursor, ErrorCode, InitialTurnPolicy, RunResult, RunState,
+    CreateSessionRequest, Cursor, ErrorCode, InitialTurnPolicy, Prompt, RunResult, RunState,
     SessionBuildOptions, SessionError,
 };
 use oarlock_core::spec::{Keyed, SessionSpec};
@@ -17,7 +17,7 @@ use oarlock_core::{
 };
 
 use super::turns::{admit, run};
-use super::{Scope, Sessions, refused, tools};
+use super::{Scope, Sessions, refused, skills, tools};
 use crate::host::Workspace;
 use crate::place::{PlaceError, folder, folders};
 
@@ -53,12 +53,11 @@ impl Sessions {
             (None, Some(id)) => id,
             (None, None) => new_session_id(),
         };
-        let session = self.made((id, tenant), keyed, &request).await?;
+        let (session, prompt) = self.made((id, tenant), keyed, &request).await?;
         match request.initial_turn {
             InitialTurnPolicy::Defer => deferred(&session).await,
             InitialTurnPolicy::RunImmediately => {
-                let CreateSessionRequest { prompt, event_tx, wait_ms, idempotency_key, .. } =
-                    request;
+                let CreateSessionRequest { event_tx, wait_ms, idempotency_key, .. } = request;
                 let input = admit(&session, prompt, Delivery::Now, idempotency_key).await?;
                 run(&session, input, wait_ms, event_tx).await
             }
@@ -91,18 +90,20 @@ impl Sessions {
         (id, tenant): (SessionId, Option<Tenant>),
         keyed: Option<Keyed>,
         request: &CreateSessionRequest,
-    ) -> Result<DefaultSession, SessionError> {
+    ) -> Result<(DefaultSession, Prompt), SessionError> {
         let cwd = request.cwd.clone().unwrap_or_else(|| PathBuf::clone(&self.cwd));
         let place = self.place(cwd, request.roots.clone()).await?;
         let workspace = self.host.workspace(&place.cwd).await.map_err(|error| refused(&error))?;
+        let named = (&request.skill_references[..], request.prompt.clone());
+        let prompt = skills::prompt(&*workspace, &place.cwd, named).await?;
         let spec = self.spec(&*workspace, place, request).await?;
         let spec = SessionSpec { request: keyed.clone(), tenant, ..spec };
         let new = NewSession { id: Some(id.clone()), ..NewSession::from(spec) };
         match (workspace.core().open(Origin::New(Box::new(new))).await, keyed) {
-            (Ok(session), _) => Ok(session),
+            (Ok(session), _) => Ok((session, prompt)),
             (Err(AgentError::DuplicateSessionId { .. }), Some(keyed)) => {
                 match self.birth(&id).await?.request {
-                    Some(known) if known == keyed => self.session(&id).await,
+                    Some(known) if known == keyed => Ok((self.session(&id).await?, prompt)),
                     _ => Err(SessionError::invalid(format!(
                         "the idempotency key `{}` was used for another request; use a new one",
                         keyed.key
@@ -157,6 +158,13 @@ impl Sessions {
             spec.system.clone_from(system);
             spec.overlays = Overlays::default();
         }
+        let preloaded = ("build.preload_skills", &request.build.preload_skills[..]);
+        for words in skills::words(workspace, &spec.cwd, preloaded).await? {
+            if !spec.system.is_empty() {
+                spec.system.push_str("\n\n");
+            }
+            spec.system.push_str(&words);
+        }
         let settings = &mut spec.settings;
         if let Some(model) = named_model(request)? {
             settings.model = workspace.model(&model).map_err(|error| refused(&error))?;
@@ -205,6 +213,11 @@ fn named_model(request: &CreateSessionRequest) -> Result<Option<String>, Session
 /// Whether a request makes sense, before anything is done.
 fn check(request: &CreateSessionRequest) -> Result<(), SessionError> {
     request.build.check()?;
+    if request.initial_turn == InitialTurnPolicy::Defer && !request.skill_references.is_empty() {
+        return Err(SessionError::invalid(
+            "a deferred session takes no `skill_references`: they go with a prompt; name them when a turn is started, or use `build.preload_skills`",
+        ));
+    }
     match (request.initial_turn, request.prompt.is_empty()) {
         (InitialTurnPolicy::Defer, false) => Err(SessionError::invalid(
             "a deferred session takes no prompt: it would be lost; start a turn with it later, or leave `initial_turn` out",

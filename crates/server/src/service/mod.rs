@@ -3,6 +3,7 @@
 mod create;
 mod manage;
 mod reading;
+mod skills;
 mod tools;
 mod turns;
 

@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::{Scope, Sessions, WAIT_MAX};
+use super::{Scope, Sessions, WAIT_MAX, skills};
 
 /// What a sink of events may take to be given the last of them, once its turn has ended.
 const SINK_GRACE: Duration = Duration::from_secs(2);
@@ -28,8 +28,11 @@ impl Sessions {
         request: StartTurnRequest,
     ) -> Result<RunResult, SessionError> {
         self.allow(Scope::Turn)?;
-        let session = self.session(id).await?;
+        let (workspace, birth) = (self.workspace(id).await?, self.birth(id).await?);
+        let session = workspace.core().handle(id.clone());
         let StartTurnRequest { prompt, event_tx, idempotency_key, wait_ms, .. } = request;
+        let named = (&request.skill_references[..], prompt);
+        let prompt = skills::prompt(&*workspace, &birth.cwd, named).await?;
         let input = admit(&session, prompt, Delivery::Now, idempotency_key).await?;
         run(&session, input, wait_ms, event_tx).await
     }

@@ -141,6 +141,14 @@ impl Workspace for Desk {
         }
     }
 
+    fn skill<'a>(&'a self, _: &'a Path, name: &'a str) -> BoxFuture<'a, Result<String, HostError>> {
+        let known = match name {
+            "rowing" => Ok("# Skill rowing\n\nPull with the legs.".to_owned()),
+            _ => Err(HostError::Invalid(format!("there is no skill `{name}`"))),
+        };
+        async { known }.boxed()
+    }
+
     fn kept_out(&self) -> Vec<String> {
         Vec::new()
     }

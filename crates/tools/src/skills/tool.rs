@@ -104,8 +104,26 @@ impl Tool for SkillTool {
     }
 }
 
-/// What the model is given.
+/// A skill's words for a model that did not load it itself: without what loading it would grant. Looks at its folder, so it may take a moment.
+#[must_use]
+pub fn given(skill: &Skill) -> String {
+    let mut text = introduced(skill, &files(&skill.folder));
+    text.push('\n');
+    text.push_str(&skill.body);
+    text
+}
+
+/// What the model is given that loads a skill.
 fn words(skill: &Skill, files: &Files) -> String {
+    let mut text = introduced(skill, files);
+    text.push_str(&granted(skill));
+    text.push('\n');
+    text.push_str(&skill.body);
+    text
+}
+
+/// Where a skill lies, and what lies there.
+fn introduced(skill: &Skill, files: &Files) -> String {
     let folder = skill.folder.display();
     let mut text = format!(
         "# Skill {}\n\nIts folder is {folder}; relative paths below are meant from there.\n",
@@ -122,9 +140,6 @@ fn words(skill: &Skill, files: &Files) -> String {
         (more, true) => text.push_str(&format!("and {more} more\n")),
         (more, false) => text.push_str(&format!("and {more} or more that are not named\n")),
     }
-    text.push_str(&granted(skill));
-    text.push('\n');
-    text.push_str(&skill.body);
     text
 }
 

@@ -5,6 +5,7 @@
 mod bodies;
 mod contract;
 mod described;
+mod fields;
 mod guarded;
 pub(crate) mod http;
 mod socket;

@@ -1,0 +1,318 @@
+//! Every field of the requests does something or is refused with its reason, on sessions that are awake and on those that sleep.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use oarlock_core::event::Effect;
+use oarlock_core::service::{
+    AnswerRequest, ConfigureRequest, CreateSessionRequest, InputRequest, StartTurnRequest,
+};
+use oarlock_core::spec::Mode;
+use oarlock_testkit::model::{Say, calls, text};
+use oarlock_testkit::tool::{Act, TestTool};
+use schemars::{JsonSchema, schema_for};
+use serde_json::{Value, json};
+
+use super::{Direct, Surface, deferred, done, refused};
+use crate::desk::Desk;
+
+fn says(words: &'static str) -> Vec<Say> {
+    vec![Say::Reply(text(words))]
+}
+
+fn asks() -> Vec<Say> {
+    vec![Say::Reply(calls(&[("c1", "lookup", r#"{"what":"x"}"#)]))]
+}
+
+fn lookup() -> Value {
+    let input_schema = json!({ "type": "object" });
+    json!([{ "name": "lookup", "description": "looks it up", "input_schema": input_schema }])
+}
+
+fn of(session: &str, more: Value) -> Value {
+    let mut params = more;
+    params["session_id"] = session.into();
+    params
+}
+
+/// The names of a request's fields, those of `build` among them.
+fn fields<R: JsonSchema>(request: &str) -> BTreeSet<String> {
+    let schema = schema_for!(R).to_value();
+    let names = |of: &Value, under: &str| {
+        let properties = of["properties"].as_object().into_iter().flat_map(|all| all.keys());
+        properties.map(|name| format!("{under}.{name}")).collect::<Vec<_>>()
+    };
+    let mut found = BTreeSet::from_iter(names(&schema, request));
+    if found.contains(&format!("{request}.build")) {
+        found.extend(names(&schema["$defs"]["SessionBuildOptions"], "build"));
+    }
+    for variant in schema["oneOf"].as_array().into_iter().flatten() {
+        found.extend(names(variant, request));
+    }
+    found
+}
+
+#[test]
+fn every_field_has_a_row_and_every_row_a_field_and_a_test() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/service.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let section = page.split("\n## ").find(|section| section.starts_with("Fields")).unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let rows: Vec<Vec<&str>> =
+        rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect();
+    let told: BTreeSet<String> =
+        rows.iter().map(|row| row[0].trim_matches('`').to_owned()).collect();
+    let there: BTreeSet<String> = [
+        fields::<CreateSessionRequest>("create"),
+        fields::<StartTurnRequest>("turn"),
+        fields::<InputRequest>("input"),
+        fields::<AnswerRequest>("answer"),
+        fields::<ConfigureRequest>("configure"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    assert_eq!(told, there);
+    let tests = [include_str!("fields.rs"), include_str!("contract.rs")].concat();
+    for row in rows {
+        let test = row[2].trim_matches('`').rsplit("::").next().unwrap();
+        assert!(tests.contains(&format!("fn {test}(")), "{}: there is no test {test}", row[0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_had_is_refused_and_says_why() {
+    let desk = Desk::new(vec![], vec![]);
+    let surface = Direct::at(&desk);
+    for (build, why) in [
+        (json!({ "provider_params": {} }), "one provider"),
+        (json!({ "provider": "acme" }), "`model` names none"),
+        (json!({ "hooks_override": { "entries": [{ "command": "x" }] } }), "hooks are commands"),
+        (json!({ "override_memory": true }), "session/search"),
+        (json!({ "override_mob": true }), "no mobs"),
+        (json!({ "override_builtins": true }), "gives sessions in / none"),
+        (json!({ "override_shell": true }), "gives sessions in / none"),
+        (json!({ "override_subagents": true }), "gives sessions in / none"),
+        (json!({ "override_shell": true, "override_builtins": false }), "leave one of them out"),
+        (json!({ "preload_skills": ["sailing"] }), "no skill `sailing`"),
+        (json!({ "realm_id": "theirs" }), "`build.realm_id`"),
+        (json!({ "instance_id": "b" }), "here it is `a`"),
+        (json!({ "backend": "jsonl" }), "here it is `memory`"),
+        (json!({ "config_generation": 3 }), "it is 0"),
+        (
+            json!({ "external_tools": [{ "name": "a b", "description": "", "input_schema": {} }] }),
+            "cannot name",
+        ),
+        (json!({ "external_tools": [{ "name": "a" }] }), "missing field"),
+        (json!({ "colour": "red" }), "colour"),
+    ] {
+        let asked = json!({ "initial_turn": "defer", "build": build });
+        let refusal = surface.call("session/create", asked).await.unwrap_err();
+        assert_eq!(refusal.code, "INVALID_REQUEST", "{build}");
+        assert!(refusal.message.contains(why), "{build}: {}", refusal.message);
+    }
+    let lost = json!({ "initial_turn": "defer", "skill_references": ["rowing"] });
+    assert_eq!(refused(&surface, "session/create", lost).await, "INVALID_REQUEST");
+    let unknown = json!({ "prompt": "go", "skill_references": ["sailing"] });
+    assert_eq!(refused(&surface, "session/create", unknown).await, "INVALID_REQUEST");
+    let listed = done(&surface, "session/list", json!({})).await;
+    assert_eq!(listed["sessions"], json!([]), "nothing was made");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_says_what_is_so_anyway_changes_nothing() {
+    let desk = Desk::new(vec![says("aye")], vec![]);
+    let build = json!({
+        "override_memory": false, "override_mob": false, "override_builtins": false,
+        "instance_id": "a", "backend": "memory", "config_generation": 0, "provider": "test",
+    });
+    let asked = json!({ "prompt": "go", "model": "scripted", "host_mode": true, "build": build });
+    let made = done(&Direct::at(&desk), "session/create", asked).await;
+    assert_eq!(made["text"], "aye");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tools_are_taken_away_by_name() {
+    let tool = |name: &str| TestTool::new(name, Effect::Pure, Act::Echo);
+    let desk = Desk::new(
+        (0..4).map(|_| says("aye")).collect(),
+        vec![tool("read_file"), tool("bash"), tool("spawn_agent")],
+    );
+    let surface = Direct::at(&desk);
+    for (build, left) in [
+        (json!({ "override_shell": false }), &["read_file", "spawn_agent"][..]),
+        (json!({ "override_subagents": false, "override_shell": true }), &["read_file", "bash"]),
+        (json!({ "override_builtins": false, "external_tools": lookup() }), &["lookup"]),
+        (json!({ "override_builtins": true }), &["read_file", "bash", "spawn_agent"]),
+    ] {
+        desk.kit.model.forget();
+        done(&surface, "session/create", json!({ "prompt": "go", "build": build })).await;
+        let offered = desk.kit.model.requests()[0].tools.clone();
+        assert_eq!(offered.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), left);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn skills_go_with_the_input_or_stand_in_the_system_prompt() {
+    let desk = Desk::new(vec![says("aye"), says("aye")], vec![]);
+    let surface = Direct::at(&desk);
+    let asked = json!({ "prompt": "go", "build": { "preload_skills": ["rowing"] } });
+    let made = done(&surface, "session/create", asked).await;
+    let session = made["session_id"].as_str().unwrap();
+    assert!(desk.kit.model.requests()[0].system.contains("Pull with the legs."));
+    for is_asleep in [false, true] {
+        if is_asleep {
+            done(&surface, "session/close", of(session, json!({}))).await;
+        }
+        let unknown = json!({ "prompt": "go", "skill_references": ["sailing"] });
+        let code = refused(&surface, "turn/start", of(session, unknown)).await;
+        assert_eq!(code, "INVALID_REQUEST");
+    }
+    let named = json!({ "prompt": "faster", "skill_references": ["rowing", "rowing"] });
+    done(&surface, "turn/start", of(session, named)).await;
+    let said =
+        serde_json::to_string(desk.kit.model.requests()[1].messages.last().unwrap()).unwrap();
+    assert_eq!(said.matches("Pull with the legs.").count(), 1, "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_an_external_tool_is_answered_by_the_client() {
+    let desk = Desk::new(vec![asks(), says("found it")], vec![]);
+    let surface = Direct::at(&desk);
+    let asked = json!({ "prompt": "go", "build": { "external_tools": lookup() } });
+    let made = done(&surface, "session/create", asked).await;
+    assert_eq!(made["state"], "awaiting_input", "{made}");
+    let session = made["session_id"].as_str().unwrap();
+    let read = done(&surface, "session/read", of(session, json!({}))).await;
+    assert_eq!(read["pending"], made["pending"]);
+    let pending = &read["pending"][0];
+    assert_eq!((&pending["kind"], &pending["tool"]), (&json!("external_tool"), &json!("lookup")));
+    assert_eq!(pending["arguments"], r#"{"what":"x"}"#);
+    let answer = |outcome: &str| {
+        let call = &pending["call"];
+        let answer =
+            json!({ "kind": "external_tool", "call": call, "outcome": outcome, "content": "it" });
+        of(session, answer)
+    };
+    for wrong in ["denied", "indeterminate", "eaten"] {
+        assert_eq!(refused(&surface, "session/answer", answer(wrong)).await, "INVALID_REQUEST");
+    }
+    done(&surface, "session/answer", answer("completed")).await;
+    assert_eq!(refused(&surface, "session/answer", answer("completed")).await, "INVALID_REQUEST");
+    let waited = done(&surface, "turn/wait", of(session, json!({}))).await;
+    assert_eq!((&waited["state"], &waited["text"]), (&json!("ended"), &json!("found it")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_mode_asks_before_the_client_is_asked() {
+    let desk = Desk::with(
+        oarlock_testkit::kit::Kit::new(vec![asks(), says("found it")], vec![]),
+        Mode::ASK_WRITES,
+    );
+    let surface = Direct::at(&desk);
+    let asked = json!({ "prompt": "go", "build": { "external_tools": lookup() } });
+    let made = done(&surface, "session/create", asked).await;
+    assert_eq!(made["pending"][0]["kind"], "permission", "{made}");
+    let session = made["session_id"].as_str().unwrap();
+    let call = made["pending"][0]["call"].clone();
+    let allow = json!({ "kind": "permission", "call": call, "choice": "allow_once" });
+    done(&surface, "session/answer", of(session, allow)).await;
+    let waited = done(&surface, "turn/wait", of(session, json!({}))).await;
+    assert_eq!(waited["pending"][0]["kind"], "external_tool", "{waited}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_change_on_sessions_that_sleep_as_on_those_that_do_not() {
+    let desk = Desk::new((0..2).map(|_| says("aye")).collect(), vec![]);
+    let surface = Direct::at(&desk);
+    for is_asleep in [false, true] {
+        let session = deferred(&surface).await;
+        if is_asleep {
+            done(&surface, "session/close", of(&session, json!({}))).await;
+        }
+        let changes = [
+            ("model", json!("test/scripted"), "/settings/model/model", json!("scripted")),
+            ("mode", json!("read-only"), "/settings/mode", json!("read-only")),
+            ("effort", json!("high"), "/settings/effort", json!("high")),
+            ("limits", json!({ "turn": { "steps": 3 } }), "/settings/limits/turn/steps", json!(3)),
+            ("title", json!("rowing"), "/title", json!("rowing")),
+            ("labels", json!({ "boat": "eight" }), "/settings/labels/boat", json!("eight")),
+            ("external_tools", lookup(), "/settings/external_tools/0/name", json!("lookup")),
+        ];
+        for (generation, (field, value, place, wanted)) in (0..).zip(changes) {
+            let late = json!({ field: value.clone(), "expected_generation": generation + 1 });
+            let code = refused(&surface, "session/configure", of(&session, late)).await;
+            assert_eq!(code, "INVALID_REQUEST", "{field}");
+            let change = json!({ field: value, "expected_generation": generation });
+            let view = done(&surface, "session/configure", of(&session, change)).await;
+            assert_eq!(view.pointer(place), Some(&wanted), "{field} {is_asleep}");
+            assert_eq!(view["config_generation"], generation + 1);
+            assert_eq!(view["instance_id"], "a");
+        }
+        done(&surface, "turn/start", of(&session, json!({ "prompt": "go" }))).await;
+        let request = desk.kit.model.requests().pop().unwrap();
+        assert_eq!(request.tools.len(), 1, "{is_asleep}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_session_is_made_with_is_what_it_is() {
+    let desk = Desk::new(vec![says("aye")], vec![]);
+    let surface = Direct::at(&desk);
+    let asked = json!({
+        "prompt": "go", "system_prompt": "Row.", "max_tokens": 77, "mode": "read-only",
+        "effort": "low", "limits": { "turn": { "steps": 9 } }, "title": "t",
+        "labels": { "boat": "pair" }, "roots": [], "cwd": "/", "model": "test/scripted",
+        "build": {
+            "budget_limits": { "max_tokens": 5_000_000, "max_duration_ms": 60_000, "max_tool_calls": 4 },
+            "hooks_override": { "none": false, "off": ["lint"] },
+            "resume_session": "01a1ffa1-0c86-70c2-afd9-4e292c035699",
+        },
+    });
+    let made = done(&surface, "session/create", asked).await;
+    let session = "01a1ffa1-0c86-70c2-afd9-4e292c035699";
+    assert_eq!(made["session_id"], session);
+    assert_eq!(desk.kit.model.requests()[0].system, "Row.");
+    let view = done(&surface, "session/read", of(session, json!({}))).await;
+    for (place, wanted) in [
+        ("/settings/turn/sampling/max_tokens", json!(77)),
+        ("/settings/mode", json!("read-only")),
+        ("/settings/effort", json!("low")),
+        ("/settings/limits/turn/steps", json!(9)),
+        ("/settings/limits/session/tokens", json!(5_000_000)),
+        ("/settings/limits/session/wall_ms", json!(60_000)),
+        ("/settings/limits/session/tool_calls", json!(4)),
+        ("/settings/hooks/off/0", json!("lint")),
+        ("/settings/labels/boat", json!("pair")),
+        ("/title", json!("t")),
+        ("/cwd", json!("/")),
+    ] {
+        assert_eq!(view.pointer(place), Some(&wanted), "{place}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn inputs_are_taken_as_they_are_delivered() {
+    let dawdles = vec![Say::Wait(60_000), Say::Reply(text("first"))];
+    let desk = Desk::new(vec![dawdles, says("steered"), says("queued")], vec![]);
+    let surface = Direct::at(&desk);
+    let session = deferred(&surface).await;
+    let go = of(&session, json!({ "prompt": "go", "wait_ms": 0 }));
+    done(&surface, "turn/start", go).await;
+    let input = |words: &str, delivery: &str| {
+        let asked = json!({ "prompt": words, "delivery": delivery, "idempotency_key": words });
+        of(&session, asked)
+    };
+    let queued = done(&surface, "session/input", input("later", "queue")).await;
+    assert_eq!(queued["state"], "queued");
+    let again = done(&surface, "session/input", input("later", "queue")).await;
+    assert_eq!(again["input"], queued["input"], "a key has one input");
+    done(&surface, "session/input", input("now", "steer")).await;
+    let waited = of(&session, json!({ "input": queued["input"] }));
+    assert_eq!(done(&surface, "turn/wait", waited).await["text"], "queued");
+    let said = |request: usize| {
+        serde_json::to_string(&desk.kit.model.requests()[request].messages).unwrap()
+    };
+    assert!(said(1).contains("now") && !said(1).contains("later"));
+    assert!(said(2).contains("later"));
+}
