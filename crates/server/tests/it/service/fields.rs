@@ -96,7 +96,7 @@ async fn what_cannot_be_had_is_refused_and_says_why() {
         (json!({ "override_shell": true, "override_builtins": false }), "leave one of them out"),
         (json!({ "preload_skills": ["sailing"] }), "no skill `sailing`"),
         (json!({ "realm_id": "theirs" }), "`build.realm_id`"),
-        (json!({ "instance_id": "b" }), "here it is `a`"),
+        (json!({ "instance_id": "b" }), "here it is `node-a`"),
         (json!({ "backend": "jsonl" }), "here it is `memory`"),
         (json!({ "config_generation": 3 }), "it is 0"),
         (
@@ -124,7 +124,7 @@ async fn what_says_what_is_so_anyway_changes_nothing() {
     let desk = Desk::new(vec![says("aye")], vec![]);
     let build = json!({
         "override_memory": false, "override_mob": false, "override_builtins": false,
-        "instance_id": "a", "backend": "memory", "config_generation": 0, "provider": "test",
+        "instance_id": "node-a", "backend": "memory", "config_generation": 0, "provider": "test",
     });
     let asked = json!({ "prompt": "go", "model": "scripted", "host_mode": true, "build": build });
     let made = done(&Direct::at(&desk), "session/create", asked).await;
@@ -247,7 +247,7 @@ async fn settings_change_on_sessions_that_sleep_as_on_those_that_do_not() {
             let view = done(&surface, "session/configure", of(&session, change)).await;
             assert_eq!(view.pointer(place), Some(&wanted), "{field} {is_asleep}");
             assert_eq!(view["config_generation"], generation + 1);
-            assert_eq!(view["instance_id"], "a");
+            assert_eq!(view["instance_id"], "node-a");
         }
         done(&surface, "turn/start", of(&session, json!({ "prompt": "go" }))).await;
         let request = desk.kit.model.requests().pop().unwrap();
