@@ -337,6 +337,10 @@ impl Host for Reconfigured {
         Host::core(&self.before)
     }
 
+    fn store_name(&self) -> &'static str {
+        "memory"
+    }
+
     fn audience(&self) -> &Audience {
         self.before.audience()
     }
