@@ -76,14 +76,15 @@ fn every_field_has_a_row_and_every_row_a_field_and_a_test() {
     let tests = [include_str!("fields.rs"), include_str!("contract.rs")].concat();
     for row in rows {
         let test = row[2].trim_matches('`').rsplit("::").next().unwrap();
-        assert!(tests.contains(&format!("fn {test}(")), "{}: there is no test {test}", row[0]);
+        let is_there = ["(", "<"].iter().any(|end| tests.contains(&format!("fn {test}{end}")));
+        assert!(is_there, "{}: there is no test {test}", row[0]);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_had_is_refused_and_says_why() {
     let desk = Desk::new(vec![], vec![]);
-    let surface = Direct::at(&desk);
+    let surface = Direct::open(&desk).await;
     for (build, why) in [
         (json!({ "provider_params": {} }), "one provider"),
         (json!({ "provider": "acme" }), "`model` names none"),
@@ -127,7 +128,7 @@ async fn what_says_what_is_so_anyway_changes_nothing() {
         "instance_id": "node-a", "backend": "memory", "config_generation": 0, "provider": "test",
     });
     let asked = json!({ "prompt": "go", "model": "scripted", "host_mode": true, "build": build });
-    let made = done(&Direct::at(&desk), "session/create", asked).await;
+    let made = done(&Direct::open(&desk).await, "session/create", asked).await;
     assert_eq!(made["text"], "aye");
 }
 
@@ -138,7 +139,7 @@ async fn tools_are_taken_away_by_name() {
         (0..4).map(|_| says("aye")).collect(),
         vec![tool("read_file"), tool("bash"), tool("spawn_agent")],
     );
-    let surface = Direct::at(&desk);
+    let surface = Direct::open(&desk).await;
     for (build, left) in [
         (json!({ "override_shell": false }), &["read_file", "spawn_agent"][..]),
         (json!({ "override_subagents": false, "override_shell": true }), &["read_file", "bash"]),
@@ -155,7 +156,7 @@ async fn tools_are_taken_away_by_name() {
 #[tokio::test(start_paused = true)]
 async fn skills_go_with_the_input_or_stand_in_the_system_prompt() {
     let desk = Desk::new(vec![says("aye"), says("aye")], vec![]);
-    let surface = Direct::at(&desk);
+    let surface = Direct::open(&desk).await;
     let asked = json!({ "prompt": "go", "build": { "preload_skills": ["rowing"] } });
     let made = done(&surface, "session/create", asked).await;
     let session = made["session_id"].as_str().unwrap();
@@ -178,7 +179,7 @@ async fn skills_go_with_the_input_or_stand_in_the_system_prompt() {
 #[tokio::test(start_paused = true)]
 async fn a_call_of_an_external_tool_is_answered_by_the_client() {
     let desk = Desk::new(vec![asks(), says("found it")], vec![]);
-    let surface = Direct::at(&desk);
+    let surface = Direct::open(&desk).await;
     let asked = json!({ "prompt": "go", "build": { "external_tools": lookup() } });
     let made = done(&surface, "session/create", asked).await;
     assert_eq!(made["state"], "awaiting_input", "{made}");
@@ -209,7 +210,7 @@ async fn the_mode_asks_before_the_client_is_asked() {
         oarlock_testkit::kit::Kit::new(vec![asks(), says("found it")], vec![]),
         Mode::ASK_WRITES,
     );
-    let surface = Direct::at(&desk);
+    let surface = Direct::open(&desk).await;
     let asked = json!({ "prompt": "go", "build": { "external_tools": lookup() } });
     let made = done(&surface, "session/create", asked).await;
     assert_eq!(made["pending"][0]["kind"], "permission", "{made}");
@@ -224,7 +225,7 @@ async fn the_mode_asks_before_the_client_is_asked() {
 #[tokio::test(start_paused = true)]
 async fn settings_change_on_sessions_that_sleep_as_on_those_that_do_not() {
     let desk = Desk::new((0..2).map(|_| says("aye")).collect(), vec![]);
-    let surface = Direct::at(&desk);
+    let surface = Direct::open(&desk).await;
     for is_asleep in [false, true] {
         let session = deferred(&surface).await;
         if is_asleep {
@@ -258,7 +259,7 @@ async fn settings_change_on_sessions_that_sleep_as_on_those_that_do_not() {
 #[tokio::test(start_paused = true)]
 async fn what_a_session_is_made_with_is_what_it_is() {
     let desk = Desk::new(vec![says("aye")], vec![]);
-    let surface = Direct::at(&desk);
+    let surface = Direct::open(&desk).await;
     let asked = json!({
         "prompt": "go", "system_prompt": "Row.", "max_tokens": 77, "mode": "read-only",
         "effort": "low", "limits": { "turn": { "steps": 9 } }, "title": "t",
@@ -295,7 +296,7 @@ async fn what_a_session_is_made_with_is_what_it_is() {
 async fn inputs_are_taken_as_they_are_delivered() {
     let dawdles = vec![Say::Wait(60_000), Say::Reply(text("first"))];
     let desk = Desk::new(vec![dawdles, says("steered"), says("queued")], vec![]);
-    let surface = Direct::at(&desk);
+    let surface = Direct::open(&desk).await;
     let session = deferred(&surface).await;
     let go = of(&session, json!({ "prompt": "go", "wait_ms": 0 }));
     done(&surface, "turn/start", go).await;
