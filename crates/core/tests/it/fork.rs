@@ -250,7 +250,8 @@ async fn an_archived_session_is_forked_a_fork_is_forked_and_each_is_whole_when_i
     assert_eq!(state.used.steps, 1);
     let summary = store.list(&Filter::default()).await.unwrap().remove(0).summary.unwrap().unwrap();
     assert_eq!((summary.parent, summary.turns), (None, 3));
-    let hits = store.search("second", &Filter { limit: Some(10), ..Filter::default() }).await.unwrap();
+    let hits =
+        store.search("second", &Filter { limit: Some(10), ..Filter::default() }).await.unwrap();
     assert!(hits.iter().any(|hit| hit.session == *second.id()), "searches find what was copied");
 }
 
