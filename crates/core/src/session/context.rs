@@ -10,7 +10,7 @@ use crate::message::{Content, Message, Part};
 use crate::ports::model::ModelInfo;
 use crate::ports::tool::ToolSchema;
 use crate::session::conversation::Counted;
-use crate::session::state::State;
+use crate::session::state::{RequestAuditTracker, State};
 use crate::spec::{ResolvedSessionCapabilities, Settings};
 
 /// Tokens that an image is taken for, until a provider has counted it.
@@ -64,6 +64,24 @@ pub fn fingerprint(
                 short_hash(&[chain.as_bytes(), &json])
             },
         ),
+    }
+}
+
+impl RequestAuditTracker {
+    /// What makes a request's beginning differ from the last one's, when the conversation has been edited so often.
+    #[must_use]
+    pub fn prefix_break(&self, request: &Fingerprint, edits: u32) -> Option<PrefixBreak> {
+        let last = &self.fingerprint;
+        if last.model != request.model {
+            return Some(PrefixBreak::Model);
+        }
+        if last.system != request.system {
+            return Some(PrefixBreak::System);
+        }
+        if last.tools != request.tools {
+            return Some(PrefixBreak::Tools);
+        }
+        (self.edits != edits).then_some(PrefixBreak::History)
     }
 }
 

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{
     AnsweredBy, AssistantMessage, Entry, Event, Fingerprint, HookPoint, InputAdmitted, ModelFailed,
-    Outcome, PermissionAnswered, PlanItem, PrefixBreak, Reserved, StepStarted, StopReason,
-    ToolCalled, ToolSettled, TurnEnded, TurnRecovered, TurnStarted,
+    Outcome, PermissionAnswered, PlanItem, Reserved, StepStarted, StopReason, ToolCalled,
+    ToolSettled, TurnEnded, TurnRecovered, TurnStarted,
 };
 use crate::ids::{CallId, Epoch, NodeId, Seq, SessionId, Timestamp, TurnNo};
 use crate::message::{Block, Message, Part, ToolResult, Usage};
@@ -22,24 +22,6 @@ pub use crate::session::open_turn::{Call, CallPhase, OpenStep, OpenTurn};
 use crate::session::recent::{RecentCalls, RecentKeys};
 pub use crate::session::tasks::{FinishedTask, RunningTask, Tasks};
 use crate::spec::{ModelSelection, Rules, SessionSpec};
-
-impl RequestAuditTracker {
-    /// What makes a request's beginning differ from the last one's, when the conversation has been edited so often.
-    #[must_use]
-    pub fn prefix_break(&self, request: &Fingerprint, edits: u32) -> Option<PrefixBreak> {
-        let last = &self.fingerprint;
-        if last.model != request.model {
-            return Some(PrefixBreak::Model);
-        }
-        if last.system != request.system {
-            return Some(PrefixBreak::System);
-        }
-        if last.tools != request.tools {
-            return Some(PrefixBreak::Tools);
-        }
-        (self.edits != edits).then_some(PrefixBreak::History)
-    }
-}
 
 /// A session, folded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
