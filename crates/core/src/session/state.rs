@@ -21,7 +21,7 @@ pub use crate::session::hooks::{Hooked, HookedCall, OpenHooks};
 pub use crate::session::open_turn::{Call, CallPhase, OpenStep, OpenTurn};
 use crate::session::recent::{RecentCalls, RecentKeys};
 pub use crate::session::tasks::{FinishedTask, RunningTask, Tasks};
-use crate::spec::{ModelSelection, Rules, SessionSpec};
+use crate::spec::{ModelSelection, Rules, SessionSpec, SettingsChange};
 
 /// A session, folded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -235,10 +235,7 @@ impl State {
                 return Err(wrong("it belongs at no place in a fold"));
             }
             Event::SessionForked(point) => self.be_forked(entry, point).map_err(wrong)?,
-            Event::SessionConfigured(change) => {
-                self.spec.settings.apply(change);
-                self.configured += 1;
-            }
+            Event::SessionConfigured(change) => self.configure(change),
             Event::SessionArchived => self.archived = true,
             Event::SessionRestored => self.archived = false,
             // Writers of the session that is copied.
@@ -321,6 +318,11 @@ impl State {
     #[must_use]
     pub fn turn_wall_ms(&self, now: Timestamp) -> u64 {
         self.turn.as_ref().map_or(0, |turn| turn.used.wall_ms + now.ms_since(turn.since))
+    }
+
+    fn configure(&mut self, change: &SettingsChange) {
+        self.spec.settings.apply(change);
+        self.configured += 1;
     }
 
     fn admit(&mut self, seq: Seq, admitted: &InputAdmitted) {
