@@ -66,8 +66,12 @@ impl Sessions {
 
     /// Whether the session belongs to where it is asked for.
     fn check_place(&self, build: &SessionBuildOptions) -> Result<(), SessionError> {
+        let realm = match &self.caller.tenant {
+            Some(TenantFilter::Of(tenant)) => Some(tenant.as_str()),
+            Some(TenantFilter::Nobody) | None => None,
+        };
         let own = [
-            ("realm_id", &build.realm_id, None),
+            ("realm_id", &build.realm_id, realm),
             ("instance_id", &build.instance_id, Some(self.host.core().node().as_str())),
             ("backend", &build.backend, Some(self.host.store_name())),
         ];
