@@ -11,7 +11,7 @@ use crate::message::{Message, Part, Usage};
 use crate::session::goal::GoalState;
 use crate::session::tasks::Tasks;
 use crate::session::why::Wait;
-use crate::spec::{ModeCatalog, Settings, SettingsChange};
+use crate::spec::{ModeCatalog, Settings, SettingsChange, StructuredOutput};
 
 /// Why [`Command::Compact`] is refused as invalid when there is nothing that a summary could replace.
 pub const NOTHING_TO_COMPACT: &str = "there is nothing to compact";
@@ -131,6 +131,10 @@ pub struct Admit {
     /// withdrawn or refused sets none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub goal: Option<Goal>,
+    /// The form of the answer of the turn that this input begins, in the place of the session's; refused with [`Delivery::Steer`], since the
+    /// turn that such an input finds has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Box<StructuredOutput>>,
 }
 
 /// The answer to a [`Command`].

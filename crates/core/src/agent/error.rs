@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::command::Rejection;
-use crate::event::{FailureClass, StopReason, TurnEnded};
+use crate::event::{FailureClass, OutputFailure, StopReason, TurnEnded};
 use crate::ids::SessionId;
 use crate::ports::bus::BusError;
 use crate::ports::journal::JournalError;
@@ -193,6 +193,9 @@ pub enum TurnError {
         /// In words for a person.
         why: String,
     },
+    /// The model's answers were not of the form that was asked for. What the turn had done is kept.
+    #[error("no answer of {} was of the form that was asked for: {}", .0.attempts, .0.reason)]
+    StructuredOutput(Box<OutputFailure>),
     /// The session did not take the input, or went away before the turn's end.
     #[error(transparent)]
     Session(SessionError),
@@ -210,6 +213,13 @@ impl TurnEnded {
             FailureClass::Model(kind) => {
                 TurnError::Provider(ModelError { kind, message, retry_after_ms: None })
             }
+            FailureClass::StructuredOutput => TurnError::StructuredOutput(Box::new(
+                self.error
+                    .as_ref()
+                    .and_then(|error| error.output.as_deref())
+                    .cloned()
+                    .unwrap_or_default(),
+            )),
             FailureClass::CrashLoop | FailureClass::Internal => {
                 TurnError::Internal { why: message }
             }

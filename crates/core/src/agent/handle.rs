@@ -161,7 +161,14 @@ impl DefaultSession {
         delivery: Delivery,
         content: Vec<Part>,
     ) -> Result<Seq, SessionError> {
-        let admit = Admit { key: None, source: InputSource::User, delivery, content, goal: None };
+        let admit = Admit {
+            key: None,
+            source: InputSource::User,
+            delivery,
+            content,
+            goal: None,
+            output: None,
+        };
         match self.tell(Command::Admit(admit)).await? {
             Reply::Admitted(seq) => Ok(seq),
             Reply::Done | Reply::Attached(_) | Reply::Status(_) | Reply::Rejected(_) => {

@@ -20,7 +20,9 @@ use crate::ids::{
 };
 use crate::message::{Block, Message, Part, ReplyStop, Usage};
 use crate::ports::model::ModelErrorKind;
-use crate::spec::{LimitKind, SessionSpec, Settings, SettingsChange};
+use crate::spec::{
+    LimitKind, SchemaWarning, SessionSpec, Settings, SettingsChange, StructuredOutput,
+};
 
 /// Version of the event vocabulary, written into each new session.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -200,6 +202,9 @@ pub struct InputAdmitted {
     /// replaces its text replaces the goal's, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub goal: Option<Goal>,
+    /// The form of the answer of the turn that takes this input, in the place of the session's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Box<StructuredOutput>>,
 }
 
 /// Names an input.
@@ -261,6 +266,8 @@ pub enum FailureClass {
     CrashLoop,
     /// A defect of ours, caught.
     Internal,
+    /// The model's answers were not of the form that was asked for, as often as it may try.
+    StructuredOutput,
 }
 
 /// A failure in words for a person.
@@ -268,6 +275,20 @@ pub enum FailureClass {
 pub struct Failure {
     /// What failed, where, and in whose words; never a secret.
     pub message: String,
+    /// The answer that was not of the form that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Box<OutputFailure>>,
+}
+
+/// Answers that were not of the form that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct OutputFailure {
+    /// How many there were.
+    pub attempts: u32,
+    /// What is wrong with the last one.
+    pub reason: String,
+    /// Its text, cut to 16 KB; the whole is in the last `assistant_message`.
+    pub last_output: String,
 }
 
 /// Body of [`Event::TurnEnded`].
@@ -285,6 +306,10 @@ pub struct TurnEnded {
     /// The failure, when there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
+    /// The answer as JSON that was held against the schema of this turn, byte for byte as the model wrote it. It is there whenever a turn with a
+    /// schema ended as `end_turn`, and never else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub structured_output: Option<String>,
 }
 
 /// What made a request's beginning differ from the one before, so that a provider's cache does not hit.
@@ -297,6 +322,8 @@ pub enum PrefixBreak {
     System,
     /// Another set of tools.
     Tools,
+    /// Another form of the answer.
+    Output,
     /// Earlier messages were changed.
     History,
 }
@@ -310,6 +337,9 @@ pub struct Fingerprint {
     pub system: String,
     /// Hash of the tool schemas in order.
     pub tools: String,
+    /// Hash of the answer's schema; empty for free text.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub output: String,
     /// Running hash of the messages.
     pub messages: String,
 }
@@ -347,6 +377,9 @@ pub struct StepStarted {
     /// What its first call may use at most.
     #[serde(default)]
     pub reserved: Reserved,
+    /// What of the answer's schema its provider is not sent; told with a turn's first step, and with each that has another model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schema_warnings: Vec<SchemaWarning>,
 }
 
 /// Body of [`Event::ModelFailed`].

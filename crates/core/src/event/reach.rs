@@ -40,6 +40,8 @@ pub enum ContinuedBy {
     Goal,
     /// A hook.
     Hook,
+    /// The form of its answer, which the answer is not of.
+    Output,
 }
 
 /// Body of [`crate::event::Event::TurnContinued`].

@@ -13,7 +13,9 @@ use crate::event::DeltaItem;
 use crate::ids::BlobId;
 use crate::message::{Block, Message, ReplyStop, Usage};
 use crate::ports::tool::ToolSchema;
-use crate::spec::{ModelSelection, ReasoningEffort, ResolvedSessionCapabilities, Sampling};
+use crate::spec::{
+    AnswerForm, ModelSelection, ReasoningEffort, ResolvedSessionCapabilities, Sampling,
+};
 
 /// How the cache keys of summaries end.
 pub(crate) const SUMMARY_KEY: &str = "-summary";
@@ -103,6 +105,9 @@ pub struct ModelInfo {
     /// What a request to it can say.
     #[serde(default)]
     pub accepts: Accepts,
+    /// How it is told the form of its answer.
+    #[serde(default)]
+    pub answer: AnswerForm,
 }
 
 /// What a request to a model can say: what its wire or its endpoint has no word for cannot be asked of it.
@@ -168,6 +173,7 @@ impl ModelInfo {
             price: None,
             hosted: HostedCapabilities::default(),
             accepts: Accepts::default(),
+            answer: AnswerForm::default(),
         }
     }
 }
@@ -225,10 +231,23 @@ pub struct ModelRequest {
     pub sampling: Sampling,
     /// What the provider is to do itself while the model answers.
     pub capabilities: ResolvedSessionCapabilities,
+    /// The form of the answer, for a model with a field for it ([`ModelInfo::answer`]); the others are told in `system`.
+    pub output: Option<AnswerSchema>,
     /// Tokens the answer may have; the model's own maximum when absent.
     pub output_max: Option<u64>,
     /// Names the session towards the provider's cache; carries no meaning.
     pub cache_key: String,
+}
+
+/// The form of an answer, as a provider is sent it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerSchema {
+    /// A name for providers that want one.
+    pub name: String,
+    /// What the provider takes of the schema.
+    pub schema: serde_json::Value,
+    /// Whether a provider that knows a choice is to keep its model to it word by word.
+    pub strict: bool,
 }
 
 impl ModelRequest {

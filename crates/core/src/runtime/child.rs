@@ -174,6 +174,8 @@ fn child_spec(of: &SessionId, lease: Lease, order: AgentOrder, tools: Vec<String
     settings.turn.sampling = order.sampling.unwrap_or(settings.turn.sampling);
     settings.turn.request_limit = order.request_limit.unwrap_or(settings.turn.request_limit);
     settings.external_tools = Vec::new();
+    // Its answer is for its parent, which asks for what it needs.
+    settings.output = None;
     (settings.title, settings.labels) = (None, std::collections::BTreeMap::new());
     SessionSpec {
         system: order.prompt.system,
@@ -191,6 +193,7 @@ async fn give(child: &DefaultSession, task: Vec<Part>) -> Result<Seq, SessionErr
     let admit = Admit {
         key: Some(TASK_KEY.to_owned()),
         goal: None,
+        output: None,
         source: InputSource::External,
         delivery: Delivery::Queue,
         content: task,

@@ -47,6 +47,9 @@ impl DefaultAgentCore {
             return Err(invalid(format!("{} is not an absolute path", relative.display())));
         }
         spec.settings.turn.check().map_err(AgentError::Invalid)?;
+        if let Some(output) = &spec.settings.output {
+            output.check().map_err(AgentError::Invalid)?;
+        }
         spec.modes.policy(&spec.settings.mode)?;
         check_rules(&spec.settings.rules)
             .map_err(|error| AgentError::Invalid(error.to_string()))?;

@@ -10,6 +10,7 @@ use crate::message::{Content, Message, Part};
 use crate::ports::model::ModelInfo;
 use crate::ports::tool::ToolSchema;
 use crate::session::conversation::Counted;
+use crate::session::output;
 use crate::session::state::{RequestAuditTracker, State};
 use crate::spec::{ResolvedSessionCapabilities, Settings};
 
@@ -56,6 +57,11 @@ pub fn fingerprint(
             true => short_hash(&[tools.hash.as_bytes(), b"web_search"]),
             false => tools.hash.clone(),
         },
+        output: match state.turn.as_ref().and_then(|turn| turn.settings.output.as_ref()) {
+            Some(output) => short_hash(&[serde_json::to_vec(&output.schema)
+                .expect("schemas have string keys and no failing serialisers")]),
+            None => String::new(),
+        },
         messages: shown[hashed.min(shown.len())..].iter().chain(&state.message_of(steering)).fold(
             before.to_owned(),
             |chain, message| {
@@ -81,6 +87,9 @@ impl RequestAuditTracker {
         if last.tools != request.tools {
             return Some(PrefixBreak::Tools);
         }
+        if last.output != request.output {
+            return Some(PrefixBreak::Output);
+        }
         (self.edits != edits).then_some(PrefixBreak::History)
     }
 }
@@ -96,7 +105,9 @@ pub(crate) fn estimate(state: &State, tools: &ToolsDigest) -> u64 {
     let told: usize = state.instructions.iter().map(String::len).sum();
     let system = state.spec.system.len() + told;
     let fixed = text_tokens(system + tools.bytes);
-    fixed.saturating_add(state.conversation.messages.iter().map(message_tokens).sum())
+    fixed
+        .saturating_add(output::uncounted_tokens(state))
+        .saturating_add(state.conversation.messages.iter().map(message_tokens).sum())
 }
 
 /// Tokens of the next request: what the provider counted last, and an estimate of what came since.
@@ -111,7 +122,9 @@ pub fn prompt_tokens(state: &State, tools: &ToolsDigest) -> u64 {
         }
     };
     let rest = &shown[covered.min(shown.len())..];
-    counted.saturating_add(rest.iter().map(message_tokens).sum())
+    counted
+        .saturating_add(output::uncounted_tokens(state))
+        .saturating_add(rest.iter().map(message_tokens).sum())
 }
 
 /// Tokens that request and answer may have together: as the session is told, else as is known of the model.

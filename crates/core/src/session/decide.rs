@@ -10,8 +10,8 @@ use crate::limits::RuntimeLimits;
 use crate::message::{Message, Part};
 use crate::session::state::{Call, CallPhase, PendingInput, State};
 use crate::session::{forget, goal};
-use crate::spec::TurnConfig;
 use crate::spec::rule::check_rules;
+use crate::spec::{OutputChange, TurnConfig};
 
 /// What follows from a command.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,7 +89,10 @@ pub fn decide(
             let rules = change.rules.as_ref().map_or(Ok(()), check_rules);
             rules.map_err(|error| Rejection::Invalid { what: error.to_string() })?;
             let turn = change.turn.as_ref().map_or(Ok(()), TurnConfig::check);
-            turn.map_err(|what| Rejection::Invalid { what })?;
+            turn.map_err(invalid)?;
+            if let Some(OutputChange::Structured(output)) = &change.output {
+                output.check().map_err(invalid)?;
+            }
             let json = serde_json::to_vec(&change).expect("settings have string keys");
             bounded(json.len(), limits, "the change of settings")?;
             record(Event::SessionConfigured(change))
@@ -132,6 +135,10 @@ fn runs(state: &State, task: &TaskId) -> Result<(), Rejection> {
     Err(stale(format!("no background task {task} runs: it has ended or never was")))
 }
 
+fn invalid(what: String) -> Rejection {
+    Rejection::Invalid { what }
+}
+
 fn stale(what: String) -> Rejection {
     Rejection::Stale { what }
 }
@@ -169,9 +176,13 @@ fn decide_admit(
         return Ok(Decision::Overloaded);
     }
     admit.goal.as_ref().map_or(Ok(()), goal::check)?;
-    let Admit { key, source, delivery, mut content, goal } = admit;
+    admit.output.as_ref().map_or(Ok(()), |output| output.check()).map_err(invalid)?;
+    if admit.output.is_some() && admit.delivery == Delivery::Steer {
+        return Err(invalid("an input that steers has no output schema: the turn that it finds has its own; send it as `now` or `queue`".to_owned()));
+    }
+    let Admit { key, source, delivery, mut content, goal, output } = admit;
     content.extend(goal.as_ref().and_then(|goal| goal::unsaid(goal, &content)));
-    let admitted = InputAdmitted { key, source, delivery, content, goal };
+    let admitted = InputAdmitted { key, source, delivery, content, goal, output };
     Ok(Decision::Admit(Event::InputAdmitted(admitted)))
 }
 

@@ -177,6 +177,7 @@ impl State {
                 let goal = self.goal.as_mut().ok_or("the session has no goal")?;
                 goal.continuations += 1;
             }
+            ContinuedBy::Output => turn.misfits += 1,
             ContinuedBy::Hook => {
                 turn.hook_continues += 1;
                 turn.hooked.feedback = None;

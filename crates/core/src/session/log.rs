@@ -396,6 +396,7 @@ mod tests {
             delivery: Delivery::Steer,
             content: Vec::new(),
             goal: None,
+            output: None,
         });
         assert!(is_one_write(&ended, &told));
         assert!(!is_one_write(&told, &ended));

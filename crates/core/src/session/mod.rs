@@ -22,6 +22,7 @@ pub(crate) mod inbox;
 mod inputs;
 pub(crate) mod log;
 pub mod open_turn;
+pub(crate) mod output;
 pub mod plan;
 mod projection;
 pub mod recent;

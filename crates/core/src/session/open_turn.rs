@@ -42,6 +42,8 @@ pub struct OpenTurn {
     pub child_steps: u32,
     /// How often hooks made it go on.
     pub hook_continues: u32,
+    /// How many of its answers were not of the form that was asked for.
+    pub misfits: u32,
     /// What hooks did to it.
     pub hooked: Hooked,
 }

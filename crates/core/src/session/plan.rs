@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{
-    CallRef, Delivery, Event, Failure, FailureClass, Reserved, StepStarted, StopReason,
-    SubagentClosed, TurnEnded, TurnStarted,
+    CallRef, Delivery, Event, Failure, FailureClass, PrefixBreak, Reserved, StepStarted,
+    StopReason, SubagentClosed, TurnContinued, TurnEnded, TurnStarted,
 };
 use crate::ids::{CallId, Seq, SessionId, TaskId, Timestamp};
 use crate::limits::RuntimeLimits;
@@ -16,6 +16,7 @@ use crate::session::context::ToolsDigest;
 use crate::session::forget::{CompactionSlot, Scene};
 use crate::session::goal::Gate;
 use crate::session::hooks::{HookPlace, HookWork, OpenHooks, money};
+use crate::session::output::{self, Verdict};
 use crate::session::state::{OpenStep, OpenTurn, State, Used};
 use crate::session::{calls, context, forget, goal, hooks, tasks, usable};
 use crate::spec::{Bounds, LimitKind, Settings};
@@ -225,7 +226,11 @@ fn plan_idle(state: &State, work: &Work, facts: &Facts<'_>) -> Step {
 }
 
 fn start_turn(state: &State, inputs: Vec<Seq>) -> Step {
-    let settings = state.spec.settings.clone();
+    let mut settings = state.spec.settings.clone();
+    let taken = state.pending.iter().filter(|pending| inputs.contains(&pending.seq));
+    if let Some(output) = taken.filter_map(|pending| pending.admitted.output.as_deref()).last() {
+        settings.output = Some(output.clone());
+    }
     Step::Record(vec![Event::TurnStarted(Box::new(TurnStarted { inputs, settings }))])
 }
 
@@ -300,7 +305,8 @@ pub fn turn_ended(turn: &OpenTurn, stop: StopReason, error: Option<String>) -> E
         usage: turn.used.usage,
         cost_micros: (!turn.used.cost_unknown).then_some(turn.used.cost_micros),
         steps: turn.used.steps,
-        error: error.map(|message| Failure { message }),
+        error: error.map(|message| Failure { message, output: None }),
+        structured_output: None,
     })
 }
 
@@ -345,7 +351,10 @@ fn next_step(view: &View<'_>) -> Step {
         None => reserve(model.price, prompt, output_max),
         Some(_) => Reserved::default(),
     };
-    let started = StepStarted { step, inputs, request, prefix_break, reserved };
+    let is_news = step == 1 || matches!(prefix_break, Some(PrefixBreak::Model));
+    let warned = is_news.then(|| output::warnings(&turn.settings, model));
+    let schema_warnings = warned.unwrap_or_default();
+    let started = StepStarted { step, inputs, request, prefix_break, reserved, schema_warnings };
     Step::Record(vec![Event::StepStarted(started)])
 }
 
@@ -568,17 +577,23 @@ fn stopped(view: &View<'_>, step: &OpenStep, stop: StopReason) -> Step {
     hooks::look_at_end(view, step).unwrap_or_else(|| end_turn(view.turn, stop, None))
 }
 
-/// The model stopped by itself: the end, unless the goal wants more. A limit that forbids another step goes before the goal.
+/// The model stopped by itself: the end, unless the goal wants more, or else the form of the answer. A limit that forbids another step goes
+/// before both.
 fn at_end(view: &View<'_>, step: &OpenStep) -> Step {
     match goal::at_end(view.state, step, view.facts) {
-        Gate::Open => end_turn(view.turn, StopReason::EndTurn, None),
-        Gate::Waits(until) => Step::Wait(until),
-        Gate::GoesOn(continued) => match next_step(view) {
-            Step::Record(events) if matches!(events[..], [Event::TurnEnded(_)]) => {
-                Step::Record(events)
-            }
-            _ => Step::Record(vec![Event::TurnContinued(continued)]),
+        Gate::Open => match output::judge(view.state, view.turn) {
+            Verdict::Ends(ended) => Step::Record(vec![ended]),
+            Verdict::GoesOn(continued) => go_on(view, continued),
         },
+        Gate::Waits(until) => Step::Wait(until),
+        Gate::GoesOn(continued) => go_on(view, continued),
+    }
+}
+
+fn go_on(view: &View<'_>, continued: TurnContinued) -> Step {
+    match next_step(view) {
+        Step::Record(events) if matches!(events[..], [Event::TurnEnded(_)]) => Step::Record(events),
+        _ => Step::Record(vec![Event::TurnContinued(continued)]),
     }
 }
 

@@ -372,6 +372,7 @@ impl State {
             goes_on: false,
             child_steps: 0,
             hook_continues: 0,
+            misfits: 0,
             hooked: Hooked { stop: refused, ..Hooked::default() },
         }));
         Ok(())

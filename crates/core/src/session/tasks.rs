@@ -207,6 +207,7 @@ pub(crate) fn settled(state: &State, task: &TaskId, end: CallEnd, now: Timestamp
         delivery: Delivery::Steer,
         content: parts,
         goal: None,
+        output: None,
     };
     vec![Event::TaskSettled(ended), Event::InputAdmitted(admitted)]
 }

@@ -3,6 +3,7 @@
 mod capabilities;
 mod external;
 mod mode;
+mod output;
 pub mod rule;
 mod turn;
 
@@ -25,6 +26,11 @@ pub use crate::spec::external::{
 pub use crate::spec::mode::{
     AskWritesPolicy, InvalidMode, Mode, ModeCatalog, ModeDescriptor, PolicyBase, SandboxPolicy,
     SessionMode, UnknownMode,
+};
+pub use crate::spec::output::{
+    AnswerForm, InvalidOutputSchema, LoweredSchema, OUTPUT_RETRIES, OUTPUT_RETRIES_MAX,
+    OutputChange, OutputSchema, SCHEMA_BYTES, SchemaCompat, SchemaFormat, SchemaSubset,
+    SchemaWarning, StructuredOutput,
 };
 pub use crate::spec::turn::{ContextPolicy, Decimal, Sampling, TurnConfig, TurnRequestLimit};
 
@@ -107,6 +113,9 @@ pub struct Settings {
     /// Tools that the client runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub external_tools: Vec<ExternalTool>,
+    /// The form of the answers that turns end with; free text when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<StructuredOutput>,
     /// A short name for lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
@@ -149,6 +158,9 @@ pub struct SettingsChange {
     /// Other tools that the client runs, replacing all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external_tools: Option<Vec<ExternalTool>>,
+    /// Another form of the answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<OutputChange>,
     /// Another title.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
@@ -199,6 +211,7 @@ impl Settings {
             capabilities: SessionCapabilitiesConfig::default(),
             hooks: HookRunOverrides::default(),
             external_tools: Vec::new(),
+            output: None,
             title: None,
             labels: BTreeMap::new(),
         }
@@ -223,6 +236,13 @@ impl Settings {
         set(&mut self.labels, change.labels.as_ref());
         if change.effort.is_some() {
             self.effort = change.effort;
+        }
+        match &change.output {
+            None => {}
+            Some(OutputChange::Text) => self.output = None,
+            Some(OutputChange::Structured(output)) => {
+                self.output = Some(StructuredOutput::clone(output))
+            }
         }
         if change.title.is_some() {
             self.title.clone_from(&change.title);

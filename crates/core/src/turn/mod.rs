@@ -35,6 +35,7 @@ use crate::runtime::WeakCore;
 use crate::session::context::{self, ToolsDigest};
 use crate::session::hooks::HookPlace;
 use crate::session::inbox::{Outbox, Signal};
+use crate::session::output;
 use crate::session::state::{Call, State};
 use crate::spec::{ExternalTool, Sampling};
 use crate::turn::registry::Toolbox;
@@ -195,8 +196,15 @@ impl TurnRunner {
         run: u64,
     ) {
         self.reap();
+        let told = state.turn.as_ref().map(|turn| output::told(&turn.settings, model.info()));
+        let told = told.unwrap_or_default();
+        let mut system = state.system_for(&model.info().selection);
+        if let Some(words) = told.words {
+            let gap = if system.is_empty() { "" } else { "\n\n" };
+            system.extend([gap, &words]);
+        }
         let request = ModelRequest {
-            system: state.system_for(&model.info().selection),
+            system,
             messages: context::render(state),
             tools: Arc::clone(self.schemas()),
             images: std::collections::BTreeMap::new(),
@@ -208,6 +216,7 @@ impl TurnRunner {
             capabilities: state.turn.as_ref().map_or_else(Default::default, |turn| {
                 context::hosted(&turn.settings, model.info())
             }),
+            output: told.field,
             output_max,
             cache_key: state.line().to_string(),
         };

@@ -6,7 +6,7 @@ use crate::message::{Message, Part};
 use crate::prompt::mention::is_added;
 use crate::session::context::text_tokens;
 use crate::session::forget::Scene;
-use crate::session::{goal, skills};
+use crate::session::{goal, output, skills};
 
 /// Bytes that are kept of the first message.
 const FIRST_BYTES_MAX: usize = 8 * 1024;
@@ -71,7 +71,9 @@ fn said(scene: &Scene<'_>, dropped: usize) -> Vec<String> {
             continue;
         }
         let words = parts.iter().map(|part| text(part).unwrap_or("[image]"));
-        let words = words.filter(|text| !is_added(text) && !goal::is_feedback(text));
+        let words = words.filter(|text| {
+            !is_added(text) && !goal::is_feedback(text) && !output::is_feedback(text)
+        });
         let words = words.collect::<Vec<_>>().join("\n");
         if at == 0 || !words.is_empty() {
             said.push(words);

@@ -100,6 +100,7 @@ pub(crate) fn request(scene: &Scene<'_>, open: &OpenSummary) -> ModelRequest {
         effort: None,
         sampling: crate::spec::Sampling::default(),
         capabilities: ResolvedSessionCapabilities::default(),
+        output: None,
         output_max: Some(output_max(scene)),
         cache_key: format!("{}{SUMMARY_KEY}", scene.state.line()),
     }

@@ -1,0 +1,312 @@
+//! The form of a turn's answer: a JSON schema, what is taken for one, and whether an answer is of it. Pure.
+
+mod lower;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use jsonschema::{PatternOptions, Retrieve, Uri, Validator};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+pub use crate::spec::output::lower::{AnswerForm, LoweredSchema, SchemaSubset};
+
+/// Bytes that a schema may have as JSON. 64 KB.
+pub const SCHEMA_BYTES: usize = 64 * 1024;
+/// How often a model is asked again whose answer does not fit, unless somebody says otherwise.
+pub const OUTPUT_RETRIES: u32 = 2;
+/// How often it may be asked again at most.
+pub const OUTPUT_RETRIES_MAX: u32 = 16;
+/// Regular expressions that a schema may have.
+const PATTERNS_MAX: usize = 256;
+/// Bytes that one of them may have once it is compiled.
+const PATTERN_BYTES: usize = 256 * 1024;
+/// Characters that a schema's name may have.
+const NAME_CHARS: usize = 64;
+/// Faults of an answer that a model is told of.
+const FAULTS_MAX: usize = 8;
+/// Characters that one of them has at most.
+const FAULT_CHARS: usize = 300;
+
+/// What a session's turns are to end with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StructuredOutput {
+    /// The form of the answer.
+    pub schema: OutputSchema,
+    /// How often the model is asked again when its answer does not fit, 16 at most.
+    #[serde(default = "retries")]
+    pub retries: u32,
+}
+
+fn retries() -> u32 {
+    OUTPUT_RETRIES
+}
+
+/// The form of the answers from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputChange {
+    /// Free text.
+    Text,
+    /// JSON of a schema.
+    Structured(Box<StructuredOutput>),
+}
+
+/// A JSON schema for an answer.
+///
+/// It is read from a schema as it is, or from a wrapper: an object that has `schema`, and either `format` as it is written here or no member that a
+/// wrapper has not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct OutputSchema {
+    /// What the form below is called.
+    pub format: SchemaFormat,
+    /// The schema. Answers are held against all of it, whatever a provider takes of it.
+    pub schema: Value,
+    /// A name for providers that want one: letters, digits, `_` and `-`, 64 at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether a provider that knows a choice is told to keep its model to the schema word by word.
+    pub strict: bool,
+    /// What becomes of a schema that the provider takes in part.
+    pub compat: SchemaCompat,
+}
+
+/// What the form of a wrapper is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SchemaFormat {
+    /// A JSON schema.
+    #[default]
+    JsonSchema,
+}
+
+/// What becomes of a schema that the provider takes in part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SchemaCompat {
+    /// It is sent what it takes, and the journal says what it is not sent.
+    #[default]
+    Lossy,
+    /// The model is not called.
+    Strict,
+}
+
+/// What of a schema a provider was not sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SchemaWarning {
+    /// The provider.
+    pub provider: String,
+    /// The place in the schema, as a JSON pointer.
+    pub path: String,
+    /// What it is, and what takes its place.
+    pub message: String,
+}
+
+/// Why something is not taken for a schema.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the output schema is refused{}: {why}", at(path))]
+pub struct InvalidOutputSchema {
+    /// The place in the schema, as a JSON pointer; empty for all of it.
+    pub path: String,
+    /// In words for a person.
+    pub why: String,
+}
+
+fn at(path: &str) -> Cow<'_, str> {
+    if path.is_empty() { Cow::Borrowed("") } else { Cow::Owned(format!(" at {path}")) }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wrapper {
+    #[serde(default)]
+    format: SchemaFormat,
+    schema: Value,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    strict: bool,
+    #[serde(default)]
+    compat: SchemaCompat,
+}
+
+const WRAPPER: [&str; 5] = ["format", "schema", "name", "strict", "compat"];
+
+/// Whether it is a wrapper and no schema.
+fn is_wrapper(value: &Value) -> bool {
+    let Some(object) = value.as_object().filter(|object| object.contains_key("schema")) else {
+        return false;
+    };
+    let marked = object.get("format").is_some_and(|format| format == "json_schema");
+    marked || object.keys().all(|key| WRAPPER.contains(&key.as_str()))
+}
+
+impl<'de> Deserialize<'de> for OutputSchema {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        Self::read(value).map_err(serde::de::Error::custom)
+    }
+}
+
+impl OutputSchema {
+    /// A schema as it is, asked for as leniently as can be.
+    #[must_use]
+    pub fn new(schema: Value) -> Self {
+        let (format, compat) = (SchemaFormat::JsonSchema, SchemaCompat::Lossy);
+        Self { format, schema, name: None, strict: false, compat }
+    }
+
+    /// Reads a schema or a wrapper, and checks it.
+    ///
+    /// # Errors
+    /// [`InvalidOutputSchema`] with the place in the schema.
+    pub fn parse(value: Value) -> Result<Self, InvalidOutputSchema> {
+        let schema = Self::read(value).map_err(|why| refused("", why))?;
+        schema.check().map(|()| schema)
+    }
+
+    fn read(value: Value) -> Result<Self, String> {
+        if !is_wrapper(&value) {
+            return Ok(Self::new(value));
+        }
+        let Wrapper { format, schema, name, strict, compat } =
+            serde_json::from_value(value).map_err(|error| error.to_string())?;
+        Ok(Self { format, schema, name, strict, compat })
+    }
+
+    /// Whether answers can be held against it: no reference leaves it, and nothing in it takes time or memory without bound.
+    ///
+    /// # Errors
+    /// [`InvalidOutputSchema`] with the place in the schema.
+    pub fn check(&self) -> Result<(), InvalidOutputSchema> {
+        if !self.schema.is_object() {
+            return Err(refused("", "a schema is a JSON object"));
+        }
+        let bytes = self.text().len();
+        if bytes > SCHEMA_BYTES {
+            return Err(refused("", format!("it has {bytes} bytes and may have {SCHEMA_BYTES}")));
+        }
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        let is_name = |name: &str| (1..=NAME_CHARS).contains(&name.len()) && name.chars().all(fits);
+        if self.name.as_deref().is_some_and(|name| !is_name(name)) {
+            let why = "its name has 1 to 64 letters, digits, `_` and `-`";
+            return Err(refused("", why));
+        }
+        let patterns = patterns(&self.schema);
+        if patterns > PATTERNS_MAX {
+            let why = format!("it has {patterns} regular expressions and may have {PATTERNS_MAX}");
+            return Err(refused("", why));
+        }
+        self.validator().map(drop)
+    }
+
+    /// The schema as JSON.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.schema.to_string()
+    }
+
+    fn validator(&self) -> Result<Validator, InvalidOutputSchema> {
+        let patterns =
+            PatternOptions::regex().size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES);
+        let built = jsonschema::options()
+            .with_retriever(Nothing)
+            .with_pattern_options(patterns)
+            .should_validate_formats(true)
+            .build(&self.schema);
+        built.map_err(|error| refused(&error.instance_path.to_string(), cut(&error)))
+    }
+
+    /// The JSON of an answer: all of its text, or what stands in the code fence that the text is.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words for the model.
+    pub fn validate<'a>(&self, answer: &'a str) -> Result<&'a str, String> {
+        let text = unfenced(answer);
+        if text.is_empty() {
+            return Err("the answer is empty".to_owned());
+        }
+        let value: Value = serde_json::from_str(text)
+            .map_err(|error| format!("the answer is not JSON alone: {error}"))?;
+        let validator = self.validator().map_err(|error| error.to_string())?;
+        let mut faults = validator.iter_errors(&value).map(|error| {
+            let at = error.instance_path.to_string();
+            cut(&format_args!("{}: {error}", if at.is_empty() { "the whole" } else { &at }))
+        });
+        let told: Vec<String> = faults.by_ref().take(FAULTS_MAX).collect();
+        match (told.is_empty(), faults.next()) {
+            (true, _) => Ok(text),
+            (false, None) => Err(told.join("\n")),
+            (false, Some(_)) => Err(format!("{}\nand more", told.join("\n"))),
+        }
+    }
+}
+
+fn refused(path: &str, why: impl Into<String>) -> InvalidOutputSchema {
+    InvalidOutputSchema { path: path.to_owned(), why: why.into() }
+}
+
+fn cut(words: &dyn fmt::Display) -> String {
+    words.to_string().chars().take(FAULT_CHARS).collect()
+}
+
+fn patterns(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.iter().map(patterns).sum(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(key, value)| match key.as_str() {
+                "pattern" => 1 + patterns(value),
+                "patternProperties" => {
+                    value.as_object().map_or(0, serde_json::Map::len) + patterns(value)
+                }
+                _ => patterns(value),
+            })
+            .sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
+}
+
+/// A text without the code fence that is all around it.
+fn unfenced(text: &str) -> &str {
+    let text = text.trim();
+    let inner = text.strip_prefix("```").and_then(|rest| rest.strip_suffix("```"));
+    let Some((info, body)) = inner.and_then(|inner| inner.split_once('\n')) else { return text };
+    if info.contains('`') { text } else { body.trim() }
+}
+
+/// Finds no schema: what a schema refers to stands in it.
+struct Nothing;
+
+impl Retrieve for Nothing {
+    fn retrieve(
+        &self,
+        uri: &Uri<String>,
+    ) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
+        Err(format!("it refers to {uri}, and nothing is fetched; put it under `$defs`").into())
+    }
+}
+
+impl StructuredOutput {
+    /// A schema with the default number of retries.
+    #[must_use]
+    pub fn new(schema: OutputSchema) -> Self {
+        Self { schema, retries: OUTPUT_RETRIES }
+    }
+
+    /// Whether a session can have it.
+    ///
+    /// # Errors
+    /// Why not, in words for a person.
+    pub fn check(&self) -> Result<(), String> {
+        if self.retries > OUTPUT_RETRIES_MAX {
+            return Err(format!(
+                "an answer of a schema is asked for again {OUTPUT_RETRIES_MAX} times at most, not {}",
+                self.retries
+            ));
+        }
+        self.schema.check().map_err(|error| error.to_string())
+    }
+}
