@@ -46,6 +46,7 @@ fn conversation() -> ModelRequest {
         sampling: oarlock_core::spec::Sampling::default(),
         output_max: None,
         capabilities: oarlock_core::spec::ResolvedSessionCapabilities::default(),
+        output: None,
         cache_key: String::new(),
     }
 }

@@ -3,7 +3,7 @@
 use oarlock_core::ports::model::{HostedCapabilities, Price};
 
 use crate::provider::Wire;
-use crate::quirks::{CallIds, OutputField, Quirks, ThoughtEcho};
+use crate::quirks::{AnswerSchemas, CallIds, OutputField, Quirks, ThoughtEcho};
 
 /// A provider that needs no configuration but its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,11 @@ pub const WELL_KNOWN: &[WellKnown] = &[
         wire: Wire::AnthropicMessages,
         base_url: "https://api.anthropic.com",
         key_variable: Some("ANTHROPIC_API_KEY"),
-        quirks: Quirks { hosted: HostedCapabilities { web_search: true }, ..Quirks::PLAIN },
+        quirks: Quirks {
+            hosted: HostedCapabilities { web_search: true },
+            answer_schemas: AnswerSchemas { taken: true, but: OLDER_CLAUDES },
+            ..Quirks::PLAIN
+        },
         default_model: Some("claude-sonnet-4-5"),
         models: ANTHROPIC,
     },
@@ -57,6 +61,7 @@ pub const WELL_KNOWN: &[WellKnown] = &[
             output_field: OutputField::MaxCompletionTokens,
             effort: true,
             cache_key: true,
+            answer_schemas: AnswerSchemas { taken: true, but: OLDER_GPTS },
             ..Quirks::PLAIN
         },
         models: OPENAI,
@@ -166,6 +171,21 @@ const OPENAI: &[KnownModel] = &[
     model("gpt-4o", 128_000, 16_384, openai(2_500_000, 10_000_000, 1_250_000)),
     model("gpt-4o-mini", 128_000, 16_384, openai(150_000, 600_000, 75_000)),
 ];
+
+/// They came before answers of a schema.
+const OLDER_CLAUDES: &[&str] = &[
+    "claude-2*",
+    "claude-3*",
+    "claude-instant*",
+    "claude-opus-4",
+    "claude-opus-4-0",
+    "claude-opus-4-1",
+    "claude-sonnet-4",
+    "claude-sonnet-4-0",
+];
+
+/// They came before answers of a schema.
+const OLDER_GPTS: &[&str] = &["chatgpt*", "gpt-3*", "gpt-4", "gpt-4-*", "o1-mini", "o1-preview"];
 
 /// Its prices change with the release behind the name.
 const DEEPSEEK: &[KnownModel] = &[

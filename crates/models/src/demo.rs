@@ -13,7 +13,7 @@ use oarlock_core::ports::model::{
     Reply,
 };
 use oarlock_core::session::goal::GOAL_DONE;
-use oarlock_core::spec::ModelSelection;
+use oarlock_core::spec::{AnswerForm, ModelSelection};
 use serde_json::{Value, json};
 
 /// Words of the prompt that are searched for.
@@ -44,6 +44,7 @@ impl DemoModel {
             price: Some(Price::default()),
             hosted: HostedCapabilities::default(),
             accepts: Accepts::default(),
+            answer: AnswerForm::default(),
         };
         Self { info }
     }
@@ -347,6 +348,7 @@ mod tests {
             sampling: oarlock_core::spec::Sampling::default(),
             output_max: None,
             capabilities: oarlock_core::spec::ResolvedSessionCapabilities::default(),
+            output: None,
             cache_key: String::new(),
         }
     }

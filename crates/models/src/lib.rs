@@ -1,5 +1,6 @@
 //! Models: pure codecs for the wires, one transport, and the built-in models that need neither.
 
+mod answers;
 mod anthropic;
 mod canned;
 pub mod catalog;
@@ -31,7 +32,7 @@ pub use listing::list_models;
 #[doc(hidden)]
 pub use openai_chat::{decode_chat, decode_chat_whole, encode_chat};
 pub use provider::{ModelConfig, ProviderConfig, UnknownWire, Wire, family};
-pub use quirks::{CallIds, OutputField, Quirks, ThoughtEcho};
+pub use quirks::{AnswerSchemas, CallIds, OutputField, Quirks, ThoughtEcho};
 pub use registry::Registry;
 pub use remote::HttpModel;
 pub use script::{ScriptError, ScriptModel};

@@ -34,6 +34,32 @@ pub enum CallIds {
     NineLetters,
 }
 
+/// Whether an endpoint has a field for the schema of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnswerSchemas {
+    /// Whether it has one.
+    pub taken: bool,
+    /// Families of models that take none all the same; a `*` at the end stands for anything.
+    pub but: &'static [&'static str],
+}
+
+impl AnswerSchemas {
+    /// An endpoint that is not known to have it.
+    pub const UNKNOWN: Self = Self { taken: false, but: &[] };
+    /// An endpoint whose models all take one.
+    pub const TAKEN: Self = Self { taken: true, but: &[] };
+
+    /// Whether models of this family take one.
+    #[must_use]
+    pub fn by(&self, family: &str) -> bool {
+        let is = |but: &&str| match but.strip_suffix('*') {
+            Some(start) => family.starts_with(start),
+            None => family == *but,
+        };
+        self.taken && !self.but.iter().any(|but| is(but))
+    }
+}
+
 /// What is special about an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quirks {
@@ -51,6 +77,8 @@ pub struct Quirks {
     pub effort: bool,
     /// Whether `prompt_cache_key` is understood.
     pub cache_key: bool,
+    /// Whether the schema of an answer is understood.
+    pub answer_schemas: AnswerSchemas,
 }
 
 impl Quirks {
@@ -63,5 +91,6 @@ impl Quirks {
         call_ids: CallIds::Any,
         effort: false,
         cache_key: false,
+        answer_schemas: AnswerSchemas::UNKNOWN,
     };
 }

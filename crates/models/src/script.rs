@@ -14,7 +14,7 @@ use oarlock_core::ports::model::{
     Accepts, HostedCapabilities, Model, ModelError, ModelErrorKind, ModelEvent, ModelInfo,
     ModelRequest, Price, Reply,
 };
-use oarlock_core::spec::ModelSelection;
+use oarlock_core::spec::{AnswerForm, ModelSelection};
 use serde::Deserialize;
 
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -141,6 +141,7 @@ impl ScriptModel {
             price: Some(Price::default()),
             hosted: HostedCapabilities::default(),
             accepts: Accepts::default(),
+            answer: AnswerForm::default(),
         };
         Ok(Self { info, script, clock, failed: Mutex::default() })
     }

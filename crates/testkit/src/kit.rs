@@ -165,6 +165,7 @@ pub fn admit(text: &str, delivery: Delivery) -> Command {
         delivery,
         content: vec![Part::text(text)],
         goal: None,
+        output: None,
     })
 }
 
@@ -178,6 +179,7 @@ pub fn pursue(objective: &str, continuations_max: u32) -> Command {
         delivery: Delivery::Queue,
         content: vec![Part::text(objective)],
         goal: Some(goal),
+        output: None,
     })
 }
 

@@ -12,7 +12,7 @@ use oarlock_core::ports::model::{
     Accepts, HostedCapabilities, Model, ModelCandidate, ModelError, ModelErrorKind, ModelEvent,
     ModelInfo, ModelRequest, Models, Price, Reply,
 };
-use oarlock_core::spec::ModelSelection;
+use oarlock_core::spec::{AnswerForm, ModelSelection};
 
 /// One thing that a scripted call does.
 #[derive(Debug, Clone)]
@@ -179,6 +179,7 @@ pub fn info() -> ModelInfo {
         price: Some(price),
         hosted: HostedCapabilities::default(),
         accepts: Accepts::default(),
+        answer: AnswerForm::default(),
     }
 }
 

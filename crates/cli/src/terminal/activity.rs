@@ -173,6 +173,7 @@ fn continued(by: ContinuedBy) -> &'static str {
     match by {
         ContinuedBy::Goal => "the goal is not reached: going on",
         ContinuedBy::Hook => "a hook lets the turn go on",
+        ContinuedBy::Output => "the answer is not of the form that was asked for: asking again",
     }
 }
 

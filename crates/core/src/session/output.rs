@@ -3,10 +3,10 @@
 use crate::event::{ContinuedBy, Event, FailureClass, OutputFailure, StopReason, TurnContinued};
 use crate::message::{Content, Message, Part};
 use crate::ports::model::{AnswerSchema, ModelInfo};
-use crate::session::context::text_tokens;
+use crate::session::context::{self, text_tokens};
 use crate::session::plan::turn_ended;
 use crate::session::state::{OpenTurn, State};
-use crate::spec::{LoweredSchema, SchemaCompat, SchemaWarning, Settings};
+use crate::spec::{AnswerForm, LoweredSchema, SchemaCompat, SchemaWarning, Settings};
 
 /// Bytes of an answer that the end of its turn quotes.
 const LAST_OUTPUT_BYTES: usize = 16 * 1024;
@@ -108,8 +108,11 @@ pub(crate) fn told(settings: &Settings, model: &ModelInfo) -> Told {
 }
 
 fn lowered(settings: &Settings, model: &ModelInfo) -> LoweredSchema {
-    let schema = settings.output.as_ref().map(|output| &output.schema);
-    schema.map(|schema| schema.lower(&model.answer, &model.selection.provider)).unwrap_or_default()
+    let Some(output) = &settings.output else { return LoweredSchema::default() };
+    // A provider that searches by itself quotes its sources within the text, which a field for the form forbids.
+    let searches = context::hosted(settings, model).web_search;
+    let form = if searches { &AnswerForm::Words } else { &model.answer };
+    output.schema.lower(form, &model.selection.provider)
 }
 
 /// What of the schema the model's provider is not sent.

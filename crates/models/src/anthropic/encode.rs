@@ -44,6 +44,8 @@ struct Body<'a> {
     stop_sequences: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     system: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_config: Option<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<Value>,
     messages: Vec<Turn>,
@@ -84,6 +86,9 @@ pub(super) fn body(request: &ModelRequest, target: &Target) -> Vec<u8> {
         system: (!request.system.trim().is_empty()).then(|| {
             json!([{"type": "text", "text": request.system, "cache_control": {"type": "ephemeral"}}])
         }),
+        output_config: request.output.as_ref().map(
+            |output| json!({"format": {"type": "json_schema", "schema": output.schema}}),
+        ),
         tools: tools(request),
         messages,
     };

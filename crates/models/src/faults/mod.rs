@@ -67,6 +67,7 @@ fn request() -> ModelRequest {
         sampling: Sampling::default(),
         output_max: None,
         capabilities: oarlock_core::spec::ResolvedSessionCapabilities::default(),
+        output: None,
         cache_key: String::new(),
     }
 }

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use oarlock_core::ids::BlobId;
 use oarlock_core::message::{Block, Content, Message, Native, Part, ToolResult};
-use oarlock_core::ports::model::ModelRequest;
+use oarlock_core::ports::model::{AnswerSchema, ModelRequest};
 use oarlock_core::spec::{Decimal, ReasoningEffort};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -46,6 +46,8 @@ struct Body<'a> {
     stop: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     prompt_cache_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<Value>,
 }
@@ -77,6 +79,11 @@ pub(super) fn body(request: &ModelRequest, target: &Target) -> Vec<u8> {
         stop: &request.sampling.stop_sequences,
         prompt_cache_key: (quirks.cache_key && !request.cache_key.is_empty())
             .then_some(request.cache_key.as_str()),
+        response_format: request.output.as_ref().map(|output| {
+            let AnswerSchema { name, schema, strict } = output;
+            let answer = json!({"name": name, "schema": schema, "strict": strict});
+            json!({"type": "json_schema", "json_schema": answer})
+        }),
         tools: tools.collect(),
     };
     serde_json::to_vec(&body).expect("strings, numbers and JSON texts always serialise")

@@ -56,6 +56,7 @@ fn request(messages: Vec<Message>) -> ModelRequest {
         sampling: Sampling::default(),
         output_max: None,
         capabilities: ResolvedSessionCapabilities::default(),
+        output: None,
         cache_key: String::new(),
     }
 }

@@ -211,6 +211,7 @@ fn replays_unchanged(reply: &Reply, name: &str) {
         sampling: oarlock_core::spec::Sampling::default(),
         output_max: None,
         capabilities: oarlock_core::spec::ResolvedSessionCapabilities::default(),
+        output: None,
         cache_key: String::new(),
     };
     let body = String::from_utf8(encode_anthropic(&request, "test", "test")).unwrap();

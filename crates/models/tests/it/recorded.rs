@@ -108,6 +108,7 @@ pub(crate) fn request(messages: Vec<Message>) -> ModelRequest {
         sampling: Sampling::default(),
         output_max: None,
         capabilities: oarlock_core::spec::ResolvedSessionCapabilities::default(),
+        output: None,
         cache_key: String::new(),
     }
 }

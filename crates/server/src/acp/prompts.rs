@@ -300,7 +300,8 @@ impl Lane {
         for one in attached {
             content.push(one.part(self.session.core().ports().blobs.as_ref()).await?);
         }
-        let admit = Admit { key: None, source: InputSource::User, delivery, content, goal };
+        let admit =
+            Admit { key: None, source: InputSource::User, delivery, content, goal, output: None };
         match self.told_session(Command::Admit(admit)).await {
             Ok(Reply::Admitted(seq)) => Ok(seq),
             Ok(_) => Err(failed("the session did not say where it put the prompt")),
@@ -488,7 +489,10 @@ fn stop_of(ended: &TurnEnded) -> Result<Stop, Error> {
         StopReason::Limit(_) => Ok(Stop::MaxTurnRequests),
         StopReason::Interrupted
         | StopReason::Failed(
-            FailureClass::Model(_) | FailureClass::CrashLoop | FailureClass::Internal,
+            FailureClass::Model(_)
+            | FailureClass::CrashLoop
+            | FailureClass::Internal
+            | FailureClass::StructuredOutput,
         ) => Err(failed(words())),
     }
 }

@@ -43,6 +43,7 @@ pub fn frame(fence: &Fence, texts: &[&str]) -> Frame {
                 delivery: Delivery::Queue,
                 content: vec![Part::text(*text)],
                 goal: None,
+                output: None,
             }),
         })
         .collect();

@@ -181,7 +181,14 @@ impl World {
         let choices = [Delivery::Now, Delivery::Queue, Delivery::Steer];
         let delivery = *self.chance.pick(&choices);
         let content = vec![Part::text("go on")];
-        let admit = Admit { key: None, source: InputSource::User, delivery, content, goal: None };
+        let admit = Admit {
+            key: None,
+            source: InputSource::User,
+            delivery,
+            content,
+            goal: None,
+            output: None,
+        };
         self.tell(Command::Admit(admit)).await
     }
 

@@ -265,7 +265,7 @@ impl Stage {
     async fn admit(&mut self, delivery: Delivery, key: Option<String>, goal: Option<Goal>) {
         self.inputs += 1;
         let content = vec![Part::text(format!("input {}", self.inputs))];
-        let admit = Admit { key, source: InputSource::User, delivery, content, goal };
+        let admit = Admit { key, source: InputSource::User, delivery, content, goal, output: None };
         if let Some(Reply::Admitted(seq)) = self.tell(Command::Admit(admit)).await {
             self.admitted.push(seq);
         }

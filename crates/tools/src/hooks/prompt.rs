@@ -89,6 +89,7 @@ pub(super) async fn ask(
         effort: None,
         sampling: Sampling::default(),
         capabilities: Default::default(),
+        output: None,
         output_max: Some(output_max(model.info().output_max)),
         cache_key: format!("{}-hook", step.session_id),
     };

@@ -75,6 +75,12 @@ pub struct SchemaSubset {
     pub keywords: Vec<String>,
     /// The values that `format` may have.
     pub formats: Vec<String>,
+    /// How many members of all objects may be optional; absent for any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub optional_max: Option<u32>,
+    /// How many places may have several types or `anyOf`; absent for any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unions_max: Option<u32>,
     /// Whether every member of an object has to be required.
     pub all_required: bool,
     /// Whether a schema may contain itself.
@@ -97,7 +103,7 @@ impl OutputSchema {
     #[must_use]
     pub fn lower(&self, form: &AnswerForm, provider: &str) -> LoweredSchema {
         let AnswerForm::Field(subset) = form else { return LoweredSchema::default() };
-        let mut work = Lowering { subset, told: Vec::new(), unfit: None };
+        let mut work = Lowering { subset, told: Vec::new(), unfit: None, optional: 0, unions: 0 };
         let root = Path { above: None, name: "" };
         if self.schema.get("type").is_none_or(|kind| kind != "object") {
             work.give_up(&root, "its root is not of `type` \"object\"");
@@ -107,6 +113,7 @@ impl OutputSchema {
             work.give_up(&root, "it contains itself");
         }
         let sent = work.node(&self.schema, &root);
+        work.count(&root);
         let warning =
             |(path, message)| SchemaWarning { provider: provider.to_owned(), path, message };
         match work.unfit {
@@ -139,6 +146,8 @@ struct Lowering<'a> {
     subset: &'a SchemaSubset,
     told: Vec<(String, String)>,
     unfit: Option<(String, String)>,
+    optional: u32,
+    unions: u32,
 }
 
 impl Lowering<'_> {
@@ -149,6 +158,18 @@ impl Lowering<'_> {
     fn warn(&mut self, at: &Path<'_>, message: String) {
         if self.told.len() < WARNINGS_MAX {
             self.told.push((at.pointer(), message));
+        }
+    }
+
+    fn count(&mut self, root: &Path<'_>) {
+        let counts = [
+            (self.optional, self.subset.optional_max, "members that are not required"),
+            (self.unions, self.subset.unions_max, "places with several types"),
+        ];
+        for (count, max, what) in counts {
+            if max.is_some_and(|max| count > max) {
+                self.give_up(root, &format!("it has {count} {what}"));
+            }
         }
     }
 
@@ -164,6 +185,9 @@ impl Lowering<'_> {
                 sent.insert(key.clone(), value);
             }
         }
+        let is_list = |kind: &Value| kind.is_array();
+        self.unions +=
+            u32::from(members.contains_key("anyOf") || members.get("type").is_some_and(is_list));
         if is_object(members) {
             self.close(members, &mut sent, at);
         }
@@ -202,6 +226,12 @@ impl Lowering<'_> {
                 Some(Value::Array(below.collect()))
             }
             ("items", schema) => Some(self.node(schema, at)),
+            ("enum", Value::Array(values))
+                if values.iter().any(|value| value.is_array() || value.is_object()) =>
+            {
+                self.give_up(at, "it lists lists or objects");
+                None
+            }
             ("$ref", Value::String(to)) if !to.starts_with('#') => {
                 self.give_up(at, "it refers to what is outside");
                 None
@@ -238,10 +268,13 @@ impl Lowering<'_> {
         }
         sent.insert("additionalProperties".to_owned(), json!(false));
         let required = members.get("required").and_then(Value::as_array);
-        let is_optional = |name: &&String| {
-            !required.is_some_and(|names| names.iter().any(|required| required == *name))
+        let is_optional = |name: &String| {
+            !required.is_some_and(|names| names.iter().any(|required| required == name))
         };
-        if self.subset.all_required && names.iter().any(|name| is_optional(&name)) {
+        let optional = names.iter().filter(|name| is_optional(name)).count();
+        if !self.subset.all_required {
+            self.optional += u32::try_from(optional).unwrap_or(u32::MAX);
+        } else if optional > 0 {
             self.warn(at, "all members are asked for, the optional ones too".to_owned());
             sent.insert("required".to_owned(), json!(names));
         }

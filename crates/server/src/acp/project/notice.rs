@@ -54,6 +54,9 @@ impl Notices {
             Event::TurnContinued(continued) => match continued.by {
                 ContinuedBy::Goal => Some(info("The goal is not reached: the turn goes on", "")),
                 ContinuedBy::Hook => Some(info("A hook makes the turn go on", "")),
+                ContinuedBy::Output => {
+                    Some(info("The answer is not of the form that was asked for", ""))
+                }
             },
             Event::InputAdmitted(input) if input.source == InputSource::External => {
                 let words = input.content.iter().find_map(|part| match part {
