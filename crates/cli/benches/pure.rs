@@ -105,6 +105,7 @@ fn fold(c: &mut Criterion) {
                 delivery,
                 content,
                 goal: None,
+                output: None,
             }),
         )
     };

@@ -468,7 +468,8 @@ pub(super) async fn admit(
     (delivery, goal): (Delivery, Option<Goal>),
     content: Vec<Part>,
 ) -> anyhow::Result<Seq> {
-    let admit = Admit { key: None, source: InputSource::User, delivery, content, goal, output: None };
+    let admit =
+        Admit { key: None, source: InputSource::User, delivery, content, goal, output: None };
     match session.tell(Command::Admit(admit)).await? {
         Reply::Admitted(seq) => Ok(seq),
         Reply::Done | Reply::Attached(_) | Reply::Status(_) | Reply::Rejected(_) => {

@@ -20,7 +20,14 @@ fn entry(event: Event) -> Entry {
 }
 
 fn ended(stop: StopReason) -> TurnEnded {
-    TurnEnded { stop, usage: Usage::default(), cost_micros: None, steps: 1, error: None }
+    TurnEnded {
+        stop,
+        usage: Usage::default(),
+        cost_micros: None,
+        steps: 1,
+        error: None,
+        structured_output: None,
+    }
 }
 
 fn call() -> CallId {

@@ -59,6 +59,7 @@ async fn what_a_client_sends_has_a_size_that_is_refused() {
             delivery: Delivery::Queue,
             content: go(),
             goal: None,
+            output: None,
         }),
         Command::Supply { call, outcome: Outcome::Completed, content: vec![Part::text(&long)] },
         Command::Configure {

@@ -30,6 +30,8 @@ mod lists;
 mod mentions;
 mod models;
 mod money;
+mod output;
+mod output_schema;
 mod permission;
 mod pictures;
 mod prompt;

@@ -319,6 +319,7 @@ async fn an_input_with_a_known_key_is_the_same_input() {
             delivery: Delivery::Queue,
             content: prompt("once"),
             goal: None,
+            output: None,
         })
     };
     let first = session.tell(admit()).await.unwrap();

@@ -220,6 +220,7 @@ async fn inputs_that_no_turn_will_take_by_itself_say_what_they_need() {
             delivery: Delivery::Steer,
             content: vec![Part::text("words")],
             goal: None,
+            output: None,
         },
         hooked: BTreeSet::new(),
         refused: None,

@@ -158,9 +158,9 @@ mod tests {
     async fn a_picture_that_the_store_does_not_give_delays_a_cancellation_by_less_than_its_time() {
         let blob = BlobId::of(b"a picture");
         let content = vec![Part::Image { media_type: "image/png".to_owned(), blob, bytes: 9 }; 8];
-        let (key, goal) = (None, None);
+        let (key, goal, output) = (None, None, None);
         let (source, delivery) = (InputSource::User, Delivery::Queue);
-        let event = Event::InputAdmitted(InputAdmitted { key, source, delivery, content, goal });
+        let event = Event::InputAdmitted(InputAdmitted { key, source, delivery, content, goal, output });
         let entry =
             Entry { seq: 1, at: Timestamp::default(), turn: None, scope: Vec::new(), event };
         let begun = Instant::now();

@@ -3,18 +3,14 @@
 //! A keyword that only narrows what is taken can be left out: answers are held against the whole schema all the same. One that gives a value its
 //! shape cannot, since objects are closed for providers; then the model is asked in words.
 
-use std::collections::HashSet;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::spec::output::{OutputSchema, SchemaWarning};
+use crate::spec::output::{OutputSchema, SchemaWarning, depth};
 
 /// Warnings about one schema; further ones are not told.
 const WARNINGS_MAX: usize = 64;
-/// References that lead to each other in a row; a schema with more counts as one that contains itself.
-const REFERENCES_MAX: usize = 64;
 
 /// Keywords that only narrow what is taken.
 const NARROWING: [&str; 20] = [
@@ -109,7 +105,7 @@ impl OutputSchema {
             work.give_up(&root, "its root is not of `type` \"object\"");
         } else if subset.loose && !self.strict {
             return LoweredSchema { sent: Some(self.schema.clone()), warnings: Vec::new() };
-        } else if !subset.recursive && contains_itself(&self.schema) {
+        } else if !subset.recursive && depth::of(&self.schema).contains_itself {
             work.give_up(&root, "it contains itself");
         }
         let sent = work.node(&self.schema, &root);
@@ -293,45 +289,4 @@ fn is_object(members: &Map<String, Value>) -> bool {
         .get("type")
         .is_some_and(|kind| is(kind) || kind.as_array().is_some_and(|kinds| kinds.iter().any(is)));
     typed || members.contains_key("properties")
-}
-
-fn contains_itself(schema: &Value) -> bool {
-    let mut walk = References { root: schema, open: vec![String::new()], done: HashSet::new() };
-    walk.lead_back(schema)
-}
-
-struct References<'a> {
-    root: &'a Value,
-    open: Vec<String>,
-    done: HashSet<String>,
-}
-
-impl References<'_> {
-    fn lead_back(&mut self, value: &Value) -> bool {
-        match value {
-            Value::Array(items) => items.iter().any(|item| self.lead_back(item)),
-            Value::Object(members) => {
-                members.iter().any(|(key, value)| match (key.as_str(), value) {
-                    ("$ref", Value::String(to)) => self.follow(to.trim_start_matches('#')),
-                    _ => self.lead_back(value),
-                })
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-        }
-    }
-
-    fn follow(&mut self, pointer: &str) -> bool {
-        if self.open.iter().any(|open| open == pointer) || self.open.len() > REFERENCES_MAX {
-            return true;
-        }
-        let Some(target) = self.root.pointer(pointer).filter(|_| !self.done.contains(pointer))
-        else {
-            return false;
-        };
-        self.open.push(pointer.to_owned());
-        let leads_back = self.lead_back(target);
-        self.open.pop();
-        self.done.insert(pointer.to_owned());
-        leads_back
-    }
 }

@@ -1,5 +1,6 @@
 //! The form of a turn's answer: a JSON schema, what is taken for one, and whether an answer is of it. Pure.
 
+mod depth;
 mod lower;
 
 use std::borrow::Cow;
@@ -10,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use crate::spec::output::depth::LEVELS_MAX;
 pub use crate::spec::output::lower::{AnswerForm, LoweredSchema, SchemaSubset};
 
 /// Bytes that a schema may have as JSON. 64 KB.
@@ -24,6 +26,10 @@ const PATTERNS_MAX: usize = 256;
 const PATTERN_BYTES: usize = 256 * 1024;
 /// Characters that a schema's name may have.
 const NAME_CHARS: usize = 64;
+/// Levels that an answer may have.
+const NESTING_MAX: usize = 64;
+/// Bytes of the stack on which answers are held against schemas. They are reserved, and used as far as both are deep. 64 MiB.
+const STACK_BYTES: usize = 64 << 20;
 /// Faults of an answer that a model is told of.
 const FAULTS_MAX: usize = 8;
 /// Characters that one of them has at most.
@@ -199,7 +205,28 @@ impl OutputSchema {
             let why = format!("it has {patterns} regular expressions and may have {PATTERNS_MAX}");
             return Err(refused("", why));
         }
-        self.validator().map(drop)
+        if self
+            .schema
+            .get("$schema")
+            .and_then(Value::as_str)
+            .is_some_and(|s| s.contains("draft-04"))
+        {
+            return Err(refused("/$schema", "drafts from 6 on are taken"));
+        }
+        let depth = depth::of(&self.schema);
+        if let Some(stray) = depth.stray {
+            let why = format!(
+                "it has {stray}: refer to a part of the schema by its place, as `#/$defs/…`; nothing is fetched"
+            );
+            return Err(refused("", why));
+        }
+        if depth.levels > LEVELS_MAX {
+            let why = format!(
+                "with what it refers to in the place of each reference it may have {LEVELS_MAX} levels, and has more"
+            );
+            return Err(refused("", why));
+        }
+        aside(|| self.validator().map(drop)).unwrap_or_else(|why| Err(refused("", why)))
     }
 
     /// The schema as JSON.
@@ -230,18 +257,35 @@ impl OutputSchema {
         }
         let value: Value = serde_json::from_str(text)
             .map_err(|error| format!("the answer is not JSON alone: {error}"))?;
+        if depth::nesting(Some(&value)) > NESTING_MAX {
+            return Err(format!("the answer is nested deeper than {NESTING_MAX} levels"));
+        }
+        aside(|| self.faults(&value)).and_then(std::convert::identity).map(|()| text)
+    }
+
+    fn faults(&self, value: &Value) -> Result<(), String> {
         let validator = self.validator().map_err(|error| error.to_string())?;
-        let mut faults = validator.iter_errors(&value).map(|error| {
+        let mut faults = validator.iter_errors(value).map(|error| {
             let at = error.instance_path.to_string();
             cut(&format_args!("{}: {error}", if at.is_empty() { "the whole" } else { &at }))
         });
         let told: Vec<String> = faults.by_ref().take(FAULTS_MAX).collect();
         match (told.is_empty(), faults.next()) {
-            (true, _) => Ok(text),
+            (true, _) => Ok(()),
             (false, None) => Err(told.join("\n")),
             (false, Some(_)) => Err(format!("{}\nand more", told.join("\n"))),
         }
     }
+}
+
+/// Runs what goes down both a schema and an answer, each of a bounded depth, on a stack that is deep enough for both. It takes no longer for that than
+/// the call itself would, and a panic stays within.
+fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, work);
+        let thread = thread.map_err(|error| format!("there is no thread to check it: {error}"))?;
+        thread.join().map_err(|_| "checking it crashed; this is a defect of Oarlock".to_owned())
+    })
 }
 
 fn refused(path: &str, why: impl Into<String>) -> InvalidOutputSchema {

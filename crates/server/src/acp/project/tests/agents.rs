@@ -82,6 +82,7 @@ fn calls_of_a_subagent_end_with_it_at_the_latest_and_not_with_the_turn_of_its_pa
         cost_micros: None,
         steps: 1,
         error: None,
+        structured_output: None,
     };
     assert!(shown(&mut projector, &entry(2, Event::TurnEnded(end))).is_empty(), "it goes on");
     let started = Event::ToolStarted(CallRef { call: CallId("c1".into()) });

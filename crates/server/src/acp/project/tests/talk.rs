@@ -17,7 +17,7 @@ use super::{Projector, caught_up, entry, projector, shown};
 fn admitted(source: InputSource, parts: &[&str]) -> Event {
     let content = parts.iter().map(|words| Part::text(*words)).collect();
     let delivery = Delivery::Queue;
-    Event::InputAdmitted(InputAdmitted { key: None, source, delivery, content, goal: None })
+    Event::InputAdmitted(InputAdmitted { key: None, source, delivery, content, goal: None, output: None })
 }
 
 fn turn(inputs: Vec<Seq>) -> Event {
@@ -42,6 +42,7 @@ fn an_input_is_shown_when_a_turn_takes_it() {
         request: Default::default(),
         prefix_break: None,
         reserved: Default::default(),
+        schema_warnings: Vec::new(),
     });
     assert_eq!(shown(&mut projector, &entry(8, step)), [user("u6", "and")]);
 }
@@ -124,13 +125,14 @@ fn usage_and_title_are_told_live_as_they_change_and_after_loading_once() {
 }
 
 fn ended(stop: StopReason) -> Event {
-    let error = Some(Failure { message: "why".to_owned() });
+    let error = Some(Failure { message: "why".to_owned(), output: None });
     Event::TurnEnded(TurnEnded {
         stop,
         usage: Usage::default(),
         cost_micros: None,
         steps: 1,
         error,
+        structured_output: None,
     })
 }
 

@@ -1,0 +1,218 @@
+//! Schemas of answers as tables: what is taken for one, what is of one, and what of one a provider is sent.
+
+use oarlock_core::spec::{
+    AnswerForm, OutputSchema, SCHEMA_BYTES, SchemaCompat, SchemaSubset, StructuredOutput,
+};
+use serde_json::{Value, json};
+
+fn parse(value: Value) -> Result<OutputSchema, String> {
+    OutputSchema::parse(value).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_wrapper_is_told_from_a_schema_by_its_members() {
+    let inner = json!({"type": "object"});
+    let plain = OutputSchema::new(inner.clone());
+    let strict = OutputSchema {
+        name: Some("boat".to_owned()),
+        strict: true,
+        compat: SchemaCompat::Strict,
+        ..plain.clone()
+    };
+    let own = |schema: Value| OutputSchema::new(schema);
+    let odd = json!({"type": "object", "schema": 1});
+    let table = [
+        (inner.clone(), plain.clone()),
+        (json!({"schema": inner}), plain.clone()),
+        (json!({"schema": inner, "format": "json_schema", "strict": false}), plain.clone()),
+        (json!({"schema": inner, "name": "boat", "strict": true, "compat": "strict"}), strict),
+        (odd.clone(), own(odd)),
+    ];
+    for (value, wanted) in table {
+        assert_eq!(parse(value.clone()), Ok(wanted.clone()), "{value}");
+        // What is written is a wrapper, and reads as the same.
+        let written = serde_json::to_value(&wanted).unwrap();
+        assert_eq!(serde_json::from_value::<OutputSchema>(written).unwrap(), wanted);
+    }
+    let unknown = json!({"schema": {"type": "object"}, "format": "json_schema", "stricter": true});
+    assert!(parse(unknown).unwrap_err().contains("stricter"));
+    assert!(parse(json!({"schema": {"type": "object"}, "compat": "some"})).is_err());
+}
+
+#[test]
+fn a_schema_that_cannot_be_held_against_answers_is_refused_with_its_place() {
+    let long = "x".repeat(SCHEMA_BYTES);
+    let many: Vec<Value> = (0..300).map(|n| json!({"pattern": format!("^{n}$")})).collect();
+    let huge = "(a{1000}){1000}";
+    let table = [
+        (json!([]), "a JSON object"),
+        (json!(true), "a JSON object"),
+        (json!({"properties": {"a": {"type": "strng"}}}), "/properties/a/type"),
+        (json!({"required": "a"}), "/required"),
+        (json!({"$ref": "https://example.com/s.json"}), "`$ref` \"https://example.com/s.json\""),
+        (json!({"$anchor": "a", "properties": {"a": {"$ref": "#a"}}}), "$anchor"),
+        (json!({"$schema": "http://json-schema.org/draft-04/schema#"}), "/$schema"),
+        (json!({"$ref": "file:///etc/passwd"}), "nothing is fetched"),
+        (json!({"$ref": "#/$defs/none"}), "none"),
+        (json!({"properties": {"a": {"pattern": "(?<=a)b"}}}), "/properties/a: "),
+        (json!({"properties": {"a": {"pattern": huge}}}), "/properties/a: "),
+        (json!({"anyOf": many}), "300 regular expressions"),
+        (json!({"description": long}), "may have 65536"),
+        (json!({"schema": {"type": "object"}, "name": "a boat"}), "its name"),
+    ];
+    for (value, wanted) in table {
+        let error = parse(value).unwrap_err();
+        assert!(error.starts_with("the output schema is refused"), "{error}");
+        assert!(error.contains(wanted) && error.len() < 600, "{wanted}: {error}");
+    }
+    let eager =
+        StructuredOutput { retries: 17, ..StructuredOutput::new(OutputSchema::new(json!({}))) };
+    assert!(eager.check().unwrap_err().contains("16 times at most"));
+}
+
+fn chain(links: usize, link: fn(String) -> Value, last: Value) -> Value {
+    let mut defs = serde_json::Map::new();
+    for n in 0..links {
+        defs.insert(format!("d{n}"), link(format!("#/$defs/d{}", n + 1)));
+    }
+    defs.insert(format!("d{links}"), last);
+    json!({"$ref": "#/$defs/d0", "$defs": defs})
+}
+
+#[test]
+fn neither_schemas_nor_answers_are_deep_enough_to_end_the_stack() {
+    let plain = |to: String| json!({ "$ref": to });
+    let nested = |to: String| json!({"allOf": [{"anyOf": [{"not": {"not": {"$ref": to}}}]}]});
+    let object = json!({"type": "object"});
+    let answer = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    let short = parse(chain(200, plain, object.clone())).unwrap();
+    assert_eq!(short.validate("{}"), Ok("{}"));
+    assert!(short.validate("[]").is_err());
+    let short = parse(chain(25, nested, object.clone())).unwrap();
+    assert_eq!(short.validate("{}"), Ok("{}"));
+    for long in [chain(300, plain, object.clone()), chain(100, nested, object)] {
+        assert!(parse(long).unwrap_err().contains("256 levels"));
+    }
+    // Each level of an answer goes through all of a schema that contains itself.
+    let around = json!({"items": {"$ref": "#/$defs/d0"}});
+    let round = parse(chain(100, plain, around.clone())).unwrap();
+    let deep = answer(64);
+    assert_eq!(round.validate(&deep), Ok(deep.as_str()));
+    assert!(round.validate(&answer(65)).unwrap_err().contains("deeper than 64"));
+    assert!(round.validate(&answer(10_000)).is_err());
+    assert!(parse(chain(300, plain, around)).unwrap_err().contains("256 levels"));
+    let text = format!("\"{}\"", "[".repeat(100));
+    assert_eq!(OutputSchema::new(json!({})).validate(&text), Ok(text.as_str()));
+}
+
+#[test]
+fn an_answer_is_the_json_that_it_is_or_that_its_fence_holds() {
+    let schema = json!({"type": "object", "properties": {"n": {"type": "integer", "maximum": 5}},
+        "required": ["n"], "additionalProperties": false});
+    let schema = OutputSchema::new(schema);
+    let taken = [
+        ("{\"n\":1}", "{\"n\":1}"),
+        ("  {\"n\": 1}\n", "{\"n\": 1}"),
+        ("```json\n{\"n\": 1.0}\n```", "{\"n\": 1.0}"),
+        ("```\n{ \"n\" : 2 }\n```\n", "{ \"n\" : 2 }"),
+    ];
+    for (answer, wanted) in taken {
+        assert_eq!(schema.validate(answer), Ok(wanted), "{answer}");
+    }
+    let refused = [
+        ("", "is empty"),
+        ("```json\n```", "is empty"),
+        ("Here: {\"n\":1}", "not JSON alone"),
+        ("{\"n\":1} {}", "not JSON alone"),
+        ("{\"n\":9}", "/n: 9 is greater"),
+        ("{\"m\":1}", "the whole: "),
+        ("[]", "the whole: "),
+    ];
+    for (answer, wanted) in refused {
+        let faults = schema.validate(answer).unwrap_err();
+        assert!(faults.contains(wanted), "{answer}: {faults}");
+    }
+    let many =
+        format!("{{{}}}", (0..30).map(|n| format!("\"n{n}\":1")).collect::<Vec<_>>().join(","));
+    let strings = OutputSchema::new(json!({"additionalProperties": {"type": "string"}}));
+    let faults = strings.validate(&many).unwrap_err();
+    assert_eq!(faults.lines().count(), 9, "{faults}");
+    let long = format!("{{\"n\": \"{}\"}}", "y".repeat(100_000));
+    assert!(schema.validate(&long).unwrap_err().len() < 1_000);
+}
+
+#[test]
+fn a_pattern_that_would_be_tried_for_ever_takes_no_time() {
+    let schema = OutputSchema::new(json!({"type": "string", "pattern": "^(a+)+$"}));
+    let answer = format!("\"{}!\"", "a".repeat(50_000));
+    assert!(schema.validate(&answer).is_err());
+}
+
+fn narrow() -> AnswerForm {
+    let words = [
+        "$defs",
+        "$ref",
+        "anyOf",
+        "description",
+        "enum",
+        "format",
+        "items",
+        "properties",
+        "required",
+        "type",
+    ];
+    AnswerForm::Field(SchemaSubset {
+        keywords: words.map(str::to_owned).to_vec(),
+        formats: vec!["date".to_owned()],
+        optional_max: Some(2),
+        unions_max: Some(1),
+        ..SchemaSubset::default()
+    })
+}
+
+#[test]
+fn what_only_narrows_is_left_out_and_told_and_what_gives_shape_is_asked_in_words() {
+    let object = |properties: Value| json!({"type": "object", "properties": properties, "additionalProperties": false});
+    let sent = |schema: Value| (Some(schema), Vec::new());
+    let (a, text) = (json!({"a": {"type": "string"}}), json!({"type": "string"}));
+    let words = |place: &'static str| (None, vec![place]);
+    let table = [
+        (object(a.clone()), sent(object(a.clone()))),
+        (
+            object(json!({"a": {"type": "string", "minLength": 1, "title": "t"}})),
+            (Some(object(a.clone())), vec!["/properties/a/minLength"]),
+        ),
+        (
+            object(json!({"a": {"type": "string", "format": "uri"}})),
+            (Some(object(a.clone())), vec!["/properties/a/format"]),
+        ),
+        (json!({"type": "object", "properties": a}), (Some(object(a.clone())), vec![""])),
+        (
+            json!({"$schema": "s", "$id": "i", "type": "object", "properties": a, "additionalProperties": false}),
+            sent(object(a.clone())),
+        ),
+        // What has no name of its own, or takes anything, is no closed object.
+        (json!({"type": "object"}), words("")),
+        (json!({"type": "object", "additionalProperties": text}), words("")),
+        (object(json!({"a/b": {}})), words("/properties/a~1b")),
+        (object(json!({"a": true})), words("/properties/a")),
+        (object(json!({"a": {"oneOf": [text]}})), words("/properties/a/oneOf")),
+        (json!({"type": "object", "properties": a, "if": {}}), words("/if")),
+        (json!({"type": "object", "properties": a, "anyOf": [text]}), words("")),
+        (json!({"type": "array", "items": text}), words("")),
+        (object(json!({"a": {"enum": [[1]]}})), words("/properties/a/enum")),
+        (object(json!({"a": text, "b": text, "c": text})), words("")),
+        (object(json!({"a": {"type": ["string", "null"]}, "b": {"anyOf": [text]}})), words("")),
+        (object(json!({"a": {"$ref": "#"}})), words("")),
+    ];
+    for (schema, (wanted, places)) in table {
+        let lowered = OutputSchema::new(schema.clone()).lower(&narrow(), "acme");
+        assert_eq!(lowered.sent, wanted, "{schema}: {:?}", lowered.warnings);
+        let told: Vec<&str> =
+            lowered.warnings.iter().map(|warning| warning.path.as_str()).collect();
+        assert_eq!(told, places, "{schema}: {:?}", lowered.warnings);
+        assert!(lowered.warnings.iter().all(|warning| warning.provider == "acme"));
+        let unsent = OutputSchema::new(schema).lower(&AnswerForm::Words, "acme");
+        assert_eq!((unsent.sent, unsent.warnings.len()), (None, 0));
+    }
+}
