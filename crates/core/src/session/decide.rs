@@ -11,7 +11,7 @@ use crate::message::{Message, Part};
 use crate::session::state::{Call, CallPhase, PendingInput, State};
 use crate::session::{forget, goal};
 use crate::spec::rule::check_rules;
-use crate::spec::{OutputChange, TurnConfig};
+use crate::spec::{OutputChange, SettingsChange, TurnConfig};
 
 /// What follows from a command.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,21 +82,7 @@ pub fn decide(
             )))
         }
         Command::Configure { change, .. } if change.is_empty() => Ok(Decision::Record(Vec::new())),
-        Command::Configure { change, .. } => {
-            let mode =
-                change.mode.as_ref().map_or(Ok(()), |m| state.spec.modes.policy(m).map(drop));
-            mode.map_err(|error| Rejection::Invalid { what: error.to_string() })?;
-            let rules = change.rules.as_ref().map_or(Ok(()), check_rules);
-            rules.map_err(|error| Rejection::Invalid { what: error.to_string() })?;
-            let turn = change.turn.as_ref().map_or(Ok(()), TurnConfig::check);
-            turn.map_err(invalid)?;
-            if let Some(OutputChange::Structured(output)) = &change.output {
-                output.check().map_err(invalid)?;
-            }
-            let json = serde_json::to_vec(&change).expect("settings have string keys");
-            bounded(json.len(), limits, "the change of settings")?;
-            record(Event::SessionConfigured(change))
-        }
+        Command::Configure { change, .. } => decide_configure(state, limits, change),
         Command::Compact { .. } | Command::Edit { .. } if state.turn.is_some() => {
             Err(Rejection::Busy)
         }
@@ -125,6 +111,25 @@ pub fn decide(
         }
         Command::Close => Ok(Decision::Close),
     }
+}
+
+/// Whether a session can be what it is told to be.
+fn decide_configure(
+    state: &State,
+    limits: &RuntimeLimits,
+    change: Box<SettingsChange>,
+) -> Result<Decision, Rejection> {
+    let mode = change.mode.as_ref().map_or(Ok(()), |m| state.spec.modes.policy(m).map(drop));
+    mode.map_err(|error| invalid(error.to_string()))?;
+    let rules = change.rules.as_ref().map_or(Ok(()), check_rules);
+    rules.map_err(|error| invalid(error.to_string()))?;
+    change.turn.as_ref().map_or(Ok(()), TurnConfig::check).map_err(invalid)?;
+    if let Some(OutputChange::Structured(output)) = &change.output {
+        output.check().map_err(invalid)?;
+    }
+    let json = serde_json::to_vec(&change).expect("settings have string keys");
+    bounded(json.len(), limits, "the change of settings")?;
+    Ok(Decision::Record(vec![Event::SessionConfigured(change)]))
 }
 
 /// Whether a background task runs.

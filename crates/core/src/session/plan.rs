@@ -228,7 +228,7 @@ fn plan_idle(state: &State, work: &Work, facts: &Facts<'_>) -> Step {
 fn start_turn(state: &State, inputs: Vec<Seq>) -> Step {
     let mut settings = state.spec.settings.clone();
     let taken = state.pending.iter().filter(|pending| inputs.contains(&pending.seq));
-    if let Some(output) = taken.filter_map(|pending| pending.admitted.output.as_deref()).last() {
+    if let Some(output) = taken.rev().find_map(|pending| pending.admitted.output.as_deref()) {
         settings.output = Some(output.clone());
     }
     Step::Record(vec![Event::TurnStarted(Box::new(TurnStarted { inputs, settings }))])

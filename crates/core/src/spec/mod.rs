@@ -241,7 +241,7 @@ impl Settings {
             None => {}
             Some(OutputChange::Text) => self.output = None,
             Some(OutputChange::Structured(output)) => {
-                self.output = Some(StructuredOutput::clone(output))
+                self.output = Some(StructuredOutput::clone(output));
             }
         }
         if change.title.is_some() {

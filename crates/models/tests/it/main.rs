@@ -5,6 +5,7 @@
     reason = "a test that meets the unexpected should panic"
 )]
 
+mod answers;
 mod anthropic;
 mod anthropic_corpus;
 mod chat_corpus;
