@@ -23,7 +23,13 @@ impl model::Model for Parrot {
             _ => (Content::ToolCall { id, name, arguments }, ReplyStop::ToolUse),
         };
         let (model, blocks) = ("parrot".into(), vec![Block { content, native: None }]);
-        let reply = model::Reply { model, blocks, stop, usage: Usage::default() };
+        let reply = model::Reply {
+            model,
+            blocks,
+            stop,
+            usage: Usage::default(),
+            schema_warnings: Vec::new(),
+        };
         Box::pin(stream::iter([Ok(model::ModelEvent::Reply(reply))]))
     }
 }

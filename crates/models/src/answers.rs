@@ -1,60 +1,130 @@
-//! The schemas that each wire takes in its field for the form of an answer, as its vendor documents them: data.
+//! How each wire is told the form of an answer: the schemas that its field takes, as its vendor documents them, and words where that is not enough.
 
-use oarlock_core::spec::SchemaSubset;
+use oarlock_core::ports::model::ModelRequest;
+use oarlock_core::spec::{SchemaCompat, SchemaWarning};
 
+use crate::codec::Target;
+use crate::lower::{LoweredSchema, SchemaSubset, lower};
 use crate::provider::Wire;
 
-/// What both wires take.
-const COMMON: [&str; 12] = [
-    "$defs",
-    "$ref",
-    "anyOf",
-    "const",
-    "definitions",
-    "description",
-    "enum",
-    "items",
-    "properties",
-    "required",
-    "title",
-    "type",
-];
-/// Of numbers, texts and lists: `openai-chat` takes them.
-const BOUNDS: [&str; 9] = [
-    "exclusiveMaximum",
-    "exclusiveMinimum",
-    "format",
-    "maxItems",
-    "maximum",
-    "minItems",
-    "minimum",
-    "multipleOf",
-    "pattern",
-];
-const FORMATS: [&str; 9] =
-    ["date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uuid"];
+/// The schemas that the field of `anthropic-messages` takes.
+pub(crate) const ANTHROPIC: SchemaSubset = SchemaSubset {
+    keywords: &[
+        "$defs",
+        "$ref",
+        "anyOf",
+        "const",
+        "default",
+        "definitions",
+        "description",
+        "enum",
+        "format",
+        "items",
+        "properties",
+        "required",
+        "title",
+        "type",
+    ],
+    formats: &[
+        "date",
+        "date-time",
+        "duration",
+        "email",
+        "hostname",
+        "ipv4",
+        "ipv6",
+        "time",
+        "uri",
+        "uuid",
+    ],
+    optional_max: Some(24),
+    unions_max: Some(16),
+    all_required: false,
+    recursive: false,
+    loose: false,
+};
 
-/// The schemas that a wire takes.
-pub(crate) fn subset(wire: Wire) -> SchemaSubset {
-    let owned = |words: &[&[&str]]| words.concat().into_iter().map(str::to_owned).collect();
+/// The schemas that the field of `openai-chat` takes.
+pub(crate) const OPENAI: SchemaSubset = SchemaSubset {
+    keywords: &[
+        "$defs",
+        "$ref",
+        "anyOf",
+        "const",
+        "definitions",
+        "description",
+        "enum",
+        "exclusiveMaximum",
+        "exclusiveMinimum",
+        "format",
+        "items",
+        "maxItems",
+        "maximum",
+        "minItems",
+        "minimum",
+        "multipleOf",
+        "pattern",
+        "properties",
+        "required",
+        "title",
+        "type",
+    ],
+    formats: &[
+        "date",
+        "date-time",
+        "duration",
+        "email",
+        "hostname",
+        "ipv4",
+        "ipv6",
+        "time",
+        "uuid",
+    ],
+    optional_max: None,
+    unions_max: None,
+    all_required: true,
+    recursive: true,
+    loose: true,
+};
+
+/// The field of a wire.
+fn field(wire: Wire) -> &'static SchemaSubset {
     match wire {
-        Wire::AnthropicMessages => SchemaSubset {
-            keywords: owned(&[&COMMON, &["default", "format"]]),
-            formats: owned(&[&FORMATS, &["uri"]]),
-            optional_max: Some(24),
-            unions_max: Some(16),
-            all_required: false,
-            recursive: false,
-            loose: false,
-        },
-        Wire::OpenAiChat => SchemaSubset {
-            keywords: owned(&[&COMMON, &BOUNDS]),
-            formats: owned(&[&FORMATS]),
-            optional_max: None,
-            unions_max: None,
-            all_required: true,
-            recursive: true,
-            loose: true,
-        },
+        Wire::AnthropicMessages => &ANTHROPIC,
+        Wire::OpenAiChat => &OPENAI,
     }
+}
+
+/// Puts the form of the answer where the endpoint reads it: `output` is what its field is sent, or nothing, and then `system` ends with words. What is
+/// not sent is told.
+///
+/// # Errors
+/// Why the model must not be called: the provider takes the schema in part, and that is not enough.
+pub(crate) fn prepare(
+    request: &mut ModelRequest,
+    (wire, target): (Wire, &Target),
+) -> Result<Vec<SchemaWarning>, String> {
+    let Some(mut asked) = request.output.take() else { return Ok(Vec::new()) };
+    // A provider that searches by itself quotes its sources within the text, which a field for the form forbids.
+    let has_field =
+        target.quirks.answer_schemas.by(&target.family) && !request.capabilities.web_search;
+    let LoweredSchema { sent, warnings } = match has_field {
+        true => lower(&asked, field(wire), &target.endpoint),
+        false => LoweredSchema::default(),
+    };
+    if asked.compat == SchemaCompat::Strict
+        && let Some(SchemaWarning { provider, path, message }) = warnings.first()
+    {
+        return Err(format!(
+            "{provider} takes the output schema in part, and its `compat` is \"strict\": at `{path}`, {message}; change the schema, or let `compat` be \"lossy\""
+        ));
+    }
+    match sent {
+        None => asked.tell(&mut request.system),
+        Some(schema) => {
+            asked.schema = schema;
+            request.output = Some(asked);
+        }
+    }
+    Ok(warnings)
 }

@@ -13,7 +13,7 @@ use oarlock_core::ports::model::{
     Reply,
 };
 use oarlock_core::session::goal::GOAL_DONE;
-use oarlock_core::spec::{AnswerForm, ModelSelection};
+use oarlock_core::spec::ModelSelection;
 use serde_json::{Value, json};
 
 /// Words of the prompt that are searched for.
@@ -44,7 +44,7 @@ impl DemoModel {
             price: Some(Price::default()),
             hosted: HostedCapabilities::default(),
             accepts: Accepts::default(),
-            answer: AnswerForm::default(),
+            takes_output: false,
         };
         Self { info }
     }
@@ -96,7 +96,13 @@ fn answer(request: &ModelRequest) -> Reply {
     if request.is_summary() {
         let words = "The demonstration looked at the folder and reported what it found.";
         let (blocks, usage) = (vec![text(words.to_owned())], Usage::default());
-        return Reply { model: "demo".to_owned(), blocks, stop: ReplyStop::EndTurn, usage };
+        return Reply {
+            model: "demo".to_owned(),
+            blocks,
+            stop: ReplyStop::EndTurn,
+            usage,
+            schema_warnings: Vec::new(),
+        };
     }
     let turn = turn(&request.messages);
     let has = |name: &str| request.tools.iter().any(|tool| tool.name == name);
@@ -116,7 +122,7 @@ fn answer(request: &ModelRequest) -> Reply {
     };
     let input = request.messages.len() as u64 * 20;
     let usage = Usage { input, output: output(&blocks), ..Usage::default() };
-    Reply { model: "demo".to_owned(), blocks, stop, usage }
+    Reply { model: "demo".to_owned(), blocks, stop, usage, schema_warnings: Vec::new() }
 }
 
 fn text(text: String) -> Block {

@@ -13,6 +13,7 @@ mod faults;
 mod http;
 mod item;
 mod listing;
+mod lower;
 mod openai_chat;
 mod provider;
 mod quirks;

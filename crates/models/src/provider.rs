@@ -5,10 +5,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use oarlock_core::ports::model::{Accepts, ModelCandidate, ModelInfo, Price, ProviderInfo};
-use oarlock_core::spec::{AnswerForm, ModelSelection};
+use oarlock_core::spec::ModelSelection;
 use secrecy::SecretString;
 
-use crate::answers;
 use crate::catalog::{KnownModel, WellKnown};
 use crate::quirks::Quirks;
 
@@ -113,7 +112,7 @@ impl ProviderConfig {
             price: known.and_then(|known| known.price),
             hosted: self.quirks.hosted,
             accepts: self.accepts(),
-            answer: self.answer(family),
+            takes_output: true,
         }
     }
 
@@ -129,14 +128,6 @@ impl ProviderConfig {
                 stop_sequences_max: Some(4),
                 ..Accepts::default()
             },
-        }
-    }
-
-    /// How models of a family are told the form of their answers.
-    fn answer(&self, family: &str) -> AnswerForm {
-        match self.quirks.answer_schemas.by(family) {
-            true => AnswerForm::Field(answers::subset(self.wire)),
-            false => AnswerForm::Words,
         }
     }
 

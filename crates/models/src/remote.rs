@@ -8,9 +8,10 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use oarlock_core::ports::model::{
-    Model, ModelError, ModelErrorKind, ModelEvent, ModelInfo, ModelRequest,
+    Model, ModelError, ModelErrorKind, ModelEvent, ModelInfo, ModelRequest, Reply,
 };
 
+use crate::answers;
 use crate::classify;
 use crate::codec::{Codec, Decoder, Fault, Target};
 use crate::endpoint::Endpoint;
@@ -57,12 +58,23 @@ impl Model for HttpModel {
         &self.info
     }
 
-    fn call(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
-        if let Some(message) = self.info.refusal(request.effort, &request.sampling) {
-            let kind = ModelErrorKind::InvalidRequest;
-            let error = ModelError { kind, message, retry_after_ms: None };
-            return stream::iter([Err(error)]).boxed();
-        }
+    fn call(
+        &self,
+        mut request: ModelRequest,
+    ) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
+        let refusal = self.info.refusal(request.effort, &request.sampling);
+        let prepared = refusal.map_or_else(
+            || answers::prepare(&mut request, (self.endpoint.config.wire, &self.target)),
+            Err,
+        );
+        let warnings = match prepared {
+            Ok(warnings) => warnings,
+            Err(message) => {
+                let kind = ModelErrorKind::InvalidRequest;
+                let error = ModelError { kind, message, retry_after_ms: None };
+                return stream::iter([Err(error)]).boxed();
+            }
+        };
         let body = self.codec.encode(&request, &self.target);
         let call = Call {
             model: self.target.model.clone(),
@@ -71,7 +83,13 @@ impl Model for HttpModel {
             stage: Stage::Unsent(self.endpoint.call(body), self.codec.decoder(&self.target)),
             ready: VecDeque::new(),
         };
-        stream::unfold(call, Call::next).boxed()
+        let warned = move |event| match event {
+            Ok(ModelEvent::Reply(reply)) => {
+                Ok(ModelEvent::Reply(Reply { schema_warnings: warnings.clone(), ..reply }))
+            }
+            other => other,
+        };
+        stream::unfold(call, Call::next).map(warned).boxed()
     }
 }
 
@@ -230,7 +248,7 @@ impl Reader {
         Ok(())
     }
 
-    fn finish(mut self, ready: &mut Ready) -> Result<oarlock_core::ports::model::Reply, Fault> {
+    fn finish(mut self, ready: &mut Ready) -> Result<Reply, Fault> {
         if let Form::Whole(body) = &self.form {
             let mut out = Vec::new();
             let decoded = self.decoder.whole(body, &mut out);

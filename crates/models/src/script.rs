@@ -14,7 +14,7 @@ use oarlock_core::ports::model::{
     Accepts, HostedCapabilities, Model, ModelError, ModelErrorKind, ModelEvent, ModelInfo,
     ModelRequest, Price, Reply,
 };
-use oarlock_core::spec::{AnswerForm, ModelSelection};
+use oarlock_core::spec::ModelSelection;
 use serde::Deserialize;
 
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -141,7 +141,7 @@ impl ScriptModel {
             price: Some(Price::default()),
             hosted: HostedCapabilities::default(),
             accepts: Accepts::default(),
-            answer: AnswerForm::default(),
+            takes_output: false,
         };
         Ok(Self { info, script, clock, failed: Mutex::default() })
     }
@@ -238,7 +238,13 @@ fn answer(step: &Step, model: &str) -> Items {
     let Tokens { input, output, cache_read, cache_write, reasoning } = step.usage;
     let usage = Usage { input, output, cache_read, cache_write, reasoning };
     let stop = step.stop.clone().unwrap_or(natural);
-    items.push_back(Ok(ModelEvent::Reply(Reply { model: model.to_owned(), blocks, stop, usage })));
+    items.push_back(Ok(ModelEvent::Reply(Reply {
+        model: model.to_owned(),
+        blocks,
+        stop,
+        usage,
+        schema_warnings: Vec::new(),
+    })));
     items
 }
 

@@ -12,7 +12,7 @@ use oarlock_core::ports::model::{
     Accepts, HostedCapabilities, Model, ModelCandidate, ModelError, ModelErrorKind, ModelEvent,
     ModelInfo, ModelRequest, Models, Price, Reply,
 };
-use oarlock_core::spec::{AnswerForm, ModelSelection};
+use oarlock_core::spec::ModelSelection;
 
 /// One thing that a scripted call does.
 #[derive(Debug, Clone)]
@@ -179,7 +179,7 @@ pub fn info() -> ModelInfo {
         price: Some(price),
         hosted: HostedCapabilities::default(),
         accepts: Accepts::default(),
-        answer: AnswerForm::default(),
+        takes_output: false,
     }
 }
 
@@ -249,7 +249,7 @@ async fn say(say: Say) -> Option<Result<ModelEvent, ModelError>> {
 fn reply(blocks: Vec<Content>, stop: ReplyStop) -> Reply {
     let blocks = blocks.into_iter().map(|content| Block { content, native: None }).collect();
     let usage = Usage { input: 10, output: 5, ..Usage::default() };
-    Reply { model: "scripted".to_owned(), blocks, stop, usage }
+    Reply { model: "scripted".to_owned(), blocks, stop, usage, schema_warnings: Vec::new() }
 }
 
 /// An answer of one text.

@@ -72,6 +72,7 @@ fn message(texts: &[&str]) -> Entry {
         usage: Usage::default(),
         cost_micros: None,
         partial: false,
+        schema_warnings: Vec::new(),
     }))
 }
 

@@ -377,9 +377,6 @@ pub struct StepStarted {
     /// What its first call may use at most.
     #[serde(default)]
     pub reserved: Reserved,
-    /// What of the answer's schema its provider is not sent; told with a turn's first step, and with each that has another model.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub schema_warnings: Vec<SchemaWarning>,
 }
 
 /// Body of [`Event::ModelFailed`].
@@ -429,6 +426,9 @@ pub struct AssistantMessage {
     /// The stream was cut: this is what had arrived. Its tokens and price are estimates.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
+    /// What of the answer's schema the provider was not sent; told with a turn's first answer, and with each of another model than the turn's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schema_warnings: Vec<SchemaWarning>,
 }
 
 /// What running a tool does to the world.

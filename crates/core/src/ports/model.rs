@@ -14,7 +14,8 @@ use crate::ids::BlobId;
 use crate::message::{Block, Message, ReplyStop, Usage};
 use crate::ports::tool::ToolSchema;
 use crate::spec::{
-    AnswerForm, ModelSelection, ReasoningEffort, ResolvedSessionCapabilities, Sampling,
+    ModelSelection, OutputSchema, ReasoningEffort, ResolvedSessionCapabilities, Sampling,
+    SchemaWarning,
 };
 
 /// How the cache keys of summaries end.
@@ -105,9 +106,10 @@ pub struct ModelInfo {
     /// What a request to it can say.
     #[serde(default)]
     pub accepts: Accepts,
-    /// How it is told the form of its answer.
+    /// Whether it says the form of the answer itself ([`ModelRequest::output`]): by a field of its wire as far as that goes, else in words
+    /// ([`OutputSchema::tell`]), with warnings in its [`Reply`].
     #[serde(default)]
-    pub answer: AnswerForm,
+    pub takes_output: bool,
 }
 
 /// What a request to a model can say: what its wire or its endpoint has no word for cannot be asked of it.
@@ -173,7 +175,7 @@ impl ModelInfo {
             price: None,
             hosted: HostedCapabilities::default(),
             accepts: Accepts::default(),
-            answer: AnswerForm::default(),
+            takes_output: false,
         }
     }
 }
@@ -231,23 +233,12 @@ pub struct ModelRequest {
     pub sampling: Sampling,
     /// What the provider is to do itself while the model answers.
     pub capabilities: ResolvedSessionCapabilities,
-    /// The form of the answer, for a model with a field for it ([`ModelInfo::answer`]); the others are told in `system`.
-    pub output: Option<AnswerSchema>,
+    /// The form of the answer, for a model that says so itself ([`ModelInfo::takes_output`]); the others are told at the end of `system`.
+    pub output: Option<OutputSchema>,
     /// Tokens the answer may have; the model's own maximum when absent.
     pub output_max: Option<u64>,
     /// Names the session towards the provider's cache; carries no meaning.
     pub cache_key: String,
-}
-
-/// The form of an answer, as a provider is sent it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AnswerSchema {
-    /// A name for providers that want one.
-    pub name: String,
-    /// What the provider takes of the schema.
-    pub schema: serde_json::Value,
-    /// Whether a provider that knows a choice is to keep its model to it word by word.
-    pub strict: bool,
 }
 
 impl ModelRequest {
@@ -286,6 +277,9 @@ pub struct Reply {
     pub stop: ReplyStop,
     /// Its tokens.
     pub usage: Usage,
+    /// What of the answer's schema the provider was not sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schema_warnings: Vec<SchemaWarning>,
 }
 
 /// What kind of failure a model call met. It decides what the runtime does next.

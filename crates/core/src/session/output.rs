@@ -1,12 +1,10 @@
-//! Turns whose answer has a form: how a model is told, and what becomes of its answers. Pure.
+//! Turns whose answer has a form: what becomes of answers. Pure.
 
 use crate::event::{ContinuedBy, Event, FailureClass, OutputFailure, StopReason, TurnContinued};
 use crate::message::{Content, Message, Part};
-use crate::ports::model::{AnswerSchema, ModelInfo};
-use crate::session::context::{self, text_tokens};
+use crate::session::context::text_tokens;
 use crate::session::plan::turn_ended;
 use crate::session::state::{OpenTurn, State};
-use crate::spec::{AnswerForm, LoweredSchema, SchemaCompat, SchemaWarning, Settings};
 
 /// Bytes of an answer that the end of its turn quotes.
 const LAST_OUTPUT_BYTES: usize = 16 * 1024;
@@ -76,60 +74,6 @@ fn last_answer(state: &State) -> String {
         Content::Thinking { .. } | Content::ToolCall { .. } | Content::Opaque { .. } => None,
     });
     texts.collect()
-}
-
-/// How a model is told the form of its answer.
-#[derive(Debug, Default)]
-pub(crate) struct Told {
-    /// By a field of the request.
-    pub(crate) field: Option<AnswerSchema>,
-    /// At the end of its system prompt.
-    pub(crate) words: Option<String>,
-}
-
-/// How the model of a turn with these settings is told.
-pub(crate) fn told(settings: &Settings, model: &ModelInfo) -> Told {
-    let Some(output) = &settings.output else { return Told::default() };
-    let schema = &output.schema;
-    match lowered(settings, model).sent {
-        Some(sent) => {
-            let name = schema.name.clone().unwrap_or_else(|| "answer".to_owned());
-            let field = AnswerSchema { name, strict: schema.strict, schema: sent };
-            Told { field: Some(field), words: None }
-        }
-        None => Told {
-            field: None,
-            words: Some(format!(
-                "# The form of your answer\n\nOnce everything is done, answer with nothing but JSON of this schema: no other words, no code fence.\n\n{}",
-                schema.text()
-            )),
-        },
-    }
-}
-
-fn lowered(settings: &Settings, model: &ModelInfo) -> LoweredSchema {
-    let Some(output) = &settings.output else { return LoweredSchema::default() };
-    // A provider that searches by itself quotes its sources within the text, which a field for the form forbids.
-    let searches = context::hosted(settings, model).web_search;
-    let form = if searches { &AnswerForm::Words } else { &model.answer };
-    output.schema.lower(form, &model.selection.provider)
-}
-
-/// What of the schema the model's provider is not sent.
-pub(in crate::session) fn warnings(settings: &Settings, model: &ModelInfo) -> Vec<SchemaWarning> {
-    lowered(settings, model).warnings
-}
-
-/// Why the model must not be called: the provider takes the schema in part, and that is not enough.
-pub(in crate::session) fn refusal(settings: &Settings, model: &ModelInfo) -> Option<String> {
-    let output = settings.output.as_ref()?;
-    let is_strict = output.schema.compat == SchemaCompat::Strict;
-    let first =
-        is_strict.then(|| warnings(settings, model)).and_then(|all| all.into_iter().next())?;
-    Some(format!(
-        "{} takes the output schema in part, and its `compat` is \"strict\": at `{}`, {}; change the schema, or let `compat` be \"lossy\"",
-        model.selection, first.path, first.message
-    ))
 }
 
 /// Tokens of a schema that no provider has counted: it comes with the first request of a turn.

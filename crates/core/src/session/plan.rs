@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{
-    CallRef, Delivery, Event, Failure, FailureClass, PrefixBreak, Reserved, StepStarted,
-    StopReason, SubagentClosed, TurnContinued, TurnEnded, TurnStarted,
+    CallRef, Delivery, Event, Failure, FailureClass, Reserved, StepStarted, StopReason,
+    SubagentClosed, TurnContinued, TurnEnded, TurnStarted,
 };
 use crate::ids::{CallId, Seq, SessionId, TaskId, Timestamp};
 use crate::limits::RuntimeLimits;
@@ -351,10 +351,7 @@ fn next_step(view: &View<'_>) -> Step {
         None => reserve(model.price, prompt, output_max),
         Some(_) => Reserved::default(),
     };
-    let is_news = step == 1 || matches!(prefix_break, Some(PrefixBreak::Model));
-    let warned = is_news.then(|| output::warnings(&turn.settings, model));
-    let schema_warnings = warned.unwrap_or_default();
-    let started = StepStarted { step, inputs, request, prefix_break, reserved, schema_warnings };
+    let started = StepStarted { step, inputs, request, prefix_break, reserved };
     Step::Record(vec![Event::StepStarted(started)])
 }
 

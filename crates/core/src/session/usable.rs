@@ -5,7 +5,6 @@ use crate::command::{Command, Rejection};
 use crate::limits::RuntimeLimits;
 use crate::ports::model::{ModelError, ModelErrorKind, ModelInfo, Models};
 use crate::session::decide::decide;
-use crate::session::output;
 use crate::session::state::State;
 use crate::spec::{ModelSelection, ResolvedSessionCapabilities, Settings, SettingsChange};
 
@@ -15,7 +14,6 @@ fn concerns_model(change: &SettingsChange) -> bool {
         || change.turn.is_some()
         || change.effort.is_some()
         || change.capabilities.is_some()
-        || change.output.is_some()
 }
 
 /// Checks settings against their model, as it was found just now.
@@ -29,8 +27,7 @@ pub fn check(
     let model = found.map_err(|error| SessionInitError::Model(error.clone()))?;
     let (hosted, provider) = (model.hosted, model.selection.provider.as_str());
     ResolvedSessionCapabilities::resolve(&settings.capabilities, hosted, provider)?;
-    let refusal = model.refusal(settings.effort, &settings.turn.sampling);
-    match refusal.or_else(|| output::refusal(settings, model)) {
+    match model.refusal(settings.effort, &settings.turn.sampling) {
         None => Ok(()),
         Some(message) => {
             let kind = ModelErrorKind::InvalidRequest;

@@ -28,9 +28,8 @@ pub use crate::spec::mode::{
     SessionMode, UnknownMode,
 };
 pub use crate::spec::output::{
-    AnswerForm, InvalidOutputSchema, LoweredSchema, OUTPUT_RETRIES, OUTPUT_RETRIES_MAX,
-    OutputChange, OutputSchema, SCHEMA_BYTES, SchemaCompat, SchemaFormat, SchemaSubset,
-    SchemaWarning, StructuredOutput,
+    InvalidOutputSchema, OUTPUT_RETRIES, OUTPUT_RETRIES_MAX, OutputChange, OutputSchema,
+    SCHEMA_BYTES, SchemaCompat, SchemaFormat, SchemaWarning, StructuredOutput,
 };
 pub use crate::spec::turn::{ContextPolicy, Decimal, Sampling, TurnConfig, TurnRequestLimit};
 

@@ -35,7 +35,6 @@ use crate::runtime::WeakCore;
 use crate::session::context::{self, ToolsDigest};
 use crate::session::hooks::HookPlace;
 use crate::session::inbox::{Outbox, Signal};
-use crate::session::output;
 use crate::session::state::{Call, State};
 use crate::spec::{ExternalTool, Sampling};
 use crate::turn::registry::Toolbox;
@@ -196,12 +195,10 @@ impl TurnRunner {
         run: u64,
     ) {
         self.reap();
-        let told = state.turn.as_ref().map(|turn| output::told(&turn.settings, model.info()));
-        let told = told.unwrap_or_default();
         let mut system = state.system_for(&model.info().selection);
-        if let Some(words) = told.words {
-            let gap = if system.is_empty() { "" } else { "\n\n" };
-            system.extend([gap, &words]);
+        let mut output = state.turn.as_ref().and_then(|turn| turn.settings.output.clone());
+        if let Some(output) = output.take_if(|_| !model.info().takes_output) {
+            output.schema.tell(&mut system);
         }
         let request = ModelRequest {
             system,
@@ -216,7 +213,7 @@ impl TurnRunner {
             capabilities: state.turn.as_ref().map_or_else(Default::default, |turn| {
                 context::hosted(&turn.settings, model.info())
             }),
-            output: told.field,
+            output: output.map(|output| output.schema),
             output_max,
             cache_key: state.line().to_string(),
         };

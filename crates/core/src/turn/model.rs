@@ -122,6 +122,7 @@ pub(crate) fn answered(
     let turn = state.turn.as_ref()?;
     let step = turn.step.as_ref()?;
     let cost_micros = price.map(|price| price.of(&reply.usage));
+    let is_news = turn.own_steps() == 0 || *turn.model() != turn.settings.model;
     let mut blocks = reply.blocks;
     let mut seen = HashSet::new();
     for (index, block) in blocks.iter_mut().enumerate() {
@@ -142,6 +143,7 @@ pub(crate) fn answered(
         usage: reply.usage,
         cost_micros,
         partial: false,
+        schema_warnings: if is_news { reply.schema_warnings } else { Vec::new() },
     }))
 }
 
@@ -175,6 +177,7 @@ pub(crate) fn cut(
         usage,
         cost_micros: price.map(|price| price.dearest().of(&usage)),
         partial: true,
+        schema_warnings: Vec::new(),
     })
 }
 

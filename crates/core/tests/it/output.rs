@@ -11,10 +11,10 @@ use oarlock_core::ids::SessionId;
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::{Part, ReplyStop};
 use oarlock_core::ports::journal::Journal;
-use oarlock_core::ports::model::{ModelErrorKind, ModelInfo};
+use oarlock_core::ports::model::{ModelErrorKind, ModelInfo, Reply};
 use oarlock_core::spec::{
-    AnswerForm, Bounds, LimitKind, Limits, OutputChange, OutputSchema, SchemaCompat, SchemaSubset,
-    Settings, SettingsChange, StructuredOutput,
+    Bounds, LimitKind, Limits, OutputChange, OutputSchema, SchemaWarning, Settings, SettingsChange,
+    StructuredOutput,
 };
 use oarlock_core::{
     AgentEvent, DefaultSession, LoadSession, Origin, Recovery, SessionError, TurnError,
@@ -259,74 +259,36 @@ async fn the_goal_comes_before_the_form() {
     assert_eq!(again(&kit, &session).await, 0);
 }
 
-/// A model with a field for schemas that takes hardly anything.
-fn fielded(script: Vec<Vec<Say>>, tools: Vec<Arc<TestTool>>) -> (Kit, Arc<ScriptedModel>) {
-    let keywords = ["properties", "required", "type"].map(str::to_owned).to_vec();
-    let answer = AnswerForm::Field(SchemaSubset { keywords, ..SchemaSubset::default() });
-    let model = ScriptedModel::of(ModelInfo { answer, ..info() }, script);
-    let models = Some(Arc::new(OneModel(Arc::clone(&model))) as _);
-    (Kit::of(Parts { models, ..Parts::new(vec![], tools) }), model)
-}
-
 #[tokio::test(start_paused = true)]
-async fn a_provider_with_a_field_for_it_is_sent_what_it_takes_and_the_rest_is_told_once() {
+async fn a_model_that_says_it_itself_is_given_the_form_and_what_it_leaves_out_is_told_once() {
+    let warning = SchemaWarning {
+        provider: "test".to_owned(),
+        path: "/properties/n/minimum".to_owned(),
+        message: "`minimum` is not sent".to_owned(),
+    };
+    let warned =
+        |reply: Reply| vec![Say::Reply(Reply { schema_warnings: vec![warning.clone()], ..reply })];
+    let script = ["{\"n\": 0}", "{\"n\": 1}"].map(|words| warned(text(words)));
+    let script = [vec![warned(calls(&[("c", "t", "{}")]))], script.to_vec()].concat();
+    let model = ScriptedModel::of(ModelInfo { takes_output: true, ..info() }, script);
+    let models = Some(Arc::new(OneModel(Arc::clone(&model))) as _);
     let tool = TestTool::new("t", Effect::Pure, Act::After(1, "x"));
-    let script =
-        vec![vec![Say::Reply(calls(&[("c", "t", "{}")]))], say("{\"n\": 0}"), say("{\"n\": 1}")];
-    let (kit, model) = fielded(script, vec![tool]);
+    let kit = Kit::of(Parts { models, ..Parts::new(vec![], vec![tool]) });
     let session = kit.open_with(formed(1)).await;
     send(&session, "how many?", Delivery::Queue).await.unwrap();
     let told = ended(&session).await;
-    // Held against all of it, of which the provider had a part.
+    // Held against all of it, whatever the provider was sent.
     assert_eq!(told.structured_output.as_deref(), Some("{\"n\": 1}"));
     assert_eq!(again(&kit, &session).await, 1);
     for request in model.requests() {
-        assert_eq!(request.system, "be brief");
-        let sent = request.output.unwrap();
-        assert_eq!((sent.name.as_str(), sent.strict), ("answer", false));
-        let wanted = json!({"type": "object", "required": ["n"],
-            "properties": {"n": {"type": "integer"}}, "additionalProperties": false});
-        assert_eq!(sent.schema, wanted);
+        assert_eq!((request.system.as_str(), request.output), ("be brief", Some(schema())));
     }
     let entries = journal(&kit.core, &session).await;
     let warnings = entries.iter().filter_map(|entry| match &entry.event {
-        Event::StepStarted(StepStarted { schema_warnings, .. }) => Some(
-            schema_warnings.iter().map(|told| format!("{} {}", told.provider, told.path)).collect(),
-        ),
+        Event::AssistantMessage(message) => Some(message.schema_warnings.clone()),
         _ => None,
     });
-    let warnings: Vec<Vec<String>> = warnings.collect();
-    assert_eq!(warnings, [vec!["test /properties/n/minimum", "test "], vec![], vec![]]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_schema_that_must_be_taken_whole_is_refused_before_the_call() {
-    let (kit, model) = fielded(vec![], vec![]);
-    let whole = OutputSchema { compat: SchemaCompat::Strict, ..schema() };
-    let output = StructuredOutput::new(whole);
-    let strict = Settings { output: Some(output.clone()), ..settings() };
-    let refused = kit.core.open(oarlock_testkit::kit::spec(strict).into()).await.unwrap_err();
-    assert!(refused.to_string().contains("`/properties/n/minimum`"), "{refused}");
-    let session = kit.open().await;
-    let change = OutputChange::Structured(Box::new(output.clone()));
-    let change = SettingsChange { output: Some(change), ..SettingsChange::default() };
-    let refused = session.tell(Command::Configure { change: Box::new(change) }).await;
-    assert!(
-        matches!(refused, Err(SessionError::Rejected(Rejection::Invalid { .. }))),
-        "{refused:?}"
-    );
-    let Command::Admit(plain) = admit("b", Delivery::Queue) else { unreachable!() };
-    let formed = Admit { output: Some(Box::new(output)), ..plain };
-    session.tell(Command::Admit(formed)).await.unwrap();
-    let told = ended(&session).await;
-    let class = FailureClass::Model(ModelErrorKind::InvalidRequest);
-    assert_eq!(told.stop, StopReason::Failed(class));
-    assert!(model.requests().is_empty());
-    // A model that is asked in words leaves out nothing.
-    let whole = OutputSchema { compat: SchemaCompat::Strict, ..schema() };
-    let strict = Settings { output: Some(StructuredOutput::new(whole)), ..settings() };
-    let (told, ..) = run(strict, vec![say("{\"n\": 1}")]).await;
-    assert!(told.structured_output.is_some());
+    assert_eq!(warnings.collect::<Vec<_>>(), [vec![warning], vec![], vec![]]);
 }
 
 #[tokio::test(start_paused = true)]

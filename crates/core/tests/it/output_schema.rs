@@ -1,8 +1,6 @@
-//! Schemas of answers as tables: what is taken for one, what is of one, and what of one a provider is sent.
+//! Schemas of answers as tables: what is taken for one, and what is of one.
 
-use oarlock_core::spec::{
-    AnswerForm, OutputSchema, SCHEMA_BYTES, SchemaCompat, SchemaSubset, StructuredOutput,
-};
+use oarlock_core::spec::{OutputSchema, SCHEMA_BYTES, SchemaCompat, StructuredOutput};
 use serde_json::{Value, json};
 
 fn parse(value: Value) -> Result<OutputSchema, String> {
@@ -85,22 +83,22 @@ fn neither_schemas_nor_answers_are_deep_enough_to_end_the_stack() {
     let nested = |to: String| json!({"allOf": [{"anyOf": [{"not": {"not": {"$ref": to}}}]}]});
     let object = json!({"type": "object"});
     let answer = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-    let short = parse(chain(200, plain, object.clone())).unwrap();
+    let short = parse(chain(400, plain, object.clone())).unwrap();
     assert_eq!(short.validate("{}"), Ok("{}"));
     assert!(short.validate("[]").is_err());
-    let short = parse(chain(25, nested, object.clone())).unwrap();
+    let short = parse(chain(40, nested, object.clone())).unwrap();
     assert_eq!(short.validate("{}"), Ok("{}"));
-    for long in [chain(300, plain, object.clone()), chain(100, nested, object)] {
-        assert!(parse(long).unwrap_err().contains("256 levels"));
+    for long in [chain(600, plain, object.clone()), chain(100, nested, object)] {
+        assert!(parse(long).unwrap_err().contains("may have 512"));
     }
     // Each level of an answer goes through all of a schema that contains itself.
     let around = json!({"items": {"$ref": "#/$defs/d0"}});
-    let round = parse(chain(100, plain, around.clone())).unwrap();
+    let round = parse(chain(450, plain, around.clone())).unwrap();
     let deep = answer(64);
     assert_eq!(round.validate(&deep), Ok(deep.as_str()));
     assert!(round.validate(&answer(65)).unwrap_err().contains("deeper than 64"));
     assert!(round.validate(&answer(10_000)).is_err());
-    assert!(parse(chain(300, plain, around)).unwrap_err().contains("256 levels"));
+    assert!(parse(chain(600, plain, around)).unwrap_err().contains("may have 512"));
     let text = format!("\"{}\"", "[".repeat(100));
     assert_eq!(OutputSchema::new(json!({})).validate(&text), Ok(text.as_str()));
 }
@@ -146,73 +144,4 @@ fn a_pattern_that_would_be_tried_for_ever_takes_no_time() {
     let schema = OutputSchema::new(json!({"type": "string", "pattern": "^(a+)+$"}));
     let answer = format!("\"{}!\"", "a".repeat(50_000));
     assert!(schema.validate(&answer).is_err());
-}
-
-fn narrow() -> AnswerForm {
-    let words = [
-        "$defs",
-        "$ref",
-        "anyOf",
-        "description",
-        "enum",
-        "format",
-        "items",
-        "properties",
-        "required",
-        "type",
-    ];
-    AnswerForm::Field(SchemaSubset {
-        keywords: words.map(str::to_owned).to_vec(),
-        formats: vec!["date".to_owned()],
-        optional_max: Some(2),
-        unions_max: Some(1),
-        ..SchemaSubset::default()
-    })
-}
-
-#[test]
-fn what_only_narrows_is_left_out_and_told_and_what_gives_shape_is_asked_in_words() {
-    let object = |properties: Value| json!({"type": "object", "properties": properties, "additionalProperties": false});
-    let sent = |schema: Value| (Some(schema), Vec::new());
-    let (a, text) = (json!({"a": {"type": "string"}}), json!({"type": "string"}));
-    let words = |place: &'static str| (None, vec![place]);
-    let table = [
-        (object(a.clone()), sent(object(a.clone()))),
-        (
-            object(json!({"a": {"type": "string", "minLength": 1, "title": "t"}})),
-            (Some(object(a.clone())), vec!["/properties/a/minLength"]),
-        ),
-        (
-            object(json!({"a": {"type": "string", "format": "uri"}})),
-            (Some(object(a.clone())), vec!["/properties/a/format"]),
-        ),
-        (json!({"type": "object", "properties": a}), (Some(object(a.clone())), vec![""])),
-        (
-            json!({"$schema": "s", "$id": "i", "type": "object", "properties": a, "additionalProperties": false}),
-            sent(object(a.clone())),
-        ),
-        // What has no name of its own, or takes anything, is no closed object.
-        (json!({"type": "object"}), words("")),
-        (json!({"type": "object", "additionalProperties": text}), words("")),
-        (object(json!({"a/b": {}})), words("/properties/a~1b")),
-        (object(json!({"a": true})), words("/properties/a")),
-        (object(json!({"a": {"oneOf": [text]}})), words("/properties/a/oneOf")),
-        (json!({"type": "object", "properties": a, "if": {}}), words("/if")),
-        (json!({"type": "object", "properties": a, "anyOf": [text]}), words("")),
-        (json!({"type": "array", "items": text}), words("")),
-        (object(json!({"a": {"enum": [[1]]}})), words("/properties/a/enum")),
-        (object(json!({"a": text, "b": text, "c": text})), words("")),
-        (object(json!({"a": {"type": ["string", "null"]}, "b": {"anyOf": [text]}})), words("")),
-        (object(json!({"a": {"$ref": "#"}})), words("")),
-    ];
-    for (schema, (wanted, places)) in table {
-        let lowered = OutputSchema::new(schema.clone()).lower(&narrow(), "acme");
-        assert_eq!(lowered.sent, wanted, "{schema}: {:?}", lowered.warnings);
-        let told: Vec<&str> =
-            lowered.warnings.iter().map(|warning| warning.path.as_str()).collect();
-        assert_eq!(told, places, "{schema}: {:?}", lowered.warnings);
-        assert!(lowered.warnings.iter().all(|warning| warning.provider == "acme"));
-        let unsent = OutputSchema::new(schema).lower(&AnswerForm::Words, "acme");
-        assert_eq!((unsent.sent, unsent.warnings.len()), (None, 0));
-    }
 }

@@ -75,6 +75,12 @@ impl Decoder for Reading {
         }
         let block = Block { content: Content::Text { text: self.text }, native: None };
         let stop = ReplyStop::EndTurn;
-        Ok(Reply { model: "m".into(), blocks: vec![block], stop, usage: Usage::default() })
+        Ok(Reply {
+            model: "m".into(),
+            blocks: vec![block],
+            stop,
+            usage: Usage::default(),
+            schema_warnings: Vec::new(),
+        })
     }
 }

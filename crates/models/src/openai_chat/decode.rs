@@ -361,7 +361,13 @@ impl Decoder for ChatDecoder {
             }
             Some(other) => ReplyStop::Other(other.to_owned()),
         };
-        Ok(Reply { model: self.model, blocks, stop, usage: self.usage })
+        Ok(Reply {
+            model: self.model,
+            blocks,
+            stop,
+            usage: self.usage,
+            schema_warnings: Vec::new(),
+        })
     }
 }
 

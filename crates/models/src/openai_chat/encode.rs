@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use oarlock_core::ids::BlobId;
 use oarlock_core::message::{Block, Content, Message, Native, Part, ToolResult};
-use oarlock_core::ports::model::{AnswerSchema, ModelRequest};
+use oarlock_core::ports::model::ModelRequest;
 use oarlock_core::spec::{Decimal, ReasoningEffort};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -80,8 +80,8 @@ pub(super) fn body(request: &ModelRequest, target: &Target) -> Vec<u8> {
         prompt_cache_key: (quirks.cache_key && !request.cache_key.is_empty())
             .then_some(request.cache_key.as_str()),
         response_format: request.output.as_ref().map(|output| {
-            let AnswerSchema { name, schema, strict } = output;
-            let answer = json!({"name": name, "schema": schema, "strict": strict});
+            let name = output.name.as_deref().unwrap_or("answer");
+            let answer = json!({"name": name, "schema": output.schema, "strict": output.strict});
             json!({"type": "json_schema", "json_schema": answer})
         }),
         tools: tools.collect(),

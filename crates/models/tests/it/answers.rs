@@ -1,160 +1,107 @@
-//! The form of answers on each wire: which models have a field for it, what of a schema that field is sent, and where it stands.
+//! The form of answers on each wire: which models have a field for it, where it stands, and what is said in words instead.
 
+use std::sync::Arc;
+
+use futures::StreamExt as _;
 use oarlock_core::message::{Message, Part};
-use oarlock_core::ports::model::{AnswerSchema, ModelRequest};
-use oarlock_core::spec::{AnswerForm, LoweredSchema, OutputSchema};
+use oarlock_core::ports::model::{ModelError, ModelErrorKind, ModelRequest, Models as _};
+use oarlock_core::spec::{ModelSelection, OutputSchema, ResolvedSessionCapabilities, SchemaCompat};
 use oarlock_models::{
-    AnswerSchemas, ProviderConfig, Quirks, catalog, encode_anthropic, encode_chat,
+    AnswerSchemas, CannedTransport, ProviderConfig, Quirks, Registry, Transport, catalog,
+    encode_anthropic, encode_chat,
 };
 use serde_json::{Value, json};
 
 use crate::recorded::request;
 
-fn form(provider: &str, model: &str) -> AnswerForm {
-    ProviderConfig::well_known(catalog::find(provider).unwrap(), None).info(model).answer
+fn config(provider: &str) -> ProviderConfig {
+    ProviderConfig::well_known(catalog::find(provider).unwrap(), Some("key".to_owned().into()))
 }
 
-fn lowered(provider: &str, schema: Value, strict: bool) -> LoweredSchema {
-    let model = match provider {
-        "anthropic" => "claude-sonnet-4-5",
-        _ => "gpt-5-mini",
-    };
-    let schema = OutputSchema { strict, ..OutputSchema::new(schema) };
-    schema.lower(&form(provider, model), provider)
+/// The body that was sent to a model, if one was, and why not if none was.
+fn sent(config: ProviderConfig, model: &str, request: ModelRequest) -> Result<Value, ModelError> {
+    let provider = config.name.clone();
+    let canned = Arc::new(CannedTransport::default());
+    let registry = Registry::new(vec![config], Arc::clone(&canned) as Arc<dyn Transport>);
+    let selection = ModelSelection { provider, model: model.to_owned() };
+    let model = registry.resolve(&selection).unwrap();
+    assert!(model.info().takes_output);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let events: Vec<_> = runtime.block_on(model.call(request).collect());
+    match canned.requests().first() {
+        Some(sent) => Ok(serde_json::from_slice(&sent.body).unwrap()),
+        None => Err(events.into_iter().find_map(Result::err).unwrap()),
+    }
+}
+
+fn schema() -> OutputSchema {
+    OutputSchema::new(json!({"type": "object", "required": ["n"], "additionalProperties": false,
+        "properties": {"n": {"type": "integer", "minimum": 1}}}))
+}
+
+fn asking(schema: OutputSchema) -> ModelRequest {
+    let hello = Message::User { parts: vec![Part::text("hello")] };
+    ModelRequest { output: Some(schema), system: "be brief".to_owned(), ..request(vec![hello]) }
+}
+
+/// Where the form stands in a body.
+fn place(body: &Value) -> &'static str {
+    match (body.get("output_config"), body.get("response_format")) {
+        (Some(_), _) => "output_config",
+        (None, Some(_)) => "response_format",
+        (None, None) => "words",
+    }
 }
 
 #[test]
 fn a_field_for_schemas_is_known_of_endpoints_and_of_the_models_that_came_before_it() {
     let table = [
-        ("anthropic", "claude-sonnet-4-5-20250929", true),
-        ("anthropic", "claude-haiku-4-5", true),
-        ("anthropic", "claude-of-tomorrow", true),
-        ("anthropic", "claude-opus-4-1-20250805", false),
-        ("anthropic", "claude-sonnet-4-20250514", false),
-        ("anthropic", "claude-3-7-sonnet-latest", false),
-        ("openai", "gpt-4o-mini", true),
-        ("openai", "gpt-4.1", true),
-        ("openai", "gpt-5", true),
-        ("openai", "gpt-4-turbo", false),
-        ("openai", "gpt-3.5-turbo", false),
-        ("deepseek", "deepseek-chat", false),
-        ("ollama", "llama3", false),
-        ("openrouter", "openai/gpt-5", false),
+        ("anthropic", "claude-sonnet-4-5-20250929", "output_config"),
+        ("anthropic", "claude-haiku-4-5", "output_config"),
+        ("anthropic", "claude-of-tomorrow", "output_config"),
+        ("anthropic", "claude-opus-4-1-20250805", "words"),
+        ("anthropic", "claude-sonnet-4-20250514", "words"),
+        ("anthropic", "claude-3-7-sonnet-latest", "words"),
+        ("openai", "gpt-4o-mini", "response_format"),
+        ("openai", "gpt-4.1", "response_format"),
+        ("openai", "gpt-5", "response_format"),
+        ("openai", "gpt-4-turbo", "words"),
+        ("openai", "gpt-3.5-turbo", "words"),
+        ("deepseek", "deepseek-chat", "words"),
+        ("ollama", "llama3", "words"),
+        ("openrouter", "openai/gpt-5", "words"),
     ];
     for (provider, model, wanted) in table {
-        let is_field = matches!(form(provider, model), AnswerForm::Field(_));
-        assert_eq!(is_field, wanted, "{provider}/{model}");
+        let body = sent(config(provider), model, asking(schema())).unwrap();
+        assert_eq!(place(&body), wanted, "{provider}/{model}");
+        let says = body.to_string().contains("# The form of your answer");
+        assert_eq!(says, wanted == "words", "{provider}/{model}");
     }
-    let known = catalog::find("vllm").unwrap();
-    let mut config = ProviderConfig::well_known(known, None);
-    config.quirks.answer_schemas = AnswerSchemas::TAKEN;
-    assert!(matches!(config.info("any").answer, AnswerForm::Field(_)));
-}
-
-/// A schema with something of everything that one wire takes and the other does not.
-fn order() -> Value {
-    json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Order",
-        "type": "object",
-        "properties": {
-            "id": {"type": "string", "pattern": "^o-[0-9]+$", "minLength": 3},
-            "day": {"type": "string", "format": "date"},
-            "site": {"type": "string", "format": "uri"},
-            "lines": {"type": "array", "items": {"$ref": "#/$defs/line"}, "minItems": 1, "uniqueItems": true},
-            "note": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": null}
-        },
-        "required": ["id", "lines"],
-        "$defs": {"line": {
-            "type": "object",
-            "properties": {"n": {"type": "integer", "minimum": 1, "description": "how many"}},
-            "required": ["n"],
-            "additionalProperties": false
-        }}
-    })
+    let mut own = config("vllm");
+    own.quirks.answer_schemas = AnswerSchemas::TAKEN;
+    assert_eq!(place(&sent(own, "any", asking(schema())).unwrap()), "response_format");
 }
 
 #[test]
-fn anthropic_messages_is_sent_closed_objects_without_bounds() {
-    let LoweredSchema { sent, warnings } = lowered("anthropic", order(), false);
-    let wanted = json!({
-        "title": "Order",
-        "type": "object",
-        "properties": {
-            "id": {"type": "string"},
-            "day": {"type": "string", "format": "date"},
-            "site": {"type": "string", "format": "uri"},
-            "lines": {"type": "array", "items": {"$ref": "#/$defs/line"}},
-            "note": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": null}
-        },
-        "required": ["id", "lines"],
-        "$defs": {"line": {
-            "type": "object",
-            "properties": {"n": {"type": "integer", "description": "how many"}},
-            "required": ["n"],
-            "additionalProperties": false
-        }},
-        "additionalProperties": false
-    });
-    assert_eq!(sent, Some(wanted));
-    let places: Vec<&str> = warnings.iter().map(|warning| warning.path.as_str()).collect();
-    let wanted = [
-        "/properties/id/pattern",
-        "/properties/id/minLength",
-        "/properties/lines/minItems",
-        "/properties/lines/uniqueItems",
-        "/$defs/line/properties/n/minimum",
-        "",
-    ];
-    assert_eq!(places, wanted);
+fn a_search_of_the_provider_leaves_only_words() {
+    let capabilities = ResolvedSessionCapabilities { web_search: true, ..Default::default() };
+    let searching = ModelRequest { capabilities, ..asking(schema()) };
+    let body = sent(config("anthropic"), "claude-sonnet-4-5", searching).unwrap();
+    assert_eq!(place(&body), "words");
+    assert!(body["system"][0]["text"].as_str().unwrap().ends_with(&schema().text()));
 }
 
 #[test]
-fn openai_chat_is_sent_a_schema_as_it_is_unless_it_is_strict() {
-    let loose = lowered("openai", order(), false);
-    assert_eq!((loose.sent, loose.warnings.len()), (Some(order()), 0));
-    let LoweredSchema { sent, warnings } = lowered("openai", order(), true);
-    let sent = sent.unwrap();
-    assert_eq!(sent["properties"]["id"], json!({"type": "string", "pattern": "^o-[0-9]+$"}));
-    assert_eq!(sent["properties"]["site"], json!({"type": "string"}));
-    assert_eq!(sent["properties"]["lines"]["minItems"], 1);
-    assert_eq!(sent["required"], json!(["id", "day", "site", "lines", "note"]));
-    assert_eq!((&sent["additionalProperties"], sent.get("$schema")), (&json!(false), None));
-    let places: Vec<&str> = warnings.iter().map(|warning| warning.path.as_str()).collect();
-    let wanted = [
-        "/properties/id/minLength",
-        "/properties/site/format",
-        "/properties/lines/uniqueItems",
-        "",
-        "",
-    ];
-    assert_eq!(places, wanted);
-}
-
-#[test]
-fn what_a_wire_cannot_say_is_asked_in_words() {
-    let tree = json!({"type": "object", "additionalProperties": false, "required": ["below"],
-        "properties": {"below": {"type": "array", "items": {"$ref": "#"}}}});
-    assert!(lowered("openai", tree.clone(), true).sent.is_some());
-    let told = lowered("anthropic", tree, false);
-    assert_eq!((told.sent, told.warnings.len()), (None, 1));
-    assert!(told.warnings[0].message.contains("contains itself"), "{:?}", told.warnings);
-    let many: serde_json::Map<_, _> =
-        (0..25).map(|n| (format!("m{n}"), json!({"type": "string"}))).collect();
-    let many = json!({"type": "object", "properties": many});
-    assert!(lowered("openai", many.clone(), true).sent.is_some());
-    assert!(lowered("anthropic", many, false).sent.is_none());
-    for provider in ["anthropic", "openai"] {
-        let list = json!({"type": "array", "items": {"type": "string"}});
-        assert!(lowered(provider, list, false).sent.is_none(), "{provider}");
+fn a_schema_that_must_be_taken_whole_is_refused_before_anything_is_sent() {
+    let whole = |schema: OutputSchema| OutputSchema { compat: SchemaCompat::Strict, ..schema };
+    let error =
+        sent(config("anthropic"), "claude-sonnet-4-5", asking(whole(schema()))).unwrap_err();
+    assert_eq!(error.kind, ModelErrorKind::InvalidRequest);
+    assert!(error.message.contains("`/properties/n/minimum`"), "{error}");
+    // Words leave out nothing, and this wire takes it all.
+    for (provider, model) in [("anthropic", "claude-sonnet-4"), ("openai", "gpt-5")] {
+        assert!(sent(config(provider), model, asking(whole(schema()))).is_ok(), "{provider}");
     }
-}
-
-fn asking() -> ModelRequest {
-    let output =
-        AnswerSchema { name: "count".to_owned(), schema: json!({"type": "object"}), strict: true };
-    let hello = Message::User { parts: vec![Part::text("hello")] };
-    ModelRequest { output: Some(output), ..request(vec![hello]) }
 }
 
 #[test]
@@ -162,16 +109,20 @@ fn each_wire_has_its_own_field_and_sends_it_only_when_it_is_asked() {
     let parse = |body: Vec<u8>| serde_json::from_slice::<Value>(&body).unwrap();
     let anthropic = |request: &ModelRequest| parse(encode_anthropic(request, "anthropic", "m"));
     let chat = |request: &ModelRequest| parse(encode_chat(request, ("openai", "m"), Quirks::PLAIN));
+    let object = OutputSchema::new(json!({"type": "object"}));
+    let named = OutputSchema { name: Some("count".to_owned()), strict: true, ..object.clone() };
     let wanted = json!({"format": {"type": "json_schema", "schema": {"type": "object"}}});
-    assert_eq!(anthropic(&asking())["output_config"], wanted);
-    let wanted = json!({"type": "json_schema",
-        "json_schema": {"name": "count", "schema": {"type": "object"}, "strict": true}});
-    assert_eq!(chat(&asking())["response_format"], wanted);
-    let free = ModelRequest { output: None, ..asking() };
+    assert_eq!(anthropic(&asking(named.clone()))["output_config"], wanted);
+    for (schema, name, strict) in [(named, "count", true), (object.clone(), "answer", false)] {
+        let wanted = json!({"type": "json_schema",
+            "json_schema": {"name": name, "schema": {"type": "object"}, "strict": strict}});
+        assert_eq!(chat(&asking(schema))["response_format"], wanted);
+    }
+    let free = ModelRequest { output: None, ..asking(object.clone()) };
     assert_eq!(anthropic(&free).get("output_config"), None);
     assert_eq!(chat(&free).get("response_format"), None);
     // Nothing else of the body is another one.
-    let mut with = anthropic(&asking());
+    let mut with = anthropic(&asking(object));
     with.as_object_mut().unwrap().shift_remove("output_config");
     assert_eq!(with, anthropic(&free));
 }

@@ -326,6 +326,7 @@ pub(crate) fn answered(step: &OpenStep, crashes: u32, text: &str) -> Event {
         usage: Usage::default(),
         cost_micros: Some(0),
         partial: false,
+        schema_warnings: Vec::new(),
     })
 }
 

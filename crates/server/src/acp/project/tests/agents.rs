@@ -41,6 +41,7 @@ fn says(text: &str) -> Event {
         usage: Usage::default(),
         cost_micros: None,
         partial: false,
+        schema_warnings: Vec::new(),
     })
 }
 

@@ -17,7 +17,14 @@ use super::{Projector, caught_up, entry, projector, shown};
 fn admitted(source: InputSource, parts: &[&str]) -> Event {
     let content = parts.iter().map(|words| Part::text(*words)).collect();
     let delivery = Delivery::Queue;
-    Event::InputAdmitted(InputAdmitted { key: None, source, delivery, content, goal: None, output: None })
+    Event::InputAdmitted(InputAdmitted {
+        key: None,
+        source,
+        delivery,
+        content,
+        goal: None,
+        output: None,
+    })
 }
 
 fn turn(inputs: Vec<Seq>) -> Event {
@@ -42,7 +49,6 @@ fn an_input_is_shown_when_a_turn_takes_it() {
         request: Default::default(),
         prefix_break: None,
         reserved: Default::default(),
-        schema_warnings: Vec::new(),
     });
     assert_eq!(shown(&mut projector, &entry(8, step)), [user("u6", "and")]);
 }
@@ -90,6 +96,7 @@ fn answered(tokens: u64, cost_micros: Option<u64>) -> Event {
         usage: Usage { input: tokens, output: 10, ..Usage::default() },
         cost_micros,
         partial: false,
+        schema_warnings: Vec::new(),
     })
 }
 

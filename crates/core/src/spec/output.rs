@@ -1,21 +1,18 @@
 //! The form of a turn's answer: a JSON schema, what is taken for one, and whether an answer is of it. Pure.
 
-mod depth;
-mod lower;
-
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use jsonschema::{PatternOptions, Retrieve, Uri, Validator};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
-
-use crate::spec::output::depth::LEVELS_MAX;
-pub use crate::spec::output::lower::{AnswerForm, LoweredSchema, SchemaSubset};
+use serde_json::{Map, Value};
 
 /// Bytes that a schema may have as JSON. 64 KB.
 pub const SCHEMA_BYTES: usize = 64 * 1024;
+/// How a model is told in words.
+const WORDS: &str = "# The form of your answer\n\nOnce everything is done, answer with nothing but JSON of this schema: no other words, no code fence.\n\n";
 /// How often a model is asked again whose answer does not fit, unless somebody says otherwise.
 pub const OUTPUT_RETRIES: u32 = 2;
 /// How often it may be asked again at most.
@@ -26,6 +23,8 @@ const PATTERNS_MAX: usize = 256;
 const PATTERN_BYTES: usize = 256 * 1024;
 /// Characters that a schema's name may have.
 const NAME_CHARS: usize = 64;
+/// Levels that a schema may have, counted for each part that it refers to.
+const LEVELS_MAX: usize = 512;
 /// Levels that an answer may have.
 const NESTING_MAX: usize = 64;
 /// Bytes of the stack on which answers are held against schemas. They are reserved, and used as far as both are deep. 64 MiB.
@@ -200,39 +199,43 @@ impl OutputSchema {
             let why = "its name has 1 to 64 letters, digits, `_` and `-`";
             return Err(refused("", why));
         }
-        let patterns = patterns(&self.schema);
-        if patterns > PATTERNS_MAX {
-            let why = format!("it has {patterns} regular expressions and may have {PATTERNS_MAX}");
-            return Err(refused("", why));
-        }
-        if self
-            .schema
-            .get("$schema")
-            .and_then(Value::as_str)
-            .is_some_and(|s| s.contains("draft-04"))
-        {
-            return Err(refused("/$schema", "drafts from 6 on are taken"));
-        }
-        let depth = depth::of(&self.schema);
-        if let Some(stray) = depth.stray {
-            let why = format!(
-                "it has {stray}: refer to a part of the schema by its place, as `#/$defs/…`; nothing is fetched"
-            );
-            return Err(refused("", why));
-        }
-        if depth.levels > LEVELS_MAX {
-            let why = format!(
-                "with what it refers to in the place of each reference it may have {LEVELS_MAX} levels, and has more"
-            );
-            return Err(refused("", why));
-        }
+        self.check_reach().map_err(|why| refused("", why))?;
         aside(|| self.validator().map(drop)).unwrap_or_else(|why| Err(refused("", why)))
+    }
+
+    /// Whether references lead to places of the schema alone, and everything that is walked down is bounded.
+    fn check_reach(&self) -> Result<(), String> {
+        let mut reach = Reach::default();
+        self.schema.as_object().into_iter().for_each(|root| reach.look_below(root));
+        let targets = reach.targets.iter().map(|to| {
+            let pointer = to.strip_prefix('#').filter(|pointer| !pointer.contains('%'));
+            pointer.and_then(|pointer| self.schema.pointer(pointer)).ok_or(*to)
+        });
+        let targets = targets.collect::<Result<Vec<_>, _>>().map_err(|to| {
+            format!("it refers to \"{to}\"; refer to a part of it by its place, as `#/$defs/…`: nothing is fetched")
+        })?;
+        // A way down takes each reference once at most before it is where it was.
+        let levels = nesting(&self.schema) + targets.into_iter().map(nesting).sum::<usize>();
+        let table = [
+            (reach.patterns, PATTERNS_MAX, "regular expressions"),
+            (levels, LEVELS_MAX, "levels, with those of everything that it refers to"),
+        ];
+        match table.iter().find(|(count, max, _)| count > max) {
+            Some((count, max, what)) => Err(format!("it has {count} {what}, and may have {max}")),
+            None => Ok(()),
+        }
     }
 
     /// The schema as JSON.
     #[must_use]
     pub fn text(&self) -> String {
         self.schema.to_string()
+    }
+
+    /// Adds to a system prompt how the answer is to be.
+    pub fn tell(&self, system: &mut String) {
+        let gap = if system.is_empty() { "" } else { "\n\n" };
+        system.extend([gap, WORDS, &self.text()]);
     }
 
     fn validator(&self) -> Result<Validator, InvalidOutputSchema> {
@@ -257,7 +260,7 @@ impl OutputSchema {
         }
         let value: Value = serde_json::from_str(text)
             .map_err(|error| format!("the answer is not JSON alone: {error}"))?;
-        if depth::nesting(Some(&value)) > NESTING_MAX {
+        if nesting(&value) > NESTING_MAX {
             return Err(format!("the answer is nested deeper than {NESTING_MAX} levels"));
         }
         aside(|| self.faults(&value)).and_then(std::convert::identity).map(|()| text)
@@ -296,19 +299,50 @@ fn cut(words: &dyn fmt::Display) -> String {
     words.to_string().chars().take(FAULT_CHARS).collect()
 }
 
-fn patterns(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => items.iter().map(patterns).sum(),
-        Value::Object(members) => members
-            .iter()
-            .map(|(key, value)| match key.as_str() {
-                "pattern" => 1 + patterns(value),
-                "patternProperties" => {
-                    value.as_object().map_or(0, serde_json::Map::len) + patterns(value)
+/// What there is to bound in a schema.
+#[derive(Default)]
+struct Reach<'a> {
+    /// What it refers to, and names by which that would be otherwise than by place.
+    targets: BTreeSet<&'a str>,
+    patterns: usize,
+}
+
+impl<'a> Reach<'a> {
+    fn look(&mut self, value: &'a Value) {
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| self.look(item)),
+            Value::Object(members) => {
+                self.targets.extend(members.get("$id").and_then(Value::as_str));
+                self.look_below(members);
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    fn look_below(&mut self, members: &'a Map<String, Value>) {
+        for (key, value) in members {
+            match (key.as_str(), value) {
+                (
+                    "$ref" | "$anchor" | "$dynamicAnchor" | "$dynamicRef" | "$recursiveRef",
+                    Value::String(to),
+                ) => {
+                    self.targets.insert(to);
                 }
-                _ => patterns(value),
-            })
-            .sum(),
+                ("pattern", Value::String(_)) => self.patterns += 1,
+                ("patternProperties", Value::Object(below)) => self.patterns += below.len(),
+                _ => {}
+            }
+            self.look(value);
+        }
+    }
+}
+
+/// How deep lists and objects are nested.
+fn nesting(value: &Value) -> usize {
+    let deepest = |values: &mut dyn Iterator<Item = &Value>| values.map(nesting).max().unwrap_or(0);
+    match value {
+        Value::Array(items) => 1 + deepest(&mut items.iter()),
+        Value::Object(members) => 1 + deepest(&mut members.values()),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
     }
 }
