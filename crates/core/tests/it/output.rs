@@ -153,7 +153,7 @@ async fn a_cancel_between_two_attempts_ends_the_turn_as_cancelled() {
     let session = kit.open_with(formed(2)).await;
     send(&session, "how many?", Delivery::Queue).await.unwrap();
     wait_for(&session, 0, |event| matches!(event, Event::TurnContinued(_))).await;
-    session.tell(Command::Cancel).await.unwrap();
+    session.tell(Command::Cancel { turn: None }).await.unwrap();
     let told = ended(&session).await;
     assert_eq!((told.stop, told.structured_output), (StopReason::Cancelled, None));
 }
