@@ -18,6 +18,7 @@ pub mod prompting;
 pub mod providers;
 pub mod recording;
 pub mod selection;
+mod structured;
 pub mod terminal;
 pub mod tokens;
 pub mod values;

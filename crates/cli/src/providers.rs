@@ -5,8 +5,8 @@ use std::time::Duration;
 use oarlock_core::ports::model::{ModelError, ModelInfo, Price};
 use oarlock_models::catalog;
 use oarlock_models::{
-    HttpSettings, HttpTransport, ModelConfig, ProviderConfig, Proxies, Quirks, WellKnown, Wire,
-    list_models,
+    AnswerSchemas, HttpSettings, HttpTransport, ModelConfig, ProviderConfig, Proxies, Quirks,
+    WellKnown, Wire, list_models,
 };
 
 use secrecy::SecretString;
@@ -92,6 +92,9 @@ pub fn with_key(
             return Err(ProviderError::Effort { provider: name.to_owned(), wire });
         }
         quirks.effort = takes;
+    }
+    if let Some(takes) = section.answer_schemas {
+        quirks.answer_schemas = if takes { AnswerSchemas::TAKEN } else { AnswerSchemas::UNKNOWN };
     }
     let base_url = section.base_url.clone().or_else(|| known.map(|k| k.base_url.to_owned()));
     Ok(ProviderConfig {

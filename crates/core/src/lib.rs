@@ -68,8 +68,8 @@ pub use session::recover::Recovery;
 pub use session::state::RequestAuditTracker;
 pub use spec::{
     AskWritesPolicy, HookRunOverrides, Limits, Mode, ModeCatalog, ModeDescriptor, ModelSelection,
-    ReasoningEffort, ResolvedSessionCapabilities, SandboxPolicy, SessionCapabilitiesConfig,
-    SessionSpec, Settings, TurnConfig, TurnRequestLimit, WebSearchCapabilityConfig,
-    WebSearchCapabilityMode,
+    OutputSchema, ReasoningEffort, ResolvedSessionCapabilities, SandboxPolicy,
+    SessionCapabilitiesConfig, SessionSpec, Settings, StructuredOutput, TurnConfig,
+    TurnRequestLimit, WebSearchCapabilityConfig, WebSearchCapabilityMode,
 };
 pub use turn::TurnRunner;

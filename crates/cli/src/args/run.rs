@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use oarlock_core::session::goal::CONTINUATIONS_MAX;
-use oarlock_core::spec::HookRunOverrides;
+use oarlock_core::spec::{HookRunOverrides, OUTPUT_RETRIES, OUTPUT_RETRIES_MAX};
 
 use super::OverrideArgs;
 use crate::config::{Setting, flag};
@@ -13,7 +13,7 @@ use crate::values::{Dollars, Millis};
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  oarlock run \"what does this project do?\"\n  oarlock run --mode open --max-cost 0.50 \"fix the failing test\"\n  oarlock run --quiet - < task.md\n  oarlock run --resume \"and now the documentation\"\n  oarlock run --resume /usage\n  oarlock run --mode open --max-cost 2 --goal \"make the tests pass\"\n\n`/help` lists the commands that can stand in place of a prompt.\n\nExit codes: 0 done, 1 error, 2 usage, 3 refusal, 4 denied, 5 cancelled, 6 goal not reached, 7 limit, 8 max tokens."
+    after_help = "Examples:\n  oarlock run \"what does this project do?\"\n  oarlock run --mode open --max-cost 0.50 \"fix the failing test\"\n  oarlock run --quiet - < task.md\n  oarlock run --resume \"and now the documentation\"\n  oarlock run --resume /usage\n  oarlock run --mode open --max-cost 2 --goal \"make the tests pass\"\n  oarlock run --output-schema answer.json \"which licence is this?\"\n\n`/help` lists the commands that can stand in place of a prompt.\n\nExit codes: 0 done, 1 error, 2 usage, 3 refusal, 4 denied, 5 cancelled, 6 goal not reached, 7 limit, 8 max tokens."
 )]
 pub struct RunArgs {
     /// What to do; `-` reads it from stdin, and so does a pipe when there is none. `@path` attaches a file, but not in words from stdin
@@ -27,6 +27,12 @@ pub struct RunArgs {
     /// How often the model is asked to go on
     #[arg(long, value_name = "N", requires = "goal", default_value_t = CONTINUATIONS_MAX)]
     pub goal_continuations: u32,
+    /// Print nothing but JSON of this schema, or fail: a file, or the schema itself where it begins with `{`. A session keeps it
+    #[arg(long, value_name = "FILE|JSON")]
+    pub output_schema: Option<String>,
+    /// How often the model is asked again when its answer is not of the schema
+    #[arg(long, value_name = "N", requires = "output_schema", default_value_t = OUTPUT_RETRIES, value_parser = clap::value_parser!(u32).range(..=i64::from(OUTPUT_RETRIES_MAX)))]
+    pub output_retries: u32,
     /// Do not wait for background tasks after the turn: end them
     #[arg(long)]
     pub no_wait: bool,

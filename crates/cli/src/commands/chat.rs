@@ -33,8 +33,14 @@ pub(super) fn run(frame: &Frame, args: &ChatArgs, out: &mut dyn Write) -> anyhow
     super::block_on(async {
         let assembled = CliAgentBuilder::new(&loaded).keep(keep).build()?;
         let answers = if person { Answers::Somebody } else { Answers::Nobody };
-        let opening =
-            Opening { frame, loaded: &loaded, model: &args.model, roots: &args.roots, answers };
+        let opening = Opening {
+            frame,
+            loaded: &loaded,
+            model: &args.model,
+            roots: &args.roots,
+            answers,
+            output: None,
+        };
         let result = talk(&assembled, &opening, (args, person), out).await;
         assembled.close().await;
         result

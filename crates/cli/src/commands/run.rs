@@ -18,7 +18,9 @@ use oarlock_core::session::goal::{self, GoalState};
 use oarlock_core::session::recover::Recovery;
 use oarlock_core::session::state::{PendingInput, State};
 use oarlock_core::session::trace::TraceSink;
-use oarlock_core::spec::{Answers, ModelSelection, Settings, SettingsChange};
+use oarlock_core::spec::{
+    Answers, ModelSelection, OutputChange, Settings, SettingsChange, StructuredOutput,
+};
 use oarlock_core::{DefaultSession, LoadSession, Origin};
 
 use super::mentioned::Rights;
@@ -34,6 +36,7 @@ use crate::console::{Awaited, Console};
 use crate::exit::{Exit, Pursuit};
 use crate::making::Maker;
 use crate::recording::Recording;
+use crate::structured;
 use crate::terminal::image::{self, Image};
 use crate::terminal::prompt;
 
@@ -58,7 +61,8 @@ pub(super) fn run(frame: &Frame, args: &RunArgs, out: &mut dyn Write) -> anyhow:
         false => slash::read(&loaded, &words),
     };
     let typed = words.map(read).transpose()?;
-    let task = Task { frame, loaded: &loaded, args, answers, images, is_piped, goal };
+    let output = structured::output(args, &frame.cwd)?;
+    let task = Task { frame, loaded: &loaded, args, answers, images, is_piped, goal, output };
     match typed {
         Some(Typed::Slash(_)) if args.goal.is_some() => {
             bail!("--goal goes with a prompt, and a slash command is none")
@@ -75,7 +79,7 @@ pub(super) fn go_on(frame: &Frame, args: &RunArgs, out: &mut dyn Write) -> anyho
     let answers = answers(std::io::stdin().is_terminal(), args.output.json);
     let (resumed, _) = args.session_and_prompt();
     let (images, is_piped, goal) = (Vec::new(), true, None);
-    let task = Task { frame, loaded: &loaded, args, answers, images, is_piped, goal };
+    let task = Task { frame, loaded: &loaded, args, answers, images, is_piped, goal, output: None };
     super::block_on(task.perform(resumed, None, out))
 }
 
@@ -148,6 +152,8 @@ struct Task<'a> {
     is_piped: bool,
     /// What the session is to reach from this prompt on.
     goal: Option<Goal>,
+    /// What its turns end with from this prompt on.
+    output: Option<StructuredOutput>,
 }
 
 impl Task<'_> {
@@ -158,6 +164,7 @@ impl Task<'_> {
             model: &self.args.model,
             roots: &self.args.roots,
             answers: self.answers,
+            output: self.output.as_ref(),
         }
     }
 
@@ -167,8 +174,10 @@ impl Task<'_> {
         slash: Slash,
         out: &mut dyn Write,
     ) -> anyhow::Result<Exit> {
-        if self.args.record.is_some() || !self.args.images.is_empty() {
-            bail!("--record and --image go with a prompt, and a slash command is none");
+        if self.args.record.is_some() || !self.args.images.is_empty() || self.output.is_some() {
+            bail!(
+                "--record, --image and --output-schema go with a prompt, and a slash command is none"
+            );
         }
         let keep = if self.args.ephemeral { Keep::InMemory } else { Keep::OnDisk };
         let assembled = CliAgentBuilder::new(self.loaded).keep(keep).build()?;
@@ -221,8 +230,9 @@ impl Task<'_> {
         let kept = opened.session.id().clone();
         tracing::info!(session = %kept, model = %opened.model, tip = opened.after, "a session is open");
         let role = if self.answers == Answers::Somebody { Role::Person } else { Role::Nobody };
-        let screen =
-            Screen::new(self.args.output).towards_a_goal(std::mem::take(&mut opened.pursuit));
+        let screen = Screen::new(self.args.output)
+            .towards_a_goal(std::mem::take(&mut opened.pursuit))
+            .of_form(opened.is_formed);
         let mut console =
             Console::new(opened.session.clone(), opened.after, screen, Keyboard::new(role)?)?;
         let awaited = match content {
@@ -280,6 +290,8 @@ pub(super) struct Opening<'a> {
     pub(super) model: &'a ModelArgs,
     pub(super) roots: &'a [PathBuf],
     pub(super) answers: Answers,
+    /// What turns end with, when that is said.
+    pub(super) output: Option<&'a StructuredOutput>,
 }
 
 /// A session that is to be opened.
@@ -303,6 +315,8 @@ pub(super) struct Opened {
     goal: Option<GoalState>,
     /// Whether it has a goal to reach, and may get one.
     pursuit: Pursuit,
+    /// Whether the turn that goes on has a form for its answer.
+    is_formed: bool,
 }
 
 impl Opening<'_> {
@@ -344,8 +358,10 @@ impl Opening<'_> {
         let begins = |input: &&PendingInput| input.admitted.source != InputSource::Background;
         let waiting = before.pending.iter().find(begins).map(|input| input.seq);
         let pursuit = Pursuit::of(&before);
+        let is_formed = before.turn.as_ref().is_some_and(|turn| turn.settings.output.is_some());
         let goal = before.goal;
-        Ok(Opened { session, model, after: before.tip, open_turn, waiting, goal, pursuit })
+        let after = before.tip;
+        Ok(Opened { session, model, after, open_turn, waiting, goal, pursuit, is_formed })
     }
 
     /// What decides about the files that a prompt to this session mentions.
@@ -379,11 +395,20 @@ impl Opening<'_> {
             Answers::Somebody => Frontend::Cli,
             Answers::Nobody => Frontend::Headless,
         };
-        let spec = self.maker().spec(assembled, place, ("cli", frontend)).await?;
+        let mut spec = self.maker().spec(assembled, place, ("cli", frontend)).await?;
+        spec.settings.output = self.output.cloned();
         let model = spec.settings.model.clone();
         let session = assembled.core.open(spec.into()).await?;
-        let pursuit = Pursuit::default();
-        Ok(Opened { session, model, after: 0, open_turn: None, waiting: None, goal: None, pursuit })
+        Ok(Opened {
+            session,
+            model,
+            after: 0,
+            open_turn: None,
+            waiting: None,
+            goal: None,
+            pursuit: Pursuit::default(),
+            is_formed: false,
+        })
     }
 
     /// What makes new sessions, and finds models.
@@ -421,7 +446,8 @@ impl Opening<'_> {
             .then(|| self.maker().selected(None))
             .transpose()?;
         let answers = (before.answers != self.answers).then_some(self.answers);
-        Ok(SettingsChange { model, answers, ..overlay.change(before)? })
+        let output = self.output.map(|output| OutputChange::Structured(Box::new(output.clone())));
+        Ok(SettingsChange { model, answers, output, ..overlay.change(before)? })
     }
 }
 

@@ -14,6 +14,7 @@ use oarlock_core::ports::journal::{Activity, ArchivedFilter, Filter, Hit, Listed
 use oarlock_core::prompt::answer::{Answer, ListedTask};
 use oarlock_core::session::goal::CONTINUATIONS_MAX;
 use oarlock_core::session::summary::summary;
+use oarlock_core::spec::OUTPUT_RETRIES;
 
 use super::{Frame, complain, why};
 use crate::args::{ModelArgs, OutputArgs, RunArgs, SessionArgs, SessionCommand};
@@ -44,6 +45,8 @@ fn resume(frame: &Frame, id: String, json: bool, out: &mut dyn Write) -> anyhow:
         resume: Some(id),
         goal: None,
         goal_continuations: CONTINUATIONS_MAX,
+        output_schema: None,
+        output_retries: OUTPUT_RETRIES,
         roots: Vec::new(),
         images: Vec::new(),
         ephemeral: false,

@@ -296,6 +296,13 @@ pub const KEYS: &[Key] = &[
         Trust,
         "whether its endpoint takes a reasoning effort; only over `openai-chat`",
     ),
+    key(
+        "providers.*.answer_schemas",
+        Bool,
+        "",
+        Trust,
+        "whether its endpoint takes the schema of an answer (`--output-schema`) in the field of its wire",
+    ),
     key("providers.*.headers.*", Text, "", Trust, "a header that is sent with every request"),
     key(
         "http.connect_timeout",

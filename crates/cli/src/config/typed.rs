@@ -243,6 +243,8 @@ pub struct ProviderSection {
     pub web_search: Option<bool>,
     /// Whether its endpoint takes a reasoning effort.
     pub effort: Option<bool>,
+    /// Whether its endpoint takes the schema of an answer.
+    pub answer_schemas: Option<bool>,
 }
 
 /// One of `providers.<name>.models`.

@@ -12,6 +12,7 @@ use crate::exit::{Exit, Pursuit};
 use crate::terminal::activity::Activity;
 use crate::terminal::answer::{Answer, Rendering, rendering, text_of};
 use crate::terminal::json_lines::{self, Summary};
+use crate::terminal::safe;
 
 /// What is printed.
 #[derive(Debug)]
@@ -24,6 +25,19 @@ pub struct Screen {
     text: String,
     last_outcome: Option<Outcome>,
     pursuit: Pursuit,
+    stdout: Stdout,
+}
+
+/// What of a turn is for stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stdout {
+    /// All that the model says.
+    Answers,
+    /// The same, but nothing except the JSON of a turn whose answer has a form.
+    Chosen {
+        /// Whether that of this turn has one.
+        formed: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -44,7 +58,18 @@ impl Screen {
         };
         let activity = Activity::default();
         let (below, pursuit) = (BTreeMap::new(), Pursuit::default());
-        Self { format, activity, below, text: String::new(), last_outcome: None, pursuit }
+        let stdout = Stdout::Answers;
+        Self { format, activity, below, text: String::new(), last_outcome: None, pursuit, stdout }
+    }
+
+    /// The same, printing nothing but its JSON of a turn whose answer has a form; `formed` says whether the open turn is one.
+    #[must_use]
+    pub fn of_form(self, formed: bool) -> Self {
+        Self { stdout: Stdout::Chosen { formed }, ..self }
+    }
+
+    fn is_held_back(&self) -> bool {
+        self.stdout == Stdout::Chosen { formed: true }
     }
 
     /// The same for a session of which it is known whether it has a goal that is not reached.
@@ -69,16 +94,23 @@ impl Screen {
         {
             self.pursuit.follow(entry);
             match &entry.event {
-                Event::TurnStarted(_) => self.last_outcome = None,
+                Event::TurnStarted(started) => {
+                    self.last_outcome = None;
+                    if let Stdout::Chosen { formed } = &mut self.stdout {
+                        *formed = started.settings.output.is_some();
+                    }
+                }
                 Event::ToolSettled(settled) => self.last_outcome = Some(settled.outcome),
                 Event::AssistantMessage(message) => self.text = text_of(message),
                 Event::SubagentClosed(closed) => drop(self.below.remove(&closed.child)),
                 _ => {}
             }
         }
+        let is_held_back = self.is_held_back();
         match (&mut self.format, event) {
             (Format::Json, event) => json_lines::event(out, event),
             (Format::Quiet, _) | (Format::Text(_), AgentEvent::CaughtUp { .. }) => Ok(()),
+            (Format::Text(_), AgentEvent::Delta(_)) if is_held_back => Ok(()),
             (Format::Text(answer), AgentEvent::Delta(delta)) => answer.delta(out, delta),
             (Format::Text(_), AgentEvent::Scoped { scope, event }) => {
                 if let (Some(child), AgentEvent::Entry(entry)) = (scope.last(), event.as_ref()) {
@@ -92,7 +124,13 @@ impl Screen {
                 Ok(())
             }
             (Format::Text(answer), AgentEvent::Entry(entry)) => {
-                answer.entry(out, entry)?;
+                match &entry.event {
+                    Event::TurnEnded(ended) if is_held_back => {
+                        form(out, ended, stdout_rendering())?
+                    }
+                    _ if is_held_back => {}
+                    _ => answer.entry(out, entry)?,
+                }
                 if let Some(line) = self.activity.line(entry) {
                     // Activity is a courtesy: a closed stderr does not stop the work.
                     drop(writeln!(anstream::stderr(), "{line}"));
@@ -115,14 +153,14 @@ impl Screen {
         let exit = Exit::of_turn(ended, self.last_outcome, self.pursuit.goes_on());
         match &self.format {
             Format::Json => {
+                let text = ended.structured_output.clone().unwrap_or_else(|| self.text.clone());
                 let ended = (ended.clone(), exit);
-                json_lines::summary(
-                    out,
-                    Summary::new(session.clone(), model, self.text.clone(), ended),
-                )?;
+                json_lines::summary(out, Summary::new(session.clone(), model, text, ended))?;
             }
             Format::Quiet => {
-                if !self.text.is_empty() {
+                if self.is_held_back() {
+                    form(out, ended, Rendering::Raw)?;
+                } else if !self.text.is_empty() {
                     writeln!(out, "{}", self.text.strip_suffix('\n').unwrap_or(&self.text))?;
                 }
                 if let Some(error) = &ended.error {
@@ -134,6 +172,16 @@ impl Screen {
         out.flush()?;
         Ok(exit)
     }
+}
+
+/// The JSON of a turn, if it ended with one.
+fn form(out: &mut dyn Write, ended: &TurnEnded, rendering: Rendering) -> io::Result<()> {
+    let Some(json) = &ended.structured_output else { return Ok(()) };
+    match rendering {
+        Rendering::Raw => writeln!(out, "{json}")?,
+        Rendering::Plain | Rendering::Markdown { .. } => writeln!(out, "{}", safe::text(json))?,
+    }
+    out.flush()
 }
 
 fn stdout_rendering() -> Rendering {
