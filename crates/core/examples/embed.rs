@@ -23,13 +23,7 @@ impl model::Model for Parrot {
             _ => (Content::ToolCall { id, name, arguments }, ReplyStop::ToolUse),
         };
         let (model, blocks) = ("parrot".into(), vec![Block { content, native: None }]);
-        let reply = model::Reply {
-            model,
-            blocks,
-            stop,
-            usage: Usage::default(),
-            schema_warnings: Vec::new(),
-        };
+        let reply = model::Reply { model, blocks, stop, usage: Usage::default(), warnings: vec![] };
         Box::pin(stream::iter([Ok(model::ModelEvent::Reply(reply))]))
     }
 }

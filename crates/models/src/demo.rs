@@ -101,7 +101,7 @@ fn answer(request: &ModelRequest) -> Reply {
             blocks,
             stop: ReplyStop::EndTurn,
             usage,
-            schema_warnings: Vec::new(),
+            warnings: Vec::new(),
         };
     }
     let turn = turn(&request.messages);
@@ -122,7 +122,7 @@ fn answer(request: &ModelRequest) -> Reply {
     };
     let input = request.messages.len() as u64 * 20;
     let usage = Usage { input, output: output(&blocks), ..Usage::default() };
-    Reply { model: "demo".to_owned(), blocks, stop, usage, schema_warnings: Vec::new() }
+    Reply { model: "demo".to_owned(), blocks, stop, usage, warnings: Vec::new() }
 }
 
 fn text(text: String) -> Block {

@@ -85,7 +85,7 @@ impl Model for HttpModel {
         };
         let warned = move |event| match event {
             Ok(ModelEvent::Reply(reply)) => {
-                Ok(ModelEvent::Reply(Reply { schema_warnings: warnings.clone(), ..reply }))
+                Ok(ModelEvent::Reply(Reply { warnings: warnings.clone(), ..reply }))
             }
             other => other,
         };

@@ -243,7 +243,7 @@ fn answer(step: &Step, model: &str) -> Items {
         blocks,
         stop,
         usage,
-        schema_warnings: Vec::new(),
+        warnings: Vec::new(),
     })));
     items
 }

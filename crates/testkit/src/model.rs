@@ -249,7 +249,7 @@ async fn say(say: Say) -> Option<Result<ModelEvent, ModelError>> {
 fn reply(blocks: Vec<Content>, stop: ReplyStop) -> Reply {
     let blocks = blocks.into_iter().map(|content| Block { content, native: None }).collect();
     let usage = Usage { input: 10, output: 5, ..Usage::default() };
-    Reply { model: "scripted".to_owned(), blocks, stop, usage, schema_warnings: Vec::new() }
+    Reply { model: "scripted".to_owned(), blocks, stop, usage, warnings: Vec::new() }
 }
 
 /// An answer of one text.

@@ -44,6 +44,7 @@ mod sittings;
 mod skills;
 mod slashes;
 mod starved;
+mod structured;
 mod subagents;
 mod talks;
 mod terminal;

@@ -279,7 +279,7 @@ pub struct Reply {
     pub usage: Usage,
     /// What of the answer's schema the provider was not sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub schema_warnings: Vec<SchemaWarning>,
+    pub warnings: Vec<SchemaWarning>,
 }
 
 /// What kind of failure a model call met. It decides what the runtime does next.

@@ -143,7 +143,7 @@ pub(crate) fn answered(
         usage: reply.usage,
         cost_micros,
         partial: false,
-        schema_warnings: if is_news { reply.schema_warnings } else { Vec::new() },
+        schema_warnings: if is_news { reply.warnings } else { Vec::new() },
     }))
 }
 

@@ -40,6 +40,7 @@ published!(
     TurnRequestLimit,
     TurnRunner,
     GoalState,
+    OutputSchema,
     RunningContext,
     Frontend,
     new_session_id,

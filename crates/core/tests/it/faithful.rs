@@ -53,7 +53,7 @@ async fn an_answer_comes_back_byte_for_byte_also_after_a_restart() {
         blocks: said(),
         stop: ReplyStop::ToolUse,
         usage: oarlock_core::Usage::default(),
-        schema_warnings: Vec::new(),
+        warnings: Vec::new(),
     };
     let tool = TestTool::new("t", Effect::Pure, Act::Give("ok".to_owned()));
     let store = MemoryStore::new(node("a"));

@@ -267,7 +267,7 @@ async fn a_model_that_says_it_itself_is_given_the_form_and_what_it_leaves_out_is
         message: "`minimum` is not sent".to_owned(),
     };
     let warned =
-        |reply: Reply| vec![Say::Reply(Reply { schema_warnings: vec![warning.clone()], ..reply })];
+        |reply: Reply| vec![Say::Reply(Reply { warnings: vec![warning.clone()], ..reply })];
     let script = ["{\"n\": 0}", "{\"n\": 1}"].map(|words| warned(text(words)));
     let script = [vec![warned(calls(&[("c", "t", "{}")]))], script.to_vec()].concat();
     let model = ScriptedModel::of(ModelInfo { takes_output: true, ..info() }, script);

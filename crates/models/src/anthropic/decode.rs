@@ -248,13 +248,7 @@ impl Decoder for AnthropicDecoder {
         let blocks: Vec<Block> = self.blocks.into_iter().map(|block| block.close(native)).collect();
         let calls = blocks.iter().any(|block| matches!(block.content, Content::ToolCall { .. }));
         let stop = stop_of(self.stop.as_deref(), calls);
-        Ok(Reply {
-            model: self.model,
-            blocks,
-            stop,
-            usage: self.usage,
-            schema_warnings: Vec::new(),
-        })
+        Ok(Reply { model: self.model, blocks, stop, usage: self.usage, warnings: Vec::new() })
     }
 }
 

@@ -80,7 +80,7 @@ impl Decoder for Reading {
             blocks: vec![block],
             stop,
             usage: Usage::default(),
-            schema_warnings: Vec::new(),
+            warnings: Vec::new(),
         })
     }
 }

@@ -361,13 +361,7 @@ impl Decoder for ChatDecoder {
             }
             Some(other) => ReplyStop::Other(other.to_owned()),
         };
-        Ok(Reply {
-            model: self.model,
-            blocks,
-            stop,
-            usage: self.usage,
-            schema_warnings: Vec::new(),
-        })
+        Ok(Reply { model: self.model, blocks, stop, usage: self.usage, warnings: Vec::new() })
     }
 }
 

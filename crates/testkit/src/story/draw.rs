@@ -249,7 +249,7 @@ pub fn answered() -> impl Strategy<Value = Reply> {
         blocks: blocks.into_iter().map(|content| Block { content, native: None }).collect(),
         stop,
         usage: Usage { input, output, ..Usage::default() },
-        schema_warnings: Vec::new(),
+        warnings: Vec::new(),
     })
 }
 
