@@ -150,7 +150,8 @@ pub(super) async fn admit(
         return Err(SessionError::invalid("the prompt says nothing; give it text"));
     }
     let content = prompt.into_parts();
-    let admit = Admit { key, source: InputSource::User, delivery, content, goal: None };
+    let admit =
+        Admit { key, source: InputSource::User, delivery, content, goal: None, output: None };
     match session.tell(Command::Admit(admit)).await? {
         Reply::Admitted(input) => Ok(input),
         Reply::Done | Reply::Attached(_) | Reply::Status(_) | Reply::Rejected(_) => {
