@@ -48,7 +48,7 @@ fn a_schema_that_cannot_be_held_against_answers_is_refused_with_its_place() {
         (json!({"properties": {"a": {"type": "strng"}}}), "/properties/a/type"),
         (json!({"required": "a"}), "/required"),
         (json!({"$ref": "https://example.com/s.json"}), "refers to \"https://example.com/s.json\""),
-        (json!({"$anchor": "a", "properties": {"a": {"$ref": "#a"}}}), "refers to \"a\""),
+        (json!({"$anchor": "a", "properties": {"a": {"$ref": "#a"}}}), "refers to \"#a\""),
         (json!({"$schema": "http://json-schema.org/draft-04/schema#"}), "/$schema"),
         (json!({"$ref": "file:///etc/passwd"}), "nothing is fetched"),
         (json!({"$ref": "#/$defs/none"}), "none"),
