@@ -56,7 +56,7 @@ impl AnswerSchemas {
             Some(start) => family.starts_with(start),
             None => family == *but,
         };
-        self.taken && !self.but.iter().any(|but| is(but))
+        self.taken && !self.but.iter().any(is)
     }
 }
 

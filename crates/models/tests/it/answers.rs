@@ -84,7 +84,7 @@ fn a_field_for_schemas_is_known_of_endpoints_and_of_the_models_that_came_before_
 
 #[test]
 fn a_search_of_the_provider_leaves_only_words() {
-    let capabilities = ResolvedSessionCapabilities { web_search: true, ..Default::default() };
+    let capabilities = ResolvedSessionCapabilities { web_search: true };
     let searching = ModelRequest { capabilities, ..asking(schema()) };
     let body = sent(config("anthropic"), "claude-sonnet-4-5", searching).unwrap();
     assert_eq!(place(&body), "words");
