@@ -126,7 +126,7 @@ impl Screen {
             (Format::Text(answer), AgentEvent::Entry(entry)) => {
                 match &entry.event {
                     Event::TurnEnded(ended) if is_held_back => {
-                        form(out, ended, stdout_rendering())?
+                        form(out, ended, stdout_rendering())?;
                     }
                     _ if is_held_back => {}
                     _ => answer.entry(out, entry)?,

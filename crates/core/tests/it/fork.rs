@@ -75,7 +75,9 @@ fn thoughtful() -> Vec<Say> {
         Block { content: call, native: None },
     ];
     let usage = Usage { input: 100, output: 20, ..Usage::default() };
-    vec![Say::Reply(Reply { model: "m".to_owned(), blocks, stop: ReplyStop::ToolUse, usage })]
+    let warnings = Vec::new();
+    let stop = ReplyStop::ToolUse;
+    vec![Say::Reply(Reply { model: "m".to_owned(), blocks, stop, usage, warnings })]
 }
 
 #[tokio::test(start_paused = true)]
