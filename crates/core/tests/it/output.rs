@@ -93,7 +93,7 @@ async fn a_misfit_is_told_what_is_wrong_within_the_same_turn() {
     assert!(last(2).contains("/n: 0 is less than the minimum of 1"), "{}", last(2));
     // Retries are a turn's own, and the form is the session's until it is told otherwise.
     let change = SettingsChange { output: Some(OutputChange::Text), ..SettingsChange::default() };
-    session.tell(Command::Configure { change: Box::new(change) }).await.unwrap();
+    session.tell(Command::Configure { change: Box::new(change), expected: None }).await.unwrap();
     let free = session.run_turn(vec![Part::text("and?")]).await.unwrap();
     assert_eq!((free.stop, free.structured_output), (StopReason::EndTurn, None));
 }
