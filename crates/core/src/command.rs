@@ -89,7 +89,7 @@ pub enum Command {
         /// What stands in their place; the conversation must keep the rules of [`Message`].
         messages: Vec<Message>,
     },
-    /// Refuse turns from now on.
+    /// Refuse turns from now on, and cancel the running one. Once more is the same.
     Archive,
     /// Take turns again.
     Restore,

@@ -27,6 +27,11 @@ pub trait Host: Send + Sync + std::fmt::Debug {
     /// What a session that is awake in this process works with. It may be older than its folder's configuration, and is what it stays with.
     fn awake(&self, session: &SessionId) -> Option<Arc<dyn Workspace>>;
 
+    /// The sessions that are awake in this process, each to be let go of.
+    fn all_awake(&self) -> Vec<DefaultSession> {
+        self.core().all_awake()
+    }
+
     /// A runtime over the same store, to read sessions of whatever folder.
     fn core(&self) -> &DefaultAgentCore;
 

@@ -3,10 +3,13 @@
 pub mod acp;
 mod audience;
 mod host;
+mod lines;
 pub mod operations;
 mod place;
 pub mod rest;
+pub mod rpc;
 pub mod service;
 
 pub use audience::Audience;
 pub use host::{Host, HostError, Said, Workspace};
+pub use lines::Streams;

@@ -3,6 +3,7 @@
 mod editor;
 mod login;
 mod policy;
+mod rpc;
 mod run;
 mod serve;
 mod session;
@@ -15,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 pub use editor::{AcpArgs, AcpCommand};
 pub use login::{LoginArgs, LogoutArgs};
 pub use policy::{PolicyAction, PolicyArgs};
+pub use rpc::RpcArgs;
 pub use run::{ChatArgs, ModelArgs, OutputArgs, Resumed, RunArgs};
 pub use serve::{ServeArgs, ServeCommand, TokenAction, TokenArgs};
 pub use session::{GcArgs, ReplayArgs, SchemaArgs, SessionArgs, SessionCommand};
@@ -62,6 +64,8 @@ pub enum Command {
     Acp(Box<AcpArgs>),
     /// Serve programs over HTTP: sessions, their events, and what an operator wants to know
     Serve(Box<ServeArgs>),
+    /// Serve a program over JSON-RPC, on stdin and stdout
+    Rpc(Box<RpcArgs>),
     /// List, show, resume, export, import or delete sessions
     Session(SessionArgs),
     /// Remove sessions that are not kept any longer, and what nothing needs any more

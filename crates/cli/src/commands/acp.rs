@@ -16,7 +16,7 @@ use crate::editor::Folders;
 use crate::exit::Exit;
 
 /// What the store may take to end, and after it work that blocks. Sessions have ended by then.
-const REST: Duration = Duration::from_millis(100);
+pub(super) const REST: Duration = Duration::from_millis(100);
 
 pub(super) fn run(frame: &Frame, args: AcpArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
     if let Some(AcpCommand::Login(asked)) = args.instead {
@@ -31,19 +31,7 @@ pub(super) fn run(frame: &Frame, args: AcpArgs, out: &mut dyn Write) -> anyhow::
     let runtime = super::runtime()?;
     let done = runtime.block_on(async {
         let folders = Arc::new(Folders::new(loaded, args.model)?);
-        let mut terminated = signal(SignalKind::terminate()).context("cannot listen to signals")?;
-        let mut interrupted =
-            signal(SignalKind::interrupt()).context("cannot listen to signals")?;
-        let until = async move {
-            tokio::select! {
-                _ = terminated.recv() => {}
-                _ = interrupted.recv() => {}
-            }
-        };
-        // Not under the lock of stdout, which whoever writes to a client that does not read would keep for ever.
-        let out = std::io::stdout().as_fd().try_clone_to_owned().context("there is no stdout")?;
-        let streams = Streams::new(std::io::stdin(), File::from(out))
-            .context("there is no thread for the editor's messages")?;
+        let (until, streams) = (until()?, streams()?);
         let served = serve(Arc::clone(&folders) as _, streams, until).await;
         if tokio::time::timeout(REST, folders.close()).await.is_err() {
             tracing::warn!("the store did not end in time; it is whole when it is opened again");
@@ -53,4 +41,24 @@ pub(super) fn run(frame: &Frame, args: AcpArgs, out: &mut dyn Write) -> anyhow::
     });
     runtime.shutdown_timeout(REST);
     done
+}
+
+/// Is there once somebody tells the program to end.
+pub(super) fn until() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminated = signal(SignalKind::terminate()).context("cannot listen to signals")?;
+    let mut interrupted = signal(SignalKind::interrupt()).context("cannot listen to signals")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminated.recv() => {}
+            _ = interrupted.recv() => {}
+        }
+    })
+}
+
+/// Stdin and stdout, a message a line.
+pub(super) fn streams() -> anyhow::Result<Streams> {
+    // Not under the lock of stdout, which whoever writes to a client that does not read would keep for ever.
+    let out = std::io::stdout().as_fd().try_clone_to_owned().context("there is no stdout")?;
+    Streams::new(std::io::stdin(), File::from(out))
+        .context("there is no thread for the client's messages")
 }

@@ -14,6 +14,7 @@ mod models;
 pub(crate) mod overlay;
 mod policy;
 mod replay;
+mod rpc;
 mod run;
 pub mod schema;
 mod serve;
@@ -69,6 +70,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     let mut out = anstream::stdout();
     let exit = match cli.command {
         Command::Acp(args) => acp::run(&frame, *args, &mut out),
+        Command::Rpc(args) => rpc::run(&frame, *args),
         Command::Run(args) => run::run(&frame, &args, &mut out),
         Command::Chat(args) => chat::run(&frame, &args, &mut out),
         Command::Serve(args) => serve::run(&frame, *args, &mut out),

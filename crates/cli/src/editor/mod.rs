@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use oarlock_core::DefaultAgentCore;
 use oarlock_core::ids::SessionId;
+use oarlock_core::{DefaultAgentCore, DefaultSession};
 use oarlock_server::{Audience, Host, HostError, Workspace};
 use secrecy::ExposeSecret;
 
@@ -128,6 +128,11 @@ impl Host for Folders {
         let known = self.known();
         let awake = known.values().find(|folder| folder.assembled.core.is_awake(session));
         Some(Arc::clone(awake?) as Arc<dyn Workspace>)
+    }
+
+    fn all_awake(&self) -> Vec<DefaultSession> {
+        let known = self.known();
+        known.values().flat_map(|folder| folder.assembled.core.all_awake()).collect()
     }
 
     fn core(&self) -> &DefaultAgentCore {

@@ -32,6 +32,7 @@ mod pty;
 mod quarrels;
 mod replays;
 mod rights;
+mod rpc;
 mod run_args;
 mod runs;
 mod schema;

@@ -265,6 +265,14 @@ impl DefaultAgentCore {
         })
     }
 
+    /// The sessions that this process writes.
+    #[must_use]
+    pub fn all_awake(&self) -> Vec<DefaultSession> {
+        let live = self.shared.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let awake = live.iter().filter(|(_, slot)| is_in_use(slot));
+        awake.map(|(id, _)| self.handle(id.clone())).collect()
+    }
+
     /// A handle of a session that exists, asleep or not.
     #[must_use]
     pub fn handle(&self, id: SessionId) -> DefaultSession {

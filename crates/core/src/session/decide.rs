@@ -26,6 +26,8 @@ pub enum Decision {
     Overloaded,
     /// The running turn is to be cancelled.
     Cancel,
+    /// These events, and the running turn is to be cancelled: no other one begins.
+    Archive(Vec<Event>),
     /// The sender wants to know where the session stands.
     Attach,
     /// The sender wants to know how the session is doing.
@@ -94,9 +96,10 @@ pub fn decide(
             Ok(Decision::Compact { instructions })
         }
         Command::Edit { from, to, messages } => decide_edit(state, limits, (from, to), messages),
-        Command::Archive if state.turn.is_some() => Err(Rejection::Busy),
-        Command::Archive if state.archived => Ok(Decision::Record(Vec::new())),
-        Command::Archive => record(Event::SessionArchived),
+        Command::Archive => {
+            let event = (!state.archived).then_some(Event::SessionArchived);
+            Ok(Decision::Archive(Vec::from_iter(event)))
+        }
         Command::Restore if state.archived => record(Event::SessionRestored),
         Command::Restore => Ok(Decision::Record(Vec::new())),
         Command::Attach => Ok(Decision::Attach),

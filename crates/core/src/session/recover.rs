@@ -24,7 +24,7 @@ pub enum Recovery {
 /// The events that put an open turn in order; none when there is no open turn.
 ///
 /// A started call that may not be repeated is settled as `indeterminate`; one that may be is run again when the turn goes on. Questions are
-/// asked again. A turn that crashed its process too often is ended as `failed`. A writer that let go in good order did not crash.
+/// asked again. A turn that crashed its process too often is ended as `failed`, one of an archived session as `interrupted`. A writer that let go in good order did not crash.
 #[must_use]
 pub fn recover(
     state: &State,
@@ -62,7 +62,7 @@ pub fn recover(
         events.push(Event::TurnRecovered(recovered));
     }
     let crash_loop = crashed && attempt >= limits.crashes_max;
-    let ends = crash_loop || (recovery == Recovery::Interrupt && !waits);
+    let ends = crash_loop || state.archived || (recovery == Recovery::Interrupt && !waits);
     let calls = turn.step.iter().flat_map(|step| &step.calls).filter(|call| !call.is_settled());
     for call in calls {
         match (&call.phase, ends) {

@@ -197,12 +197,7 @@ impl SessionTask {
             Ok(Decision::Compact { instructions }) => Some(self.begin_summary(instructions)),
             Ok(Decision::Known(seq)) => Some(Reply::Admitted(seq)),
             Ok(Decision::Record(events)) if is_supply => return self.supply(events, answer),
-            Ok(Decision::Record(events)) => {
-                for event in events {
-                    self.stage(event);
-                }
-                Some(Reply::Done)
-            }
+            Ok(Decision::Record(events)) => Some(self.record(events)),
             Ok(Decision::Overloaded) => {
                 let session = self.log.state().id.clone();
                 self.answers.extend(answer.map(|a| (a, Err(BusError::Overloaded { session }))));
@@ -213,6 +208,10 @@ impl SessionTask {
             Ok(Decision::Cancel) => {
                 self.work.stop = Some(StopReason::Cancelled);
                 Some(Reply::Done)
+            }
+            Ok(Decision::Archive(events)) => {
+                self.stop_turn();
+                Some(self.record(events))
             }
             Ok(Decision::CancelTask(task)) => {
                 if let Some(effects) = &self.effects {
@@ -235,9 +234,7 @@ impl SessionTask {
             }
             Ok(Decision::Close) => {
                 self.work.closing = true;
-                if self.log.state().turn.is_some() {
-                    self.work.stop = Some(StopReason::Cancelled);
-                }
+                self.stop_turn();
                 None
             }
         };
@@ -245,6 +242,20 @@ impl SessionTask {
             (Some(reply), Some(answer)) => self.answers.push((answer, Ok(reply))),
             (None, Some(answer)) => self.closers.push(answer),
             (_, None) => {}
+        }
+    }
+
+    fn record(&mut self, events: Vec<Event>) -> Reply {
+        for event in events {
+            self.stage(event);
+        }
+        Reply::Done
+    }
+
+    /// Cancels the running turn, if there is one.
+    fn stop_turn(&mut self) {
+        if self.log.state().turn.is_some() {
+            self.work.stop = Some(StopReason::Cancelled);
         }
     }
 

@@ -8,7 +8,7 @@ use oarlock_core::event::{
 use oarlock_core::message::{Content, Message, Part};
 use oarlock_core::ports::model::ModelErrorKind;
 use oarlock_core::{AgentEvent, SessionError};
-use oarlock_testkit::kit::{Kit, journal, send, tags, wait_for};
+use oarlock_testkit::kit::{Kit, admit, journal, send, tags, wait_for};
 use oarlock_testkit::model::{Say, calls, text};
 use oarlock_testkit::tool::{Act, TestTool};
 
@@ -499,6 +499,22 @@ async fn an_archived_session_refuses_turns_until_it_is_restored() {
     assert!(matches!(refused, SessionError::Rejected(Rejection::Archived)));
     session.tell(Command::Restore).await.unwrap();
     session.run_turn(prompt("hi")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn archiving_cancels_the_running_turn_and_no_other_one_begins() {
+    let kit = Kit::new(vec![vec![Say::Wait(60_000), Say::Reply(text("too late"))]], vec![]);
+    let session = kit.open().await;
+    session.prompt(prompt("go")).await.unwrap();
+    session.tell(admit("queued", Delivery::Queue)).await.unwrap();
+    for _ in 0..2 {
+        session.tell(Command::Archive).await.unwrap();
+    }
+    let ended = wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
+    assert!(matches!(&ended.event, Event::TurnEnded(end) if end.stop == StopReason::Cancelled));
+    let state = kit.core.state(session.id()).await.unwrap();
+    assert_eq!((state.archived, state.turns, state.pending.len()), (true, 1, 1));
+    assert_eq!(kit.model.requests().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,9 +22,9 @@ use super::lane::{CLOSING, ORDERS_MAX, Order};
 use super::opening::{Answer, Wanted, open};
 use super::outbound::{Gauge, Outbound};
 use super::prompts::Asked;
-use super::streams::Streams;
 use super::{content, hello, listing, requests};
 use crate::host::Host;
+use crate::lines::Streams;
 
 /// Sessions that are opened at the same time; the others wait.
 const OPENINGS: usize = 8;

@@ -30,5 +30,5 @@ mod showing;
 mod streams;
 mod terminals;
 
+pub use crate::lines::Streams;
 pub use connection::serve;
-pub use streams::Streams;

@@ -141,7 +141,11 @@ fn cut(words: &str) -> String {
     words.chars().take(80).collect()
 }
 
-fn read<R: DeserializeOwned>(params: Params) -> Result<R, SessionError> {
+/// What is asked, from its parameters.
+///
+/// # Errors
+/// `INVALID_REQUEST` when they are not understood.
+pub(crate) fn read<R: DeserializeOwned>(params: Params) -> Result<R, SessionError> {
     serde_json::from_value(Value::Object(params))
         .map_err(|error| SessionError::invalid(cut_error(&error.to_string())))
 }

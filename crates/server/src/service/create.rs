@@ -17,7 +17,7 @@ use oarlock_core::{
 };
 
 use super::turns::{admit, run};
-use super::{Scope, Sessions, refused, skills, tools};
+use super::{Scope, Sessions, in_time, refused, skills, tools};
 use crate::host::Workspace;
 use crate::place::{PlaceError, folder, folders};
 
@@ -265,7 +265,7 @@ fn id_of(keyed: &Keyed, tenant: Option<&Tenant>) -> SessionId {
 
 /// What is told of a session that waits for its first input.
 async fn deferred(session: &DefaultSession) -> Result<RunResult, SessionError> {
-    let state = session.state().await?;
+    let state = in_time(session.state()).await?;
     Ok(RunResult {
         session_id: session.id().clone(),
         input: None,

@@ -1,17 +1,15 @@
 //! Changing what sessions are, putting them away and removing them.
 
+use oarlock_core::command::Status;
 use oarlock_core::ids::{SessionId, TaskId};
-use oarlock_core::ports::journal::JournalError;
-use oarlock_core::service::{
-    CompactRequest, ConfigureRequest, ErrorCode, SessionError, SessionView,
-};
+use oarlock_core::service::{CompactRequest, ConfigureRequest, SessionError, SessionView};
 use oarlock_core::spec::SettingsChange;
-use oarlock_core::{Command, CompactionReport, Rejection, SessionError as HandleError};
+use oarlock_core::{Command, CompactionReport, SessionError as HandleError};
 
 use super::{Scope, Sessions, refused};
 
-/// How often a turn that began again meanwhile is cancelled before a session is put away.
-const CANCELS_MAX: u32 = 64;
+/// How often it is looked whether the turn of an archived session has ended.
+const LOOKS_MAX: u32 = 100;
 /// Milliseconds between two looks at whether a cancelled turn has ended.
 const LOOK_AGAIN_MS: u64 = 10;
 
@@ -51,23 +49,18 @@ impl Sessions {
     pub(super) async fn put_away(&self, id: &SessionId) -> Result<(), SessionError> {
         self.allow(Scope::Manage)?;
         let session = self.session(id).await?;
+        session.tell(Command::Archive).await?;
+        // It is archived, whatever becomes of the turn that ran; whoever looks next should find it ended all the same.
         let clock = std::sync::Arc::clone(&session.core().ports().clock);
-        for _ in 0..CANCELS_MAX {
-            match session.tell(Command::Archive).await {
-                Ok(_) => return Ok(()),
-                Err(HandleError::Rejected(Rejection::Busy)) => {}
-                Err(error) => return Err(error.into()),
+        for _ in 0..LOOKS_MAX {
+            match session.status().await {
+                Ok(Status { turn: None, .. }) | Err(_) => break,
+                Ok(Status { turn: Some(_), .. }) => {
+                    clock.sleep_until(clock.now().after(LOOK_AGAIN_MS)).await;
+                }
             }
-            match session.tell(Command::Cancel { turn: None }).await {
-                Ok(_) | Err(HandleError::Rejected(Rejection::NotRunning)) => {}
-                Err(error) => return Err(error.into()),
-            }
-            clock.sleep_until(clock.now().after(LOOK_AGAIN_MS)).await;
         }
-        Err(SessionError::new(
-            ErrorCode::SessionBusy,
-            format!("session {id} begins turn after turn; withdraw what waits, then archive it"),
-        ))
+        Ok(())
     }
 
     /// Makes an archived session take turns again. Once more is the same.
@@ -115,11 +108,10 @@ impl Sessions {
             Err(error) => return Err(error.into()),
         }
         let core = self.host.core();
-        match core.ports().catalog.purge(id, core.node()).await {
-            Ok(()) => Ok(()),
-            Err(error @ JournalError::NotFound { .. }) => Err(error.into()),
-            Err(error) => Err(error.into()),
-        }
+        core.ports().catalog.purge(id, core.node()).await?;
+        // Whoever woke it meanwhile has a session without a journal; its task ends by that.
+        drop(session.close().await);
+        Ok(())
     }
 
     /// Tells a background task to stop, or all of them; their end is an entry soon after.

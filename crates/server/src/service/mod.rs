@@ -29,6 +29,24 @@ pub(crate) use reading::BLOB_BYTES_MAX;
 /// How long one answer waits for a turn at most; whoever wants to know more asks again.
 pub const WAIT_MAX: Duration = Duration::from_secs(3600);
 
+/// How long the store may take to answer one question.
+const STORE_WITHIN: Duration = Duration::from_secs(10);
+
+/// The store's answer, or that there was none in time.
+async fn in_time<T, E>(answer: impl Future<Output = Result<T, E>>) -> Result<T, SessionError>
+where
+    SessionError: From<E>,
+{
+    match tokio::time::timeout(STORE_WITHIN, answer).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => {
+            let words = "the store did not answer within 10 seconds; try again";
+            let error = SessionError::new(ErrorCode::SessionStoreError, words);
+            Err(SessionError { retry_after_ms: Some(1_000), ..error })
+        }
+    }
+}
+
 /// What a caller may do. Each includes nothing of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
@@ -113,9 +131,26 @@ impl Sessions {
         ))
     }
 
+    /// Whether no session is awake in this process.
+    pub(crate) fn are_asleep(&self) -> bool {
+        self.host.all_awake().is_empty()
+    }
+
+    /// Cancels every turn of this process and lets go of its sessions, whoever has them. What cannot be let go of is taken up by whoever wakes it.
+    pub(crate) async fn let_go_of_all(&self) {
+        let awake = self.host.all_awake();
+        let closing = awake.iter().map(async |session| {
+            if let Err(error) = session.close().await {
+                tracing::warn!(session = %session.id(), %error, "a session did not end in good order");
+            }
+        });
+        futures::future::join_all(closing).await;
+    }
+
     /// What a session was made as. It is not woken. One that is not the caller's is none.
     async fn birth(&self, id: &SessionId) -> Result<SessionSpec, SessionError> {
-        let frames = self.host.core().ports().journal.read(id, 0, 1).await?;
+        let journal = &self.host.core().ports().journal;
+        let frames = in_time(journal.read(id, 0, 1)).await?;
         let first = match frames.first() {
             Some(frame) => frame.entries(id)?.into_iter().next(),
             None => None,
@@ -123,7 +158,7 @@ impl Sessions {
         let spec = match first.map(|entry| entry.event) {
             Some(Event::SessionCreated(created)) => created.spec,
             // The first entry of long settings lies in a blob.
-            Some(_) => self.host.core().state(id).await?.spec,
+            Some(_) => in_time(self.host.core().state(id)).await?.spec,
             None => return Err(SessionError::not_found(id.as_str())),
         };
         let is_theirs = match &self.caller.tenant {

@@ -13,7 +13,7 @@ use oarlock_core::service::{
 use oarlock_core::session::tasks::Tasks;
 use oarlock_core::{EventStream, agent};
 
-use super::{Scope, Sessions};
+use super::{Scope, Sessions, in_time};
 
 /// What the owner of a session may take to say what it waits for; then its journal says it.
 const LOOK_WITHIN: Duration = Duration::from_millis(250);
@@ -37,7 +37,7 @@ impl Sessions {
         self.allow(Scope::Read)?;
         let workspace = self.workspace(id).await?;
         let core = workspace.core();
-        let state = core.state(id).await?;
+        let state = in_time(core.state(id)).await?;
         let model = core.ports().models.resolve(&state.spec.settings.model).ok();
         let waits = match tokio::time::timeout(LOOK_WITHIN, core.why(id)).await {
             Ok(why) => why?.waits,
@@ -53,7 +53,7 @@ impl Sessions {
         // One more than is shown says whether there are more.
         let filter =
             Filter { limit: Some(limit + 1), tenant: self.caller.tenant.clone(), ..meant(query)? };
-        let mut listed = self.host.core().ports().catalog.list(&filter).await?;
+        let mut listed = in_time(self.host.core().ports().catalog.list(&filter)).await?;
         let has_more = listed.len() > limit as usize;
         listed.truncate(limit as usize);
         let last = listed.last().filter(|_| has_more);
@@ -84,7 +84,8 @@ impl Sessions {
         let (archived, children) = (ArchivedFilter::With, true);
         let (tenant, limit) = (self.caller.tenant.clone(), Some(limit));
         let filter = Filter { archived, children, limit, tenant, ..Filter::default() };
-        let hits = self.host.core().ports().catalog.search(&request.query, &filter).await?;
+        let hits =
+            in_time(self.host.core().ports().catalog.search(&request.query, &filter)).await?;
         let told = hits.into_iter().map(|hit| SearchHit {
             session_id: hit.session,
             seq: hit.seq,
@@ -99,7 +100,7 @@ impl Sessions {
     /// `SESSION_NOT_FOUND`, `SESSION_STORE_ERROR`.
     pub async fn why(&self, id: &SessionId) -> Result<agent::why::Why, SessionError> {
         self.allow(Scope::Read)?;
-        Ok(self.workspace(id).await?.core().why(id).await?)
+        in_time(self.workspace(id).await?.core().why(id)).await
     }
 
     /// What runs in the background of a session, and what ended there last.
@@ -109,7 +110,7 @@ impl Sessions {
     pub async fn tasks(&self, id: &SessionId) -> Result<Tasks, SessionError> {
         self.allow(Scope::Read)?;
         self.birth(id).await?;
-        Ok(self.host.core().state(id).await?.tasks)
+        Ok(in_time(self.host.core().state(id)).await?.tasks)
     }
 
     /// Entries after a cursor, about a megabyte of them; none at the end.
@@ -119,7 +120,7 @@ impl Sessions {
     pub async fn entries(&self, id: &SessionId, after: Cursor) -> Result<Vec<Entry>, SessionError> {
         self.allow(Scope::Read)?;
         self.birth(id).await?;
-        Ok(self.host.core().entries(id, after.0).await?)
+        in_time(self.host.core().entries(id, after.0)).await
     }
 
     pub(super) async fn events(
@@ -130,7 +131,7 @@ impl Sessions {
         self.allow(Scope::Read)?;
         let workspace = self.workspace(id).await?;
         let core = workspace.core();
-        let tail = core.ports().journal.tail(id).await.map_err(SessionError::from)?;
+        let tail = in_time(core.ports().journal.tail(id)).await?;
         if after.0 >= tail.next {
             return Err(StreamError::InvalidCursor(format!(
                 "the cursor {after} lies beyond the end of session {id}, which is {}",

@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::{Scope, Sessions, WAIT_MAX, skills};
+use super::{Scope, Sessions, WAIT_MAX, in_time, skills};
 
 /// What a sink of events may take to be given the last of them, once its turn has ended.
 const SINK_GRACE: Duration = Duration::from_secs(2);
@@ -126,7 +126,7 @@ impl Sessions {
         if session.core().is_awake(id) {
             return Ok(session);
         }
-        let state = session.state().await?;
+        let state = in_time(session.state()).await?;
         if state.turn.is_none() && state.pending.is_empty() {
             return Ok(session);
         }
@@ -167,17 +167,22 @@ pub(super) async fn run(
     wait_ms: Option<u64>,
     sink: Option<mpsc::Sender<AgentEvent>>,
 ) -> Result<RunResult, SessionError> {
-    let following = std::pin::pin!(follow(session, input, wait_ms));
-    let forwarding = std::pin::pin!(forward(session, input, sink));
-    let run = match select(following, forwarding).await {
-        Either::Left((run, forwarding)) => {
-            // Whoever does not read gets no more of it.
-            drop(timeout(SINK_GRACE, forwarding).await);
-            run?
+    let following = follow(session, input, wait_ms);
+    let run = match sink {
+        None => following.await?,
+        Some(sink) => {
+            let forwarding = std::pin::pin!(forward(session, input, sink));
+            match select(std::pin::pin!(following), forwarding).await {
+                Either::Left((run, forwarding)) => {
+                    // Whoever does not read gets no more of it.
+                    drop(timeout(SINK_GRACE, forwarding).await);
+                    run?
+                }
+                Either::Right(((), following)) => following.await?,
+            }
         }
-        Either::Right(((), following)) => following.await?,
     };
-    let usage = session.state().await?.used.usage;
+    let usage = in_time(session.state()).await?.used.usage;
     let result = run.result(usage);
     let Some((stop, failure)) = run.failure() else { return Ok(result) };
     let (kind, class) = match stop {
@@ -205,7 +210,7 @@ async fn follow(
     loop {
         let next = session.next_event(&mut events);
         let event = match is_caught_up {
-            false => next.await?,
+            false => in_time(next).await?,
             true => match tokio::time::timeout_at(until, next).await {
                 Ok(event) => event?,
                 Err(_) => return Ok(run),
@@ -226,8 +231,7 @@ async fn follow(
 }
 
 /// Gives a sink the events from an input on until its turn has ended. It waits for nobody but the sink.
-async fn forward(session: &DefaultSession, input: Seq, sink: Option<mpsc::Sender<AgentEvent>>) {
-    let Some(sink) = sink else { return std::future::pending().await };
+async fn forward(session: &DefaultSession, input: Seq, sink: mpsc::Sender<AgentEvent>) {
     let mut run = Run::new(session.id().clone(), input);
     let mut events = session.events(input);
     while let Ok(event) = session.next_event(&mut events).await {
@@ -247,7 +251,7 @@ async fn forward(session: &DefaultSession, input: Seq, sink: Option<mpsc::Sender
 /// The input that was admitted last.
 async fn last_input(session: &DefaultSession) -> Result<Seq, SessionError> {
     let none = || SessionError::invalid(format!("session {} has no input yet", session.id()));
-    let state = session.state().await?;
+    let state = in_time(session.state()).await?;
     if let Some(input) = state.pending.last() {
         return Ok(input.seq);
     }

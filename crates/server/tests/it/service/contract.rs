@@ -4,21 +4,22 @@ use oarlock_testkit::model::{Say, text};
 use serde_json::{Value, json};
 
 use super::http::Http;
+use super::wired::Wired;
 use super::{Direct, Surface, deferred, done, refused};
 use crate::desk::Desk;
 
 const STRANGER: &str = "01a1ffa1-0c86-70c2-afd9-4e292c035691";
 
-fn says(words: &'static str) -> Vec<Say> {
+pub(super) fn says(words: &'static str) -> Vec<Say> {
     vec![Say::Delta(words), Say::Reply(text(words))]
 }
 
 /// A model that begins to answer, then takes a minute.
-fn dawdles(words: &'static str) -> Vec<Say> {
+pub(super) fn dawdles(words: &'static str) -> Vec<Say> {
     vec![Say::Delta(words), Say::Wait(60_000), Say::Reply(text(words))]
 }
 
-fn of(session: &str, more: Value) -> Value {
+pub(super) fn of(session: &str, more: Value) -> Value {
     let mut params = more;
     params["session_id"] = session.into();
     params
@@ -152,6 +153,25 @@ async fn what_is_not_understood_is_refused_and_never_ignored<S: Surface>() {
     }
 }
 
+async fn closing_a_session_answers_whoever_waits_for_its_turn<S: Surface>() {
+    let desk = Desk::new(vec![dawdles("slowly"), says("again")], vec![]);
+    let surface = S::open(&desk).await;
+    let session = deferred(&surface).await;
+    let go = of(&session, json!({ "prompt": "go", "wait_ms": 0 }));
+    done(&surface, "turn/start", go).await;
+    let waiting = done(&surface, "turn/wait", of(&session, json!({})));
+    let closing = async {
+        done(&surface, "session/read", of(&session, json!({}))).await;
+        done(&surface, "session/close", of(&session, json!({}))).await
+    };
+    let (waited, _) = futures::future::join(waiting, closing).await;
+    assert_eq!(waited["stop_reason"]["reason"], "cancelled", "{waited}");
+    let read = done(&surface, "session/read", of(&session, json!({}))).await;
+    assert_eq!((&read["is_awake"], &read["is_active"]), (&json!(false), &json!(false)));
+    let next = done(&surface, "turn/start", of(&session, json!({ "prompt": "more" }))).await;
+    assert_eq!(next["text"], "again");
+}
+
 /// Every promise on every surface.
 macro_rules! surfaces {
     ($($surface:ident: $type:ty),+ $(,)?) => {
@@ -173,6 +193,7 @@ macro_rules! promises {
             a_request_with_a_key_has_one_effect_and_one_answer,
             every_operation_on_a_session_says_that_there_is_none,
             what_is_not_understood_is_refused_and_never_ignored,
+            closing_a_session_answers_whoever_waits_for_its_turn,
         );
     };
     ($type:ty: $($promise:ident),+ $(,)?) => {
@@ -183,4 +204,4 @@ macro_rules! promises {
     };
 }
 
-surfaces!(direct: Direct, http: Http);
+surfaces!(direct: Direct, http: Http, rpc: Wired);

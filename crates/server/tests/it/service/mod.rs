@@ -4,12 +4,16 @@
 
 mod bodies;
 mod contract;
+mod defects;
 mod described;
 mod fields;
 mod guarded;
 pub(crate) mod http;
+mod races;
+mod rpc;
 mod socket;
 mod wire;
+mod wired;
 
 use std::path::PathBuf;
 use std::sync::Arc;

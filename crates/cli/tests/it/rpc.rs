@@ -1,0 +1,138 @@
+//! `oarlock rpc` as a program meets it: the real binary, its pipes, its store and its end.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::home::Home;
+use crate::voyage::now;
+
+/// How long an answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The program, and what it says.
+pub(crate) struct Rpc {
+    child: Child,
+    to: Option<ChildStdin>,
+    from: Receiver<Value>,
+    ids: i64,
+}
+
+impl Rpc {
+    pub(crate) fn start(home: &Home, arguments: &[&str]) -> Self {
+        let mut command = home.command();
+        command.arg("rpc").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (said, from) = channel();
+        std::thread::spawn(move || {
+            for line in out.lines() {
+                let line = serde_json::from_str(&line.unwrap()).expect("every line is JSON");
+                if said.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { to: child.stdin.take(), child, from, ids: 0 }
+    }
+
+    pub(crate) fn send(&mut self, method: &str, params: &Value) -> i64 {
+        self.ids += 1;
+        let (id, to) = (self.ids, self.to.as_mut().unwrap());
+        let rpc = "2.0";
+        writeln!(to, "{}", json!({"jsonrpc":rpc,"id":id,"method":method,"params":params})).unwrap();
+        id
+    }
+
+    /// The answer to a request, and what was said before it.
+    pub(crate) fn answer(&self, id: i64) -> (Value, Vec<Value>) {
+        let mut before = Vec::new();
+        loop {
+            let line = self.from.recv_timeout(PATIENCE).expect("it answers");
+            if line["id"] == id {
+                return (line, before);
+            }
+            before.push(line);
+        }
+    }
+
+    pub(crate) fn ask(&mut self, method: &str, params: &Value) -> Value {
+        let id = self.send(method, params);
+        self.answer(id).0
+    }
+
+    pub(crate) fn done(&mut self, method: &str, params: &Value) -> Value {
+        let mut answer = self.ask(method, params);
+        assert_eq!(answer.get("error"), None, "{method}");
+        answer["result"].take()
+    }
+
+    /// Ends the stream, or the process by a signal, and says how long it took to be gone, its code, and what it said meanwhile.
+    pub(crate) fn end(mut self, signal: Option<&str>) -> (Duration, Option<i32>, Vec<Value>) {
+        let begun = now();
+        match signal {
+            Some(signal) => {
+                let id = self.child.id().to_string();
+                let told = std::process::Command::new("kill").args(["-s", signal, &id]).status();
+                assert!(told.unwrap().success());
+            }
+            None => self.to = None,
+        }
+        let status = self.child.wait().unwrap();
+        (begun.elapsed(), status.code(), self.from.iter().collect())
+    }
+}
+
+fn slowly(home: &Home) -> String {
+    home.script(&json!([{ "text": "slowly", "delay_ms": 60_000 }]))
+}
+
+#[test]
+fn a_session_made_by_one_process_is_gone_on_with_by_the_next() {
+    let home = Home::new();
+    let model = home.script(&json!([{ "text": "one" }, { "text": "two" }]));
+    let mut rpc = Rpc::start(&home, &["--model", &model]);
+    let made = rpc.done("session/create", &json!({ "prompt": "hello", "idempotency_key": "k" }));
+    assert_eq!(made["text"], "one", "{made}");
+    let session = made["session_id"].as_str().unwrap().to_owned();
+    let (took, code, said) = rpc.end(None);
+    assert_eq!((code, said), (Some(0), vec![]));
+    assert!(took < Duration::from_secs(2), "{took:?}");
+
+    let mut rpc = Rpc::start(&home, &["--model", &model]);
+    let again = rpc.done("session/create", &json!({ "prompt": "hello", "idempotency_key": "k" }));
+    assert_eq!(again["input"], made["input"], "a key is known after a restart");
+    assert_eq!(again["text"], "one");
+    rpc.done("events/subscribe", &json!({ "session_id": session, "after": made["cursor"] }));
+    let id = rpc.send("turn/start", &json!({ "session_id": session, "prompt": "and now?" }));
+    let (turn, seen) = rpc.answer(id);
+    assert_eq!(turn["result"]["text"], "two", "{turn}");
+    let seqs: Vec<u64> =
+        seen.iter().filter_map(|l| l["params"]["event"]["entry"]["seq"].as_u64()).collect();
+    let first: u64 = made["cursor"].as_str().unwrap().parse().unwrap();
+    assert_eq!(seqs, (first + 1..).take(seqs.len()).collect::<Vec<_>>());
+    assert!(seqs.len() > 3, "{seen:?}");
+}
+
+#[test]
+fn a_turn_that_runs_when_the_program_goes_is_cancelled_and_answered_within_two_seconds() {
+    for signal in [None, Some("TERM")] {
+        let home = Home::new();
+        let mut rpc = Rpc::start(&home, &["--model", &slowly(&home)]);
+        let made = rpc.done("session/create", &json!({ "prompt": "go", "wait_ms": 0 }));
+        let session = made["session_id"].as_str().unwrap().to_owned();
+        let id = rpc.send("turn/wait", &json!({ "session_id": session }));
+        rpc.done("session/read", &json!({ "session_id": session }));
+        let (took, code, said) = rpc.end(signal);
+        assert_eq!(code, Some(0));
+        assert!(took < Duration::from_millis(2_500), "{took:?}");
+        let turn = said.iter().find(|line| line["id"] == id).expect("the wait is answered");
+        assert_eq!(turn["result"]["stop_reason"]["reason"], "cancelled", "{turn}");
+        let mut next = Rpc::start(&home, &["--model", &slowly(&home)]);
+        let read = next.done("session/read", &json!({ "session_id": session }));
+        assert_eq!((&read["is_active"], &read["turns"]), (&json!(false), &json!(1)));
+    }
+}
