@@ -10,10 +10,10 @@ use source::{Source, crates, read, sources};
 
 /// A crate, what it may build on besides `testkit` in tests, and its most lines of code.
 const HOUSE: [(&str, &[&str], usize); 7] = [
-    ("cli", &["core", "models", "server", "store", "tools"], 10_500),
+    ("cli", &["core", "models", "server", "store", "tools"], 10_700),
     ("core", &[], 19_500),
     ("models", &["core"], 10_500),
-    ("server", &["core"], 9_500),
+    ("server", &["core"], 9_800),
     ("store", &["core"], 3_125),
     ("testkit", &["core"], 4_500),
     ("tools", &["core"], 10_000),
