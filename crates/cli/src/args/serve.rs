@@ -29,7 +29,7 @@ pub struct ServeArgs {
     /// Answer to this name too, for example the one of a proxy; repeatable
     #[arg(long, value_name = "NAME")]
     pub allow_host: Vec<String>,
-    /// Let pages of this origin ask, for example https://example.org; repeatable. None may without it
+    /// Let pages of this origin ask, for example `https://example.org`; repeatable. None may without it
     #[arg(long, value_name = "ORIGIN")]
     pub allow_origin: Vec<String>,
     /// Take so many requests a second from one token; more are answered 429
