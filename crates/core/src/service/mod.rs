@@ -12,7 +12,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 
 pub use crate::service::error::{ErrorCode, ErrorRow, SessionError, StreamError};
-pub use crate::service::options::{BudgetLimits, HooksOverride, PeerMeta, SessionBuildOptions};
+pub use crate::service::options::{BudgetLimits, HooksOverride, SessionBuildOptions};
 pub use crate::service::request::{
     AnswerRequest, CompactRequest, ConfigureRequest, CreateSessionRequest, InitialTurnPolicy,
     InputDelivery, InputRequest, InterruptRequest, Prompt, SearchHit, SearchRequest, SessionQuery,
@@ -20,8 +20,8 @@ pub use crate::service::request::{
 };
 pub use crate::service::run::Run;
 pub use crate::service::view::{
-    Cursor, Pending, RunResult, RunState, SchemaWarning, SessionInfo, SessionPage, SessionSummary,
-    SessionUsage, SessionView, UnreadableSession,
+    Cursor, Pending, RunResult, RunState, SessionInfo, SessionPage, SessionSummary, SessionUsage,
+    SessionView, UnreadableSession,
 };
 
 use crate::ids::SessionId;

@@ -1,14 +1,12 @@
 //! What a session can be told to be beside its model and prompt: every field does something here or is refused with its reason.
 
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ids::SessionId;
 use crate::service::error::SessionError;
-use crate::spec::{ExternalTool, HookRunOverrides};
+use crate::spec::{ExternalTool, HookRunOverrides, OutputSchema};
 
 /// What a session is made with. What is absent is as configured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -16,6 +14,10 @@ use crate::spec::{ExternalTool, HookRunOverrides};
 pub struct SessionBuildOptions {
     /// The provider of a model that is named without one.
     pub provider: Option<String>,
+    /// The JSON schema that the answers of the session's turns keep to, raw or in its wrapper.
+    pub output_schema: Option<OutputSchema>,
+    /// How often the model is asked again whose answer does not keep to it, up to 16; 2 when absent. Refused without `output_schema`.
+    pub structured_output_retries: Option<u32>,
     /// Tools that the client runs: a call waits as `input_requested` until it is answered or its deadline passes.
     pub external_tools: Vec<ExternalTool>,
     /// Which hooks are left out. Hooks cannot be added over a wire: they are commands, and belong into the configuration.
@@ -33,7 +35,7 @@ pub struct SessionBuildOptions {
     pub override_subagents: Option<bool>,
     /// Only `false`: there is no memory index; what a session said is found by `session/search`.
     pub override_memory: Option<bool>,
-    /// Only `false`: there are no mobs; subagents and messages between sessions do their work.
+    /// Only `false`: there are no mobs; subagents do their work.
     pub override_mob: Option<bool>,
     /// Skills whose words stand in the session's system prompt, by name. One that is not there keeps the session from being made.
     pub preload_skills: Vec<String>,
@@ -79,16 +81,6 @@ pub struct BudgetLimits {
     pub max_tool_calls: Option<u32>,
 }
 
-/// What other sessions are told of a session that they can write to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct PeerMeta {
-    /// What it is for.
-    pub description: Option<String>,
-    /// Sorted labels.
-    pub labels: BTreeMap<String, String>,
-}
-
 impl SessionBuildOptions {
     /// Whether all that is asked for can be had.
     ///
@@ -112,7 +104,7 @@ impl SessionBuildOptions {
         }
         if self.override_mob == Some(true) {
             return Err(SessionError::invalid(
-                "`build.override_mob` is refused: there are no mobs; use subagents or messages between sessions, and leave the field out",
+                "`build.override_mob` is refused: there are no mobs; use subagents, and leave the field out",
             ));
         }
         match self.config_generation {

@@ -12,7 +12,7 @@ use crate::ids::{CallId, Seq, SessionId, TurnNo};
 use crate::message::Part;
 use crate::ports::journal::Activity;
 use crate::service::options::SessionBuildOptions;
-use crate::spec::{ExternalTool, Limits, Mode, ReasoningEffort};
+use crate::spec::{ExternalTool, Limits, Mode, OutputChange, OutputSchema, ReasoningEffort};
 
 /// The words of an input: text, or parts with pictures that were uploaded before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -128,6 +128,10 @@ pub struct StartTurnRequest {
     pub idempotency_key: Option<String>,
     /// As [`CreateSessionRequest::wait_ms`].
     pub wait_ms: Option<u64>,
+    /// The JSON schema that the answer of this turn keeps to, in place of the session's.
+    pub output_schema: Option<OutputSchema>,
+    /// As [`SessionBuildOptions::structured_output_retries`].
+    pub structured_output_retries: Option<u32>,
 }
 
 /// When an input is taken.
@@ -219,6 +223,8 @@ pub struct ConfigureRequest {
     pub labels: Option<BTreeMap<String, String>>,
     /// Other tools that the client runs, replacing all.
     pub external_tools: Option<Vec<ExternalTool>>,
+    /// Another form of the answers: `text`, or a schema.
+    pub output: Option<OutputChange>,
     /// Refused as `INVALID_REQUEST` unless the session's `config_generation` is this: whoever read other settings changes nothing.
     pub expected_generation: Option<u64>,
 }

@@ -1,9 +1,12 @@
 //! How the turn of an input stands, from the entries of its session. Pure.
 
+use serde_json::value::RawValue;
+
 use crate::event::{Entry, Event, Failure, StopReason, TurnEnded};
 use crate::ids::{CallId, Seq, SessionId, TurnNo};
 use crate::message::Usage;
 use crate::service::view::{Cursor, Pending, RunResult, RunState, text_of};
+use crate::spec::SchemaWarning;
 
 /// The turn of one input, told entry by entry.
 #[derive(Debug, Clone)]
@@ -14,6 +17,7 @@ pub struct Run {
     state: RunState,
     text: String,
     tool_calls: u32,
+    warnings: Vec<SchemaWarning>,
     /// Calls of the turn that are open: their tools and arguments.
     called: Vec<Called>,
     ended: Option<TurnEnded>,
@@ -40,6 +44,7 @@ impl Run {
             state: RunState::Queued,
             text: String::new(),
             tool_calls: 0,
+            warnings: Vec::new(),
             called: Vec::new(),
             ended: None,
             cursor: input,
@@ -72,7 +77,14 @@ impl Run {
                 self.state = RunState::Withdrawn;
             }
             _ if self.turn.is_none() || entry.turn != self.turn => {}
-            Event::AssistantMessage(message) => self.text = text_of(&message.blocks),
+            Event::AssistantMessage(message) => {
+                self.text = text_of(&message.blocks);
+                for warning in &message.schema_warnings {
+                    if !self.warnings.contains(warning) {
+                        self.warnings.push(warning.clone());
+                    }
+                }
+            }
             Event::ToolCalled(called) => {
                 self.tool_calls += 1;
                 self.called.push(Called {
@@ -130,20 +142,21 @@ impl Run {
     #[must_use]
     pub fn result(&self, session_usage: Usage) -> RunResult {
         let ended = self.ended.as_ref();
+        let structured = ended.and_then(|ended| ended.structured_output.clone());
         RunResult {
             session_id: self.session.clone(),
             input: Some(self.input),
             turn: self.turn,
             state: self.state(),
             stop_reason: ended.map(|ended| ended.stop),
-            text: self.text.clone(),
+            text: structured.clone().unwrap_or_else(|| self.text.clone()),
             usage: ended.map(|ended| ended.usage).unwrap_or_default(),
             cost_micros: ended.and_then(|ended| ended.cost_micros),
             session_usage,
             turns: ended.map_or(0, |ended| ended.steps),
             tool_calls: self.tool_calls,
-            structured_output: None,
-            schema_warnings: Vec::new(),
+            structured_output: structured.and_then(|json| RawValue::from_string(json).ok()),
+            schema_warnings: self.warnings.clone(),
             pending: self.called.iter().filter_map(|called| called.pending.clone()).collect(),
             cursor: Cursor(self.cursor),
         }

@@ -22,7 +22,7 @@ use crate::session::state::State;
 use crate::session::status::status;
 use crate::session::tasks::Tasks;
 use crate::session::why::Wait;
-use crate::spec::Settings;
+use crate::spec::{SchemaWarning, Settings};
 
 /// A place in a session's journal: everything up to it has been read. Opaque to clients, the same on every surface and node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, JsonSchema)]
@@ -120,17 +120,6 @@ pub struct RunResult {
     pub pending: Vec<Pending>,
     /// The last entry that this result is made from: events after it are news.
     pub cursor: Cursor,
-}
-
-/// A part of an output schema that a provider does not take. The answer is checked against the whole schema all the same.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct SchemaWarning {
-    /// The provider.
-    pub provider: String,
-    /// Where in the schema, as a JSON pointer.
-    pub path: String,
-    /// What is the matter.
-    pub message: String,
 }
 
 /// Something that a turn waits for, to be answered by [`crate::service::AnswerRequest`].

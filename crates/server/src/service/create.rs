@@ -16,7 +16,7 @@ use oarlock_core::{
     AgentError, DefaultSession, Frontend, NewSession, Origin, Usage, new_session_id,
 };
 
-use super::turns::{admit, run};
+use super::turns::{Told, admit, form, run};
 use super::{Scope, Sessions, in_time, refused, skills, tools};
 use crate::host::Workspace;
 use crate::place::{PlaceError, folder, folders};
@@ -58,7 +58,8 @@ impl Sessions {
             InitialTurnPolicy::Defer => deferred(&session).await,
             InitialTurnPolicy::RunImmediately => {
                 let CreateSessionRequest { event_tx, wait_ms, idempotency_key, .. } = request;
-                let input = admit(&session, prompt, Delivery::Now, idempotency_key).await?;
+                let told = Told { delivery: Delivery::Now, key: idempotency_key, output: None };
+                let input = admit(&session, prompt, told).await?;
                 run(&session, input, wait_ms, event_tx).await
             }
         }
@@ -195,6 +196,9 @@ impl Sessions {
             settings.hooks = hooks.clone().into();
         }
         settings.external_tools.clone_from(&request.build.external_tools);
+        let build = &request.build;
+        let output = form(build.output_schema.clone(), build.structured_output_retries)?;
+        settings.output = output.or(settings.output.take());
         settings.title.clone_from(&request.title);
         settings.labels.clone_from(&request.labels);
         tools::overridden(workspace, spec, &request.build).await

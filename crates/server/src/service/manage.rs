@@ -27,6 +27,7 @@ impl Sessions {
         let workspace = self.workspace(id).await?;
         let ConfigureRequest { model, mode, effort, limits, title, labels, .. } = request;
         let (external_tools, expected) = (request.external_tools, request.expected_generation);
+        let output = request.output;
         let model = model
             .map(|name| workspace.model(&name))
             .transpose()
@@ -39,6 +40,7 @@ impl Sessions {
             title,
             labels,
             external_tools,
+            output,
             ..SettingsChange::default()
         };
         let session = workspace.core().handle(id.clone());

@@ -9,6 +9,7 @@ use oarlock_core::service::{
     AnswerRequest, ErrorCode, InputDelivery, InputRequest, InterruptRequest, Prompt, Run,
     RunResult, RunState, SessionError, StartTurnRequest, WaitRequest, WithdrawRequest,
 };
+use oarlock_core::spec::{OutputSchema, StructuredOutput};
 use oarlock_core::{
     Admit, AgentError, Command, DefaultSession, LoadSession, Origin, Recovery, Reply,
 };
@@ -33,7 +34,9 @@ impl Sessions {
         let StartTurnRequest { prompt, event_tx, idempotency_key, wait_ms, .. } = request;
         let named = (&request.skill_references[..], prompt);
         let prompt = skills::prompt(&*workspace, &birth.cwd, named).await?;
-        let input = admit(&session, prompt, Delivery::Now, idempotency_key).await?;
+        let output = form(request.output_schema, request.structured_output_retries)?;
+        let told = Told { delivery: Delivery::Now, key: idempotency_key, output };
+        let input = admit(&session, prompt, told).await?;
         run(&session, input, wait_ms, event_tx).await
     }
 
@@ -52,7 +55,8 @@ impl Sessions {
             InputDelivery::Steer => Delivery::Steer,
             InputDelivery::Queue => Delivery::Queue,
         };
-        let input = admit(&session, request.prompt, delivery, request.idempotency_key).await?;
+        let told = Told { delivery, key: request.idempotency_key, output: None };
+        let input = admit(&session, request.prompt, told).await?;
         run(&session, input, Some(0), None).await
     }
 
@@ -139,19 +143,44 @@ impl Sessions {
     }
 }
 
+/// How an input is given.
+pub(super) struct Told {
+    pub(super) delivery: Delivery,
+    pub(super) key: Option<String>,
+    pub(super) output: Option<StructuredOutput>,
+}
+
+/// The form of answers that a request asks for.
+pub(super) fn form(
+    schema: Option<OutputSchema>,
+    retries: Option<u32>,
+) -> Result<Option<StructuredOutput>, SessionError> {
+    match (schema, retries) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(SessionError::invalid(
+            "`structured_output_retries` says how often an `output_schema` is tried, and there is none; give it, or leave this out",
+        )),
+        (Some(schema), retries) => {
+            let form = StructuredOutput::new(schema);
+            let form = StructuredOutput { retries: retries.unwrap_or(form.retries), ..form };
+            form.check().map_err(SessionError::invalid)?;
+            Ok(Some(form))
+        }
+    }
+}
+
 /// Admits an input. With a key that the session knows it is the first input of that key.
 pub(super) async fn admit(
     session: &DefaultSession,
     prompt: Prompt,
-    delivery: Delivery,
-    key: Option<String>,
+    told: Told,
 ) -> Result<Seq, SessionError> {
     if prompt.is_empty() {
         return Err(SessionError::invalid("the prompt says nothing; give it text"));
     }
-    let content = prompt.into_parts();
-    let admit =
-        Admit { key, source: InputSource::User, delivery, content, goal: None, output: None };
+    let (Told { delivery, key, output }, content) = (told, prompt.into_parts());
+    let output = output.map(Box::new);
+    let admit = Admit { key, source: InputSource::User, delivery, content, goal: None, output };
     match session.tell(Command::Admit(admit)).await? {
         Reply::Admitted(input) => Ok(input),
         Reply::Done | Reply::Attached(_) | Reply::Status(_) | Reply::Rejected(_) => {

@@ -317,3 +317,36 @@ async fn inputs_are_taken_as_they_are_delivered() {
     assert!(said(1).contains("now") && !said(1).contains("later"));
     assert!(said(2).contains("later"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn answers_keep_to_the_schema_of_their_session_or_turn() {
+    let script = vec![says("no"), says("7"), says(r#""yes""#), says("done"), says("x"), says("y")];
+    let desk = Desk::new(script, vec![]);
+    let surface = Direct::open(&desk).await;
+    let number = json!({ "type": "integer" });
+    let build = json!({ "output_schema": number });
+    let made = json!({ "prompt": "how many?", "build": build });
+    let made = done(&surface, "session/create", made).await;
+    assert_eq!((&made["structured_output"], &made["text"]), (&json!(7), &json!("7")), "{made}");
+    assert_eq!(made["turns"], 2, "it was asked again");
+    let session = made["session_id"].as_str().unwrap();
+    let other = json!({ "prompt": "is it?", "output_schema": { "type": "string" } });
+    let turn = done(&surface, "turn/start", of(session, other)).await;
+    assert_eq!(turn["structured_output"], "yes", "the schema of a turn comes before the session's");
+    done(&surface, "session/close", of(session, json!({}))).await;
+    done(&surface, "session/configure", of(session, json!({ "output": "text" }))).await;
+    let turn = done(&surface, "turn/start", of(session, json!({ "prompt": "go" }))).await;
+    assert_eq!((turn.get("structured_output"), &turn["text"]), (None, &json!("done")));
+    let wrong = json!({
+        "prompt": "go", "output_schema": number, "structured_output_retries": 1
+    });
+    let refusal = surface.call("turn/start", of(session, wrong)).await.unwrap_err();
+    assert_eq!(refusal.code, "AGENT_ERROR");
+    assert_eq!(refusal.details["run"]["turns"], 2, "{:?}", refusal.details);
+    for (retries, schema) in [(1, Value::Null), (17, number), (1, json!({ "type": "nonsense" }))] {
+        let asked = json!({
+            "prompt": "go", "output_schema": schema, "structured_output_retries": retries
+        });
+        assert_eq!(refused(&surface, "turn/start", of(session, asked)).await, "INVALID_REQUEST");
+    }
+}
