@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 /// Arguments of `session`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  oarlock session list --all\n  oarlock session show ID\n  oarlock session why ID\n  oarlock session export ID -o session.jsonl\n  oarlock session import session.jsonl\n\nGo on with one: `oarlock run --resume ID \"…\"`."
+    after_help = "Examples:\n  oarlock session list --all\n  oarlock session show ID\n  oarlock session fork ID --at 40\n  oarlock session why ID\n  oarlock session export ID -o session.jsonl\n  oarlock session import session.jsonl\n\nGo on with one: `oarlock run --resume ID \"…\"`."
 )]
 pub struct SessionArgs {
     /// What to do with sessions.
@@ -64,6 +64,17 @@ pub enum SessionCommand {
     Unarchive {
         /// The session
         id: String,
+    },
+    /// Begin a session as another one stood: same conversation, settings and plan, nothing used or granted; the source stays as it is
+    Fork {
+        /// The source
+        id: String,
+        /// The last entry of the source that it may have (`seq` of `session show --json`); it stands behind the last turn that had ended by then
+        #[arg(long, value_name = "SEQ")]
+        at: Option<u64>,
+        /// Its title; "Fork of" and that of its source without it
+        #[arg(long)]
+        title: Option<String>,
     },
     /// Show what happened in a session
     Show {

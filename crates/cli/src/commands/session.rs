@@ -14,7 +14,8 @@ use oarlock_core::ports::journal::{Activity, ArchivedFilter, Filter, Hit, Listed
 use oarlock_core::prompt::answer::{Answer, ListedTask};
 use oarlock_core::session::goal::CONTINUATIONS_MAX;
 use oarlock_core::session::summary::summary;
-use oarlock_core::spec::OUTPUT_RETRIES;
+use oarlock_core::spec::{OUTPUT_RETRIES, SettingsChange};
+use oarlock_core::{ForkSession, Origin};
 
 use super::{Frame, complain, why};
 use crate::args::{ModelArgs, OutputArgs, RunArgs, SessionArgs, SessionCommand};
@@ -90,6 +91,13 @@ async fn act(
         SessionCommand::Unarchive { id } => {
             tell(assembled, &id, (Command::Restore, "restored"), args.json, out).await?;
         }
+        SessionCommand::Fork { id, at, title } => {
+            let fork = fork(assembled, &id, at, title).await?;
+            match args.json {
+                true => writeln!(out, "{}", serde_json::json!({ "session": fork }))?,
+                false => writeln!(out, "{fork}")?,
+            }
+        }
         SessionCommand::Resume { .. } => {}
         SessionCommand::Export { id, output } => {
             export(assembled, &SessionId::parse(id)?, output, out).await?;
@@ -132,6 +140,21 @@ async fn tell(
         false => writeln!(out, "{done} {id}")?,
     }
     Ok(())
+}
+
+/// Begins a session as another one stood, and leaves it asleep.
+async fn fork(
+    assembled: &Assembled,
+    from: &str,
+    at: Option<u64>,
+    title: Option<String>,
+) -> anyhow::Result<SessionId> {
+    let change = title
+        .map(|title| Box::new(SettingsChange { title: Some(title), ..SettingsChange::default() }));
+    let fork = ForkSession { at, change, ..ForkSession::new(SessionId::parse(from)?) };
+    let session = assembled.core.open(Origin::Fork(Box::new(fork))).await?;
+    session.close().await?;
+    Ok(session.id().clone())
 }
 
 async fn search(

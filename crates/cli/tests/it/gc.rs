@@ -153,3 +153,21 @@ fn a_session_is_archived_found_and_restored() {
     assert_eq!(more.code, Some(0), "{}", more.err);
     assert_eq!(of_type(&journal(&home, &one), "session_restored").len(), 1);
 }
+
+#[test]
+fn a_session_is_forked_and_both_go_on() {
+    let home = home();
+    let one = made(&home, "a heron");
+    let before = journal(&home, &one).len();
+    let told = home.run(&["session", "fork", "--title", "another way", &one]);
+    assert_eq!(told.code, Some(0), "{}", told.err);
+    let fork = told.out.trim().to_owned();
+    assert_eq!(journal(&home, &one).len(), before, "the source is as it was");
+    for session in [&fork, &one] {
+        let more = home.run(&["run", "--model", "script/s.json", "--resume", session, "go"]);
+        assert_eq!(more.code, Some(0), "{}", more.err);
+    }
+    assert!(home.run(&["session", "list"]).out.contains("another way"));
+    let beyond = home.run(&["session", "fork", "--at", "4000", &one]);
+    assert_eq!(beyond.code, Some(1), "{}", beyond.out);
+}

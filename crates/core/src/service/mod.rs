@@ -14,9 +14,9 @@ use futures::future::BoxFuture;
 pub use crate::service::error::{ErrorCode, ErrorRow, SessionError, StreamError};
 pub use crate::service::options::{BudgetLimits, HooksOverride, SessionBuildOptions};
 pub use crate::service::request::{
-    AnswerRequest, CompactRequest, ConfigureRequest, CreateSessionRequest, InitialTurnPolicy,
-    InputDelivery, InputRequest, InterruptRequest, Prompt, SearchHit, SearchRequest, SessionQuery,
-    StartTurnRequest, WaitRequest, WithdrawRequest,
+    AnswerRequest, CompactRequest, ConfigureRequest, CreateSessionRequest, ForkRequest,
+    InitialTurnPolicy, InputDelivery, InputRequest, InterruptRequest, Prompt, SearchHit,
+    SearchRequest, SessionQuery, StartTurnRequest, WaitRequest, WithdrawRequest,
 };
 pub use crate::service::run::Run;
 pub use crate::service::view::{

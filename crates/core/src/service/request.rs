@@ -12,6 +12,7 @@ use crate::ids::{CallId, Seq, SessionId, TurnNo};
 use crate::message::Part;
 use crate::ports::journal::Activity;
 use crate::service::options::SessionBuildOptions;
+use crate::service::view::Cursor;
 use crate::spec::{ExternalTool, Limits, Mode, OutputChange, OutputSchema, ReasoningEffort};
 
 /// The words of an input: text, or parts with pictures that were uploaded before.
@@ -227,6 +228,16 @@ pub struct ConfigureRequest {
     pub output: Option<OutputChange>,
     /// Refused as `INVALID_REQUEST` unless the session's `config_generation` is this: whoever read other settings changes nothing.
     pub expected_generation: Option<u64>,
+}
+
+/// Begins a session as another one stood.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ForkRequest {
+    /// The last entry of the source that the fork may have; all of them when absent. It stands behind the last turn that had ended by then.
+    pub at: Option<Cursor>,
+    /// Its title; "Fork of" and that of its source when absent.
+    pub title: Option<String>,
 }
 
 /// Which sessions to list.

@@ -304,6 +304,20 @@ fn settings() -> Vec<Operation> {
 fn keeping() -> Vec<Operation> {
     vec![
         Operation::of_one(
+            Row {
+                command: Some("session fork"),
+                ..row(
+                    "session/fork",
+                    (Verb::Post, "/v1/sessions/{session_id}/fork"),
+                    Scope::Manage,
+                    "Begin a session as another one stood",
+                )
+            },
+            |sessions: Sessions, id: SessionId, request| async move {
+                sessions.fork(&id, request).await
+            },
+        ),
+        Operation::of_one(
             row(
                 "session/close",
                 (Verb::Post, "/v1/sessions/{session_id}/close"),

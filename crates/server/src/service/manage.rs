@@ -2,9 +2,11 @@
 
 use oarlock_core::command::Status;
 use oarlock_core::ids::{SessionId, TaskId};
-use oarlock_core::service::{CompactRequest, ConfigureRequest, SessionError, SessionView};
+use oarlock_core::service::{
+    CompactRequest, ConfigureRequest, ForkRequest, SessionError, SessionView,
+};
 use oarlock_core::spec::SettingsChange;
-use oarlock_core::{Command, CompactionReport, SessionError as HandleError};
+use oarlock_core::{Command, CompactionReport, ForkSession, Origin, SessionError as HandleError};
 
 use super::{Scope, Sessions, refused};
 
@@ -46,6 +48,26 @@ impl Sessions {
         let session = workspace.core().handle(id.clone());
         session.tell(Command::Configure { change: Box::new(change), expected }).await?;
         self.view(id).await
+    }
+
+    /// Begins a session as another one stood, of the same tenant. The source is neither woken nor written.
+    ///
+    /// # Errors
+    /// `SESSION_NOT_FOUND`; `INVALID_REQUEST` for a place that the source has not, or a subagent as its source.
+    pub async fn fork(
+        &self,
+        id: &SessionId,
+        request: ForkRequest,
+    ) -> Result<SessionView, SessionError> {
+        self.allow(Scope::Manage)?;
+        let workspace = self.workspace(id).await?;
+        let change = request.title.map(|title| {
+            Box::new(SettingsChange { title: Some(title), ..SettingsChange::default() })
+        });
+        let at = request.at.map(|cursor| cursor.0);
+        let fork = ForkSession { at, change, ..ForkSession::new(id.clone()) };
+        let fork = workspace.core().open(Origin::Fork(Box::new(fork))).await?;
+        self.view(fork.id()).await
     }
 
     pub(super) async fn put_away(&self, id: &SessionId) -> Result<(), SessionError> {

@@ -172,6 +172,34 @@ async fn closing_a_session_answers_whoever_waits_for_its_turn<S: Surface>() {
     assert_eq!(next["text"], "again");
 }
 
+async fn a_fork_goes_on_by_itself_and_its_source_stays_as_it_was<S: Surface>() {
+    let desk = Desk::new(vec![says("one"), says("two"), says("three")], vec![]);
+    let surface = S::open(&desk).await;
+    let made = done(&surface, "session/create", json!({ "prompt": "first" })).await;
+    let session = made["session_id"].as_str().unwrap();
+    let second = done(&surface, "turn/start", of(session, json!({ "prompt": "second" }))).await;
+    let asked = of(session, json!({ "at": made["cursor"], "title": "another way" }));
+    let fork = done(&surface, "session/fork", asked).await;
+    assert_eq!((&fork["title"], &fork["parent"]), (&json!("another way"), &json!(session)));
+    assert_eq!(
+        (&fork["last_assistant_text"], &fork["billing"]["total_tokens"]),
+        (&json!("one"), &json!(0))
+    );
+    let fork = fork["session_id"].as_str().unwrap();
+    let turn = done(&surface, "turn/start", of(fork, json!({ "prompt": "other" }))).await;
+    assert_eq!(turn["text"], "three");
+    let source = done(&surface, "session/read", of(session, json!({}))).await;
+    assert_eq!(
+        (&source["cursor"], &source["last_assistant_text"]),
+        (&second["cursor"], &json!("two"))
+    );
+    done(&surface, "session/purge", of(session, json!({}))).await;
+    let read = done(&surface, "session/read", of(fork, json!({}))).await;
+    assert_eq!(read["last_assistant_text"], "three", "it is whole by itself");
+    let beyond = of(fork, json!({ "at": "4000" }));
+    assert_eq!(refused(&surface, "session/fork", beyond).await, "INVALID_REQUEST");
+}
+
 /// Every promise on every surface.
 macro_rules! surfaces {
     ($($surface:ident: $type:ty),+ $(,)?) => {
@@ -194,6 +222,7 @@ macro_rules! promises {
             every_operation_on_a_session_says_that_there_is_none,
             what_is_not_understood_is_refused_and_never_ignored,
             closing_a_session_answers_whoever_waits_for_its_turn,
+            a_fork_goes_on_by_itself_and_its_source_stays_as_it_was,
         );
     };
     ($type:ty: $($promise:ident),+ $(,)?) => {
