@@ -67,8 +67,8 @@ pub use session::goal::GoalState;
 pub use session::recover::Recovery;
 pub use session::state::RequestAuditTracker;
 pub use spec::{
-    AskWritesPolicy, HookRunOverrides, Limits, Mode, ModeCatalog, ModeDescriptor, ModelSelection,
-    OutputSchema, ReasoningEffort, ResolvedSessionCapabilities, SandboxPolicy,
+    AskWritesPolicy, EffortChange, HookRunOverrides, Limits, Mode, ModeCatalog, ModeDescriptor,
+    ModelSelection, OutputSchema, ReasoningEffort, ResolvedSessionCapabilities, SandboxPolicy,
     SessionCapabilitiesConfig, SessionSpec, Settings, StructuredOutput, TurnConfig,
     TurnRequestLimit, WebSearchCapabilityConfig, WebSearchCapabilityMode,
 };

@@ -1,7 +1,7 @@
 //! What a call changes of a session that exists: only what the call itself gave, by a flag or `--config`. What else the session was told stays.
 
 use anyhow::bail;
-use oarlock_core::spec::{Bounds, Limits, Rules, Settings, SettingsChange};
+use oarlock_core::spec::{Bounds, EffortChange, Limits, Rules, Settings, SettingsChange};
 
 use crate::args::ModelArgs;
 use crate::config::source::join;
@@ -52,7 +52,7 @@ impl<'a> Overlay<'a> {
         let limits = self.limits(&before.limits);
         Ok(SettingsChange {
             mode: self.gave(&["mode"]).then(|| config.mode.clone()),
-            effort: if self.gave(&["effort"]) { config.effort } else { None },
+            effort: config.effort.map(EffortChange::To).filter(|_| self.gave(&["effort"])),
             capabilities: self
                 .gave(&["capabilities.web_search.mode"])
                 .then_some(config.capabilities),

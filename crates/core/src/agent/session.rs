@@ -18,7 +18,9 @@ use crate::ports::model::{ModelCandidate, ModelInfo, ProviderInfo};
 use crate::session::follow::EventStream;
 use crate::session::forget::CompactionReport;
 use crate::session::gate::PermissionResolution;
-use crate::spec::{Mode, ModeDescriptor, ModelSelection, ReasoningEffort, SettingsChange};
+use crate::spec::{
+    EffortChange, Mode, ModeDescriptor, ModelSelection, ReasoningEffort, SettingsChange,
+};
 
 /// A session. What reads never wakes it and never waits for a turn; what changes it wakes it and is committed when it returns. A change of model,
 /// mode or effort is in force with the next turn. Dropping a future of it, or the session itself, stops nothing.
@@ -240,7 +242,8 @@ impl Session for DefaultSession {
         &self,
         effort: ReasoningEffort,
     ) -> BoxFuture<'_, Result<(), AgentError>> {
-        let change = SettingsChange { effort: Some(effort), ..SettingsChange::default() };
+        let change =
+            SettingsChange { effort: Some(EffortChange::To(effort)), ..SettingsChange::default() };
         configure(self, change)
     }
 

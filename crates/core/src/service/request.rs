@@ -13,7 +13,9 @@ use crate::message::Part;
 use crate::ports::journal::Activity;
 use crate::service::options::SessionBuildOptions;
 use crate::service::view::Cursor;
-use crate::spec::{ExternalTool, Limits, Mode, OutputChange, OutputSchema, ReasoningEffort};
+use crate::spec::{
+    EffortChange, ExternalTool, Limits, Mode, OutputChange, OutputSchema, ReasoningEffort,
+};
 
 /// The words of an input: text, or parts with pictures that were uploaded before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -214,8 +216,8 @@ pub struct ConfigureRequest {
     pub model: Option<String>,
     /// Another mode.
     pub mode: Option<Mode>,
-    /// Another effort.
-    pub effort: Option<ReasoningEffort>,
+    /// Another effort; `default` is that of the model's provider.
+    pub effort: Option<EffortChange>,
     /// Other limits, replacing all.
     pub limits: Option<Limits>,
     /// Another title.

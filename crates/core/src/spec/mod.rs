@@ -138,7 +138,7 @@ pub struct SettingsChange {
     pub rules: Option<Rules>,
     /// Another effort.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub effort: Option<ReasoningEffort>,
+    pub effort: Option<EffortChange>,
     /// Other limits, replacing all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
@@ -233,8 +233,8 @@ impl Settings {
         set(&mut self.hooks, change.hooks.as_ref());
         set(&mut self.external_tools, change.external_tools.as_ref());
         set(&mut self.labels, change.labels.as_ref());
-        if change.effort.is_some() {
-            self.effort = change.effort;
+        if let Some(effort) = change.effort {
+            self.effort = effort.into();
         }
         match &change.output {
             None => {}
@@ -340,6 +340,26 @@ pub enum ReasoningEffort {
     High,
     /// As much as possible.
     Xhigh,
+}
+
+/// How hard a model should think from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EffortChange {
+    /// As its provider has it by default.
+    Default,
+    /// So hard.
+    #[serde(untagged)]
+    To(ReasoningEffort),
+}
+
+impl From<EffortChange> for Option<ReasoningEffort> {
+    fn from(change: EffortChange) -> Self {
+        match change {
+            EffortChange::Default => None,
+            EffortChange::To(effort) => Some(effort),
+        }
+    }
 }
 
 /// Which hooks a session leaves out. It stands in the journal, so that it holds after a restart.

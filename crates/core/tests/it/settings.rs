@@ -10,8 +10,8 @@ use oarlock_core::message::Part;
 use oarlock_core::ports::journal::Filter;
 use oarlock_core::ports::model::{Model, ModelCandidate, ModelError, ModelErrorKind, Models};
 use oarlock_core::spec::{
-    Answers, Bounds, ContextPolicy, LimitKind, Limits, Mode, ModelSelection, ReasoningEffort,
-    Rules, SettingsChange, TurnConfig,
+    Answers, Bounds, ContextPolicy, EffortChange, LimitKind, Limits, Mode, ModelSelection,
+    ReasoningEffort, Rules, SettingsChange, TurnConfig,
 };
 use oarlock_core::{AgentError, LoadSession, Origin, Recovery, SessionError};
 use oarlock_testkit::kit::{Kit, Parts, journal, node, settings, spec};
@@ -58,9 +58,10 @@ async fn every_changed_setting_is_in_force_with_the_next_turn() {
     let outcomes = ran(SettingsChange { rules: Some(rules), ..same() }).await.outcomes;
     assert_eq!(outcomes, [Outcome::Denied]);
 
-    let effort = Some(ReasoningEffort::High);
+    let high = ReasoningEffort::High;
+    let effort = Some(EffortChange::To(high));
     let asked = ran(SettingsChange { effort, ..same() }).await.kit.model.requests();
-    assert!(asked.iter().all(|request| request.effort == effort));
+    assert!(asked.iter().all(|request| request.effort == Some(high)));
 
     let turn = Bounds { steps: Some(1), ..Bounds::default() };
     let limits = Limits { turn, ..Limits::default() };
@@ -130,10 +131,11 @@ async fn an_effort_is_taken_while_the_model_cannot_be_found_and_the_next_turn_sa
     let kit = Kit::of(parts);
     let load = LoadSession::new(session, Recovery::Continue);
     let session = kit.core.open(Origin::Resume(load)).await.unwrap();
-    let effort = Some(ReasoningEffort::High);
+    let high = ReasoningEffort::High;
+    let effort = Some(EffortChange::To(high));
     let change = SettingsChange { effort, ..SettingsChange::default() };
     session.tell(Command::Configure { change: Box::new(change), expected: None }).await.unwrap();
-    assert_eq!(kit.core.state(session.id()).await.unwrap().spec.settings.effort, effort);
+    assert_eq!(kit.core.state(session.id()).await.unwrap().spec.settings.effort, Some(high));
     let ended = session.run_turn(vec![Part::text("go")]).await.unwrap();
     let missing = FailureClass::Model(ModelErrorKind::ModelNotFound);
     assert_eq!(ended.stop, StopReason::Failed(missing));

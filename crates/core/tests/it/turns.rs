@@ -8,8 +8,8 @@ use oarlock_core::message::Part;
 use oarlock_core::ports::model::{Accepts, Model, ModelErrorKind, ModelInfo, Models};
 use oarlock_core::registry::{ModelSource, ProviderRegistry};
 use oarlock_core::spec::{
-    Decimal, LimitKind, ReasoningEffort, Sampling, Settings, SettingsChange, TurnConfig,
-    TurnRequestLimit,
+    Decimal, EffortChange, LimitKind, ReasoningEffort, Sampling, Settings, SettingsChange,
+    TurnConfig, TurnRequestLimit,
 };
 use oarlock_testkit::kit::{Kit, Parts, journal, settings};
 use oarlock_testkit::model::{Say, ScriptedModel, calls, info};
@@ -95,19 +95,23 @@ async fn sampling_and_effort_reach_the_request_and_change_with_the_next_turn() {
     let turn = TurnConfig { sampling: sampling.clone(), ..TurnConfig::default() };
     let session = kit.open_with(with(turn)).await;
     session.run_turn(vec![Part::text("one")]).await.unwrap();
-    let effort = Some(ReasoningEffort::High);
-    let turn = Some(TurnConfig::default());
+    let high = ReasoningEffort::High;
+    let (effort, turn) = (Some(EffortChange::To(high)), Some(TurnConfig::default()));
     let change = Box::new(SettingsChange { effort, turn, ..SettingsChange::default() });
     session.tell(Command::Configure { change, expected: None }).await.unwrap();
     session.run_turn(vec![Part::text("two")]).await.unwrap();
+    let change =
+        SettingsChange { effort: Some(EffortChange::Default), ..SettingsChange::default() };
+    session.tell(Command::Configure { change: Box::new(change), expected: None }).await.unwrap();
+    session.run_turn(vec![Part::text("three")]).await.unwrap();
     let asked: Vec<_> = kit
         .model
         .requests()
         .into_iter()
         .map(|request| (request.sampling, request.effort, request.output_max))
         .collect();
-    let plain = (Sampling::default(), effort, Some(4_000));
-    assert_eq!(asked, [(sampling, None, Some(100)), plain]);
+    let plain = |effort| (Sampling::default(), effort, Some(4_000));
+    assert_eq!(asked, [(sampling, None, Some(100)), plain(Some(high)), plain(None)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -127,7 +131,7 @@ async fn what_the_model_cannot_be_told_is_refused_at_once_with_the_remedy() {
     let none = Sampling::default;
     let warm = Sampling { temperature: Some(Decimal(1_000)), ..none() };
     let stops = vec!["a".to_owned(), "b".to_owned()];
-    let high = Some(ReasoningEffort::High);
+    let high = Some(EffortChange::To(ReasoningEffort::High));
     for (sampling, effort, words) in [
         (
             Sampling { top_k: Some(1), ..none() },
@@ -146,7 +150,7 @@ async fn what_the_model_cannot_be_told_is_refused_at_once_with_the_remedy() {
             .to_string();
         assert!(refused.contains(words), "{refused}");
     }
-    for effort in [None, Some(ReasoningEffort::None)] {
+    for effort in [None, Some(EffortChange::To(ReasoningEffort::None))] {
         let turn = Some(TurnConfig { sampling: warm.clone(), ..TurnConfig::default() });
         let change = Box::new(SettingsChange { turn, effort, ..SettingsChange::default() });
         session.tell(Command::Configure { change, expected: None }).await.unwrap();

@@ -16,7 +16,8 @@ use oarlock_core::event::{Entry, Event};
 use oarlock_core::ids::Seq;
 use oarlock_core::ports::model::{ModelCandidate, Models};
 use oarlock_core::spec::{
-    Mode, ModeCatalog, ModelSelection, ReasoningEffort, SessionSpec, Settings, SettingsChange,
+    EffortChange, Mode, ModeCatalog, ModelSelection, ReasoningEffort, SessionSpec, Settings,
+    SettingsChange,
 };
 use oarlock_core::{Command, Rejection, SessionError};
 
@@ -78,7 +79,7 @@ impl Chosen {
         let SettingsChange { mode, model, effort, .. } = change.clone();
         self.mode = mode.unwrap_or_else(|| self.mode.clone());
         self.model = model.unwrap_or_else(|| self.model.clone());
-        self.effort = effort.or(self.effort);
+        self.effort = effort.map_or(self.effort, Option::from);
     }
 }
 
@@ -187,10 +188,9 @@ impl Options {
         let mut options = vec![mode, model];
         if self.thinks(chosen) {
             let current = effort_name(chosen.effort).to_owned();
-            let effort =
-                SessionConfigOption::select(EFFORT, "Effort", current, efforts(chosen.effort))
-                    .description("How hard the model thinks".to_owned())
-                    .category(SessionConfigOptionCategory::ThoughtLevel);
+            let effort = SessionConfigOption::select(EFFORT, "Effort", current, efforts())
+                .description("How hard the model thinks".to_owned())
+                .category(SessionConfigOptionCategory::ThoughtLevel);
             options.push(effort);
         }
         options
@@ -261,7 +261,7 @@ impl Options {
         match &*request.config_id.0 {
             MODE => change.mode = Some(self.mode(value)?),
             MODEL => change.model = Some(self.model(value)?),
-            EFFORT if self.thinks(&self.current()) => change.effort = self.effort(value)?,
+            EFFORT if self.thinks(&self.current()) => change.effort = Some(effort(value)?),
             other => return Err(invalid(format!("this session has no option `{other}`"))),
         }
         Ok(change)
@@ -275,15 +275,19 @@ impl Options {
         let found = known.find(|selection| selection.to_string() == value).cloned();
         found.ok_or_else(|| invalid(format!("`{value}` is none of the models that are listed")))
     }
+}
 
-    fn effort(&self, value: &str) -> Result<Option<ReasoningEffort>, Error> {
-        if value == DEFAULT && self.current().effort.is_none() {
-            return Ok(None);
-        }
-        let known = EFFORTS.iter().find(|(_, name, _)| *name == value);
-        let unknown = || invalid(format!("`{value}` is none of the efforts that are listed"));
-        known.map(|(effort, _, _)| Some(*effort)).ok_or_else(unknown)
+/// The effort of this name.
+///
+/// # Errors
+/// Invalid parameters when there is none.
+fn effort(value: &str) -> Result<EffortChange, Error> {
+    if value == DEFAULT {
+        return Ok(EffortChange::Default);
     }
+    let known = EFFORTS.iter().find(|(_, name, _)| *name == value);
+    let unknown = || invalid(format!("`{value}` is none of the efforts that are listed"));
+    known.map(|(effort, _, _)| EffortChange::To(*effort)).ok_or_else(unknown)
 }
 
 fn effort_name(effort: Option<ReasoningEffort>) -> &'static str {
@@ -291,14 +295,12 @@ fn effort_name(effort: Option<ReasoningEffort>) -> &'static str {
     known.map_or(DEFAULT, |(_, name, _)| name)
 }
 
-/// The efforts that may be chosen. A session that was told one is told another, and not none any more.
-fn efforts(current: Option<ReasoningEffort>) -> Vec<SessionConfigSelectOption> {
-    let default = current.is_none().then(|| {
-        SessionConfigSelectOption::new(DEFAULT, "Default")
-            .description("As the model does by itself".to_owned())
-    });
+/// The efforts that may be chosen.
+fn efforts() -> Vec<SessionConfigSelectOption> {
+    let default = SessionConfigSelectOption::new(DEFAULT, "Default")
+        .description("As the model does by itself".to_owned());
     let all = EFFORTS.iter().map(|(_, value, name)| SessionConfigSelectOption::new(*value, *name));
-    default.into_iter().chain(all).collect()
+    std::iter::once(default).chain(all).collect()
 }
 
 impl Lane {

@@ -227,14 +227,20 @@ async fn an_effort_is_offered_where_the_model_takes_one() {
     let answer = choose(&mut client, &session, "effort", "low").await;
     assert_eq!(answer["error"]["code"], -32602, "{answer}");
     choose(&mut client, &session, "model", "test/second").await;
-    choose(&mut client, &session, "effort", "low").await;
+    let answer = choose(&mut client, &session, "effort", "low").await;
+    let low = ["mode=ask-writes", "model=test/second", "effort=low"];
+    assert_eq!(chosen(&answer["result"]["configOptions"]), low);
     // The session itself refuses what does not go together, and says the remedy.
     let answer = choose(&mut client, &session, "model", "other/plain").await;
     assert_eq!(answer["error"]["code"], -32602, "{answer}");
     assert!(answer["error"]["message"].as_str().unwrap().contains("effort"), "{answer}");
-    choose(&mut client, &session, "effort", "none").await;
-    let answer = choose(&mut client, &session, "model", "other/plain").await;
-    assert_eq!(chosen(&answer["result"]["configOptions"]), now);
+    for effortless in ["none", "default"] {
+        choose(&mut client, &session, "effort", effortless).await;
+        let answer = choose(&mut client, &session, "model", "other/plain").await;
+        assert_eq!(chosen(&answer["result"]["configOptions"]), now);
+        choose(&mut client, &session, "model", "test/second").await;
+        choose(&mut client, &session, "effort", "low").await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
