@@ -176,12 +176,16 @@ impl Tool for ReadFile {
             }
             let mut window = Window::new(&call);
             let (mut chunk, mut offset) = (first, 0);
-            while !chunk.is_empty() && !window.full {
+            loop {
+                offset += chunk.len() as u64;
+                window.take(&chunk);
+                // Less than was asked for is the end.
+                if window.full || chunk.len() < CHUNK_BYTES {
+                    break;
+                }
                 if cx.cancel.is_cancelled() {
                     return Err(ToolError::Cancelled);
                 }
-                offset += chunk.len() as u64;
-                window.take(&chunk);
                 chunk = call.source.read(offset, CHUNK_BYTES, &cx).await?;
             }
             window.end();
