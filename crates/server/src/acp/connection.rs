@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use agent_client_protocol::v1::schema::{
-    AuthenticateRequest, AuthenticateResponse, ClientCapabilities, CloseSessionResponse,
-    DeleteSessionRequest, DeleteSessionResponse, LogoutResponse, PromptRequest, PromptResponse,
-    SessionId,
+    ArchiveSessionRequest, ArchiveSessionResponse, AuthenticateRequest, AuthenticateResponse,
+    ClientCapabilities, CloseSessionResponse, DeleteSessionRequest, DeleteSessionResponse,
+    ForkSessionResponse, LogoutResponse, PromptRequest, PromptResponse, SessionId,
 };
 use agent_client_protocol::v1::{ConnectionTo, Responder};
 use agent_client_protocol::{Agent, Client, ConnectTo, Error, JsonRpcResponse};
-use oarlock_core::ids;
+use oarlock_core::{ids, new_session_id};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -110,6 +110,7 @@ impl Editor {
             .v1()
             .name("oarlock")
             .with_connection_builder(requests::of_sessions(&self))
+            .with_connection_builder(requests::of_the_list(&self))
             .with_connection_builder(requests::of_prompts(&self))
             .with_connection_builder(requests::of_everything_else(&self));
         served
@@ -208,6 +209,22 @@ impl Editor {
         match id(session) {
             Ok(id) => self.open(connection, id, folders, answer),
             Err(error) => answer.refuse(error),
+        }
+    }
+
+    /// Gives a fork of a session a lane of its own; the source is neither opened nor changed by it.
+    pub(super) fn fork(
+        self: &Arc<Self>,
+        connection: &Connected,
+        source: &SessionId,
+        folders: (PathBuf, Vec<PathBuf>, usize),
+        to: Responder<ForkSessionResponse>,
+    ) {
+        match id(source) {
+            Ok(source) => {
+                self.open(connection, new_session_id(), folders, Answer::Fork(source, to));
+            }
+            Err(error) => gone(to.respond_with_error(error)),
         }
     }
 
@@ -321,16 +338,35 @@ impl Editor {
         request: DeleteSessionRequest,
         to: Responder<DeleteSessionResponse>,
     ) {
-        let lane = id(&request.session_id).ok().and_then(|id| lock(&self.lanes).remove(&id));
-        let host = Arc::clone(&self.host);
+        let (host, closed) = (Arc::clone(&self.host), self.put_down(&request.session_id));
         self.answer(to, async move {
+            closed.await;
+            listing::delete(&*host, &request).await
+        });
+    }
+
+    pub(super) fn archive(
+        &self,
+        request: ArchiveSessionRequest,
+        to: Responder<ArchiveSessionResponse>,
+    ) {
+        let (host, closed) = (Arc::clone(&self.host), self.put_down(&request.session_id));
+        self.answer(to, async move {
+            closed.await;
+            listing::archive(&*host, &request.session_id).await
+        });
+    }
+
+    /// Takes a session its lane, if it has one; what is returned ends when that has let go of the session.
+    fn put_down(&self, session: &SessionId) -> impl Future<Output = ()> + use<> {
+        let lane = id(session).ok().and_then(|id| lock(&self.lanes).remove(&id));
+        async move {
             if let Some(lane) = lane {
                 // A lane that has ended has let go already.
                 drop(lane.send(Box::new(Order::Close(None))).await);
                 lane.closed().await;
             }
-            listing::delete(&*host, &request).await
-        });
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use oarlock_core::ports::model::ModelErrorKind;
 use serde_json::json;
 
 use crate::host::HostError;
+use crate::place::PlaceError;
 
 /// A resource that does not exist.
 const NOT_FOUND: i32 = -32002;
@@ -51,6 +52,16 @@ impl From<HostError> for WireError {
             HostError::Invalid(_) => invalid(words),
             HostError::Unauthenticated(_) => worded(&Error::auth_required(), &words),
             HostError::Failed(_) => failed(words),
+        })
+    }
+}
+
+impl From<PlaceError> for WireError {
+    fn from(error: PlaceError) -> Self {
+        let words = error.to_string();
+        Self(match error {
+            PlaceError::Invalid(_) => invalid(words),
+            PlaceError::Silent(_) => failed(words),
         })
     }
 }

@@ -2,33 +2,30 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use agent_client_protocol::Error;
 use agent_client_protocol::v1::Responder;
 use agent_client_protocol::v1::schema::{
-    CloseSessionResponse, LoadSessionResponse, NewSessionResponse, ResumeSessionResponse,
-    SessionConfigOption, SessionId, SessionModeState,
+    CloseSessionResponse, ForkSessionResponse, LoadSessionResponse, NewSessionResponse,
+    ResumeSessionResponse, SessionConfigOption, SessionId, SessionModeState,
 };
 use oarlock_core::ids;
 use oarlock_core::ports::tool::Place;
 use oarlock_core::session::state::State;
 use oarlock_core::spec::SessionSpec;
-use oarlock_core::{AgentError, Backends, DefaultSession, LoadSession, NewSession, Origin};
+use oarlock_core::{
+    AgentError, Backends, DefaultSession, ForkSession, LoadSession, NewSession, Origin,
+};
 
 use super::backends::{backends, frontend};
-use super::error::{WireError, failed, invalid, no_session};
+use super::error::{WireError, invalid, no_session};
 use super::lane::{Done, Lane, Order};
 use super::outbound::Outbound;
 use super::replay::LookedFor;
 use super::terminals::Terminals;
 use super::{elicitation, joining};
 use crate::host::{Host, Workspace};
-
-/// Additional folders of a session; one more is refused.
-const ROOTS_MAX: usize = 64;
-/// What a folder may take to be looked at.
-const LOOK_WITHIN: Duration = Duration::from_secs(5);
+use crate::place;
 
 /// Which session a client wants.
 pub(super) struct Wanted {
@@ -47,6 +44,8 @@ pub(super) struct Wanted {
 /// A request about a whole session, to be answered once.
 pub(super) enum Answer {
     New(Responder<NewSessionResponse>),
+    /// Begun as the session of this id stands.
+    Fork(ids::SessionId, Responder<ForkSessionResponse>),
     Load(Responder<LoadSessionResponse>),
     Resume(Responder<ResumeSessionResponse>),
     Close(Responder<CloseSessionResponse>),
@@ -57,6 +56,7 @@ impl Answer {
     pub(super) fn is_withdrawn(&self) -> bool {
         match self {
             Self::New(responder) => responder.cancellation().is_cancelled(),
+            Self::Fork(_, responder) => responder.cancellation().is_cancelled(),
             Self::Load(responder) => responder.cancellation().is_cancelled(),
             Self::Resume(responder) => responder.cancellation().is_cancelled(),
             Self::Close(responder) => responder.cancellation().is_cancelled(),
@@ -67,6 +67,7 @@ impl Answer {
     pub(super) fn refuse(self, error: Error) {
         drop(match self {
             Self::New(responder) => responder.respond_with_error(error),
+            Self::Fork(_, responder) => responder.respond_with_error(error),
             Self::Load(responder) => responder.respond_with_error(error),
             Self::Resume(responder) => responder.respond_with_error(error),
             Self::Close(responder) => responder.respond_with_error(error),
@@ -83,6 +84,9 @@ impl Answer {
             Self::New(responder) => responder.respond(
                 NewSessionResponse::new(session.clone()).modes(modes).config_options(options),
             ),
+            Self::Fork(_, responder) => responder.respond(
+                ForkSessionResponse::new(session.clone()).modes(modes).config_options(options),
+            ),
             Self::Load(responder) => {
                 responder.respond(LoadSessionResponse::new().modes(modes).config_options(options))
             }
@@ -97,13 +101,15 @@ impl Answer {
 /// Opens the session and gives it a lane; its first order is that it was opened. A refusal answers the request.
 pub(super) async fn open(host: &dyn Host, out: Outbound, wanted: Wanted) -> Option<Lane> {
     let Wanted { id, cwd, roots, servers, answer } = wanted;
-    let is_new = matches!(answer, Answer::New(_));
     let name = SessionId::new(id.as_str());
     let terminals = Terminals::new();
     let guest = Guest { out: &out, name: &name, terminals: &terminals };
-    let opened = match is_new {
-        true => create(host, &id, (cwd, roots), guest).await,
-        false => load(host, &id, (cwd, roots), guest).await,
+    let opened = match &answer {
+        Answer::New(_) => create(host, &id, (cwd, roots), guest).await,
+        Answer::Fork(from, _) => fork(host, (&id, from), (cwd, roots), guest).await,
+        Answer::Load(_) | Answer::Resume(_) | Answer::Close(_) => {
+            load(host, &id, (cwd, roots), guest).await
+        }
     };
     match opened {
         Ok((workspace, session, spec, state)) => {
@@ -155,8 +161,8 @@ async fn create(
     guest: Guest<'_>,
 ) -> Result<Opened, Error> {
     let given: Vec<PathBuf> = std::iter::once(&cwd).chain(&roots).cloned().collect();
-    let cwd = folder(cwd).await?;
-    let roots = folders(roots).await?;
+    let cwd = place::folder(cwd).await.map_err(|error| WireError::from(error).0)?;
+    let roots = place::folders(roots).await.map_err(|error| WireError::from(error).0)?;
     let workspace = host.workspace(&cwd).await.map_err(|error| WireError::from(error).0)?;
     let frontend = frontend(&guest.out.client);
     let place = Place { cwd, roots };
@@ -175,18 +181,7 @@ async fn load(
     (cwd, roots): (PathBuf, Vec<PathBuf>),
     guest: Guest<'_>,
 ) -> Result<Opened, Error> {
-    let state = host.core().state(id).await.map_err(|error| WireError::from(error).0)?;
-    if state.spec.parent.is_some() && state.spec.depth > 0 {
-        return Err(no_session(&SessionId::new(id.as_str())));
-    }
-    let given: Vec<PathBuf> = std::iter::once(&cwd).chain(&roots).cloned().collect();
-    check(&Place::of(&state.spec), cwd, roots).await?;
-    // Where it is awake it stays, though its folder may be configured otherwise since.
-    let workspace = match host.awake(id) {
-        Some(workspace) => workspace,
-        None => host.workspace(&state.spec.cwd).await.map_err(|error| WireError::from(error).0)?,
-    };
-    let backends = guest.backends(&*workspace, &state.spec, &given).await?;
+    let (workspace, state, backends) = find(host, id, (cwd, roots), guest).await?;
     let load = LoadSession::new(id.clone(), joining::recovery(&state));
     let delegated = LoadSession { backends, ..load.clone() };
     let mut session = workspace.core().open(Origin::Resume(delegated)).await;
@@ -201,6 +196,43 @@ async fn load(
         None => state,
     };
     Ok((workspace, session, state.spec.clone(), Some(Box::new(state))))
+}
+
+/// Begins a session as another one stands, in the same folders. The client knows what happened in that one, and is told what comes now.
+async fn fork(
+    host: &dyn Host,
+    (id, from): (&ids::SessionId, &ids::SessionId),
+    folders: (PathBuf, Vec<PathBuf>),
+    guest: Guest<'_>,
+) -> Result<Opened, Error> {
+    let (workspace, _, backends) = find(host, from, folders, guest).await?;
+    let fork = ForkSession { id: Some(id.clone()), backends, ..ForkSession::new(from.clone()) };
+    let session = workspace.core().open(Origin::Fork(Box::new(fork))).await;
+    let session = session.map_err(|error| WireError::from(error).0)?;
+    let state = session.state().await.map_err(|error| WireError::from(error).0)?;
+    Ok((workspace, session, state.spec.clone(), Some(Box::new(state))))
+}
+
+/// A session that is there already and works in these folders, with what it works with and what it is given now. A subagent is none.
+async fn find(
+    host: &dyn Host,
+    id: &ids::SessionId,
+    (cwd, roots): (PathBuf, Vec<PathBuf>),
+    guest: Guest<'_>,
+) -> Result<(Arc<dyn Workspace>, State, Backends), Error> {
+    let state = host.core().state(id).await.map_err(|error| WireError::from(error).0)?;
+    if state.spec.parent.is_some() && state.spec.depth > 0 {
+        return Err(no_session(&SessionId::new(id.as_str())));
+    }
+    let given: Vec<PathBuf> = std::iter::once(&cwd).chain(&roots).cloned().collect();
+    check(&Place::of(&state.spec), cwd, roots).await?;
+    // Where it is awake it stays, though its folder may be configured otherwise since.
+    let workspace = match host.awake(id) {
+        Some(workspace) => workspace,
+        None => host.workspace(&state.spec.cwd).await.map_err(|error| WireError::from(error).0)?,
+    };
+    let backends = guest.backends(&*workspace, &state.spec, &given).await?;
+    Ok((workspace, state, backends))
 }
 
 impl Lane {
@@ -221,11 +253,11 @@ impl Lane {
 /// # Errors
 /// Invalid parameters with the session's folders.
 async fn check(place: &Place, cwd: PathBuf, roots: Vec<PathBuf>) -> Result<(), Error> {
-    let cwd = folder(cwd).await?;
+    let cwd = place::folder(cwd).await.map_err(|error| WireError::from(error).0)?;
     if cwd != place.cwd {
         return Err(invalid(format!("the session works in {}", place.cwd.display())));
     }
-    let mut wanted = folders(roots).await?;
+    let mut wanted = place::folders(roots).await.map_err(|error| WireError::from(error).0)?;
     let mut own = place.roots.clone();
     wanted.sort_unstable();
     own.sort_unstable();
@@ -237,35 +269,4 @@ async fn check(place: &Place, cwd: PathBuf, roots: Vec<PathBuf>) -> Result<(), E
         true => "the session has no additional directories, and gets none later".to_owned(),
         false => format!("name the additional directories of the session: {}", names.join(", ")),
     }))
-}
-
-async fn folders(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, Error> {
-    if paths.len() > ROOTS_MAX {
-        return Err(invalid(format!("a session has at most {ROOTS_MAX} additional directories")));
-    }
-    let mut found = Vec::new();
-    for path in paths {
-        let path = folder(path).await?;
-        if !found.contains(&path) {
-            found.push(path);
-        }
-    }
-    Ok(found)
-}
-
-/// A folder of the client by its true name.
-pub(super) async fn folder(path: PathBuf) -> Result<PathBuf, Error> {
-    if !path.is_absolute() {
-        return Err(invalid(format!("{} is not an absolute path", path.display())));
-    }
-    let name = path.display().to_string();
-    let looked = tokio::task::spawn_blocking(move || match path.canonicalize() {
-        Ok(found) if found.is_dir() => Ok(found),
-        Ok(found) => Err(format!("{} is not a folder", found.display())),
-        Err(error) => Err(format!("{}: {error}", path.display())),
-    });
-    match tokio::time::timeout(LOOK_WITHIN, looked).await {
-        Ok(looked) => looked.unwrap_or_else(|error| Err(error.to_string())).map_err(invalid),
-        Err(_) => Err(failed(format!("{name} does not answer"))),
-    }
 }

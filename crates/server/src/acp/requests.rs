@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use agent_client_protocol::v1::schema::{
-    AuthenticateRequest, CancelNotification, CloseSessionRequest, DeleteSessionRequest,
-    InitializeRequest, InitializeResponse, ListSessionsRequest, LoadSessionRequest, LogoutRequest,
-    NewSessionRequest, PromptRequest, ResumeSessionRequest, SetSessionConfigOptionRequest,
-    SetSessionModeRequest,
+    ArchiveSessionRequest, AuthenticateRequest, CancelNotification, CloseSessionRequest,
+    DeleteSessionRequest, ForkSessionRequest, InitializeRequest, InitializeResponse,
+    ListSessionsRequest, LoadSessionRequest, LogoutRequest, NewSessionRequest, PromptRequest,
+    ResumeSessionRequest, SessionStatusRequest, SetSessionConfigOptionRequest,
+    SetSessionModeRequest, SetSessionTitleRequest, UnarchiveSessionRequest,
 };
 use agent_client_protocol::v1::{Builder, ConnectionTo, Responder};
 use agent_client_protocol::{
@@ -48,6 +49,10 @@ pub(super) fn of_sessions(editor: &Arc<Editor>) -> Builder<Agent, impl HandleDis
         let folders = (r.cwd, r.additional_directories, servers);
         editor.reopen(&cx, &r.session_id, folders, Answer::Resume(to));
     });
+    let fork = request!(editor, |editor, Received(r, servers): ForkSessionRequest, to, cx| {
+        let folders = (r.cwd, r.additional_directories, servers);
+        editor.fork(&cx, &r.session_id, folders, to);
+    });
     let close = request!(editor, |editor, Received(r, _): CloseSessionRequest, to, _| {
         editor.close(&r.session_id, to);
     });
@@ -56,10 +61,41 @@ pub(super) fn of_sessions(editor: &Arc<Editor>) -> Builder<Agent, impl HandleDis
     Agent
         .v1()
         .on_receive_request(create, on_receive_request!())
+        .on_receive_request(fork, on_receive_request!())
         .on_receive_request(load, on_receive_request!())
         .on_receive_request(resume, on_receive_request!())
         .on_receive_request(close, on_receive_request!())
         .on_receive_request(delete, on_receive_request!())
+}
+
+/// Sessions in the list: put away and taken back, named, asked after. None of it opens a session for the client.
+pub(super) fn of_the_list(editor: &Arc<Editor>) -> Builder<Agent, impl HandleDispatchFrom<Client>> {
+    let list = request!(editor, |editor, Received(r, _): ListSessionsRequest, to, _| {
+        let host = editor.host();
+        editor.answer(to, async move { listing::list(&*host, r).await });
+    });
+    let archive = request!(editor, |editor, Received(r, _): ArchiveSessionRequest, to, _| {
+        editor.archive(r, to);
+    });
+    let unarchive = request!(editor, |editor, Received(r, _): UnarchiveSessionRequest, to, _| {
+        let host = editor.host();
+        editor.answer(to, async move { listing::unarchive(&*host, &r.session_id).await });
+    });
+    let title = request!(editor, |editor, Received(r, _): SetSessionTitleRequest, to, _| {
+        let host = editor.host();
+        editor.answer(to, async move { listing::set_title(&*host, &r.session_id, &r.title).await });
+    });
+    let status = request!(editor, |editor, Received(r, _): SessionStatusRequest, to, _| {
+        let host = editor.host();
+        editor.answer(to, async move { listing::status(&*host, &r.session_id).await });
+    });
+    Agent
+        .v1()
+        .on_receive_request(list, on_receive_request!())
+        .on_receive_request(archive, on_receive_request!())
+        .on_receive_request(unarchive, on_receive_request!())
+        .on_receive_request(title, on_receive_request!())
+        .on_receive_request(status, on_receive_request!())
 }
 
 /// What a session is to do.
@@ -96,10 +132,6 @@ pub(super) fn of_everything_else(
         let to: Responder<InitializeResponse> = to;
         gone(to.respond(hello::hello(editor.greeted_by(r.client_capabilities))));
     });
-    let list = request!(editor, |editor, Received(r, _): ListSessionsRequest, to, _| {
-        let host = editor.host();
-        editor.answer(to, async move { listing::list(&*host, r).await });
-    });
     let authenticate =
         request!(editor, |editor, Received(r, _): AuthenticateRequest, to, _| editor
             .authenticate(&r, to));
@@ -107,7 +139,6 @@ pub(super) fn of_everything_else(
     Agent
         .v1()
         .on_receive_request(hello, on_receive_request!())
-        .on_receive_request(list, on_receive_request!())
         .on_receive_request(authenticate, on_receive_request!())
         .on_receive_request(logout, on_receive_request!())
 }

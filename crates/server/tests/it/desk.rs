@@ -92,8 +92,9 @@ impl Host for Desk {
         async { Ok(Arc::new(self.clone()) as Arc<dyn Workspace>) }.boxed()
     }
 
-    fn awake(&self, _: &SessionId) -> Option<Arc<dyn Workspace>> {
-        None
+    fn awake(&self, session: &SessionId) -> Option<Arc<dyn Workspace>> {
+        let is_awake = self.kit.core.is_awake(session);
+        is_awake.then(|| Arc::new(self.clone()) as Arc<dyn Workspace>)
     }
 
     fn core(&self) -> &DefaultAgentCore {

@@ -84,7 +84,8 @@ async fn every_version_is_answered_with_the_first() {
                 "promptCapabilities": { "image": true, "audio": false, "embeddedContext": true },
                 "mcpCapabilities": { "http": false, "sse": false },
                 "sessionCapabilities": {
-                    "list": {}, "delete": {}, "additionalDirectories": {}, "resume": {}, "close": {}
+                    "list": {}, "delete": {}, "additionalDirectories": {}, "resume": {}, "close": {},
+                    "fork": {}, "archive": {}, "status": {}, "title": {}
                 },
                 "auth": { "logout": {} },
             })

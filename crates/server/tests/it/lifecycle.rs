@@ -209,3 +209,114 @@ async fn a_folder_that_is_none_makes_no_session() {
     }
     assert_eq!(page(&mut client, json!({})).await.0, Vec::<String>::new());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_fork_goes_on_from_its_source_which_it_leaves_as_it_is() {
+    let desk = Desk::new(vec![says("four"), says("five"), says("six")], vec![]);
+    let mut client = desk.client().await;
+    let source = client.session().await;
+    let id = client.prompt(&source, "two and two?").await;
+    client.answer(id).await;
+    let fork = json!({ "sessionId": source, "cwd": "/", "mcpServers": [] });
+    let (answer, told) = client.call("session/fork", fork.clone()).await;
+    let forked = answer["result"]["sessionId"].as_str().unwrap_or_else(|| panic!("{answer}"));
+    assert_ne!(forked, source);
+    assert_eq!(answer["result"]["modes"]["currentModeId"], "open", "{answer}");
+    assert_eq!(told.iter().filter(|m| kind(m) == "user_message_chunk").count(), 0, "{told:?}");
+    let id = client.prompt(forked, "and one?").await;
+    let (answer, told) = client.answer(id).await;
+    assert_eq!(answer["result"]["stopReason"], "end_turn", "{answer}");
+    let mut of_fork = told.iter().filter(|m| kind(m) == "agent_message_chunk");
+    assert!(of_fork.all(|m| m["params"]["sessionId"] == forked), "{told:?}");
+    assert_eq!(text_of(&told, "agent_message_chunk"), "five");
+    let asked = desk.kit.model.requests();
+    let before = asked[0].messages.len();
+    assert_eq!(asked[1].messages[..before], asked[0].messages[..]);
+    assert!(asked[1].messages.len() > before + 1, "the answer of the source is known");
+    let id = client.prompt(&source, "and two?").await;
+    assert_eq!(client.answer(id).await.0["result"]["stopReason"], "end_turn");
+    // Whoever loads the fork is told what happened before it was one.
+    of(&mut client, "session/close", forked).await;
+    let load = json!({ "sessionId": forked, "cwd": "/", "mcpServers": [] });
+    let (_, told) = client.call("session/load", load).await;
+    assert_eq!(text_of(&told, "agent_message_chunk"), "fourfive");
+    let elsewhere = json!({ "sessionId": source, "cwd": "/usr", "mcpServers": [] });
+    assert_eq!(code(&client.call("session/fork", elsewhere).await.0), -32602);
+    for nobody in [STRANGER, "../../etc/passwd"] {
+        let nobody = json!({ "sessionId": nobody, "cwd": "/", "mcpServers": [] });
+        assert_eq!(code(&client.call("session/fork", nobody).await.0), -32002);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_archived_session_is_stopped_and_off_the_list_until_it_is_put_back() {
+    let desk = Desk::new(vec![vec![Say::Delta("working"), Say::Silence], says("yes")], vec![]);
+    let mut client = desk.client().await;
+    let session = client.session().await;
+    let prompt = client.prompt(&session, "work").await;
+    client.until(|m| kind(m) == "agent_message_chunk").await;
+    let archive = client.request("session/archive", json!({ "sessionId": session })).await;
+    let (answer, before) = client.answer(archive).await;
+    assert_eq!(answer["result"], json!({}), "{answer}");
+    let ended = before.iter().find(|m| m["id"] == prompt).unwrap_or_else(|| panic!("{before:?}"));
+    assert_eq!(ended["result"]["stopReason"], "cancelled");
+    assert_eq!(of(&mut client, "session/archive", &session).await["result"], json!({}), "again");
+    for (filter, is_there) in [
+        (Value::Null, false),
+        (json!("exclude"), false),
+        (json!("include"), true),
+        (json!("only"), true),
+    ] {
+        let (answer, _) = client.call("session/list", json!({ "archived": filter })).await;
+        let listed = answer["result"]["sessions"].as_array().unwrap();
+        assert_eq!(!listed.is_empty(), is_there, "{filter}: {answer}");
+        assert!(listed.iter().all(|one| one["archived"] == true), "{answer}");
+    }
+    let (answer, _) = client.call("session/list", json!({ "archived": "both" })).await;
+    assert_eq!(code(&answer), -32602, "{answer}");
+    assert_eq!(of(&mut client, "session/unarchive", &session).await["result"], json!({}));
+    let (answer, _) = client.call("session/list", json!({})).await;
+    assert_eq!(answer["result"]["sessions"][0]["archived"], false, "{answer}");
+    let resume = json!({ "sessionId": session, "cwd": "/" });
+    client.call("session/resume", resume).await;
+    let id = client.prompt(&session, "go on").await;
+    assert_eq!(client.answer(id).await.0["result"]["stopReason"], "end_turn");
+    for method in ["session/archive", "session/unarchive", "session/status"] {
+        for nobody in [STRANGER, "../../etc/passwd"] {
+            assert_eq!(code(&of(&mut client, method, nobody).await), -32002, "{method}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_title_is_kept_before_it_is_answered_whether_or_not_its_session_is_open() {
+    let desk = Desk::new(vec![], vec![]);
+    let (mut one, mut other) = (desk.client().await, desk.client().await);
+    let session = one.session().await;
+    let title = |title: &str| json!({ "sessionId": session, "title": title });
+    let (answer, _) = other.call("session/set_title", title("  The\n oars ")).await;
+    assert_eq!(answer["result"], json!({ "title": "The oars" }), "{answer}");
+    let told = one.until(|m| kind(m) == "session_info_update").await;
+    assert_eq!(told.last().unwrap()["params"]["update"]["title"], "The oars");
+    of(&mut one, "session/close", &session).await;
+    other.call("session/set_title", title("Asleep")).await;
+    let (answer, _) = other.call("session/list", json!({})).await;
+    assert_eq!(answer["result"]["sessions"][0]["title"], "Asleep", "{answer}");
+    for wrong in [title(" \n"), json!({ "sessionId": session })] {
+        assert_eq!(code(&other.call("session/set_title", wrong).await.0), -32602);
+    }
+    let nobody = json!({ "sessionId": STRANGER, "title": "x" });
+    assert_eq!(code(&other.call("session/set_title", nobody).await.0), -32002);
+}
+
+#[tokio::test(start_paused = true)]
+async fn asking_how_a_session_is_wakes_nobody() {
+    let desk = Desk::new(vec![], vec![]);
+    let (mut one, mut other) = (desk.client().await, desk.client().await);
+    let session = one.session().await;
+    assert_eq!(of(&mut other, "session/status", &session).await["result"]["status"], "open");
+    of(&mut one, "session/close", &session).await;
+    for _ in 0..2 {
+        assert_eq!(of(&mut other, "session/status", &session).await["result"]["status"], "saved");
+    }
+}
