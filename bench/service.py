@@ -3,6 +3,7 @@ Nothing but the standard library."""
 import collections
 import json
 import os
+import re
 import selectors
 import socket
 import struct
@@ -19,27 +20,25 @@ class Server:
 
     def __init__(self, program, home, folder, log, *flags):
         environment = {"HOME": home, "PATH": os.environ["PATH"]}
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        listen = ["serve", "--listen", f"127.0.0.1:{self.port}"]
+        listen = ["serve", "--listen", "127.0.0.1:0"]
+        before = os.path.getsize(log.name)
         self.process = subprocess.Popen(
             [program, *listen, *flags], stderr=log, stdin=subprocess.DEVNULL, env=environment, cwd=folder
         )
         deadline = time.monotonic() + 10
-        while not self.is_listening():
+        while not (said := self.listening(log.name, before)):
             if time.monotonic() > deadline or self.process.poll() is not None:
                 raise RuntimeError("the server did not come up")
             time.sleep(0.01)
+        self.port = int(said[1])
         with open(os.path.join(home, ".local/share/oarlock/token")) as file:
             self.token = file.read().strip()
 
-    def is_listening(self):
-        try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
-            return True
-        except ConnectionRefusedError:
-            return False
+    def listening(self, log, after):
+        """Where it says that it listens; nothing before it does."""
+        with open(log) as file:
+            file.seek(after)
+            return re.search(r"listening on http://127.0.0.1:(\d+)\n", file.read())
 
     def end(self):
         """How many seconds it took to end on SIGTERM, and its exit code."""
