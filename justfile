@@ -63,3 +63,8 @@ acp-fuzz seed="1" turns="10000":
 acp-exit:
     cargo build --release -p oarlock
     python3 bench/acp-exit.py target/release/oarlock
+
+# 10,000 sessions in one `oarlock serve`, each with a reader of its events: memory, what is added to a model's first piece, waking; nothing lost
+serve-crowd sessions="10000":
+    cargo build --release -p oarlock
+    python3 bench/serve-crowd.py target/release/oarlock {{ sessions }}

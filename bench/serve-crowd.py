@@ -10,12 +10,13 @@ import json
 import os
 import random
 import resource
+import signal
 import sys
 import tempfile
 import time
 
 from model import Model, prompt
-from service import Client, Reader, Server
+from service import Client, Reader, Server, idle_s
 
 BOUNDS = {"idle_mb": 300, "streaming_mb": 1000, "first_p50_ms": 1, "first_p99_ms": 20}
 # Files that this script and the server need beside those of readers and streams.
@@ -213,6 +214,8 @@ class Crowd:
 
 def measure(program, count):
     allow_files(count)
+    # Whoever ends the script ends what it started, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
     with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as folder:
         model = Model()
         try:
@@ -258,14 +261,22 @@ def with_server(server, count):
     begun = time.monotonic()
     crowd.open(crowd.readers)
     figures["opened_per_s"] = count / (time.monotonic() - begun)
+    cpu = server.cpu_s()
     crowd.client.run(SETTLE_S)
     figures["idle_mb"] = server.memory_mb()
+    figures["idle_cores"] = (server.cpu_s() - cpu) / SETTLE_S
 
     streaming = crowd.readers[::10][: active(count)]
-    cpu, begun = server.cpu_s(), time.monotonic()
+    before, begun = (server.cpu_s(), server.waited_s(), idle_s()), time.monotonic()
     crowd.stream(streaming)
+    seconds = time.monotonic() - begun
     figures["streaming_mb"] = crowd.streaming_mb
-    figures["streaming_cpu_cores"] = (server.cpu_s() - cpu) / (time.monotonic() - begun)
+    for name, then, now in zip(
+        ("streaming_cores", "waiting_share", "quiet_cores"),
+        before,
+        (server.cpu_s(), server.waited_s(), idle_s()),
+    ):
+        figures[name] = (now - then) / seconds
     for name, values in [("first", crowd.firsts), ("first_read", crowd.firsts_read), ("piece", crowd.pieces)]:
         figures[f"{name}_p50_ms"] = percentile(values, 0.5)
         figures[f"{name}_p99_ms"] = percentile(values, 0.99)

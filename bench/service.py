@@ -13,6 +13,7 @@ import time
 CONNECTIONS = 32
 # SO_TIMESTAMPNS: the kernel says when what is read came in, however late this process reads it.
 TIMESTAMPS = 35
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Server:
@@ -28,6 +29,7 @@ class Server:
         deadline = time.monotonic() + 10
         while not (said := self.listening(log.name, before)):
             if time.monotonic() > deadline or self.process.poll() is not None:
+                self.process.kill()
                 raise RuntimeError("the server did not come up")
             time.sleep(0.01)
         self.port = int(said[1])
@@ -57,7 +59,18 @@ class Server:
     def cpu_s(self):
         with open(f"/proc/{self.process.pid}/stat") as file:
             fields = file.read().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def waited_s(self):
+        """How long its first thread, which serves all connections, was ready to run and had no processor."""
+        with open(f"/proc/{self.process.pid}/schedstat") as file:
+            return int(file.read().split()[1]) / 1e9
+
+
+def idle_s():
+    """How long the machine's processors had nothing to do."""
+    with open("/proc/stat") as file:
+        return int(file.readline().split()[4]) / TICKS
 
 
 class Client:
