@@ -5,6 +5,7 @@ use crate::message::{Content, Message, Part};
 use crate::session::context::text_tokens;
 use crate::session::plan::turn_ended;
 use crate::session::state::{OpenTurn, State};
+use crate::spec::Misfit;
 
 /// Bytes of an answer that the end of its turn quotes.
 const LAST_OUTPUT_BYTES: usize = 16 * 1024;
@@ -27,7 +28,10 @@ pub(in crate::session) fn judge(state: &State, turn: &OpenTurn) -> Verdict {
     };
     let answer = last_answer(state);
     let reason = match output.schema.validate(&answer) {
-        Err(reason) => reason,
+        Err(Misfit::Answer(reason)) => reason,
+        Err(Misfit::Unknown(why)) => {
+            return Verdict::Ends(ended(StopReason::Failed(FailureClass::Internal), Some(why)));
+        }
         Ok(json) => {
             let mut event = ended(StopReason::EndTurn, None);
             if let Event::TurnEnded(end) = &mut event {

@@ -2,6 +2,7 @@
 
 mod capabilities;
 mod external;
+mod holding;
 mod mode;
 mod output;
 pub mod rule;
@@ -28,7 +29,7 @@ pub use crate::spec::mode::{
     SessionMode, UnknownMode,
 };
 pub use crate::spec::output::{
-    InvalidOutputSchema, OUTPUT_RETRIES, OUTPUT_RETRIES_MAX, OutputChange, OutputSchema,
+    InvalidOutputSchema, Misfit, OUTPUT_RETRIES, OUTPUT_RETRIES_MAX, OutputChange, OutputSchema,
     SCHEMA_BYTES, SchemaCompat, SchemaFormat, SchemaWarning, StructuredOutput,
 };
 pub use crate::spec::turn::{ContextPolicy, Decimal, Sampling, TurnConfig, TurnRequestLimit};
@@ -246,6 +247,13 @@ impl Settings {
         if change.title.is_some() {
             self.title.clone_from(&change.title);
         }
+    }
+}
+
+impl Settings {
+    /// The tool of this name that the client runs.
+    pub(crate) fn external_tool(&self, name: &str) -> Option<&ExternalTool> {
+        self.external_tools.iter().find(|tool| tool.name == name)
     }
 }
 

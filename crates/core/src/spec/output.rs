@@ -4,10 +4,12 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use jsonschema::{PatternOptions, Retrieve, Uri, Validator};
+use jsonschema::Validator;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
+
+use super::holding::{NotHeld, REFERENCES, goes_round, with_validator};
 
 /// Bytes that a schema may have as JSON. 64 KB.
 pub const SCHEMA_BYTES: usize = 64 * 1024;
@@ -19,16 +21,12 @@ pub const OUTPUT_RETRIES: u32 = 2;
 pub const OUTPUT_RETRIES_MAX: u32 = 16;
 /// Regular expressions that a schema may have.
 const PATTERNS_MAX: usize = 256;
-/// Bytes that one of them may have once it is compiled.
-const PATTERN_BYTES: usize = 256 * 1024;
 /// Characters that a schema's name may have.
 const NAME_CHARS: usize = 64;
 /// Levels that a schema may have, counted for each part that it refers to.
 const LEVELS_MAX: usize = 512;
 /// Levels that an answer may have.
 const NESTING_MAX: usize = 64;
-/// Bytes of the stack on which answers are held against schemas. They are reserved, and used as far as both are deep. 64 MiB.
-const STACK_BYTES: usize = 64 << 20;
 /// Faults of an answer that a model is told of.
 const FAULTS_MAX: usize = 8;
 /// Characters that one of them has at most.
@@ -63,7 +61,7 @@ pub enum OutputChange {
 ///
 /// It is read from a schema as it is, or from a wrapper: an object that has `schema`, and either `format` as it is written here or no member that a
 /// wrapper has not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OutputSchema {
     /// What the form below is called.
     pub format: SchemaFormat,
@@ -148,6 +146,19 @@ fn is_wrapper(value: &Value) -> bool {
     marked || object.keys().all(|key| WRAPPER.contains(&key.as_str()))
 }
 
+impl JsonSchema for OutputSchema {
+    fn schema_name() -> Cow<'static, str> {
+        "OutputSchema".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "object",
+            "description": "A JSON schema of at most 64 KB; or an object with `schema` and any of `format` (\"json_schema\"), `name`, `strict` and `compat` (\"lossy\" or \"strict\")."
+        })
+    }
+}
+
 impl<'de> Deserialize<'de> for OutputSchema {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
@@ -181,7 +192,8 @@ impl OutputSchema {
         Ok(Self { format, schema, name, strict, compat })
     }
 
-    /// Whether answers can be held against it: no reference leaves it, and nothing in it takes time or memory without bound.
+    /// Whether answers can be held against it: no reference leaves it or goes round, and it is as small and as deep as schemas may be. What an answer
+    /// takes to be held against it is bounded whatever it is: [`Misfit::Unknown`].
     ///
     /// # Errors
     /// [`InvalidOutputSchema`] with the place in the schema.
@@ -200,7 +212,11 @@ impl OutputSchema {
             return Err(refused("", why));
         }
         self.check_reach().map_err(|why| refused("", why))?;
-        aside(|| self.validator().map(drop)).unwrap_or_else(|why| Err(refused("", why)))
+        match with_validator(&self.schema, |_| ()) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err((path, why))) => Err(refused(&path, cut(&why))),
+            Err(not_held) => Err(refused("", not_held.to_string())),
+        }
     }
 
     /// Whether references lead to places of the schema alone, and everything that is walked down is bounded.
@@ -220,9 +236,12 @@ impl OutputSchema {
             (reach.patterns, PATTERNS_MAX, "regular expressions"),
             (levels, LEVELS_MAX, "levels, with those of everything that it refers to"),
         ];
-        match table.iter().find(|(count, max, _)| count > max) {
-            Some((count, max, what)) => Err(format!("it has {count} {what}, and may have {max}")),
-            None => Ok(()),
+        if let Some((count, max, what)) = table.iter().find(|(count, max, _)| count > max) {
+            return Err(format!("it has {count} {what}, and may have {max}"));
+        }
+        match goes_round(&self.schema) {
+            true => Err("it refers to itself without going down in the answer, as `{\"anyOf\": [{\"$ref\": \"#\"}]}` does; refer to it below `properties` or `items`".to_owned()),
+            false => Ok(()),
         }
     }
 
@@ -238,57 +257,55 @@ impl OutputSchema {
         system.extend([gap, WORDS, &self.text()]);
     }
 
-    fn validator(&self) -> Result<Validator, InvalidOutputSchema> {
-        let patterns =
-            PatternOptions::regex().size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES);
-        let built = jsonschema::options()
-            .with_retriever(Nothing)
-            .with_pattern_options(patterns)
-            .should_validate_formats(true)
-            .build(&self.schema);
-        built.map_err(|error| refused(&error.instance_path.to_string(), cut(&error)))
-    }
-
-    /// The JSON of an answer: all of its text, or what stands in the code fence that the text is.
+    /// The JSON of an answer: all of its text, or what stands in the code fence that the text is. It takes some tenths of a second at most, and the
+    /// thread that asks waits for it.
     ///
     /// # Errors
-    /// What is wrong with it, in words for the model.
-    pub fn validate<'a>(&self, answer: &'a str) -> Result<&'a str, String> {
+    /// [`Misfit`].
+    pub fn validate<'a>(&self, answer: &'a str) -> Result<&'a str, Misfit> {
         let text = unfenced(answer);
         if text.is_empty() {
-            return Err("the answer is empty".to_owned());
+            return Err(Misfit::Answer("the answer is empty".to_owned()));
         }
         let value: Value = serde_json::from_str(text)
-            .map_err(|error| format!("the answer is not JSON alone: {error}"))?;
+            .map_err(|error| Misfit::Answer(format!("the answer is not JSON alone: {error}")))?;
         if nesting(&value) > NESTING_MAX {
-            return Err(format!("the answer is nested deeper than {NESTING_MAX} levels"));
+            let why = format!("the answer is nested deeper than {NESTING_MAX} levels");
+            return Err(Misfit::Answer(why));
         }
-        aside(|| self.faults(&value)).and_then(std::convert::identity).map(|()| text)
-    }
-
-    fn faults(&self, value: &Value) -> Result<(), String> {
-        let validator = self.validator().map_err(|error| error.to_string())?;
-        let mut faults = validator.iter_errors(value).map(|error| {
-            let at = error.instance_path.to_string();
-            cut(&format_args!("{}: {error}", if at.is_empty() { "the whole" } else { &at }))
-        });
-        let told: Vec<String> = faults.by_ref().take(FAULTS_MAX).collect();
-        match (told.is_empty(), faults.next()) {
-            (true, _) => Ok(()),
-            (false, None) => Err(told.join("\n")),
-            (false, Some(_)) => Err(format!("{}\nand more", told.join("\n"))),
+        match with_validator(&self.schema, |validator| faults(validator, &value)) {
+            Ok(Ok(None)) => Ok(text),
+            Ok(Ok(Some(faults))) => Err(Misfit::Answer(faults)),
+            Ok(Err((path, why))) => Err(Misfit::Unknown(refused(&path, cut(&why)).to_string())),
+            Err(spent @ NotHeld::Work) => Err(Misfit::Answer(spent.to_string())),
+            Err(not_held) => Err(Misfit::Unknown(not_held.to_string())),
         }
     }
 }
 
-/// Runs what goes down both a schema and an answer, each of a bounded depth, on a stack that is deep enough for both. It takes no longer for that than
-/// the call itself would, and a panic stays within.
-fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, work);
-        let thread = thread.map_err(|error| format!("there is no thread to check it: {error}"))?;
-        thread.join().map_err(|_| "checking it crashed; this is a defect of Oarlock".to_owned())
-    })
+/// Why an answer is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    /// It is not of the schema, or more than can be held against it: in words for the model.
+    #[error("{0}")]
+    Answer(String),
+    /// It was not found out, which is no fault of the answer: in words for a person.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+/// What is wrong with a value, the first few faults of it.
+fn faults(validator: &Validator, value: &Value) -> Option<String> {
+    let mut faults = validator.iter_errors(value).map(|error| {
+        let at = error.instance_path.to_string();
+        cut(&format_args!("{}: {error}", if at.is_empty() { "the whole" } else { &at }))
+    });
+    let told: Vec<String> = faults.by_ref().take(FAULTS_MAX).collect();
+    match (told.is_empty(), faults.next()) {
+        (true, _) => None,
+        (false, None) => Some(told.join("\n")),
+        (false, Some(_)) => Some(format!("{}\nand more", told.join("\n"))),
+    }
 }
 
 fn refused(path: &str, why: impl Into<String>) -> InvalidOutputSchema {
@@ -322,10 +339,10 @@ impl<'a> Reach<'a> {
     fn look_below(&mut self, members: &'a Map<String, Value>) {
         for (key, value) in members {
             match (key.as_str(), value) {
-                (
-                    "$ref" | "$anchor" | "$dynamicAnchor" | "$dynamicRef" | "$recursiveRef",
-                    Value::String(to),
-                ) => {
+                ("$anchor" | "$dynamicAnchor", Value::String(to)) => {
+                    self.targets.insert(to);
+                }
+                (key, Value::String(to)) if REFERENCES.contains(&key) => {
                     self.targets.insert(to);
                 }
                 ("pattern", Value::String(_)) => self.patterns += 1,
@@ -353,18 +370,6 @@ fn unfenced(text: &str) -> &str {
     let inner = text.strip_prefix("```").and_then(|rest| rest.strip_suffix("```"));
     let Some((info, body)) = inner.and_then(|inner| inner.split_once('\n')) else { return text };
     if info.contains('`') { text } else { body.trim() }
-}
-
-/// Finds no schema: what a schema refers to stands in it.
-struct Nothing;
-
-impl Retrieve for Nothing {
-    fn retrieve(
-        &self,
-        uri: &Uri<String>,
-    ) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
-        Err(format!("it refers to {uri}, and nothing is fetched; put it under `$defs`").into())
-    }
 }
 
 impl StructuredOutput {

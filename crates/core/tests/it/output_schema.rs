@@ -1,6 +1,6 @@
 //! Schemas of answers as tables: what is taken for one, and what is of one.
 
-use oarlock_core::spec::{OutputSchema, SCHEMA_BYTES, SchemaCompat, StructuredOutput};
+use oarlock_core::spec::{Misfit, OutputSchema, SCHEMA_BYTES, SchemaCompat, StructuredOutput};
 use serde_json::{Value, json};
 
 fn parse(value: Value) -> Result<OutputSchema, String> {
@@ -95,7 +95,7 @@ fn neither_schemas_nor_answers_are_deep_enough_to_end_the_stack() {
     let round = parse(chain(450, plain, around.clone())).unwrap();
     let deep = answer(64);
     assert_eq!(round.validate(&deep), Ok(deep.as_str()));
-    assert!(round.validate(&answer(65)).unwrap_err().contains("deeper than 64"));
+    assert!(round.validate(&answer(65)).unwrap_err().to_string().contains("deeper than 64"));
     assert!(round.validate(&answer(10_000)).is_err());
     assert!(parse(chain(600, plain, around)).unwrap_err().contains("may have 512"));
     let text = format!("\"{}\"", "[".repeat(100));
@@ -126,16 +126,16 @@ fn an_answer_is_the_json_that_it_is_or_that_its_fence_holds() {
         ("[]", "the whole: "),
     ];
     for (answer, wanted) in refused {
-        let faults = schema.validate(answer).unwrap_err();
+        let faults = schema.validate(answer).unwrap_err().to_string();
         assert!(faults.contains(wanted), "{answer}: {faults}");
     }
     let many =
         format!("{{{}}}", (0..30).map(|n| format!("\"n{n}\":1")).collect::<Vec<_>>().join(","));
     let strings = OutputSchema::new(json!({"additionalProperties": {"type": "string"}}));
-    let faults = strings.validate(&many).unwrap_err();
+    let faults = strings.validate(&many).unwrap_err().to_string();
     assert_eq!(faults.lines().count(), 9, "{faults}");
     let long = format!("{{\"n\": \"{}\"}}", "y".repeat(100_000));
-    assert!(schema.validate(&long).unwrap_err().len() < 1_000);
+    assert!(schema.validate(&long).unwrap_err().to_string().len() < 1_000);
 }
 
 #[test]
@@ -143,4 +143,52 @@ fn a_pattern_that_would_be_tried_for_ever_takes_no_time() {
     let schema = OutputSchema::new(json!({"type": "string", "pattern": "^(a+)+$"}));
     let answer = format!("\"{}!\"", "a".repeat(50_000));
     assert!(schema.validate(&answer).is_err());
+}
+
+#[test]
+fn a_schema_that_comes_back_to_itself_in_one_place_of_the_answer_is_refused() {
+    let to = |name: &str| json!({ "$ref": format!("#/$defs/{name}") });
+    let two = |a: Value, b: Value| json!({"$ref": "#/$defs/a", "$defs": {"a": a, "b": b}});
+    for round in [
+        json!({"anyOf": [{"type": "null"}, {"$ref": "#"}]}),
+        json!({"$ref": "#"}),
+        json!({"properties": {"x": {"not": {"$ref": "#/properties/x"}}}}),
+        json!({"if": {"$ref": "#"}, "then": {"type": "object"}}),
+        json!({"dependentSchemas": {"x": {"allOf": [{"$ref": "#"}]}}}),
+        two(json!({"oneOf": [to("b")]}), json!({"allOf": [to("a")]})),
+    ] {
+        let why = parse(round.clone()).unwrap_err();
+        assert!(why.contains("without going down"), "{round}: {why}");
+    }
+    let tree = json!({"type": "object", "properties": {"left": {"$ref": "#"}, "right": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}, "required": ["right"]});
+    let tree = parse(tree).unwrap();
+    assert_eq!(tree.validate(r#"{"right":null}"#), Ok(r#"{"right":null}"#));
+    assert!(tree.validate(r#"{"right":{}}"#).is_err());
+    let list = two(json!({"items": to("b")}), json!({"additionalProperties": to("a")}));
+    assert_eq!(parse(list).unwrap().validate("[{}]"), Ok("[{}]"));
+}
+
+#[test]
+fn an_answer_that_would_take_for_ever_to_be_held_against_a_schema_does_not() {
+    let twice = |to: String| json!({"anyOf": [{"$ref": &to}, {"$ref": &to}]});
+    let doubling = chain(100, twice, json!({"type": "string"}));
+    let ways =
+        json!({"type": "array", "anyOf": [{"items": {"$ref": "#"}}, {"items": {"$ref": "#"}}]});
+    let deep = format!("{}1{}", "[".repeat(60), "]".repeat(60));
+    for (schema, answer) in [(doubling, "7"), (ways, &deep)] {
+        match parse(schema) {
+            Ok(schema) => {
+                let why = schema.validate(answer).unwrap_err();
+                assert!(
+                    matches!(&why, Misfit::Answer(why) if why.contains("too much work")),
+                    "{why}"
+                );
+            }
+            Err(why) => assert!(why.contains("too much work"), "{why}"),
+        }
+    }
+    let many = serde_json::to_string(&vec![json!({"x": 1, "y": "two"}); 20_000]).unwrap();
+    let row = json!({"type": "object", "properties": {"x": {"type": "integer"}, "y": {"type": "string"}}, "additionalProperties": false});
+    let rows = parse(json!({"type": "array", "items": row})).unwrap();
+    assert_eq!(rows.validate(&many), Ok(many.as_str()), "as much as a model says is little");
 }
