@@ -34,8 +34,19 @@ use crate::turn::permission::Saves;
 use crate::turn::registry::Toolbox;
 
 impl DefaultAgentCore {
-    /// What a session works with. The check is the same for a new session and for one from the store.
+    /// What a session works with. The check is the same for a new session, a fork and one from the store.
     pub(super) async fn toolbox(
+        &self,
+        spec: &SessionSpec,
+        backends: &Backends,
+    ) -> Result<Arc<Toolbox>, AgentError> {
+        let toolbox = self.build(spec, backends).await?;
+        let own = toolbox.registry.schemas().iter().map(|schema| schema.name.as_str()).collect();
+        check_external(&spec.settings.external_tools, &own).map_err(AgentError::Invalid)?;
+        Ok(toolbox)
+    }
+
+    async fn build(
         &self,
         spec: &SessionSpec,
         backends: &Backends,
@@ -85,8 +96,6 @@ impl DefaultAgentCore {
         backends: &Backends,
     ) -> Result<Started, AgentError> {
         let toolbox = self.toolbox(&spec, backends).await?;
-        let own = toolbox.registry.schemas().iter().map(|schema| schema.name.as_str()).collect();
-        check_external(&spec.settings.external_tools, &own).map_err(AgentError::Invalid)?;
         let found = self.shared.ports.models.resolve(&spec.settings.model);
         usable::check(&spec.settings, found.as_ref().map(|model| model.info()))?;
         // A subagent has what its parent has, and nothing that was granted since.
@@ -256,11 +265,11 @@ impl DefaultAgentCore {
         .with_attach(None)
         .with_core(self.downgrade())
         .with_hooks(Arc::clone(&ports.hooks));
-        let (is_new, log) = (folded.state.epoch == 1, Log::new(store, fence, folded));
+        let log = Log::new(store, fence, folded);
         let task = SessionTask::new(around, log, Source::Live(inbox), Some(effects), assessments);
         let mut task = Box::new(task.with_hooks(hooks));
-        if is_new {
-            // It is on the list before anybody hears of it.
+        if !task.is_listed() {
+            // It is on the list as it stands before anybody hears of it.
             task.project_last().await;
         }
         let (tell, ended) = watch::channel(None);

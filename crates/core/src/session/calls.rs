@@ -293,16 +293,19 @@ fn begin(
     if let Some(next) = at(view, step, call, HookPoint::AfterPermission) {
         return next;
     }
-    if runs == Runs::Client {
-        if settings.answers == Answers::Nobody {
-            let words =
-                "nobody is here to answer; go on without, and say what you assumed".to_owned();
-            return Next::Record(settled(call, Outcome::Failed, words, facts.now));
-        }
-        let external = settings.external_tools.iter().find(|tool| tool.name == call.called.name);
-        let asked = external.and_then(|tool| tool.deadline_ms);
-        let deadline = facts.now.after(asked.unwrap_or(facts.limits.client_call_ms));
-        return Next::Record(Event::InputRequested(InputRequested { call: id.clone(), deadline }));
+    let external = settings.external_tool(&call.called.name);
+    let asked = external.and_then(|tool| tool.deadline_ms).unwrap_or(facts.limits.client_call_ms);
+    let requested = Event::InputRequested(InputRequested {
+        call: id.clone(),
+        deadline: facts.now.after(asked),
+    });
+    if runs == Runs::Client && settings.answers == Answers::Nobody {
+        let words = "nobody is here to answer; go on without, and say what you assumed".to_owned();
+        return Next::Record(settled(call, Outcome::Failed, words, facts.now));
+    }
+    // A question to a person does nothing; a tool that a client runs is one as any other.
+    if runs == Runs::Client && external.is_none() {
+        return Next::Record(requested);
     }
     let earlier = step.calls.iter().take_while(|other| other.called.call != *id);
     let open: Vec<&Call> = earlier.filter(|other| !other.is_settled()).collect();
@@ -319,7 +322,10 @@ fn begin(
     {
         return Next::Record(settled(call, Outcome::Cancelled, LIMIT_WORDS.to_owned(), facts.now));
     }
-    Next::Record(Event::ToolStarted(call_ref(id)))
+    Next::Record(match runs {
+        Runs::Client => requested,
+        Runs::Here => Event::ToolStarted(call_ref(id)),
+    })
 }
 
 /// Tools of one answer that run at the same time.

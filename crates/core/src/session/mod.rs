@@ -134,7 +134,7 @@ pub(crate) struct SessionTask {
     closers: Vec<Answer>,
     /// Texts that the catalogue has not taken.
     texts: Vec<IndexedText>,
-    /// What the session does by the summary that the catalogue has; absent when it has not taken the last one.
+    /// What the session does by the summary that the catalogue has; absent when that is not known.
     listed: Option<Activity>,
     /// The last entry of the last checkpoint that was tried.
     checkpoint: Seq,
@@ -156,8 +156,10 @@ impl SessionTask {
         assessments: Assessments,
     ) -> Self {
         let (now, checkpoint) = (log.state().updated, log.checkpoint());
-        let is_new = log.state().tip == 1;
-        let listed = (!is_new).then(|| summary::activity(log.state()));
+        let is_new = log.state().epoch == 1;
+        // Of one that was left in the middle of something, nobody knows what the catalogue has.
+        let is_listed = !is_new && log.state().turn.is_none();
+        let listed = is_listed.then(|| summary::activity(log.state()));
         let tools = effects.as_ref().map_or_else(|| ToolsDigest::of(&[]), TurnRunner::tools);
         let own_schemas = effects.as_ref().map(TurnRunner::own_schemas).unwrap_or_default();
         Self {

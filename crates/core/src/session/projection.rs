@@ -27,6 +27,11 @@ impl SessionTask {
         }
     }
 
+    /// Whether the list is known to have the session as it is.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.listed.is_some()
+    }
+
     /// When the session begins, and when it is let go, everything being committed.
     pub(crate) async fn project_last(&mut self) {
         let checkpoint = self.since_checkpoint() >= self.around.limits.checkpoint_last_entries;

@@ -17,7 +17,7 @@ use crate::session::{forget, tasks};
 pub enum Recovery {
     /// Go on with it.
     Continue,
-    /// End it as `interrupted`.
+    /// End it as `interrupted`. One that waits for its client to run a tool, and does nothing else, goes on waiting.
     Interrupt,
 }
 
@@ -39,7 +39,7 @@ pub fn recover(
         return summary.into_iter().chain(lost_hooks).chain(lost_tasks).collect();
     };
     let crashed = !state.released;
-    // Whoever waits does nothing that could have brought the process down.
+    // While nothing runs but clocks, nothing could have brought the process down.
     let waits = waits_for_client(turn);
     let attempt = turn.crashes + u32::from(crashed && !waits);
     let mut events = Vec::from_iter(summary);
@@ -89,13 +89,12 @@ pub fn recover(
     events
 }
 
-/// Whether the turn waits for its client to run a tool: then no death of a process is news to it, and its deadline ends the wait.
+/// Whether the turn waits for its client to run a tool, and runs none itself: then no death of a process is news to it, and its deadline ends the wait.
 fn waits_for_client(turn: &OpenTurn) -> bool {
-    let external = |call: &&Call| {
-        turn.settings.external_tools.iter().any(|tool| tool.name == call.called.name)
-    };
-    let calls = turn.step.iter().flat_map(|step| &step.calls).filter(external);
-    calls.into_iter().any(|call| matches!(call.phase, CallPhase::Requested(_)))
+    let is_external = |call: &Call| turn.settings.external_tool(&call.called.name).is_some();
+    let calls = || turn.step.iter().flat_map(|step| &step.calls);
+    calls().any(|call| is_external(call) && matches!(call.phase, CallPhase::Requested(_)))
+        && !calls().any(|call| matches!(call.phase, CallPhase::Started))
 }
 
 /// The crash may have lost an answer; its request is counted.

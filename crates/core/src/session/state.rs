@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{
-    AnsweredBy, AssistantMessage, Entry, Event, Fingerprint, HookPoint, InputAdmitted, ModelFailed,
-    Outcome, PermissionAnswered, PlanItem, Reserved, StepStarted, StopReason, ToolCalled,
-    ToolSettled, TurnEnded, TurnRecovered, TurnStarted,
+    AnsweredBy, AssistantMessage, Entry, Event, Fingerprint, HookPoint, InputAdmitted,
+    InputRequested, ModelFailed, Outcome, PermissionAnswered, PlanItem, Reserved, StepStarted,
+    StopReason, ToolCalled, ToolSettled, TurnEnded, TurnRecovered, TurnStarted,
 };
 use crate::ids::{CallId, Epoch, NodeId, Seq, SessionId, Timestamp, TurnNo};
 use crate::message::{Block, Message, Part, ToolResult, Usage};
@@ -269,9 +269,7 @@ impl State {
             Event::PermissionAnswered(answered) => self.permit(answered).map_err(wrong)?,
             Event::ToolStarted(call) => self.start_call(entry.at, &call.call).map_err(wrong)?,
             Event::ToolSettled(settled) => self.settle(settled).map_err(wrong)?,
-            Event::InputRequested(asked) => {
-                self.move_call(&asked.call, CallPhase::Requested(asked.deadline)).map_err(wrong)?;
-            }
+            Event::InputRequested(asked) => self.request(asked).map_err(wrong)?,
             Event::ContextCleared(cleared) => self.clear(cleared).map_err(wrong)?,
             Event::ContextCompacted(compacted) => self.compact(compacted).map_err(wrong)?,
             Event::SummaryStarted(started) => self.start_summary(started).map_err(wrong)?,
@@ -538,9 +536,25 @@ impl State {
         }
         call.started = Some(at);
         call.phase = CallPhase::Started;
+        self.count_call();
+        Ok(())
+    }
+
+    /// Puts a call to the client. A question is none of the calls that count; a tool that the client runs is.
+    fn request(&mut self, asked: &InputRequested) -> Result<(), &'static str> {
+        let call = self.call_mut(&asked.call)?;
+        call.phase = CallPhase::Requested(asked.deadline);
+        let name = call.called.name.clone();
+        let settings = self.turn.as_ref().map(|turn| &turn.settings);
+        if settings.is_some_and(|settings| settings.external_tool(&name).is_some()) {
+            self.count_call();
+        }
+        Ok(())
+    }
+
+    fn count_call(&mut self) {
         self.used.tool_calls += 1;
         self.turn.as_mut().expect("a call has a turn").used.tool_calls += 1;
-        Ok(())
     }
 
     fn settle(&mut self, settled: &ToolSettled) -> Result<(), &'static str> {

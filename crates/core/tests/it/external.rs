@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use oarlock_core::event::{
-    Delivery, Effect, Entry, Event, HookChange, HookPoint, HookResult, Outcome, StopReason,
+    Delivery, Effect, Entry, Event, FailureClass, HookChange, HookPoint, HookResult, Outcome,
+    StopReason,
 };
-use oarlock_core::ids::CallId;
+use oarlock_core::ids::{CallId, SessionId};
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::{Message, Part};
 use oarlock_core::ports::model::ModelRequest;
-use oarlock_core::spec::{Answers, ExternalTool, Mode, Settings, SettingsChange};
-use oarlock_core::{Command, DefaultSession, LoadSession, Origin, Recovery};
+use oarlock_core::spec::{Answers, ExternalTool, LimitKind, Mode, Settings, SettingsChange};
+use oarlock_core::{Command, DefaultSession, ForkSession, LoadSession, Origin, Recovery};
 use oarlock_testkit::hooks::{Do, TestHooks};
 use oarlock_testkit::kit::{Kit, Parts, journal, node, send, settings, wait_for};
 use oarlock_testkit::model::{AnsweringModel, Say, calls, text};
@@ -206,6 +207,92 @@ async fn a_death_at_every_write_loses_no_answer_and_takes_none_twice() {
         }
     }
     assert!(waited_on >= 2, "{waited_on}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_runs_counts_and_waits_as_what_runs_here() {
+    let both =
+        vec![Say::Reply(calls(&[("w", "write", "{}"), ("c1", "lookup", r#"{"what":"x"}"#)]))];
+    let write = TestTool::new("write", Effect::Mutating, Act::After(5_000, "written"));
+    let script = vec![both, asks(), vec![Say::Reply(text("done"))]];
+    let kit = Kit::new(script, vec![write]);
+    let mutating = ExternalTool { effect: Some(Effect::Mutating), ..lookup() };
+    let mut settings = Settings { mode: Mode::OPEN, ..with(vec![mutating]) };
+    settings.limits.turn.tool_calls = Some(2);
+    let session = kit.open_with(settings).await;
+    send(&session, "go", Delivery::Queue).await.unwrap();
+    requested(&session).await;
+    let before = journal(&kit.core, &session).await;
+    assert_eq!(settled(&before).len(), 1, "it waited until the write before it was done");
+    session.tell(supply(Outcome::Completed, "found")).await.unwrap();
+    assert_eq!(ended(&session).await, StopReason::Limit(LimitKind::ToolCalls));
+    assert_eq!(session.state().await.unwrap().used.tool_calls, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_ends_its_process_is_no_wait_because_a_client_is_asked_as_well() {
+    let both = |request: &ModelRequest| match request.messages.last() {
+        Some(Message::Tool { .. }) => vec![Say::Reply(text("done"))],
+        _ => vec![Say::Reply(calls(&[("r", "read", "{}"), ("c1", "lookup", r#"{"what":"x"}"#)]))],
+    };
+    let store = MemoryStore::new(node("site"));
+    let mut id = None;
+    for (name, crash) in [("a", 0), ("b", 1), ("c", 2), ("d", 3)] {
+        let mortal = Arc::new(MortalJournal::new(store.reopen(node(name)), 1, 0));
+        let models = Some(Arc::new(AnsweringModel::new(both)) as _);
+        let read = TestTool::new("read", Effect::Pure, Act::Hang);
+        let parts = Parts::on(store.clone(), vec![], vec![read]);
+        let kit = Kit::of(Parts { models, name, journal: mortal.clone(), ..parts });
+        let session = match &id {
+            None => kit.open_with(with(vec![lookup()])).await,
+            Some(id) => {
+                let load = LoadSession::new(SessionId::clone(id), Recovery::Continue);
+                kit.core.open(Origin::Resume(load)).await.unwrap()
+            }
+        };
+        if id.is_none() {
+            send(&session, "go", Delivery::Queue).await.unwrap();
+        }
+        id = Some(session.id().clone());
+        // Opening is told before the turn is put in order; this is answered after.
+        session.status().await.unwrap();
+        let state = session.state().await.unwrap();
+        match state.turn {
+            Some(turn) => assert_eq!(turn.crashes, crash, "{name}"),
+            None => {
+                let stop = ended(&session).await;
+                assert_eq!(stop, StopReason::Failed(FailureClass::CrashLoop), "{name}");
+                assert_eq!(crash, 3, "{name}");
+                return;
+            }
+        }
+        requested(&session).await;
+        wait_for(&session, 0, |event| matches!(event, Event::ToolStarted(_))).await;
+        mortal.die();
+        // It learns by its next write that it is dead.
+        session.tell(Command::Cancel { turn: None }).await.unwrap_err();
+    }
+    panic!("the turn went on for ever");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sleeping_session_is_given_no_tools_that_an_awake_one_would_refuse() {
+    let own = TestTool::new("own", Effect::Pure, Act::Echo);
+    let kit = Kit::new(vec![], vec![own]);
+    let session = kit.open_with(with(vec![])).await;
+    session.close().await.unwrap();
+    let clash = ExternalTool { name: "own".to_owned(), ..lookup() };
+    let change = SettingsChange { external_tools: Some(vec![clash]), ..SettingsChange::default() };
+    let change = Some(Box::new(change));
+    let load = LoadSession {
+        change: change.clone(),
+        ..LoadSession::new(session.id().clone(), Recovery::Continue)
+    };
+    let fork = ForkSession { change, ..ForkSession::new(session.id().clone()) };
+    for origin in [Origin::Resume(load), Origin::Fork(Box::new(fork))] {
+        let refused = kit.core.open(origin).await.unwrap_err();
+        assert!(refused.to_string().contains("of its own"), "{refused}");
+    }
 }
 
 /// Asks, answers, and waits for the end: whether that came, or nothing when not even the answer was taken.
