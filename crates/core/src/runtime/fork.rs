@@ -38,10 +38,9 @@ impl DefaultAgentCore {
             JournalError::NotFound { session } => AgentError::SessionNotFound { session },
             source => AgentError::Restore { session: from.clone(), source },
         };
-        let found = self.in_time(&from, self.find_cut(&from, at)).await.map_err(unread)?;
+        let found = self.find_cut(&from, at).await.map_err(unread)?;
         let (cut, first) = begin(id, &from, at, found)?;
-        let folded = self.in_time(&from, self.fold_until(&from, &first, cut)).await;
-        let (state, texts) = folded.map_err(unread)?;
+        let state = self.fold_until(&from, &first, cut).await.map_err(unread)?;
         let mut spec = state.spec.clone();
         if let Some(change) = &change {
             // An archived session refuses changes, and its fork is not archived.
@@ -61,7 +60,7 @@ impl DefaultAgentCore {
             self.emitter(id).publish(told((*entry).clone()));
         }
         let (fence, folded) = log.into_parts();
-        self.index(&folded.state, &texts).await;
+        self.index(&folded.state).await;
         let info = SessionCreateInfo { is_new: true, ..SessionCreateInfo::of(&folded.state) };
         Ok((self.start(fence, folded, (toolbox, Vec::new())).await?, info))
     }
@@ -69,11 +68,11 @@ impl DefaultAgentCore {
     /// Reads the whole source for the last place at or before `at` where it may be forked.
     async fn find_cut(&self, from: &SessionId, at: Option<Seq>) -> Result<Found, JournalError> {
         let store = self.store(Trace::default());
-        let tip = store.journal.tail(from).await?.next.saturating_sub(1);
+        let tip = self.in_time(from, store.journal.tail(from)).await?.next.saturating_sub(1);
         let (mut cut, mut first, mut after) = (Cut::default(), None, 0);
         let mut open = None;
         while after < tip {
-            let page = store.read(from, after).await?;
+            let page = self.in_time(from, store.read(from, after)).await?;
             let Some(last) = page.last() else { break };
             after = last.seq;
             for entry in page.into_iter().filter(|entry| entry.seq <= tip) {
@@ -94,18 +93,17 @@ impl DefaultAgentCore {
         Ok(Found { tip, cut: cut.at, first: first.ok_or_else(gone)?, whole: open.is_none() })
     }
 
-    /// What the copied entries fold into, and the texts in them that searches look at.
+    /// What the copied entries fold into.
     async fn fold_until(
         &self,
         from: &SessionId,
         first: &Entry,
         cut: Seq,
-    ) -> Result<(State, Vec<IndexedText>), JournalError> {
+    ) -> Result<State, JournalError> {
         let store = self.store(Trace::default());
         let mut state = State::created(first).expect("the runtime makes the first entry");
-        let mut texts = Vec::new();
         while state.tip < cut {
-            let page = store.read(from, state.tip).await?;
+            let page = self.in_time(from, store.read(from, state.tip)).await?;
             if page.is_empty() {
                 return Err(JournalError::NotFound { session: from.clone() });
             }
@@ -115,10 +113,9 @@ impl DefaultAgentCore {
                     seq: entry.seq,
                     why: error.to_string(),
                 })?;
-                texts.extend(indexed_text(entry));
             }
         }
-        Ok((state, texts))
+        Ok(state)
     }
 
     /// Copies the entries behind the first as they are written, in as few frames as hold them. Large bodies are named and not copied.
@@ -153,13 +150,25 @@ impl DefaultAgentCore {
     }
 
     /// Searches find the fork, too. Without it they find its source alone.
-    async fn index(&self, state: &State, texts: &[IndexedText]) {
-        let summary = summary(state);
-        let put = Projection { summary: &summary, texts, checkpoint: None };
-        let put = self.shared.ports.catalog.put_projection(put);
-        if let Err(error) = self.in_time(&state.id, put).await {
+    async fn index(&self, state: &State) {
+        if let Err(error) = self.index_texts(state).await {
             tracing::debug!(session = %state.id, %error, "a fork is not found by searches");
         }
+    }
+
+    /// Page by page, so that no more than a page of texts is held.
+    async fn index_texts(&self, state: &State) -> Result<(), JournalError> {
+        let (store, summary) = (self.store(Trace::default()), summary(state));
+        let mut after = 0;
+        while after < state.tip {
+            let page = self.in_time(&state.id, store.read(&state.id, after)).await?;
+            let Some(last) = page.last() else { break };
+            after = last.seq;
+            let texts: Vec<IndexedText> = page.iter().filter_map(indexed_text).collect();
+            let put = Projection { summary: &summary, texts: &texts, checkpoint: None };
+            self.in_time(&state.id, self.shared.ports.catalog.put_projection(put)).await?;
+        }
+        Ok(())
     }
 }
 
