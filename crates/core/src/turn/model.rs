@@ -61,37 +61,64 @@ pub(crate) async fn call(
     }
 }
 
-/// Loads the pictures of a request, from the newest back, until they have [`IMAGE_BYTES_MAX`] together. In place of one that does not fit, the
-/// model is told so: a conversation with many pictures goes on.
+/// Loads the pictures of a request, from the newest back, until they have [`IMAGE_BYTES_MAX`] together. In place of one that does not fit, or is gone
+/// for good, the model is told so: a conversation with many pictures goes on.
 async fn load_images(request: &mut ModelRequest, blobs: &dyn Blobs) -> Result<(), JournalError> {
     let wanted: Vec<_> = context::images(&request.messages).collect();
     let (mut images, mut left) = (BTreeMap::new(), IMAGE_BYTES_MAX);
-    let mut is_whole = true;
+    let mut missing = BTreeMap::new();
     for (blob, bytes) in wanted.into_iter().rev() {
-        if images.contains_key(blob) {
+        if images.contains_key(blob) || missing.contains_key(blob) {
             continue;
         }
         if bytes > left as u64 {
-            is_whole = false;
+            missing.insert(blob.clone(), Missing::NoRoom);
             continue;
         }
-        let (body, size) = blobs.read(blob, 0, left).await?;
+        let (body, size) = match blobs.read(blob, 0, left).await {
+            Ok(read) => read,
+            Err(JournalError::BlobNotFound { .. } | JournalError::BlobCorrupt { .. }) => {
+                missing.insert(blob.clone(), Missing::Gone);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         if (body.len() as u64) < size {
-            is_whole = false;
+            missing.insert(blob.clone(), Missing::NoRoom);
             continue;
         }
         left -= body.len();
         images.insert(blob.clone(), body);
     }
-    if !is_whole {
-        leave_out(Arc::<Vec<Message>>::make_mut(&mut request.messages), &images);
+    if !missing.is_empty() {
+        leave_out(Arc::<Vec<Message>>::make_mut(&mut request.messages), &missing);
     }
     request.images = images;
     Ok(())
 }
 
+/// Why a request goes without a picture.
+#[derive(Clone, Copy)]
+enum Missing {
+    NoRoom,
+    Gone,
+}
+
+impl Missing {
+    fn words(self, bytes: u64) -> String {
+        match self {
+            Self::NoRoom => format!(
+                "[a picture of {bytes} bytes was left out: a request takes {IMAGE_BYTES_MAX} bytes of pictures, and newer ones have them]"
+            ),
+            Self::Gone => format!(
+                "[a picture of {bytes} bytes was left out: its bytes are not kept any more]"
+            ),
+        }
+    }
+}
+
 /// Puts words in the place of the pictures that were not loaded.
-fn leave_out(messages: &mut [Message], loaded: &BTreeMap<BlobId, bytes::Bytes>) {
+fn leave_out(messages: &mut [Message], missing: &BTreeMap<BlobId, Missing>) {
     for message in messages {
         let parts: Vec<&mut Part> = match message {
             Message::User { parts } => parts.iter_mut().collect(),
@@ -101,12 +128,9 @@ fn leave_out(messages: &mut [Message], loaded: &BTreeMap<BlobId, bytes::Bytes>) 
             }
         };
         for part in parts {
-            if let Part::Image { blob, bytes, .. } = part
-                && !loaded.contains_key(blob)
-            {
-                *part = Part::text(format!(
-                    "[a picture of {bytes} bytes was left out: a request takes {IMAGE_BYTES_MAX} bytes of pictures, and newer ones have them]"
-                ));
+            let Part::Image { blob, bytes, .. } = part else { continue };
+            if let Some(missing) = missing.get(blob) {
+                *part = Part::text(missing.words(*bytes));
             }
         }
     }
