@@ -13,7 +13,7 @@ use oarlock_core::spec::{OutputSchema, SchemaWarning};
 const WARNINGS_MAX: usize = 64;
 
 /// Keywords that only narrow what is taken.
-const NARROWING: [&str; 20] = [
+const NARROWING: [&str; 23] = [
     "contains",
     "contentEncoding",
     "contentMediaType",
@@ -34,9 +34,10 @@ const NARROWING: [&str; 20] = [
     "minimum",
     "multipleOf",
     "not",
+    "pattern",
+    "propertyNames",
+    "uniqueItems",
 ];
-/// The others of them.
-const NARROWING_TOO: [&str; 3] = ["pattern", "propertyNames", "uniqueItems"];
 /// Keywords that say nothing about what is taken.
 const NOTES: [&str; 11] = [
     "$comment",
@@ -178,7 +179,7 @@ impl Lowering<'_> {
         let taken = self.subset.keywords.contains(&key)
             && (key != "format" || self.subset.formats.iter().any(|format| value == *format));
         match (key, value) {
-            _ if !taken && (NARROWING.contains(&key) || NARROWING_TOO.contains(&key)) => {
+            _ if !taken && NARROWING.contains(&key) => {
                 self.warn(at, format!("`{key}` is not sent; answers are held against it here"));
                 None
             }

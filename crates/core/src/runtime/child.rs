@@ -182,6 +182,8 @@ fn child_spec(of: &SessionId, lease: Lease, order: AgentOrder, tools: Vec<String
         overlays: order.prompt.overlays,
         settings,
         parent: Some(of.clone()),
+        // Nobody asked for it by a key of its own.
+        request: None,
         depth: parent.depth + 1,
         tools: Some(tools),
         ..parent

@@ -221,14 +221,14 @@ impl From<AgentError> for SessionError {
             | AgentError::InvalidCwd { .. }
             | AgentError::DuplicateSessionId { .. }
             | AgentError::ModeNotFound(_)
+            | AgentError::ForkCut { .. }
             | AgentError::Init(
                 SessionInitError::CapabilityUnsatisfied { .. } | SessionInitError::NoModel,
             ) => ErrorCode::InvalidRequest,
             AgentError::LiveElsewhere { .. } => ErrorCode::SessionMoved,
             AgentError::OverCapacity { .. } => ErrorCode::Overloaded,
             AgentError::Init(SessionInitError::Model(_)) => ErrorCode::ProviderError,
-            AgentError::ForkCut { .. }
-            | AgentError::McpStartup { .. }
+            AgentError::McpStartup { .. }
             | AgentError::ToolsTimeout { .. }
             | AgentError::Observer { .. }
             | AgentError::Compaction { .. } => ErrorCode::AgentError,
@@ -237,8 +237,9 @@ impl From<AgentError> for SessionError {
     }
 }
 
-/// What an error says, and what it says of its causes.
-fn with_causes(error: &dyn std::error::Error) -> String {
+/// What an error says, and what it says of its causes, in one line.
+#[must_use]
+pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -256,7 +257,7 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum StreamError {
     /// There is no such session, or none that the caller may know of.
-    #[error("there is no session {0}")]
+    #[error("{0}")]
     NotFound(String),
     /// The caller may not read.
     #[error("{0}")]
@@ -288,16 +289,23 @@ impl From<StreamError> for SessionError {
 impl From<SessionError> for StreamError {
     fn from(error: SessionError) -> Self {
         match error.kind {
-            ErrorCode::SessionNotFound => {
-                let name = error.message.rsplit(' ').next().unwrap_or_default();
-                Self::NotFound(name.to_owned())
-            }
+            ErrorCode::SessionNotFound => Self::NotFound(error.message),
             ErrorCode::Forbidden | ErrorCode::Unauthenticated => {
                 Self::PermissionDenied(error.message)
             }
             ErrorCode::InvalidRequest => Self::InvalidCursor(error.message),
             ErrorCode::SessionMoved => Self::Closed(error.message),
-            _ => Self::Internal(error.message),
+            ErrorCode::SessionBusy
+            | ErrorCode::SessionPersistenceDisabled
+            | ErrorCode::SessionCompactionDisabled
+            | ErrorCode::SessionNotRunning
+            | ErrorCode::SessionArchived
+            | ErrorCode::SessionStoreError
+            | ErrorCode::Overloaded
+            | ErrorCode::TooLarge
+            | ErrorCode::RateLimited
+            | ErrorCode::AgentError
+            | ErrorCode::ProviderError => Self::Internal(error.message),
         }
     }
 }

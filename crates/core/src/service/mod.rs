@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-pub use crate::service::error::{ErrorCode, ErrorRow, SessionError, StreamError};
+pub use crate::service::error::{ErrorCode, ErrorRow, SessionError, StreamError, with_causes};
 pub use crate::service::options::{BudgetLimits, HooksOverride, SessionBuildOptions};
 pub use crate::service::request::{
     AnswerRequest, CompactRequest, ConfigureRequest, CreateSessionRequest, ForkRequest,

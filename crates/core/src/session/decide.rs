@@ -37,6 +37,8 @@ pub enum Decision {
         /// What it should pay attention to.
         instructions: Option<String>,
     },
+    /// A call that waits for its client ends so, by the same hooks as one that ran here; then the answer "done".
+    Supply(ToolSettled),
     /// This background task is to be told to stop; without a name all of them.
     CancelTask(Option<TaskId>),
     /// This background task is to be given words.
@@ -299,5 +301,5 @@ fn decide_supply(
         detail: serde_json::Map::new(),
         duration_ms: 0,
     };
-    Ok(Decision::Record(vec![Event::ToolSettled(settled)]))
+    Ok(Decision::Supply(settled))
 }

@@ -188,7 +188,6 @@ impl SessionTask {
         }
         let usable = self.check_settings(&command);
         let usable = usable.and_then(|()| self.check_supply(&command));
-        let is_supply = matches!(command, Command::Supply { .. });
         let decided = usable.and_then(|()| decide(self.log.state(), &self.around.limits, command));
         let reply = match decided {
             Err(rejection) => Some(Reply::Rejected(rejection)),
@@ -196,7 +195,7 @@ impl SessionTask {
             Ok(Decision::Look) => Some(Reply::Status(Box::new(self.status()))),
             Ok(Decision::Compact { instructions }) => Some(self.begin_summary(instructions)),
             Ok(Decision::Known(seq)) => Some(Reply::Admitted(seq)),
-            Ok(Decision::Record(events)) if is_supply => return self.supply(events, answer),
+            Ok(Decision::Supply(settled)) => return self.supply(settled, answer),
             Ok(Decision::Record(events)) => Some(self.record(events)),
             Ok(Decision::Overloaded) => {
                 let session = self.log.state().id.clone();
@@ -300,21 +299,13 @@ impl SessionTask {
     }
 
     /// Takes the end of a call that a client gives, by the same hooks as one that ran here. It is told that it was taken when it is committed.
-    fn supply(&mut self, events: Vec<Event>, answer: Option<Answer>) {
-        for event in events {
-            match event {
-                Event::ToolSettled(settled) => {
-                    let call = settled.call.clone();
-                    self.end_call(settled, Vec::new());
-                    if self.work.hooks.ends.contains_key(&call) {
-                        self.suppliers.extend(answer.map(|answer| (call, answer)));
-                        return;
-                    }
-                }
-                event => drop(self.stage(event)),
-            }
+    fn supply(&mut self, settled: ToolSettled, answer: Option<Answer>) {
+        let call = settled.call.clone();
+        self.end_call(settled, Vec::new());
+        match self.work.hooks.ends.contains_key(&call) {
+            true => self.suppliers.extend(answer.map(|answer| (call, answer))),
+            false => self.answers.extend(answer.map(|answer| (answer, Ok(Reply::Done)))),
         }
-        self.answers.extend(answer.map(|answer| (answer, Ok(Reply::Done))));
     }
 
     fn attached(&self) -> Attached {

@@ -6,6 +6,7 @@ use oarlock_core::agent::error::{AgentError, SessionError, SessionInitError};
 use oarlock_core::ids;
 use oarlock_core::ports::journal::JournalError;
 use oarlock_core::ports::model::ModelErrorKind;
+use oarlock_core::service::with_causes;
 use serde_json::json;
 
 use crate::host::HostError;
@@ -64,21 +65,6 @@ impl From<PlaceError> for WireError {
             PlaceError::Silent(_) => failed(words),
         })
     }
-}
-
-/// What an error says, and what it says of its causes.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !words.contains(&said) {
-            words.push_str(": ");
-            words.push_str(&said);
-        }
-        cause = error.source();
-    }
-    words
 }
 
 impl From<AgentError> for WireError {
