@@ -14,6 +14,7 @@ use oarlock_core::ports::journal::{BlobWriter, JournalError};
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
 use tempfile::NamedTempFile;
 
+use crate::locked::wait_for;
 use crate::sqlite::{make_private, unavailable_file};
 
 /// The most bytes that one body may have (1 GiB). A larger `put` is refused, a longer stream is cut.
@@ -107,7 +108,7 @@ impl BlobFolder {
         let lock = self.lock()?;
         let path = self.path(blob);
         let fail = |path: &Path, error| unavailable_file(path, &error);
-        lock.lock_shared().map_err(|error| fail(&self.root, error))?;
+        wait_for(&lock, &self.root, File::try_lock_shared, "collecting bodies")?;
         // A collection may have removed it meanwhile.
         if !self.has(blob, size) {
             return Ok(false);
@@ -157,7 +158,7 @@ impl BlobFolder {
             let Ok(blob) = BlobId::parse(name) else { continue };
             let path = self.path(&blob);
             let lock = self.lock()?;
-            lock.lock().map_err(|error| unavailable_file(&self.root, &error))?;
+            wait_for(&lock, &self.root, File::try_lock, "counting on bodies")?;
             let age = changed(&path).and_then(|then| present?.duration_since(then).ok());
             let Some(file) =
                 fs::metadata(&path).ok().filter(|_| age.is_some_and(|age| age >= spared))

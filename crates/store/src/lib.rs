@@ -3,8 +3,9 @@
 //! [`SqliteStore`] is everything; it keeps the contracts of `oarlock_core::ports::journal`.
 
 mod blobs;
+mod locked;
 mod nodes;
 mod sqlite;
 
 pub use blobs::BLOB_BYTES_MAX;
-pub use sqlite::{Collected, Progress, SqliteStore};
+pub use sqlite::{Collected, Progress, Size, SqliteStore};

@@ -69,18 +69,6 @@ impl Nodes {
         }
     }
 
-    /// Whether no other process makes itself visible.
-    pub(crate) fn is_alone(&self) -> Result<bool, JournalError> {
-        let Ok(files) = fs::read_dir(&self.folder) else { return Ok(true) };
-        for name in files.flatten().filter_map(|file| file.file_name().into_string().ok()) {
-            let Some(node) = name.strip_suffix(".lock") else { continue };
-            if node != self.node.as_str() && self.living(node)?.is_some() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
     fn path(&self, node: &str) -> PathBuf {
         self.folder.join(format!("{node}.lock"))
     }

@@ -8,7 +8,7 @@ use anyhow::Context;
 use oarlock_core::ids::{Seq, SessionId, Timestamp};
 use oarlock_core::ports::journal::{ArchivedFilter, Filter, JournalError, Listed};
 use oarlock_core::session::state::State;
-use oarlock_store::{Collected, Progress, SqliteStore};
+use oarlock_store::{Collected, Progress, Size, SqliteStore};
 use serde::Serialize;
 
 use super::Frame;
@@ -118,20 +118,19 @@ async fn chosen(
         let age_ms = i64::try_from(u64::from(days) * DAY_MS).unwrap_or(i64::MAX);
         Timestamp::from_unix_ms(ports.clock.now().unix_ms().saturating_sub(age_ms))
     });
-    let mut left: u64 = sizes.values().sum();
+    let mut room = Room::of(&sizes);
     for tree in trees(&rows).into_iter().rev() {
         let updated = tree.iter().map(|row| row.updated).max().unwrap_or_default();
         let why = match oldest.is_some_and(|oldest| updated < oldest) {
             true => "age",
-            false if retention.max_bytes.is_some_and(|most| left > most) => "size",
+            false if retention.max_bytes.is_some_and(|most| room.bytes > most) => "size",
             false => continue,
         };
-        let bytes = tree.iter().filter_map(|row| sizes.get(&row.id)).sum();
         let id = tree[0].id.clone();
         match members(assembled, &tree).await {
             Err(why) => report.kept.push(Kept { id, why }),
             Ok(members) => {
-                left = left.saturating_sub(bytes);
+                let bytes = room.without(tree.iter().filter_map(|row| sizes.get(&row.id)));
                 let summary = tree[0].summary.as_ref().ok().and_then(Option::as_ref);
                 let title = summary.map(|summary| summary.title.clone()).unwrap_or_default();
                 report.sessions.push(Old { id, title, updated, bytes, why, members });
@@ -139,6 +138,43 @@ async fn chosen(
         }
     }
     Ok(report)
+}
+
+/// What sessions take together: a body that several name, a fork and its source for example, is there once.
+struct Room<'a> {
+    bytes: u64,
+    /// How many sessions name a body.
+    namers: HashMap<&'a str, usize>,
+}
+
+impl<'a> Room<'a> {
+    fn of(sizes: &'a HashMap<SessionId, Size>) -> Self {
+        let mut room = Self { bytes: 0, namers: HashMap::new() };
+        for size in sizes.values() {
+            room.bytes += size.frames;
+            for (name, bytes) in &size.bodies {
+                let namers = room.namers.entry(&**name).or_default();
+                *namers += 1;
+                room.bytes += if *namers == 1 { *bytes } else { 0 };
+            }
+        }
+        room
+    }
+
+    /// Takes these sessions out; how many bytes that frees.
+    fn without<'b>(&mut self, sizes: impl Iterator<Item = &'b Size>) -> u64 {
+        let mut freed = 0;
+        for size in sizes {
+            freed += size.frames;
+            for (name, bytes) in &size.bodies {
+                let Some(namers) = self.namers.get_mut(&**name) else { continue };
+                *namers = namers.saturating_sub(1);
+                freed += if *namers == 0 { *bytes } else { 0 };
+            }
+        }
+        self.bytes = self.bytes.saturating_sub(freed);
+        freed
+    }
 }
 
 /// Each session with its subagents and theirs, in the order of the rows. One whose parent is gone stands for itself; one of which nothing is

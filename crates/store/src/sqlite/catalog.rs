@@ -122,7 +122,9 @@ pub(super) fn list(reader: &mut Reader<'_>, filter: &Filter) -> Result<Vec<Liste
     let mut rows = statement.query(&parameters[..])?;
     let mut living = HashMap::new();
     let mut listed = Vec::new();
-    while let Some(row) = rows.next()? {
+    while listed.len() < most(filter)
+        && let Some(row) = rows.next()?
+    {
         // A row whose very id cannot be read names nothing that could be shown.
         let Some(id) = row.get::<_, String>(0).ok().and_then(|id| SessionId::parse(id).ok()) else {
             continue;
@@ -152,6 +154,11 @@ pub(super) fn list(reader: &mut Reader<'_>, filter: &Filter) -> Result<Vec<Liste
     Ok(listed)
 }
 
+/// How many are wanted at most.
+fn most(filter: &Filter) -> usize {
+    filter.limit.map_or(usize::MAX, |limit| limit as usize)
+}
+
 pub(super) fn search(
     reader: &mut Reader<'_>,
     query: &str,
@@ -170,7 +177,9 @@ pub(super) fn search(
         WHERE text_index MATCH ? AND text.seq > {TITLE} AND {conditions}
         ORDER BY text_index.rank, text.id DESC LIMIT ?"
     );
+    let limit = filter.limit.map_or(-1, i64::from);
     parameters.insert(0, &query);
+    parameters.push(&limit);
     let mut statement = reader.connection.prepare_cached(&sql)?;
     let mut rows = statement.query(&parameters[..])?;
     let mut hits = Vec::new();
@@ -188,7 +197,9 @@ pub(super) fn usage(reader: &mut Reader<'_>, filter: &Filter) -> Result<UsageRow
     let mut statement = reader.connection.prepare_cached(&sql)?;
     let mut rows = statement.query(&parameters[..])?;
     let mut sum = UsageRow::default();
-    while let Some(row) = rows.next()? {
+    while sum.sessions < most(filter) as u64
+        && let Some(row) = rows.next()?
+    {
         sum.sessions += 1;
         // A summary that is missing or unreadable adds nothing; `list` says which one it is.
         let json = row.get::<_, Option<String>>(0).ok().flatten();

@@ -42,14 +42,31 @@ pub struct Collected {
     pub database_bytes: u64,
 }
 
+/// What a session takes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Size {
+    /// Bytes of its frames.
+    pub frames: u64,
+    /// The bodies that its frames name, each once, with their bytes. Other sessions, forks of it for example, may name them, too.
+    pub bodies: HashMap<Arc<str>, u64>,
+}
+
+impl Size {
+    /// Bytes of all of it, shared or not.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.frames + self.bodies.values().sum::<u64>()
+    }
+}
+
 impl SqliteStore {
-    /// What each session takes: the bytes of its frames and of the bodies that they name. A body that several name counts for each of them.
+    /// What each session takes.
     ///
     /// Reads all frames.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn sizes(&self) -> Result<HashMap<SessionId, u64>, JournalError> {
+    pub async fn sizes(&self) -> Result<HashMap<SessionId, Size>, JournalError> {
         let inner = Arc::clone(&self.inner);
         let read = move |reader: &mut Reader<'_>| {
             let bodies = inner.blobs.all()?;
@@ -69,8 +86,7 @@ impl SqliteStore {
     }
 
     /// Removes the bodies that no entry names and that nobody wrote or counted on within `spared`, and gives back free room in the database. It is safe beside
-    /// processes that use the store, which wait for one step of it at most; where an earlier version made the database, its room is only given back while no
-    /// other process has a session open.
+    /// processes that use the store, which wait for one step of it at most.
     ///
     /// Reads all frames if there are bodies. Dropping the future lets it run on to its end.
     ///
@@ -124,14 +140,6 @@ impl Inner {
     ) -> Result<(), Trouble> {
         let number =
             |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-        // A database of an earlier version cannot do it in steps until it was written anew, once, while nobody else waits for it.
-        if number("auto_vacuum")? == 0 {
-            if self.nodes.is_alone()? {
-                connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-                connection.execute_batch("VACUUM")?;
-            }
-            return Ok(());
-        }
         let mut left = number("freelist_count")?;
         while left > 0 {
             progress(Progress::Pages(left.unsigned_abs()));
@@ -175,11 +183,15 @@ fn merge_index(connection: &Connection) -> rusqlite::Result<()> {
 fn sizes(
     connection: &mut Connection,
     bodies: &HashMap<String, u64>,
-) -> rusqlite::Result<HashMap<SessionId, u64>> {
+) -> rusqlite::Result<HashMap<SessionId, Size>> {
+    let shared: HashMap<&str, (Arc<str>, u64)> = bodies
+        .iter()
+        .map(|(name, bytes)| (name.as_str(), (Arc::from(name.as_str()), *bytes)))
+        .collect();
     let snapshot = connection.transaction()?;
-    let mut named: HashMap<i64, HashSet<&str>> = HashMap::new();
+    let mut named: HashMap<i64, HashMap<Arc<str>, u64>> = HashMap::new();
     each_named(&snapshot, bodies, &|_| {}, |session, name| {
-        named.entry(session).or_default().insert(name);
+        named.entry(session).or_default().extend(shared.get(name).cloned());
     })?;
     let sql = "SELECT session.no, session.id, total(length(frame.body)) FROM session
         JOIN frame ON frame.session = session.no GROUP BY session.no";
@@ -188,9 +200,8 @@ fn sizes(
     let mut sizes = HashMap::new();
     while let Some(row) = rows.next()? {
         let Ok(id) = SessionId::parse(row.get::<_, String>(1)?) else { continue };
-        let names = named.remove(&row.get(0)?).unwrap_or_default();
-        let of_bodies: u64 = names.iter().filter_map(|name| bodies.get(*name)).sum();
-        sizes.insert(id, row.get::<_, f64>(2)? as u64 + of_bodies);
+        let bodies = named.remove(&row.get(0)?).unwrap_or_default();
+        sizes.insert(id, Size { frames: row.get::<_, f64>(2)? as u64, bodies });
     }
     Ok(sizes)
 }
@@ -203,7 +214,8 @@ fn each_named<'a>(
     progress: &dyn Fn(Progress),
     mut found: impl FnMut(i64, &'a str),
 ) -> rusqlite::Result<()> {
-    // One statement sees one moment: what is named later was written or counted on later, which spares it.
+    // One statement sees one moment: what is named later was written or counted on later, which spares it. Who names a body otherwise, by its name
+    // alone, names one that some session has.
     let mut statement = connection.prepare("SELECT session, body FROM frame")?;
     let mut rows = statement.query([])?;
     let mut frames = 0;

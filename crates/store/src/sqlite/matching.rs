@@ -2,7 +2,7 @@
 
 use oarlock_core::ids::SessionId;
 use oarlock_core::ports::journal::{
-    Activity, ArchivedFilter, Filter, QUERY_WORDS_MAX, TenantFilter,
+    Activity, ArchivedFilter, Filter, QUERY_WORDS_MAX, TenantFilter, query_words,
 };
 use rusqlite::ToSql;
 use rusqlite::types::Value;
@@ -14,7 +14,6 @@ pub(super) struct Matching {
     parameters: Vec<Value>,
     /// The table that has the place of a session.
     place: &'static str,
-    limit: i64,
 }
 
 impl Matching {
@@ -45,7 +44,7 @@ impl Matching {
     }
 
     fn from(source: &'static str, place: &'static str) -> Self {
-        Self { source, conditions: vec!["1"], parameters: Vec::new(), place, limit: -1 }
+        Self { source, conditions: vec!["1"], parameters: Vec::new(), place }
     }
 
     fn of_labels<'a>(&mut self, labels: impl Iterator<Item = (&'a String, &'a String)>) {
@@ -57,7 +56,6 @@ impl Matching {
     }
 
     fn all_else(&mut self, filter: &Filter) {
-        self.limit = filter.limit.map_or(-1, i64::from);
         self.of_rows(filter);
         self.of_summaries(filter);
         self.of_words(filter.text.as_deref().unwrap_or_default());
@@ -132,30 +130,27 @@ impl Matching {
         }
     }
 
-    /// `SELECT columns` of the sessions in the order of lists, with the parameters.
+    /// `SELECT columns` of the sessions in the order of lists, with the parameters. Rows are read one by one: whoever has enough of them stops.
     pub(super) fn listed(&self, columns: &str) -> (String, Vec<&dyn ToSql>) {
         let (source, place) = (self.source, self.place);
         let (conditions, parameters) = self.conditions();
         let sql = format!(
             "SELECT {columns} FROM {source} WHERE {conditions}
-            ORDER BY {place}.updated DESC, {place}.id DESC LIMIT ?"
+            ORDER BY {place}.updated DESC, {place}.id DESC"
         );
         (sql, parameters)
     }
 
-    /// What follows `WHERE`; the last parameter is that of `LIMIT`.
+    /// What follows `WHERE`.
     pub(super) fn conditions(&self) -> (String, Vec<&dyn ToSql>) {
-        let mut parameters: Vec<&dyn ToSql> = Vec::new();
-        parameters.extend(self.parameters.iter().map(|value| value as &dyn ToSql));
-        parameters.push(&self.limit);
-        (self.conditions.join(" AND "), parameters)
+        let parameters = self.parameters.iter().map(|value| value as &dyn ToSql);
+        (self.conditions.join(" AND "), parameters.collect())
     }
 }
 
 /// The words of a query, each in quotes, so that nothing in it is an operator.
 pub(super) fn words(query: &str) -> impl Iterator<Item = String> {
-    let words = query.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    words.take(QUERY_WORDS_MAX).map(|word| format!("\"{word}\""))
+    query_words(query).take(QUERY_WORDS_MAX).map(|word| format!("\"{word}\""))
 }
 
 /// What an activity is called in its column, as in a summary.

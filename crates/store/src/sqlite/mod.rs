@@ -21,7 +21,7 @@ use oarlock_core::ports::journal::{
     Listed, Projection, Resolved, UsageRow,
 };
 
-pub use collect::{Collected, Progress};
+pub use collect::{Collected, Progress, Size};
 pub(crate) use failure::unavailable_file;
 pub(crate) use schema::make_private;
 

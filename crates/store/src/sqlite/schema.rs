@@ -1,6 +1,6 @@
 //! Opening the database: folder, file modes, pragmas and tables.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,13 +11,12 @@ use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, Migrations};
 
 use super::failure::{unavailable, unavailable_file};
+use crate::locked::wait_for;
 
 /// Older libraries can lose commits when several connections write and checkpoint one WAL at once.
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 /// How long a connection waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often, 10 ms apart, an opener looks whether another one has finished making the tables.
-const SETUP_TRIES: u32 = 500;
 
 const TABLES: &[M<'static>] = &[
     M::up(SESSIONS),
@@ -168,7 +167,7 @@ fn make_tables(folder: &Path, connection: &mut Connection) -> Result<(), Journal
     let path = folder.join("setup.lock");
     let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
     let lock = lock.map_err(|error| unavailable_file(&path, &error))?;
-    wait_for(&lock, &path)?;
+    wait_for(&lock, &path, File::try_lock, "making the store's tables")?;
     // Only a file without tables takes this: room that was given up can then be returned little by little.
     connection
         .pragma_update(None, "auto_vacuum", "INCREMENTAL")
@@ -184,21 +183,6 @@ fn make_tables(folder: &Path, connection: &mut Connection) -> Result<(), Journal
             ),
         },
     })
-}
-
-fn wait_for(lock: &File, path: &Path) -> Result<(), JournalError> {
-    for _ in 0..SETUP_TRIES {
-        match lock.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
-            Err(TryLockError::Error(error)) => return Err(unavailable_file(path, &error)),
-        }
-    }
-    let why = format!(
-        "another process has been making the store's tables for 5 s; end it and try again ({})",
-        path.display()
-    );
-    Err(JournalError::Unavailable { why })
 }
 
 /// Makes a folder that nobody else may look into.

@@ -277,7 +277,7 @@ async fn compacted(times: usize) {
     }
     session.close().await.unwrap();
     let store = &site.journal.inner;
-    let journal = store.sizes().await.unwrap()[session.id()];
+    let journal = store.sizes().await.unwrap()[session.id()].bytes();
     let checkpoint = Catalog::checkpoint(store, session.id()).await.unwrap().unwrap().len();
     let unique = journal + (texts_bytes + checkpoint) as u64;
     let before = bytes_of(site.folder.path());
