@@ -33,8 +33,15 @@ pub(super) fn kb(blocks: &[ContentBlock]) -> usize {
     let bytes = blocks.iter().map(|block| match block {
         ContentBlock::Text(text) => text.text.len(),
         ContentBlock::Image(image) => image.data.len(),
+        ContentBlock::Audio(audio) => audio.data.len(),
+        ContentBlock::ResourceLink(link) => link.name.len() + link.uri.len(),
         ContentBlock::Resource(embedded) => match &embedded.resource {
-            EmbeddedResourceResource::TextResourceContents(text) => text.text.len(),
+            EmbeddedResourceResource::TextResourceContents(text) => {
+                text.uri.len() + text.text.len()
+            }
+            EmbeddedResourceResource::BlobResourceContents(blob) => {
+                blob.uri.len() + blob.blob.len()
+            }
             _ => 0,
         },
         _ => 0,

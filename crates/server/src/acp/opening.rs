@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use agent_client_protocol::Error;
 use agent_client_protocol::v1::Responder;
 use agent_client_protocol::v1::schema::{
     CloseSessionResponse, ForkSessionResponse, LoadSessionResponse, NewSessionResponse,
     ResumeSessionResponse, SessionConfigOption, SessionId, SessionModeState,
 };
+use agent_client_protocol::{Error, RequestCancellation};
 use oarlock_core::ids;
 use oarlock_core::ports::tool::Place;
 use oarlock_core::session::state::State;
@@ -16,9 +17,10 @@ use oarlock_core::spec::SessionSpec;
 use oarlock_core::{
     AgentError, Backends, DefaultSession, ForkSession, LoadSession, NewSession, Origin,
 };
+use tokio::time::timeout;
 
 use super::backends::{backends, frontend};
-use super::error::{WireError, invalid, no_session};
+use super::error::{WireError, failed, invalid, no_session, refused};
 use super::lane::{Done, Lane, Order};
 use super::outbound::Outbound;
 use super::replay::LookedFor;
@@ -26,6 +28,11 @@ use super::terminals::Terminals;
 use super::{elicitation, joining};
 use crate::host::{Host, Workspace};
 use crate::place;
+
+/// Requests for one session whose folders are looked at; one more is refused.
+const LOOKS_MAX: usize = 8;
+/// What looking at all of them may take.
+const LOOK_WITHIN: Duration = Duration::from_secs(10);
 
 /// Which session a client wants.
 pub(super) struct Wanted {
@@ -52,15 +59,20 @@ pub(super) enum Answer {
 }
 
 impl Answer {
+    /// Tells when whoever asked for it wants it no more.
+    fn cancellation(&self) -> RequestCancellation {
+        match self {
+            Self::New(responder) => responder.cancellation(),
+            Self::Fork(_, responder) => responder.cancellation(),
+            Self::Load(responder) => responder.cancellation(),
+            Self::Resume(responder) => responder.cancellation(),
+            Self::Close(responder) => responder.cancellation(),
+        }
+    }
+
     /// Whether whoever asked for it wants it no more.
     pub(super) fn is_withdrawn(&self) -> bool {
-        match self {
-            Self::New(responder) => responder.cancellation().is_cancelled(),
-            Self::Fork(_, responder) => responder.cancellation().is_cancelled(),
-            Self::Load(responder) => responder.cancellation().is_cancelled(),
-            Self::Resume(responder) => responder.cancellation().is_cancelled(),
-            Self::Close(responder) => responder.cancellation().is_cancelled(),
-        }
+        self.cancellation().is_cancelled()
     }
 
     /// Says that it was not done. A client that has gone is told nothing.
@@ -239,11 +251,23 @@ impl Lane {
     /// Opens the session once more for a client that has it open already, as soon as its folders have been looked at. The session goes on meanwhile.
     pub(super) fn reopen(&mut self, wanted: Wanted) {
         let Wanted { cwd, roots, servers, answer, .. } = wanted;
-        let place = self.place.clone();
+        if self.replay.looked_for.len() >= LOOKS_MAX {
+            let words = format!("{LOOKS_MAX} requests for this session wait for its folders");
+            return answer.refuse(refused(words));
+        }
+        let (place, cancellation) = (self.place.clone(), answer.cancellation());
         let no = self.replay.next();
-        let look = async move { Done::Looked { no, found: check(&place, cwd, roots).await } };
+        let look = async move {
+            let checked = timeout(LOOK_WITHIN, check(&place, cwd, roots));
+            let found = tokio::select! {
+                checked = checked => checked
+                    .unwrap_or_else(|_| Err(failed("the folders do not answer"))),
+                () = cancellation.cancelled() => Err(Error::request_cancelled()),
+            };
+            Done::Looked { no, found }
+        };
         let _look = self.leashed(look);
-        self.replay.looked_for.push(LookedFor { no, answer, servers, _look });
+        self.replay.looked_for.push(LookedFor { no, answer, is_found: false, servers, _look });
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Replay {
 pub(super) struct LookedFor {
     pub(super) no: u64,
     pub(super) answer: Answer,
+    /// Whether its folders are there; those that asked before it are answered first.
+    pub(super) is_found: bool,
     /// How many servers of tools it brings.
     pub(super) servers: usize,
     pub(super) _look: Leash,
@@ -80,18 +82,19 @@ impl Lane {
 
     /// The folders of one who opens the session once more have been looked at.
     pub(super) fn looked(&mut self, no: u64, found: Result<(), Error>) {
-        let Some(at) = self.replay.looked_for.iter().position(|one| one.no == no) else { return };
-        let LookedFor { answer, servers, .. } = self.replay.looked_for.remove(at);
-        match found {
-            Ok(()) => {
-                self.brought(servers);
-                self.opened(answer);
-            }
-            Err(error) => {
-                answer.refuse(error);
-                // The one before may have gone meanwhile, and the session was kept for this one.
-                self.work.push(std::future::ready(Done::Unwanted).boxed());
-            }
+        let all = &mut self.replay.looked_for;
+        let Some(at) = all.iter().position(|one| one.no == no) else { return };
+        if let Err(error) = found {
+            all.remove(at).answer.refuse(error);
+            // The one before may have gone meanwhile, and the session was kept for this one.
+            self.work.push(std::future::ready(Done::Unwanted).boxed());
+        } else {
+            all[at].is_found = true;
+        }
+        while self.replay.looked_for.first().is_some_and(|first| first.is_found) {
+            let LookedFor { answer, servers, .. } = self.replay.looked_for.remove(0);
+            self.brought(servers);
+            self.opened(answer);
         }
     }
 

@@ -38,7 +38,16 @@ fn a_turn_is_cancelled_at_once_while_a_folder_that_the_client_names_does_not_ans
         let (free, taken) = std::sync::mpsc::channel::<()>();
         let blocked = tokio::task::spawn_blocking(move || taken.recv().is_err());
         let open = json!({ "sessionId": session, "cwd": "/", "mcpServers": [] });
-        let load = client.request("session/load", open).await;
+        let load = client.request("session/load", open.clone()).await;
+        let unwanted = client.request("session/load", open.clone()).await;
+        client.notify("$/cancel_request", json!({ "requestId": unwanted })).await;
+        let (answer, _) = timeout(Duration::from_secs(3), client.answer(unwanted)).await.unwrap();
+        assert_eq!(answer["error"]["code"], -32800, "{answer}");
+        for _ in 0..7 {
+            client.request("session/load", open.clone()).await;
+        }
+        let (answer, _) = client.call("session/load", open).await;
+        assert_eq!(answer["error"]["code"], -32600, "{answer}");
         client.cancel(&session).await;
         let said = timeout(Duration::from_secs(3), client.answer(prompt)).await;
         let (answer, _) = said.expect("nobody waits for the folder");
