@@ -1,5 +1,6 @@
 //! `oarlock session`: sessions that are kept.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -10,7 +11,9 @@ use oarlock_core::event::AgentEvent;
 use oarlock_core::event::{Event, InputAdmitted};
 use oarlock_core::ids::SessionId;
 use oarlock_core::message::Part;
-use oarlock_core::ports::journal::{Activity, ArchivedFilter, Filter, Hit, Listed, Summary};
+use oarlock_core::ports::journal::{
+    Activity, ArchivedFilter, Filter, Hit, Listed, Summary, check_query,
+};
 use oarlock_core::prompt::answer::{Answer, ListedTask};
 use oarlock_core::session::goal::CONTINUATIONS_MAX;
 use oarlock_core::session::summary::summary;
@@ -68,9 +71,21 @@ async fn act(
         SessionCommand::List { all, limit, children, archived, labels, text } => {
             let cwd = if all { None } else { Some(frame.cwd.canonicalize()?) };
             let archived = if archived { ArchivedFilter::Only } else { ArchivedFilter::With };
-            let labels = labels.into_iter().collect();
+            if let Some(text) = &text {
+                check_query(text).context("--text")?;
+            }
+            let is_all = labels.is_empty() && text.is_none() && archived == ArchivedFilter::With;
+            let labels = labels_of(labels)?;
             let filter = Filter { cwd, archived, children, labels, text, ..first(limit) };
             let listed = assembled.core.ports().catalog.list(&filter).await?;
+            if listed.is_empty() && !args.json {
+                complain(match is_all {
+                    true => {
+                        "no session here yet; `oarlock run \"…\"` makes one, `oarlock session list --all` shows those of other folders"
+                    }
+                    false => "no session here is meant by that",
+                });
+            }
             list(assembled, listed, args.json, out).await?;
         }
         SessionCommand::Show { id } => {
@@ -80,10 +95,11 @@ async fn act(
             why::tell(assembled, &SessionId::parse(id)?, args.json, out).await?;
         }
         SessionCommand::Search { words, limit, labels } => {
-            let labels = labels.into_iter().collect();
+            let (labels, query) = (labels_of(labels)?, words.join(" "));
+            check_query(&query)?;
             let filter =
                 Filter { archived: ArchivedFilter::With, children: true, labels, ..first(limit) };
-            search(assembled, &words.join(" "), &filter, args.json, out).await?;
+            search(assembled, &query, &filter, args.json, out).await?;
         }
         SessionCommand::Archive { id } => {
             tell(assembled, &id, (Command::Archive, "archived"), args.json, out).await?;
@@ -180,17 +196,25 @@ async fn search(
     Ok(())
 }
 
+/// Labels by name. A session has one value of a name, so that a second one would match nothing.
+fn labels_of(given: Vec<(String, String)>) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut labels = BTreeMap::new();
+    for (name, value) in given {
+        if let Some(other) = labels.insert(name.clone(), value) {
+            bail!(
+                "--label {name} is there twice, once with `{other}`; a session has one value of it"
+            );
+        }
+    }
+    Ok(labels)
+}
+
 async fn list(
     assembled: &Assembled,
     listed: Vec<Listed>,
     json: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    if listed.is_empty() && !json {
-        complain(
-            "no session here yet; `oarlock run \"…\"` makes one, `oarlock session list --all` shows those of other folders",
-        );
-    }
     for row in listed {
         let found = brought_up_to_date(assembled, &row).await;
         match (found, json) {

@@ -8,7 +8,7 @@ use super::{BTreeSet, Data, Stored};
 use crate::ids::{SessionId, Timestamp};
 use crate::ports::journal::{
     ArchivedFilter, Filter, Hit, JournalError, ListCursor, Listed, Projection, QUERY_WORDS_MAX,
-    Summary, TenantFilter, UsageRow,
+    Summary, TenantFilter, UsageRow, query_words,
 };
 
 impl Data {
@@ -173,9 +173,7 @@ fn asks_for_nothing_known(filter: &Filter) -> bool {
 }
 
 fn words(text: &str) -> impl Iterator<Item = String> {
-    text.split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .map(str::to_lowercase)
+    query_words(text).map(str::to_lowercase)
 }
 
 /// Up to sixteen words of `text`, from a little before the first word found.

@@ -10,8 +10,36 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::ids::{SessionId, Tenant, Timestamp};
 use crate::ports::journal::{Activity, Listed};
 
-/// Words of a query beyond these are not looked at.
+/// Words that a query may have; a catalogue does not look at further ones.
 pub const QUERY_WORDS_MAX: usize = 32;
+
+/// Why words are no query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidQuery {
+    /// There is none: letters and digits make words.
+    #[error("a query has words, of letters and digits")]
+    NoWords,
+    /// There are too many.
+    #[error("a query has {QUERY_WORDS_MAX} words at most, and this has {0}")]
+    TooManyWords(usize),
+}
+
+/// The words of a query as they are written. Only letters and digits make words.
+pub fn query_words(query: &str) -> impl Iterator<Item = &str> {
+    query.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty())
+}
+
+/// Whether all of a query is looked at, and there is something to look at.
+///
+/// # Errors
+/// [`InvalidQuery`].
+pub fn check_query(query: &str) -> Result<(), InvalidQuery> {
+    match query_words(query).count() {
+        0 => Err(InvalidQuery::NoWords),
+        1..=QUERY_WORDS_MAX => Ok(()),
+        many => Err(InvalidQuery::TooManyWords(many)),
+    }
+}
 
 /// Which sessions are meant: those to which all of it applies. The default means all that are neither archived nor subagents.
 ///
@@ -31,7 +59,8 @@ pub struct Filter {
     pub activity: Option<Activity>,
     /// What of archived ones.
     pub archived: ArchivedFilter,
-    /// Only those that have each of these words in their title or in a text that searches look at. The first [`QUERY_WORDS_MAX`] count, and no word is the same as absent.
+    /// Only those that have each of these words in their title or in a text that searches look at. [`check_query`] says what a person may ask for: the first
+    /// [`QUERY_WORDS_MAX`] count, and no word is the same as absent.
     pub text: Option<String>,
     /// Only those that were used later than this.
     pub updated_after: Option<Timestamp>,

@@ -14,7 +14,8 @@ use crate::event::{Entry, Event, WriterChanged};
 use crate::ids::{BlobId, Epoch, FrameId, Hash, NodeId, Seq, SessionId, Tenant, Timestamp};
 use crate::message::Usage;
 pub use crate::ports::filter::{
-    ArchivedFilter, Filter, InvalidListCursor, ListCursor, QUERY_WORDS_MAX, TenantFilter,
+    ArchivedFilter, Filter, InvalidListCursor, InvalidQuery, ListCursor, QUERY_WORDS_MAX,
+    TenantFilter, check_query, query_words,
 };
 
 /// The most bytes that the body of one frame may have.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use oarlock_core::event::Entry;
 use oarlock_core::ids::{BlobId, SessionId};
-use oarlock_core::ports::journal::{Activity, ArchivedFilter, Filter, ListCursor};
+use oarlock_core::ports::journal::{Activity, ArchivedFilter, Filter, ListCursor, check_query};
 use oarlock_core::service::{
     Cursor, SearchHit, SearchRequest, SessionError, SessionPage, SessionQuery, SessionSummary,
     SessionView, StreamError, UnreadableSession,
@@ -78,9 +78,7 @@ impl Sessions {
     pub async fn search(&self, request: SearchRequest) -> Result<Vec<SearchHit>, SessionError> {
         self.allow(Scope::Read)?;
         let limit = bounded(request.limit, HITS, HITS_MAX, "limit")?;
-        if request.query.trim().is_empty() {
-            return Err(SessionError::invalid("the query has no words"));
-        }
+        check_query(&request.query).map_err(|error| SessionError::invalid(error.to_string()))?;
         let (archived, children) = (ArchivedFilter::With, true);
         let (tenant, limit) = (self.caller.tenant.clone(), Some(limit));
         let filter = Filter { archived, children, limit, tenant, ..Filter::default() };
