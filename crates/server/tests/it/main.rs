@@ -13,6 +13,7 @@ mod options;
 mod orders;
 mod questions;
 mod service;
+mod stored;
 mod stuck;
 mod subagents;
 mod terminals;

@@ -1,5 +1,7 @@
 //! What each operation promises, whatever surface it is asked through.
 
+use std::marker::PhantomData;
+
 use oarlock_testkit::model::{Say, text};
 use serde_json::{Value, json};
 
@@ -7,6 +9,7 @@ use super::http::Http;
 use super::wired::Wired;
 use super::{Direct, Surface, deferred, done, refused};
 use crate::desk::Desk;
+use crate::stored;
 
 const STRANGER: &str = "01a1ffa1-0c86-70c2-afd9-4e292c035691";
 
@@ -25,9 +28,9 @@ pub(super) fn of(session: &str, more: Value) -> Value {
     params
 }
 
-async fn a_session_is_made_with_its_first_turn_and_answers_with_its_result<S: Surface>() {
-    let desk = Desk::new(vec![says("yes")], vec![]);
-    let surface = S::open(&desk).await;
+async fn a_session_is_made_with_its_first_turn_and_answers_with_its_result<P: Program>() {
+    let desk = P::desk(vec![says("yes")]);
+    let surface = P::Surface::open(&desk).await;
     let made = done(&surface, "session/create", json!({ "prompt": "is it?" })).await;
     assert_eq!(made["state"], "ended", "{made}");
     assert_eq!(made["stop_reason"]["reason"], "end_turn");
@@ -41,9 +44,9 @@ async fn a_session_is_made_with_its_first_turn_and_answers_with_its_result<S: Su
     assert_eq!(listed["sessions"][0]["session_id"], session);
 }
 
-async fn a_deferred_session_is_there_before_its_first_turn_and_takes_no_prompt<S: Surface>() {
-    let desk = Desk::new(vec![says("now")], vec![]);
-    let surface = S::open(&desk).await;
+async fn a_deferred_session_is_there_before_its_first_turn_and_takes_no_prompt<P: Program>() {
+    let desk = P::desk(vec![says("now")]);
+    let surface = P::Surface::open(&desk).await;
     let lost = json!({ "initial_turn": "defer", "prompt": "hello" });
     assert_eq!(refused(&surface, "session/create", lost).await, "INVALID_REQUEST");
     let session = deferred(&surface).await;
@@ -53,9 +56,9 @@ async fn a_deferred_session_is_there_before_its_first_turn_and_takes_no_prompt<S
     assert_eq!(turn["text"], "now");
 }
 
-async fn of_two_turns_at_a_time_one_is_refused_at_once<S: Surface>() {
-    let desk = Desk::new(vec![dawdles("slowly")], vec![]);
-    let surface = S::open(&desk).await;
+async fn of_two_turns_at_a_time_one_is_refused_at_once<P: Program>() {
+    let desk = P::desk(vec![dawdles("slowly")]);
+    let surface = P::Surface::open(&desk).await;
     let session = deferred(&surface).await;
     let go = || of(&session, json!({ "prompt": "go", "wait_ms": 0 }));
     let first = done(&surface, "turn/start", go()).await;
@@ -65,9 +68,9 @@ async fn of_two_turns_at_a_time_one_is_refused_at_once<S: Surface>() {
     assert_eq!(ended["text"], "slowly");
 }
 
-async fn an_interrupt_ends_the_turn_and_an_idle_session_has_none<S: Surface>() {
-    let desk = Desk::new(vec![dawdles("slowly"), says("again")], vec![]);
-    let surface = S::open(&desk).await;
+async fn an_interrupt_ends_the_turn_and_an_idle_session_has_none<P: Program>() {
+    let desk = P::desk(vec![dawdles("slowly"), says("again")]);
+    let surface = P::Surface::open(&desk).await;
     let session = deferred(&surface).await;
     let idle = refused(&surface, "turn/interrupt", of(&session, json!({}))).await;
     assert_eq!(idle, "SESSION_NOT_RUNNING");
@@ -81,9 +84,9 @@ async fn an_interrupt_ends_the_turn_and_an_idle_session_has_none<S: Surface>() {
     assert_eq!(next["text"], "again", "the session stays usable");
 }
 
-async fn an_archived_session_is_read_and_refuses_turns_until_it_is_restored<S: Surface>() {
-    let desk = Desk::new(vec![dawdles("slowly"), says("again")], vec![]);
-    let surface = S::open(&desk).await;
+async fn an_archived_session_is_read_and_refuses_turns_until_it_is_restored<P: Program>() {
+    let desk = P::desk(vec![dawdles("slowly"), says("again")]);
+    let surface = P::Surface::open(&desk).await;
     let session = deferred(&surface).await;
     let go = |words: &str| of(&session, json!({ "prompt": words, "wait_ms": 0 }));
     done(&surface, "turn/start", go("go")).await;
@@ -100,9 +103,9 @@ async fn an_archived_session_is_read_and_refuses_turns_until_it_is_restored<S: S
     assert_eq!(next["text"], "again");
 }
 
-async fn a_request_with_a_key_has_one_effect_and_one_answer<S: Surface>() {
-    let desk = Desk::new(vec![says("once"), says("twice")], vec![]);
-    let surface = S::open(&desk).await;
+async fn a_request_with_a_key_has_one_effect_and_one_answer<P: Program>() {
+    let desk = P::desk(vec![says("once"), says("twice")]);
+    let surface = P::Surface::open(&desk).await;
     let create = json!({ "prompt": "hello", "idempotency_key": "k1" });
     let first = done(&surface, "session/create", create.clone()).await;
     let second = done(&surface, "session/create", create).await;
@@ -116,9 +119,9 @@ async fn a_request_with_a_key_has_one_effect_and_one_answer<S: Surface>() {
     assert_eq!((&first["text"], &first), (&json!("twice"), &second));
 }
 
-async fn every_operation_on_a_session_says_that_there_is_none<S: Surface>() {
-    let desk = Desk::new(vec![], vec![]);
-    let surface = S::open(&desk).await;
+async fn every_operation_on_a_session_says_that_there_is_none<P: Program>() {
+    let desk = P::desk(vec![]);
+    let surface = P::Surface::open(&desk).await;
     for operation in oarlock_server::operations::operations() {
         if !operation.path.contains("{session_id}") {
             continue;
@@ -139,9 +142,9 @@ async fn every_operation_on_a_session_says_that_there_is_none<S: Surface>() {
     }
 }
 
-async fn what_is_not_understood_is_refused_and_never_ignored<S: Surface>() {
-    let desk = Desk::new(vec![says("yes")], vec![]);
-    let surface = S::open(&desk).await;
+async fn what_is_not_understood_is_refused_and_never_ignored<P: Program>() {
+    let desk = P::desk(vec![says("yes")]);
+    let surface = P::Surface::open(&desk).await;
     let session = deferred(&surface).await;
     for operation in oarlock_server::operations::operations() {
         let mut asked = json!({ "prompt": "go", "colour": "red" });
@@ -153,9 +156,9 @@ async fn what_is_not_understood_is_refused_and_never_ignored<S: Surface>() {
     }
 }
 
-async fn closing_a_session_answers_whoever_waits_for_its_turn<S: Surface>() {
-    let desk = Desk::new(vec![dawdles("slowly"), says("again")], vec![]);
-    let surface = S::open(&desk).await;
+async fn closing_a_session_answers_whoever_waits_for_its_turn<P: Program>() {
+    let desk = P::desk(vec![dawdles("slowly"), says("again")]);
+    let surface = P::Surface::open(&desk).await;
     let session = deferred(&surface).await;
     let go = of(&session, json!({ "prompt": "go", "wait_ms": 0 }));
     done(&surface, "turn/start", go).await;
@@ -172,9 +175,9 @@ async fn closing_a_session_answers_whoever_waits_for_its_turn<S: Surface>() {
     assert_eq!(next["text"], "again");
 }
 
-async fn a_fork_goes_on_by_itself_and_its_source_stays_as_it_was<S: Surface>() {
-    let desk = Desk::new(vec![says("one"), says("two"), says("three")], vec![]);
-    let surface = S::open(&desk).await;
+async fn a_fork_goes_on_by_itself_and_its_source_stays_as_it_was<P: Program>() {
+    let desk = P::desk(vec![says("one"), says("two"), says("three")]);
+    let surface = P::Surface::open(&desk).await;
     let made = done(&surface, "session/create", json!({ "prompt": "first" })).await;
     let session = made["session_id"].as_str().unwrap();
     let second = done(&surface, "turn/start", of(session, json!({ "prompt": "second" }))).await;
@@ -200,12 +203,50 @@ async fn a_fork_goes_on_by_itself_and_its_source_stays_as_it_was<S: Surface>() {
     assert_eq!(refused(&surface, "session/fork", beyond).await, "INVALID_REQUEST");
 }
 
-/// Every promise on every surface.
+/// A surface of a program over some store.
+trait Program {
+    type Surface: Surface;
+
+    fn desk(script: Vec<Vec<Say>>) -> Desk;
+}
+
+/// One whose sessions end with it.
+struct InMemory<S>(PhantomData<S>);
+
+impl<S: Surface> Program for InMemory<S> {
+    type Surface = S;
+
+    fn desk(script: Vec<Vec<Say>>) -> Desk {
+        Desk::new(script, vec![])
+    }
+}
+
+/// One whose sessions lie on the disk.
+struct OnDisk<S>(PhantomData<S>);
+
+impl<S: Surface> Program for OnDisk<S> {
+    type Surface = S;
+
+    fn desk(script: Vec<Vec<Say>>) -> Desk {
+        stored::desk(script)
+    }
+}
+
+/// Every promise on every surface, over every store.
 macro_rules! surfaces {
     ($($surface:ident: $type:ty),+ $(,)?) => {
         $(mod $surface {
             use super::*;
-            promises!($type);
+
+            mod in_memory {
+                use super::*;
+                promises!(InMemory<$type>);
+            }
+
+            mod on_disk {
+                use super::*;
+                promises!(OnDisk<$type>);
+            }
         })+
     };
 }
@@ -228,7 +269,7 @@ macro_rules! promises {
     ($type:ty: $($promise:ident),+ $(,)?) => {
         $(#[tokio::test(start_paused = true)]
         async fn $promise() {
-            super::$promise::<$type>().await;
+            super::super::$promise::<$type>().await;
         })+
     };
 }
