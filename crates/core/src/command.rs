@@ -254,6 +254,12 @@ pub enum Rejection {
         /// What was not there, in words.
         what: String,
     },
+    /// There is more in the command than is taken.
+    #[error("{what}")]
+    TooLarge {
+        /// What is too long, in words.
+        what: String,
+    },
     /// The command makes no sense.
     #[error("{what}")]
     Invalid {

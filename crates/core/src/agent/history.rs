@@ -219,9 +219,9 @@ impl LiveHistory {
             match self.session.tell(Command::Edit { from, to, messages }).await {
                 Ok(_) => Ok(()),
                 Err(SessionError::Rejected(Rejection::Busy)) => Err(HistoryError::Busy),
-                Err(SessionError::Rejected(Rejection::Invalid { what })) => {
-                    Err(HistoryError::Broken { why: what })
-                }
+                Err(SessionError::Rejected(
+                    Rejection::Invalid { what } | Rejection::TooLarge { what },
+                )) => Err(HistoryError::Broken { why: what }),
                 Err(error) => Err(HistoryError::Session(error)),
             }
         }

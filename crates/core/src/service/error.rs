@@ -164,6 +164,7 @@ impl From<Rejection> for SessionError {
             Rejection::Busy => ErrorCode::SessionBusy,
             Rejection::NotRunning => ErrorCode::SessionNotRunning,
             Rejection::Archived => ErrorCode::SessionArchived,
+            Rejection::TooLarge { .. } => ErrorCode::TooLarge,
             Rejection::Stale { .. } | Rejection::Invalid { .. } => ErrorCode::InvalidRequest,
         };
         Self::new(kind, rejection.to_string())

@@ -221,7 +221,7 @@ fn bounded(bytes: usize, limits: &RuntimeLimits, what: &str) -> Result<(), Rejec
     let what = format!(
         "{what} has {bytes} bytes of text and at most {max} are taken; put it into a file and name the file"
     );
-    Err(Rejection::Invalid { what })
+    Err(Rejection::TooLarge { what })
 }
 
 /// What a part adds to an input's size; a picture counts as its reference, its bytes are in a blob.

@@ -83,7 +83,9 @@ async fn what_a_client_sends_has_a_size_that_is_refused() {
 
 async fn refuses(session: &DefaultSession, command: Command) {
     let refused = session.tell(command).await.unwrap_err();
-    let SessionError::Rejected(Rejection::Invalid { what }) = refused else {
+    let SessionError::Rejected(Rejection::Invalid { what } | Rejection::TooLarge { what }) =
+        refused
+    else {
         panic!("{refused:?}")
     };
     assert!(what.contains("at most") || what.contains("longer than"), "{what}");

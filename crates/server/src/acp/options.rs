@@ -354,7 +354,9 @@ impl Lane {
                 self.options.pending.push_back(change);
                 Ok(())
             }
-            Err(SessionError::Rejected(Rejection::Invalid { what })) => Err(invalid(what)),
+            Err(SessionError::Rejected(
+                Rejection::Invalid { what } | Rejection::TooLarge { what },
+            )) => Err(invalid(what)),
             Err(error) => Err(WireError::from(error).0),
         }
     }
