@@ -75,17 +75,18 @@ impl Sessions {
         Ok(())
     }
 
-    /// Ends the running turn.
+    /// Ends the running turn. One that a dead process left open is ended as `interrupted` by that.
     ///
     /// # Errors
-    /// `SESSION_NOT_RUNNING` when none runs, or another one than was named.
+    /// `SESSION_NOT_RUNNING` when none runs, or another one than was named; `SESSION_MOVED` when it runs in another process.
     pub async fn interrupt_turn(
         &self,
         id: &SessionId,
         request: InterruptRequest,
     ) -> Result<(), SessionError> {
         self.allow(Scope::Turn)?;
-        self.session(id).await?.tell(Command::Cancel { turn: request.turn }).await?;
+        let session = self.awake_where_open(id).await?;
+        session.tell(Command::Cancel { turn: request.turn }).await?;
         Ok(())
     }
 
