@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use oarlock_core::event::Delivery;
-use oarlock_core::ids::{SessionId, Tenant};
+use oarlock_core::ids::{Seq, SessionId, Tenant};
 use oarlock_core::ports::journal::TenantFilter;
 use oarlock_core::ports::tool::Place;
 use oarlock_core::prompt::Overlays;
@@ -53,16 +53,32 @@ impl Sessions {
             (None, Some(id)) => id,
             (None, None) => new_session_id(),
         };
-        let (session, prompt) = self.made((id, tenant), keyed, &request).await?;
-        match request.initial_turn {
-            InitialTurnPolicy::Defer => deferred(&session).await,
-            InitialTurnPolicy::RunImmediately => {
-                let CreateSessionRequest { event_tx, wait_ms, idempotency_key, .. } = request;
-                let told = Told { delivery: Delivery::Now, key: idempotency_key, output: None };
-                let input = admit(&session, prompt, told).await?;
-                run(&session, input, wait_ms, event_tx).await
-            }
+        let CreateSessionRequest { event_tx, wait_ms, .. } = request.clone();
+        let this = self.clone();
+        let begin = async move { this.begun((id, tenant), keyed, &request).await };
+        match self.makers.finish(begin).await? {
+            (session, None) => deferred(&session).await,
+            (session, Some(input)) => run(&session, input, wait_ms, event_tx).await,
         }
+    }
+
+    /// Makes the session and gives it its first prompt, if it has one.
+    async fn begun(
+        &self,
+        named: (SessionId, Option<Tenant>),
+        keyed: Option<Keyed>,
+        request: &CreateSessionRequest,
+    ) -> Result<(DefaultSession, Option<Seq>), SessionError> {
+        let (session, prompt) = self.made(named, keyed, request).await?;
+        let input = match request.initial_turn {
+            InitialTurnPolicy::Defer => None,
+            InitialTurnPolicy::RunImmediately => {
+                let key = request.idempotency_key.clone();
+                let told = Told { delivery: Delivery::Now, key, output: None };
+                Some(admit(&session, prompt, told).await?)
+            }
+        };
+        Ok((session, input))
     }
 
     /// Whether the session belongs to where it is asked for.

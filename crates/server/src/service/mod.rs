@@ -1,6 +1,7 @@
 //! The session service over the program's sessions: it finds out where a session works, wakes it when somebody wants something of it, and tells it.
 
 mod create;
+mod makers;
 mod manage;
 mod reading;
 mod skills;
@@ -24,6 +25,7 @@ use oarlock_core::spec::SessionSpec;
 use oarlock_core::{DefaultSession, EventStream};
 
 use crate::host::{Host, HostError, Workspace};
+use makers::Makers;
 pub(crate) use reading::BLOB_BYTES_MAX;
 
 /// How long one answer waits for a turn at most; whoever wants to know more asks again.
@@ -87,13 +89,15 @@ pub struct Sessions {
     /// Where sessions work that name no folder.
     cwd: Arc<PathBuf>,
     caller: Arc<Caller>,
+    makers: Arc<Makers>,
 }
 
 impl Sessions {
     /// The sessions of a program; those that name no folder work in `cwd`.
     #[must_use]
     pub fn new(host: Arc<dyn Host>, cwd: PathBuf, caller: Caller) -> Self {
-        Self { host, cwd: Arc::new(cwd), caller: Arc::new(caller) }
+        let makers = Arc::default();
+        Self { host, cwd: Arc::new(cwd), caller: Arc::new(caller), makers }
     }
 
     /// The same sessions for somebody else.
@@ -134,6 +138,11 @@ impl Sessions {
     /// Whether no session is awake in this process.
     pub(crate) fn are_asleep(&self) -> bool {
         self.host.all_awake().is_empty()
+    }
+
+    /// How many sessions are awake in this process.
+    pub(crate) fn awake(&self) -> usize {
+        self.host.all_awake().len()
     }
 
     /// Cancels every turn of this process and lets go of its sessions, whoever has them. What cannot be let go of is taken up by whoever wakes it.
@@ -215,7 +224,11 @@ impl SessionService for Sessions {
     }
 
     fn read<'a>(&'a self, id: &'a SessionId) -> BoxFuture<'a, Result<SessionView, SessionError>> {
-        self.view(id).boxed()
+        async {
+            self.allow(Scope::Read)?;
+            self.view(id).await
+        }
+        .boxed()
     }
 
     fn list(&self, query: SessionQuery) -> BoxFuture<'_, Result<SessionPage, SessionError>> {

@@ -1,9 +1,15 @@
 //! Those who want things of one session at the same moment: moments are drawn by seeds, and once by real threads.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::future::{join, join_all};
-use oarlock_testkit::model::Say;
+use futures::future::{Either, join, join_all, ready, select};
+use oarlock_core::memory::MemoryStore;
+use oarlock_core::ports::journal::Filter;
+use oarlock_core::session::state::State;
+use oarlock_core::spec::Mode;
+use oarlock_testkit::kit::{Parts, node};
+use oarlock_testkit::model::{Say, text};
 use serde_json::json;
 
 use super::contract::{dawdles, of, says};
@@ -180,5 +186,144 @@ async fn what_is_purged_stays_away_whatever_is_wanted_of_it_meanwhile() {
         let gone = surface.call("session/read", of(&session, json!({}))).await.unwrap_err();
         assert_eq!(gone.code, "SESSION_NOT_FOUND");
         assert_eq!(done(&surface, "session/list", json!({})).await["sessions"], json!([]));
+    }
+}
+
+/// Lets go of a future after so many others went first, unless it is done by then.
+async fn dropped<T>(moment: u64, future: impl Future<Output = T>) -> Option<T> {
+    match select(Box::pin(future), Box::pin(after(moment, ready(())))).await {
+        Either::Left((done, _)) => Some(done),
+        Either::Right(((), _)) => None,
+    }
+}
+
+/// Every session of a program, once everything in it has come to rest.
+async fn at_rest(desk: &Desk) -> Vec<State> {
+    tokio::time::advance(Duration::from_secs(600)).await;
+    let core = &desk.kit.core;
+    let all = core.ports().catalog.list(&Filter::default()).await.unwrap();
+    join_all(all.iter().map(async |row| core.state(&row.id).await.unwrap())).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_creates_and_goes_leaves_no_session_without_its_prompt() {
+    let (mut seed, mut made, mut answered) = (17, 0, 0);
+    for _ in 0..200 {
+        let desk = Desk::new(vec![vec![Say::Wait(1_000), Say::Reply(text("done"))]], vec![]);
+        let surface = Direct::open(&desk).await;
+        let create = surface.call("session/create", json!({ "prompt": "go" }));
+        answered += dropped(drawn(&mut seed, 25), create).await.iter().count();
+        // A turn that has begun goes on without whoever asked for it.
+        let mut left = at_rest(&desk).await;
+        for _ in 0..100 {
+            if left.iter().all(|state| state.turn.is_none() && state.pending.is_empty()) {
+                break;
+            }
+            left = at_rest(&desk).await;
+        }
+        made += left.len();
+        for state in left {
+            assert_eq!((state.turns, state.turn.is_none()), (1, true));
+            assert_eq!(state.conversation.messages.len(), 2, "its prompt and its answer");
+        }
+    }
+    assert!(made > 20 && answered < made, "{made} were made, {answered} answered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_whose_caller_goes_ends_as_if_somebody_waited() {
+    let mut seed = 19;
+    let script = (0..200).map(|_| vec![Say::Wait(1_000), Say::Reply(text("done"))]).collect();
+    let desk = Desk::new(script, vec![]);
+    let surface = Direct::open(&desk).await;
+    let session = deferred(&surface).await;
+    let mut begun = 0;
+    for round in 0..200 {
+        let go = of(&session, json!({ "prompt": "go", "idempotency_key": format!("k{round}") }));
+        let left = dropped(drawn(&mut seed, 40), surface.call("turn/start", go.clone())).await;
+        begun += u64::from(left.is_none());
+        // Asked again with its key it is the same turn, begun by then or not.
+        let turn = done(&surface, "turn/start", go).await;
+        assert_eq!(
+            (&turn["stop_reason"]["reason"], &turn["turn"]),
+            (&json!("end_turn"), &json!(round + 1)),
+            "{turn}"
+        );
+    }
+    assert!(begun > 20, "{begun} were left");
+    assert_eq!(desk.kit.model.requests().len(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn archiving_wins_over_whoever_creates_the_session_meanwhile() {
+    let (mut seed, mut archived) = (23, 0);
+    for round in 0..200 {
+        let desk = Desk::new(vec![dawdles("one")], vec![]);
+        let surface = Direct::open(&desk).await;
+        let session = format!("drawn-{round}");
+        let create = json!({ "prompt": "go", "build": { "resume_session": session } });
+        let moments = (drawn(&mut seed, 30), drawn(&mut seed, 60));
+        let create = after(moments.0, surface.call("session/create", create));
+        let archive = surface.call("session/archive", of(&session, json!({})));
+        let (create, archive) = join(create, after(moments.1, archive)).await;
+        among(&archive, &["SESSION_NOT_FOUND"]);
+        let state = desk.kit.core.state(&id(&session)).await.unwrap();
+        assert_eq!((state.archived, state.turn.is_none()), (archive.is_ok(), true));
+        match (create, archive.is_ok()) {
+            (Ok(turn), true) => assert_eq!(turn["stop_reason"]["reason"], "cancelled", "{turn}"),
+            (Ok(turn), false) => assert_eq!(turn["stop_reason"]["reason"], "end_turn", "{turn}"),
+            (Err(refusal), is_archived) => {
+                assert!(is_archived && refusal.code == "SESSION_ARCHIVED", "{refusal:?}");
+                assert!(state.pending.is_empty());
+            }
+        }
+        archived += u32::from(archive.is_ok());
+    }
+    assert!((20..180).contains(&archived), "{archived} were archived");
+}
+
+/// A runtime on virtual time; everything in it dies with it.
+fn process() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().start_paused(true).build().expect("the system has room")
+}
+
+#[test]
+fn archiving_wins_over_whoever_takes_up_the_turn_of_a_dead_process() {
+    let mut seed = 29;
+    for _ in 0..200 {
+        let store = MemoryStore::new(node("a"));
+        let data = store.reopen(node("b"));
+        let session = process().block_on(async {
+            let desk = Desk::of(Parts::on(store, vec![dawdles("never")], vec![]), Mode::OPEN);
+            let create = json!({ "prompt": "go", "wait_ms": 0 });
+            let made = done(&Direct::open(&desk).await, "session/create", create).await;
+            made["session_id"].as_str().unwrap().to_owned()
+        });
+        process().block_on(async {
+            let parts = Parts::on(data, vec![dawdles("two"), dawdles("three")], vec![]);
+            let desk = Desk::of(Parts { name: "b", ..parts }, Mode::OPEN);
+            let surface = Direct::open(&desk).await;
+            let wanted = ["turn/wait", "turn/start", "turn/interrupt"].map(|name| {
+                let params = match name {
+                    "turn/start" => json!({ "prompt": "more" }),
+                    _ => json!({}),
+                };
+                after(drawn(&mut seed, 60), surface.call(name, of(&session, params)))
+            });
+            let archive = surface.call("session/archive", of(&session, json!({})));
+            let archive = after(drawn(&mut seed, 60), archive);
+            let (wanted, archived) = join(join_all(wanted), archive).await;
+            archived.unwrap();
+            for answer in &wanted {
+                among(answer, &["SESSION_ARCHIVED", "SESSION_BUSY", "SESSION_NOT_RUNNING"]);
+            }
+            if let Ok(turn) = &wanted[0] {
+                let reason = turn["stop_reason"]["reason"].as_str().unwrap();
+                assert!(["interrupted", "cancelled"].contains(&reason), "{turn}");
+            }
+            let state = desk.kit.core.state(&id(&session)).await.unwrap();
+            assert!(state.archived && state.turn.is_none() && state.pending.is_empty());
+        });
     }
 }
