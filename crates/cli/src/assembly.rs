@@ -22,6 +22,7 @@ use oarlock_core::{
     DefaultAgentCore, LocalBus, Ports, ProviderRegistry, StaticToolRegistry, ToolRegistry,
 };
 use oarlock_models::{DemoModel, HttpTransport, Registry, ScriptModel};
+use oarlock_server::Figures;
 use oarlock_store::SqliteStore;
 use oarlock_tools::hooks::Hooks;
 use oarlock_tools::skills::{SkillTool, Skills};
@@ -120,6 +121,7 @@ pub struct CliAgentBuilder<'a> {
     hooks: Option<Arc<dyn HookEngine>>,
     tools: Vec<Arc<dyn Tool>>,
     beside: Option<&'a Assembled>,
+    figures: Option<Arc<Figures>>,
 }
 
 impl<'a> CliAgentBuilder<'a> {
@@ -128,7 +130,7 @@ impl<'a> CliAgentBuilder<'a> {
     pub fn new(loaded: &'a Loaded) -> Self {
         let features = DefaultFeatureSet::default();
         let tools = Vec::new();
-        Self { loaded, features, trace: None, hooks: None, tools, beside: None }
+        Self { loaded, features, trace: None, hooks: None, tools, beside: None, figures: None }
     }
 
     /// These parts.
@@ -165,6 +167,12 @@ impl<'a> CliAgentBuilder<'a> {
         Self { hooks: Some(hooks), ..self }
     }
 
+    /// Counts there what its journal takes.
+    #[must_use]
+    pub fn figures(self, figures: &Arc<Figures>) -> Self {
+        Self { figures: Some(Arc::clone(figures)), ..self }
+    }
+
     /// Tools of the program, after the built-in ones.
     #[must_use]
     pub fn tools(self, tools: impl IntoIterator<Item = Arc<dyn Tool>>) -> Self {
@@ -182,9 +190,9 @@ impl<'a> CliAgentBuilder<'a> {
     /// # Errors
     /// When the store cannot be opened or the configuration names something that cannot be used.
     pub fn build(self) -> anyhow::Result<Assembled> {
-        let Self { loaded, features, trace, hooks: own_hooks, tools: own_tools, beside } = self;
+        let Self { loaded, features, trace, hooks: own_hooks, tools: own_tools, .. } = self;
         let (ids, clock) = (SystemIds, Arc::new(SystemClock::new()));
-        let (node, stores) = match beside {
+        let (node, stores) = match self.beside {
             Some(other) => (other.node.clone(), Stores::beside(other)),
             None => {
                 let on_disk = features.has(Feature::Storage);
@@ -205,9 +213,13 @@ impl<'a> CliAgentBuilder<'a> {
         let tools = LocalTools::new(loaded, Arc::clone(&shelf), (features, own_tools))?;
         // Without a home there is nowhere to save, and saving is not offered.
         let grants = data_dir(loaded).ok().filter(|_| saves);
+        let journal = match self.figures {
+            Some(figures) => figures.around(stores.journal),
+            None => stores.journal,
+        };
         let ports = Ports {
             hooks,
-            journal: stores.journal,
+            journal,
             catalog: stores.catalog,
             blobs: stores.blobs,
             bus: stores.bus,

@@ -2,6 +2,7 @@
 
 pub mod acp;
 mod audience;
+mod figures;
 mod host;
 mod lines;
 pub mod operations;
@@ -11,5 +12,6 @@ pub mod rpc;
 pub mod service;
 
 pub use audience::Audience;
+pub use figures::Figures;
 pub use host::{Host, HostError, Said, Workspace};
 pub use lines::Streams;

@@ -72,8 +72,9 @@ async fn serve(
     let mut interrupted = signal(SignalKind::interrupt()).context("cannot listen to signals")?;
     let (drainer, drain) = Drain::new();
     let gate = Gate::new(admission(frame, args, home)?, tokens.load()?, drain.clone());
+    let figures = folders.figures();
     let sessions = Sessions::new(folders as _, home.to_owned(), Caller::trusted("rest"));
-    let router = rest::guarded(&sessions, &gate, drain);
+    let router = rest::guarded(&sessions, &gate, drain, figures);
     complain(&format!("listening on {name}"));
     let connections = usize::try_from(args.connections).unwrap_or(usize::MAX);
     let mut ended = None;

@@ -11,7 +11,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use oarlock_core::ids::SessionId;
 use oarlock_core::{DefaultAgentCore, DefaultSession};
-use oarlock_server::{Audience, Host, HostError, Workspace};
+use oarlock_server::{Audience, Figures, Host, HostError, Workspace};
 use secrecy::ExposeSecret;
 
 use crate::args::ModelArgs;
@@ -43,6 +43,7 @@ pub struct Folders {
     flags: Arc<ModelArgs>,
     known: Mutex<Known>,
     audience: Audience,
+    figures: Arc<Figures>,
 }
 
 impl Folders {
@@ -51,14 +52,22 @@ impl Folders {
     /// # Errors
     /// When the store cannot be opened or the configuration cannot be used.
     pub fn new(loaded: Loaded, flags: ModelArgs) -> anyhow::Result<Self> {
-        let home = Arc::new(CliAgentBuilder::new(&loaded).build()?);
+        let figures = Arc::default();
+        let home = Arc::new(CliAgentBuilder::new(&loaded).figures(&figures).build()?);
         Ok(Self {
             home,
+            figures,
             loaded,
             flags: Arc::new(flags),
             known: Mutex::default(),
             audience: Audience::default(),
         })
+    }
+
+    /// What the journal of all folders counted.
+    #[must_use]
+    pub fn figures(&self) -> Arc<Figures> {
+        Arc::clone(&self.figures)
     }
 
     /// Ends the store in good order.

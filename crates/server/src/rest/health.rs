@@ -14,6 +14,7 @@ use oarlock_core::service::{ErrorCode, SessionError};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
+use super::metrics::Standing;
 use super::reply::{Refused, json as answer};
 use super::{Rest, Theirs};
 use crate::service::{Scope, Sessions};
@@ -85,8 +86,13 @@ pub(super) async fn metrics(Theirs(rest): Theirs) -> Response {
         let begun = Instant::now();
         let all = Filter { archived: ArchivedFilter::With, children: true, ..Filter::default() };
         let used = rest.sessions.core().ports().catalog.usage(&all).await?;
-        let took = begun.elapsed();
-        Ok(rest.metrics.text(&used, took))
+        let standing = Standing {
+            store_took: begun.elapsed(),
+            awake: rest.sessions.awake(),
+            figures: &rest.figures,
+            used,
+        };
+        Ok(rest.metrics.text(&standing))
     };
     match told.await {
         Ok(text) => {

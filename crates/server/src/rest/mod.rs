@@ -29,6 +29,7 @@ use bytes::Bytes;
 use oarlock_core::service::{ErrorCode, SessionError};
 use serde_json::Value;
 
+use crate::figures::Figures;
 use crate::operations::{Operation, Params, Verb, operations};
 use crate::service::{Caller, Sessions};
 use encode::Encoders;
@@ -53,6 +54,7 @@ struct Rest {
     encoders: Arc<Encoders>,
     drain: Drain,
     metrics: Arc<Metrics>,
+    figures: Arc<Figures>,
 }
 
 /// The same as the caller may have it whom the gate let in.
@@ -72,13 +74,13 @@ impl FromRequestParts<Rest> for Theirs {
 
 /// All paths over the sessions of one caller, whose streams of events end when `drain` begins.
 pub fn router(sessions: &Sessions, drain: Drain) -> Router {
-    router_of(Rest::new(sessions, drain))
+    router_of(Rest::new(sessions, drain, Arc::default()))
 }
 
 impl Rest {
-    fn new(sessions: &Sessions, drain: Drain) -> Self {
+    fn new(sessions: &Sessions, drain: Drain, figures: Arc<Figures>) -> Self {
         let (encoders, metrics) = (Arc::default(), Arc::default());
-        Self { sessions: sessions.clone(), encoders, drain, metrics }
+        Self { sessions: sessions.clone(), encoders, drain, metrics, figures }
     }
 }
 
@@ -122,9 +124,14 @@ fn router_of(rest: Rest) -> Router {
     routes.fallback(nothing).with_state(rest)
 }
 
-/// The same for whoever comes through the gate, each as what its token says.
-pub fn guarded(sessions: &Sessions, gate: &Arc<Gate>, drain: Drain) -> Router {
-    let rest = Rest::new(sessions, drain);
+/// The same for whoever comes through the gate, each as what its token says; `figures` are those of the sessions' journal.
+pub fn guarded(
+    sessions: &Sessions,
+    gate: &Arc<Gate>,
+    drain: Drain,
+    figures: Arc<Figures>,
+) -> Router {
+    let rest = Rest::new(sessions, drain, figures);
     let passing = (Arc::clone(gate), Arc::clone(&rest.metrics));
     let guarded = router_of(rest.clone()).layer(from_fn_with_state(passing, gate::pass));
     health::open(rest).fallback_service(guarded)

@@ -11,7 +11,7 @@ use super::{Direct, Surface, deferred, done, refused};
 use crate::desk::Desk;
 use crate::stored;
 
-const STRANGER: &str = "01a1ffa1-0c86-70c2-afd9-4e292c035691";
+pub(super) const STRANGER: &str = "01a1ffa1-0c86-70c2-afd9-4e292c035691";
 
 pub(super) fn says(words: &'static str) -> Vec<Say> {
     vec![Say::Delta(words), Say::Reply(text(words))]

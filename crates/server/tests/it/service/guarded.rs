@@ -2,13 +2,18 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use axum::body::Body;
 use hyper::Request;
 use oarlock_core::ids::Tenant;
+use oarlock_core::ports::model::ModelErrorKind;
+use oarlock_core::spec::Mode;
+use oarlock_server::Figures;
 use oarlock_server::operations::operations;
 use oarlock_server::rest::{Admission, Token};
 use oarlock_server::service::Scope;
+use oarlock_testkit::kit::Parts;
 use oarlock_testkit::model::{Say, text};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -194,6 +199,48 @@ async fn health_wants_no_token_and_figures_have_no_names_in_them() {
     let created = "oarlock_requests_total{operation=\"session/create\",code=\"OK\"} 1\n";
     assert!(figures.contains(created), "{figures}");
     assert!(!figures.contains(&session) && !figures.contains("acme"), "{figures}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn figures_tell_how_turns_end_what_is_awake_and_how_long_the_store_writes() {
+    let figures = Arc::<Figures>::default();
+    let fails = vec![Say::Fail(ModelErrorKind::Auth, None)];
+    let parts = Parts::new(vec![vec![Say::Reply(text("done"))], fails], vec![]);
+    let journal = figures.around(Arc::new(parts.store.clone()));
+    let desk = Desk::of(Parts { journal, ..parts }, Mode::OPEN);
+    let tokens = vec![token("all", &ALL, None)];
+    let http = Http::counted(&desk, (admission(), tokens), figures).await;
+    let go = post("/v1/sessions", &json!({ "prompt": "a word of mine" }));
+    assert_eq!(ask(&http, "all", go).await.0, 200);
+    let go = post("/v1/sessions", &json!({ "prompt": "a word of mine" }));
+    let (status, failed) = ask(&http, "all", go).await;
+    assert_eq!(status, 502, "{failed}");
+    let session = failed["error"]["details"]["session_id"].as_str().unwrap();
+    let close = post(&format!("/v1/sessions/{session}/close"), &json!({}));
+    assert_eq!(ask(&http, "all", close).await.0, 200);
+    let mut request = get("/metrics");
+    request.headers_mut().insert("authorization", "Bearer all".parse().unwrap());
+    let page = axum::body::to_bytes(http.send(request).await.into_body(), 1 << 20).await.unwrap();
+    let page = std::str::from_utf8(&page).unwrap();
+    let value = |name: &str| {
+        let row = page.lines().find_map(|line| line.strip_prefix(&format!("oarlock_{name} ")));
+        row.unwrap_or_else(|| panic!("{name}: {page}")).parse::<u64>().unwrap()
+    };
+    assert_eq!(value("turns_total{stop_reason=\"end_turn\"}"), 1);
+    assert_eq!(value("turns_total{stop_reason=\"failed\"}"), 1);
+    assert_eq!(value("turns_total{stop_reason=\"cancelled\"}"), 0);
+    assert_eq!((value("sessions_awake"), value("sessions")), (1, 2));
+    assert!(value("append_seconds_count") >= 6, "{page}");
+    assert_eq!(value("append_seconds_bucket{le=\"+Inf\"}"), value("append_seconds_count"));
+    assert_eq!(value("append_failures_total"), 0);
+    // Every row is told what it is, and no label is somebody's word.
+    for line in page.lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split(['{', ' ']).next().unwrap();
+        let stems = ["_bucket", "_sum", "_count"].iter().filter_map(|end| name.strip_suffix(end));
+        let mut names = stems.chain([name]);
+        assert!(names.any(|name| page.contains(&format!("# TYPE {name} "))), "{line}");
+    }
+    assert!(!page.contains(session) && !page.contains("mine") && !page.contains("scripted"));
 }
 
 #[tokio::test(start_paused = true)]

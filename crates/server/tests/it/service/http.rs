@@ -1,11 +1,14 @@
 //! The same operations over HTTP, through a socket of this machine.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use hyper::client::conn::http1;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use oarlock_server::Figures;
 use oarlock_server::operations::{Operation, Verb, named};
 use oarlock_server::rest::{Admission, Drain, Gate, Listener, Token, guarded, router, serve};
 use oarlock_server::service::Caller;
@@ -27,14 +30,28 @@ pub(crate) struct Http {
 impl Http {
     /// A server of these sessions.
     pub(crate) async fn at(desk: &Desk) -> Self {
-        Self::serving(|drain| router(&sessions(desk, Caller::trusted("rest")), drain)).await
+        Self::of(desk, Caller::trusted("rest")).await
+    }
+
+    /// A server of these sessions as somebody may have them.
+    pub(crate) async fn of(desk: &Desk, caller: Caller) -> Self {
+        Self::serving(|drain| router(&sessions(desk, caller), drain)).await
     }
 
     /// The same behind a gate.
     pub(crate) async fn guarded(desk: &Desk, admission: Admission, tokens: Vec<Token>) -> Self {
+        Self::counted(desk, (admission, tokens), Arc::default()).await
+    }
+
+    /// The same with the figures of its journal.
+    pub(crate) async fn counted(
+        desk: &Desk,
+        (admission, tokens): (Admission, Vec<Token>),
+        figures: Arc<Figures>,
+    ) -> Self {
         Self::serving(|drain| {
             let gate = Gate::new(admission, tokens, drain.clone());
-            guarded(&sessions(desk, Caller::trusted("rest")), &gate, drain)
+            guarded(&sessions(desk, Caller::trusted("rest")), &gate, drain, figures)
         })
         .await
     }

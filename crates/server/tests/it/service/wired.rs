@@ -35,8 +35,8 @@ pub(crate) struct Wired {
 }
 
 impl Wired {
-    pub(crate) fn to(desk: &Desk) -> Self {
-        let Raw { to, mut from, mut served, .. } = Raw::to(desk);
+    pub(crate) fn of(desk: &Desk, caller: Caller) -> Self {
+        let Raw { to, mut from, mut served, .. } = Raw::of(desk, caller);
         let waiting = Waiting::default();
         let known = Arc::clone(&waiting);
         let mut tasks = JoinSet::new();
@@ -66,7 +66,7 @@ impl Wired {
 
 impl Surface for Wired {
     fn open(desk: &Desk) -> BoxFuture<'_, Self> {
-        async { Self::to(desk) }.boxed()
+        async { Self::of(desk, Caller::trusted("rpc")) }.boxed()
     }
 
     fn call<'a>(&'a self, name: &'a str, params: Value) -> BoxFuture<'a, Result<Value, Refusal>> {
@@ -95,6 +95,11 @@ pub(crate) struct Raw {
 
 impl Raw {
     pub(crate) fn to(desk: &Desk) -> Self {
+        Self::of(desk, Caller::trusted("rpc"))
+    }
+
+    /// The same for somebody who may not do everything.
+    pub(crate) fn of(desk: &Desk, caller: Caller) -> Self {
         let (to, incoming) = mpsc::channel(64);
         let (outgoing, from) = mpsc::channel(UNREAD_MAX);
         let (stop, stopped) = oneshot::channel();
@@ -104,11 +109,7 @@ impl Raw {
             }
         };
         let mut served = JoinSet::new();
-        served.spawn(serve(
-            sessions(desk, Caller::trusted("rpc")),
-            Streams::within(incoming, outgoing),
-            until,
-        ));
+        served.spawn(serve(sessions(desk, caller), Streams::within(incoming, outgoing), until));
         Self { to: Some(to), from, served, stop: Some(stop) }
     }
 
