@@ -2,6 +2,7 @@
 
 use oarlock_core::event::{Entry, Event, Goal, HookPoint, HookRan, Outcome, StopReason, TurnEnded};
 use oarlock_core::ids::Seq;
+use oarlock_core::service::ErrorCode;
 use oarlock_core::session::goal;
 use oarlock_core::session::state::State;
 
@@ -36,6 +37,15 @@ impl From<Exit> for std::process::ExitCode {
 }
 
 impl Exit {
+    /// The code for a row of the error table.
+    #[must_use]
+    pub fn of_error(kind: ErrorCode) -> Self {
+        match kind.row().exit {
+            2 => Self::Usage,
+            _ => Self::Error,
+        }
+    }
+
     /// The code for a turn, from how it ended, how its last tool call was settled, and whether its session has a goal that is not reached. A turn
     /// that did not end by itself tells why it ended, goal or not.
     #[must_use]
@@ -172,4 +182,17 @@ fn refused(ran: &HookRan) -> Option<Seq> {
     let is_refused =
         ran.point == HookPoint::BeforeIngest && (ran.change.control.is_some() || is_empty);
     ran.input.filter(|_| is_refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_of_the_error_table_ends_a_command_with_its_code() {
+        for kind in ErrorCode::ALL {
+            let row = kind.row();
+            assert_eq!(Exit::of_error(kind) as u8, row.exit, "{}", row.code);
+        }
+    }
 }

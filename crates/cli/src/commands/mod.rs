@@ -31,7 +31,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
+use oarlock_core::ports::journal::JournalError;
 use oarlock_core::prompt::slash::SlashError;
+use oarlock_core::service::{ErrorCode, SessionError};
+use oarlock_core::{AgentError, SessionError as HandleError};
 
 pub(crate) use mentioned::{Denied, Rights};
 pub(crate) use run::content;
@@ -58,7 +61,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }));
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let outcome = std::panic::catch_unwind(|| match Cli::try_parse_from(arguments) {
-        Ok(cli) => dispatch(cli).unwrap_or_else(|error| failed(&error)),
+        Ok(cli) => dispatch(cli).unwrap_or_else(failed),
         Err(refusal) => usage(&refusal),
     });
     outcome.unwrap_or(Exit::Error).into()
@@ -158,7 +161,7 @@ fn one_line(words: &str) -> String {
     joined.chars().filter(|c| !c.is_control()).collect()
 }
 
-fn failed(error: &anyhow::Error) -> Exit {
+fn failed(error: anyhow::Error) -> Exit {
     let closed = |cause: &(dyn std::error::Error + 'static)| {
         let plain = cause.downcast_ref::<io::Error>().map(io::Error::kind);
         let json = || cause.downcast_ref::<serde_json::Error>()?.io_error_kind();
@@ -167,8 +170,16 @@ fn failed(error: &anyhow::Error) -> Exit {
     if error.chain().any(closed) {
         return Exit::Done;
     }
-    complain(&explained(error));
-    if is_usage(error) { Exit::Usage } else { Exit::Error }
+    complain(&explained(&error));
+    if is_usage(&error) { Exit::Usage } else { of_table(error).map_or(Exit::Error, Exit::of_error) }
+}
+
+/// The row of the error table, where sessions or their store refused.
+fn of_table(error: anyhow::Error) -> Option<ErrorCode> {
+    let told = error.downcast::<AgentError>().map(SessionError::from);
+    let told = told.or_else(|other| other.downcast::<HandleError>().map(SessionError::from));
+    let told = told.or_else(|other| other.downcast::<JournalError>().map(SessionError::from));
+    told.ok().map(|error| error.kind)
 }
 
 /// Whether the command line has to be written otherwise.
