@@ -4,18 +4,21 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::home::{Home, mode_of};
+use crate::rpc::Rpc;
 
 /// A server that a test has started. Dropping it ends it.
-struct Server {
+pub(crate) struct Server {
     program: Child,
-    address: String,
-    token: String,
+    pub(crate) address: String,
+    pub(crate) token: String,
+    said: Arc<Mutex<String>>,
 }
 
 impl Drop for Server {
@@ -27,28 +30,50 @@ impl Drop for Server {
 }
 
 impl Server {
-    fn start(home: &Home, arguments: &[&str]) -> Self {
+    pub(crate) fn start(home: &Home, arguments: &[&str]) -> Self {
         let mut command = home.command();
         command.arg("serve").args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut program = command.spawn().unwrap();
         let mut lines = BufReader::new(program.stderr.take().unwrap()).lines();
-        let line = lines.find(|line| line.as_ref().unwrap().contains("listening on "));
-        let line = line.expect("it says where it listens").unwrap();
+        let said = Arc::<Mutex<String>>::default();
+        let keep = |said: &Mutex<String>, line: &str| {
+            let mut said = said.lock().unwrap();
+            said.push_str(line);
+            said.push('\n');
+        };
+        let line = lines.by_ref().map(Result::unwrap).inspect(|line| keep(&said, line));
+        let line = { line }.find(|line| line.contains("listening on "));
+        let line = line.expect("it says where it listens");
         let address = line.split("listening on ").nth(1).unwrap().trim_start_matches("http://");
         // Whoever writes to stderr must not find it closed.
-        std::thread::spawn(move || lines.for_each(drop));
+        let kept = Arc::clone(&said);
+        std::thread::spawn(move || lines.for_each(|line| keep(&kept, &line.unwrap_or_default())));
         let token = std::fs::read_to_string(home.path(".local/share/oarlock/token")).unwrap();
-        Self { program, address: address.to_owned(), token: token.trim().to_owned() }
+        Self { program, address: address.to_owned(), token: token.trim().to_owned(), said }
+    }
+
+    /// What it wrote to stderr.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    /// The whole answer as it came.
+    pub(crate) fn raw(&self, verb: &str, path: &str, token: &str, sent: &Value) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.write_all(request(verb, path, token, sent).as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
     }
 
     /// The status and the body.
-    fn ask(&self, verb: &str, path: &str, token: &str, sent: &Value) -> (u16, Value) {
+    pub(crate) fn ask(&self, verb: &str, path: &str, token: &str, sent: &Value) -> (u16, Value) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.write_all(request(verb, path, token, sent).as_bytes()).unwrap();
         read(stream)
     }
 
-    fn terminate(&mut self) -> (Option<i32>, Duration) {
+    pub(crate) fn terminate(&mut self) -> (Option<i32>, Duration) {
         let begun = Instant::now();
         let pid = rustix::process::Pid::from_child(&self.program);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
@@ -56,7 +81,7 @@ impl Server {
     }
 }
 
-fn request(verb: &str, path: &str, token: &str, sent: &Value) -> String {
+pub(crate) fn request(verb: &str, path: &str, token: &str, sent: &Value) -> String {
     let body = if sent.is_null() { String::new() } else { sent.to_string() };
     format!(
         "{verb} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
@@ -154,11 +179,56 @@ fn a_unix_socket_is_private_and_one_that_nobody_listens_on_is_replaced() {
     assert_eq!(std::fs::read_to_string(other).unwrap(), "precious");
 }
 
+/// A command with a child, each of which leaves its number.
+const LINGERS: &str = "sleep 60 & echo $! > child; echo $$ > shell; wait";
+
+/// Waits until the processes of [`LINGERS`] are no more.
+fn are_gone(home: &Home) {
+    for name in ["child", "shell"] {
+        let path = home.project().join(name);
+        let number = std::fs::read_to_string(&path).expect("the command has begun");
+        let status = format!("/proc/{}/stat", number.trim());
+        let begun = Instant::now();
+        // One that nobody waits for any more is dead, whatever lists it.
+        while std::fs::read_to_string(&status).is_ok_and(|stat| !stat.contains(") Z ")) {
+            assert!(begun.elapsed() < Duration::from_secs(5), "{name} {number} lives");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Waits until the command of [`LINGERS`] runs.
+fn lingers(home: &Home) {
+    let begun = Instant::now();
+    while !std::fs::read_to_string(home.project().join("shell")).is_ok_and(|n| n.ends_with('\n')) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the command never ran");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_program_that_speaks_json_rpc_leaves_no_command_behind_either() {
+    let home = Home::new();
+    let call = json!({ "calls": [{ "name": "bash", "arguments": { "command": LINGERS } }] });
+    let model = home.script(&json!([call, { "text": "never" }]));
+    let mut rpc = Rpc::start(&home, &["-m", &model, "--mode", "open"]);
+    let made = rpc.done("session/create", &json!({ "prompt": "sleep", "wait_ms": 0 }));
+    lingers(&home);
+    let (took, code, _) = rpc.end(Some("TERM"));
+    assert_eq!(code, Some(0));
+    assert!(took < Duration::from_secs(5), "it took {took:?}");
+    are_gone(&home);
+    let mut rpc = Rpc::start(&home, &["-m", &model]);
+    let session = json!({ "session_id": made["session_id"] });
+    let read = rpc.done("session/read", &session);
+    assert_eq!((&read["is_active"], &read["turns"]), (&json!(false), &json!(1)), "{read}");
+}
+
 #[test]
 fn a_signal_ends_it_in_the_middle_of_a_turn_which_goes_on_from_its_journal() {
     let home = Home::new();
     let steps = json!([
-        { "calls": [{ "name": "bash", "arguments": { "command": "sleep 60" } }] },
+        { "calls": [{ "name": "bash", "arguments": { "command": LINGERS } }] },
         { "text": "It went on." },
         { "text": "It went on." },
     ]);
@@ -173,6 +243,7 @@ fn a_signal_ends_it_in_the_middle_of_a_turn_which_goes_on_from_its_journal() {
     let follow = format!("/v1/sessions/{session}/events");
     events.write_all(request("GET", &follow, &server.token, &Value::Null).as_bytes()).unwrap();
     let mut seen = BufReader::new(events);
+    lingers(&home);
     let mut line = String::new();
     while !line.contains("tool_started") {
         line.clear();
@@ -181,6 +252,7 @@ fn a_signal_ends_it_in_the_middle_of_a_turn_which_goes_on_from_its_journal() {
     let (code, took) = server.terminate();
     assert_eq!(code, Some(0));
     assert!(took < Duration::from_secs(5), "it took {took:?}");
+    are_gone(&home);
     let mut rest = String::new();
     seen.read_to_string(&mut rest).unwrap();
     assert!(rest.contains("retry: 1000"), "{rest}");
@@ -189,6 +261,8 @@ fn a_signal_ends_it_in_the_middle_of_a_turn_which_goes_on_from_its_journal() {
     let (status, ended) = server.ask("POST", &wait, &server.token, &json!({}));
     assert_eq!(status, 200, "{ended}");
     assert_eq!(ended["state"], "ended", "{ended}");
+    let reason = ended["stop_reason"]["reason"].as_str().unwrap();
+    assert!(["interrupted", "cancelled"].contains(&reason), "{ended}");
 }
 
 #[test]

@@ -4,16 +4,19 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use oarlock_core::event::Effect;
+use oarlock_core::ids::Tenant;
+use oarlock_core::ports::journal::TenantFilter;
 use oarlock_core::service::{
     AnswerRequest, ConfigureRequest, CreateSessionRequest, InputRequest, StartTurnRequest,
 };
 use oarlock_core::spec::Mode;
+use oarlock_server::service::Caller;
 use oarlock_testkit::model::{Say, calls, text};
 use oarlock_testkit::tool::{Act, TestTool};
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
 
-use super::{Direct, Surface, deferred, done, refused};
+use super::{Direct, Surface, deferred, done, refused, sessions};
 use crate::desk::Desk;
 
 fn says(words: &'static str) -> Vec<Say> {
@@ -118,6 +121,27 @@ async fn what_cannot_be_had_is_refused_and_says_why() {
     assert_eq!(refused(&surface, "session/create", unknown).await, "INVALID_REQUEST");
     let listed = done(&surface, "session/list", json!({})).await;
     assert_eq!(listed["sessions"], json!([]), "nothing was made");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_realm_of_a_session_is_its_callers_tenant_and_no_other() {
+    let desk = Desk::new(vec![says("aye")], vec![]);
+    let acme = Tenant::parse("acme").unwrap();
+    let create = |realm: &str| json!({ "prompt": "go", "build": { "realm_id": realm } });
+    let of = |tenant| Direct(sessions(&desk, Caller { tenant, ..Caller::trusted("test") }));
+    let surface = of(Some(TenantFilter::Of(acme)));
+    let made = done(&surface, "session/create", create("acme")).await;
+    let session = self::of(made["session_id"].as_str().unwrap(), json!({}));
+    assert_eq!(made["text"], "aye");
+    let view = done(&surface, "session/read", session.clone()).await;
+    assert_eq!(view["realm_id"], "acme", "{view}");
+    assert_eq!(refused(&surface, "session/create", create("best")).await, "INVALID_REQUEST");
+    // Whoever is of no tenant has no realm, and whoever sees all tenants makes sessions of none.
+    for nobody in [of(Some(TenantFilter::Nobody)), of(None)] {
+        assert_eq!(refused(&nobody, "session/create", create("acme")).await, "INVALID_REQUEST");
+    }
+    let unseen = refused(&of(Some(TenantFilter::Nobody)), "session/read", session).await;
+    assert_eq!(unseen, "SESSION_NOT_FOUND");
 }
 
 #[tokio::test(start_paused = true)]
