@@ -74,7 +74,7 @@ headers.x-token = "{OF_HEADER}"
 default_model = "m"
 models = ["m"]
 [providers.loud]
-wire = "anthropic"
+wire = "anthropic-messages"
 base_url = "{loud}"
 api_key_env = "LOUD_KEY"
 default_model = "m"
@@ -175,7 +175,9 @@ fn over_rpc(home: &Home, script: &str, sessions: &[String], told: &mut Told) {
     assert_eq!(failed["error"]["data"]["code"], "AGENT_ERROR", "{failed}");
     told.push(("rpc error".to_owned(), failed.to_string()));
     told.push(("rpc events".to_owned(), json!(events).to_string()));
+    let heard = rpc.heard.take().unwrap();
     rpc.end(None);
+    told.push(("log of rpc".to_owned(), heard.join().unwrap()));
 }
 
 /// What people are told.
@@ -254,7 +256,10 @@ fn a_secret_is_told_to_nobody_and_written_nowhere_but_where_it_belongs() {
         all("session export").contains("this is no key of ours"),
         "the provider's words are told"
     );
-    assert!(all("log").contains("TRACE"), "the log says all that it can");
+    for log in ["log", "log of rpc"] {
+        let words = &told.iter().find(|(name, _)| name == log).unwrap().1;
+        assert!(words.contains("TRACE"), "{log} says all that it can");
+    }
     assert!(all("oarlock.db").contains("SQLite format"), "the store was looked through");
     let secrets = [OF_FILE, OF_VARIABLE, OF_HEADER, OF_CLIENT, OF_TOOL, own.as_str()];
     for (name, words) in &told {

@@ -69,7 +69,7 @@ fn commands_end_with_the_codes_of_the_error_table() {
         assert!(ran.refused(code(ErrorCode::SessionNotFound)).contains(absent), "{words}");
     }
     assert_eq!(home.run(&["run", "-m", &model, "go"]).code, Some(0));
-    let id = home.sessions()[0]["session"].as_str().unwrap().to_owned();
+    let id = home.sessions()[0]["id"].as_str().unwrap().to_owned();
     let beyond = home.run(&["session", "fork", &id, "--at", "4000"]);
     beyond.refused(code(ErrorCode::InvalidRequest));
     assert_eq!(home.run(&["session", "archive", &id]).code, Some(0));

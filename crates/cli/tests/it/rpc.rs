@@ -1,8 +1,9 @@
 //! `oarlock rpc` as a program meets it: the real binary, its pipes, its store and its end.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -19,13 +20,21 @@ pub(crate) struct Rpc {
     to: Option<ChildStdin>,
     from: Receiver<Value>,
     ids: i64,
+    /// What it writes to stderr; whole when it has ended.
+    pub(crate) heard: Option<JoinHandle<String>>,
 }
 
 impl Rpc {
     pub(crate) fn start(home: &Home, arguments: &[&str]) -> Self {
         let mut command = home.command();
         command.arg("rpc").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut err = child.stderr.take().unwrap();
+        let heard = std::thread::spawn(move || {
+            let mut heard = Vec::new();
+            err.read_to_end(&mut heard).expect("it is read to its end");
+            String::from_utf8_lossy(&heard).into_owned()
+        });
         let out = BufReader::new(child.stdout.take().unwrap());
         let (said, from) = channel();
         std::thread::spawn(move || {
@@ -36,7 +45,7 @@ impl Rpc {
                 }
             }
         });
-        Self { to: child.stdin.take(), child, from, ids: 0 }
+        Self { to: child.stdin.take(), child, from, ids: 0, heard: Some(heard) }
     }
 
     pub(crate) fn send(&mut self, method: &str, params: &Value) -> i64 {

@@ -82,7 +82,7 @@ impl Metrics {
         page.say("requests_total", "counter", "Requests that were answered.", &counts);
         let took = rows(|answered| answered.took.as_secs_f64().to_string());
         page.say("request_seconds_total", "counter", "Time until their answers began.", &took);
-        page.one("event_readers", "Readers of events.", self.readers.load(Relaxed));
+        page.one("event_readers", "Readers of events.", &self.readers.load(Relaxed));
     }
 }
 
@@ -98,7 +98,7 @@ impl Page {
         }
     }
 
-    fn one(&mut self, name: &str, help: &str, value: impl ToString) {
+    fn one(&mut self, name: &str, help: &str, value: &impl ToString) {
         self.say(name, "gauge", help, &[(String::new(), value.to_string())]);
     }
 }
@@ -106,8 +106,8 @@ impl Page {
 fn of_sessions(page: &mut Page, standing: &Standing<'_>) {
     let Standing { used, store_took, awake, .. } = standing;
     let store = store_took.as_secs_f64();
-    page.one("store_read_seconds", "What summing up all sessions took the store.", store);
-    page.one("sessions", "Sessions in the store.", used.sessions);
+    page.one("store_read_seconds", "What summing up all sessions took the store.", &store);
+    page.one("sessions", "Sessions in the store.", &used.sessions);
     page.one("sessions_awake", "Sessions that are awake in this process.", awake);
     let usage = &used.usage;
     let kinds = [

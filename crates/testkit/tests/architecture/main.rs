@@ -11,9 +11,9 @@ use source::{Source, crates, read, sources};
 /// A crate, what it may build on besides `testkit` in tests, and its most lines of code.
 const HOUSE: [(&str, &[&str], usize); 7] = [
     ("cli", &["core", "models", "server", "store", "tools"], 10_700),
-    ("core", &[], 19_500),
+    ("core", &[], 19_800),
     ("models", &["core"], 10_500),
-    ("server", &["core"], 9_800),
+    ("server", &["core"], 10_300),
     ("store", &["core"], 3_125),
     ("testkit", &["core"], 4_500),
     ("tools", &["core"], 10_000),
