@@ -79,17 +79,7 @@ async fn refused(kind: ErrorCode) -> Option<Refused> {
             Refused::at(desk, "turn/start", go(&session))
         }
         ErrorCode::SessionStoreError => broken().await,
-        ErrorCode::SessionMoved => {
-            let folder = TempDir::new().unwrap();
-            let first = stored::on(folder.path(), None, vec![dawdles("slowly")]);
-            let session = running(&first).await;
-            let at = folder.path().to_owned();
-            let second = stored::on(&at, Some(folder), vec![]);
-            Refused {
-                other: Some(first),
-                ..Refused::at(second, "turn/interrupt", of(&session, json!({})))
-            }
-        }
+        ErrorCode::SessionMoved => moved().await,
         ErrorCode::Overloaded => {
             let limits = RuntimeLimits { inputs_waiting: 1, ..RuntimeLimits::DEFAULT };
             let parts = Parts { limits, ..Parts::new(vec![dawdles("slowly")], vec![]) };
@@ -127,6 +117,17 @@ async fn refused(kind: ErrorCode) -> Option<Refused> {
             return None;
         }
     })
+}
+
+/// A turn that runs in another program.
+async fn moved() -> Refused {
+    let folder = TempDir::new().unwrap();
+    let at = folder.path().to_owned();
+    let first = stored::on(&at, None, vec![dawdles("slowly")]);
+    let session = running(&first).await;
+    let second = stored::on(&at, Some(folder), vec![]);
+    let refused = Refused::at(second, "turn/interrupt", of(&session, json!({})));
+    Refused { other: Some(first), ..refused }
 }
 
 /// A session whose store gives nothing out.
