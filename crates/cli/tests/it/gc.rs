@@ -169,5 +169,5 @@ fn a_session_is_forked_and_both_go_on() {
     }
     assert!(home.run(&["session", "list"]).out.contains("another way"));
     let beyond = home.run(&["session", "fork", "--at", "4000", &one]);
-    assert_eq!(beyond.code, Some(1), "{}", beyond.out);
+    assert_eq!(beyond.code, Some(2), "{}", beyond.out);
 }
