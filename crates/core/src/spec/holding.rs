@@ -76,12 +76,7 @@ pub(super) fn with_validator<T: Send>(
     schema: &Value,
     work: impl FnOnce(&Validator) -> T + Send,
 ) -> Result<Result<T, (String, String)>, NotHeld> {
-    let work = move || {
-        let counted = counted(schema);
-        build(&counted)
-            .map(|validator| work(&validator))
-            .map_err(|error| (error.instance_path.to_string(), error.to_string()))
-    };
+    let work = move || build(&counted(schema)).map(|validator| work(&validator));
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, work);
         let thread = thread.map_err(|error| NotHeld::Machine(error.to_string()))?;
@@ -92,10 +87,11 @@ pub(super) fn with_validator<T: Send>(
     })
 }
 
-fn build(schema: &Value) -> Result<Validator, ValidationError<'_>> {
+#[expect(clippy::result_large_err, reason = "the errors of keywords are the library's")]
+fn build(schema: &Value) -> Result<Validator, (String, String)> {
     let left = Arc::new(AtomicU64::new(WORK_MAX));
     let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES);
-    jsonschema::options()
+    let built = jsonschema::options()
         .with_retriever(Nothing)
         .with_pattern_options(patterns)
         .with_keyword(COUNT, move |_: &Map<String, Value>, _: &Value, _: Location| {
@@ -103,7 +99,8 @@ fn build(schema: &Value) -> Result<Validator, ValidationError<'_>> {
             Ok(Box::new(Counts(Arc::clone(&left))) as Box<dyn Keyword>)
         })
         .should_validate_formats(true)
-        .build(schema)
+        .build(schema);
+    built.map_err(|error| (error.instance_path.to_string(), error.to_string()))
 }
 
 /// Counts when its place is looked at.

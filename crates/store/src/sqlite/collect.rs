@@ -126,36 +126,32 @@ impl Inner {
         }
         let (bodies, bodies_bytes) = self.blobs.remove(unnamed.into_iter(), spared)?;
         merge_index(&connection).map_err(fail)?;
-        self.give_back(&connection, progress).map_err(|trouble| trouble.at(&self.folder))?;
+        give_back(&connection, progress).map_err(|trouble| trouble.at(&self.folder))?;
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(fail)?;
         let database_bytes = database_bytes(&self.folder);
         Ok(Collected { bodies, bodies_bytes, database_bytes_before, database_bytes })
     }
+}
 
-    /// Returns free pages to the file system.
-    fn give_back(
-        &self,
-        connection: &Connection,
-        progress: &dyn Fn(Progress),
-    ) -> Result<(), Trouble> {
-        let number =
-            |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-        let mut left = number("freelist_count")?;
-        while left > 0 {
-            progress(Progress::Pages(left.unsigned_abs()));
-            let mut step =
-                connection.prepare_cached(&format!("PRAGMA incremental_vacuum({PAGES_STEP})"))?;
-            // Each page is a row.
-            let mut pages = step.query([])?;
-            while pages.next()?.is_some() {}
-            let still = number("freelist_count")?;
-            if still >= left {
-                break;
-            }
-            left = still;
+/// Returns free pages to the file system.
+fn give_back(connection: &Connection, progress: &dyn Fn(Progress)) -> Result<(), Trouble> {
+    let number =
+        |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let mut left = number("freelist_count")?;
+    while left > 0 {
+        progress(Progress::Pages(left.unsigned_abs()));
+        let mut step =
+            connection.prepare_cached(&format!("PRAGMA incremental_vacuum({PAGES_STEP})"))?;
+        // Each page is a row.
+        let mut pages = step.query([])?;
+        while pages.next()?.is_some() {}
+        let still = number("freelist_count")?;
+        if still >= left {
+            break;
         }
-        Ok(())
+        left = still;
     }
+    Ok(())
 }
 
 /// Bytes of the database and its WAL.
