@@ -104,13 +104,14 @@ export class Judge {
   }
 
   afterAnswer(asked, message) {
-    const id = asked.method === "session/new" ? message.result?.sessionId : asked.params?.sessionId;
+    const makes = ["session/new", "session/fork"].includes(asked.method);
+    const id = makes ? message.result?.sessionId : asked.params?.sessionId;
     if (typeof id !== "string") return;
     const session = this.session(id);
     if (asked.method === "session/load") session.loading -= 1;
     if (asked.method === "session/resume") session.resuming -= 1;
-    if (["session/new", "session/load", "session/resume"].includes(asked.method) && !message.error) {
-      if (asked.method === "session/new" && session.open) this.say("a session id twice", message);
+    if ((makes || ["session/load", "session/resume"].includes(asked.method)) && !message.error) {
+      if (makes && session.open) this.say("a session id twice", message);
       session.open = true;
     }
     if (asked.method !== "session/prompt") return;

@@ -55,9 +55,11 @@ const known = checks(read("schema.unstable.json"), true);
 
 /** Why `value` is not the `kind` (Request, Response, Notification) of `method`, or null. `strict` also refuses unknown names. */
 export function fault(method, kind, value, strict) {
-  const check = stable.of[method]?.[kind];
+  // A method that is not stable is in the other schema alone.
+  const from = stable.of[method] ? stable : known;
+  const check = from.of[method]?.[kind];
   if (!check) return `the schema has no ${kind} of ${method}`;
-  if (!check(value)) return stable.words(check);
+  if (!check(value)) return from.words(check);
   const names = known.of[method]?.[kind];
   if (strict && names && !names(value)) return `unknown names: ${known.words(names)}`;
   return null;

@@ -119,6 +119,44 @@ async function remove() {
   await within(5000, "the prompt of a deleted session", prompt.then(({ stopReason }) => assert.equal(stopReason, "cancelled"), (error) => assert.ok(error.code)));
 }
 
+// What the protocol has not made stable yet, as far as the agent says that it is there.
+async function fork() {
+  const cwd = stage.folder("talk");
+  const { id } = await client.session(cwd);
+  await ended(client.prompt(id, "one"), "end_turn");
+  const from = client.told.length;
+  const { sessionId, modes } = await client.ask("session/fork", { sessionId: id, cwd, mcpServers: [] });
+  assert.ok(sessionId !== id && modes.currentModeId);
+  assert.deepEqual(gist(client.of(sessionId, from)), [], "no history");
+  await ended(client.prompt(sessionId, "two"), "end_turn");
+  assert.equal(gist(client.of(sessionId)).at(-1).text, "That was all that I know.", "it goes on where its source stood");
+  await ended(client.prompt(id, "two"), "end_turn");
+  assert.equal(gist(client.of(id)).at(-1).text, "That was all that I know.", "its source stands where it stood");
+  await refused(-32602, client.ask("session/fork", { sessionId: id, cwd: stage.folder("hello"), mcpServers: [] }));
+  await refused(-32002, client.ask("session/fork", { sessionId: "01a1ffa1-0c86-70c2-afd9-4e292c035691", cwd, mcpServers: [] }));
+}
+
+async function archive() {
+  const cwd = stage.folder("silent");
+  const { id } = await client.session(cwd);
+  assert.deepEqual(await client.ask("session/set_title", { sessionId: id, title: " the\tsilent one " }), { title: "the silent one" });
+  assert.equal((await client.ask("session/status", { sessionId: id })).status, "open");
+  const prompt = client.prompt(id, "speak");
+  assert.deepEqual(await client.ask("session/archive", { sessionId: id }), {});
+  await ended(prompt, "cancelled");
+  assert.deepEqual(await client.ask("session/archive", { sessionId: id }), {}, "once more is the same");
+  const listed = async (archived) => (await client.ask("session/list", { cwd, archived })).sessions.filter(({ sessionId }) => sessionId === id);
+  assert.deepEqual([(await listed("exclude")).length, (await listed("include")).length, (await listed("only")).length], [0, 1, 1]);
+  assert.deepEqual((await listed("only")).map(({ title, archived }) => [title, archived]), [["the silent one", true]]);
+  assert.deepEqual(await client.ask("session/unarchive", { sessionId: id }), {});
+  assert.equal((await listed("exclude")).length, 1);
+  const other = await Client.open(stage);
+  await other.ask("session/set_title", { sessionId: id, title: "named in another process" });
+  assert.equal((await other.ask("session/status", { sessionId: id })).status, "saved", "it is not kept awake by that");
+  await other.close();
+  assert.equal((await listed("exclude"))[0].title, "named in another process");
+}
+
 // Modes and the option of the same meaning say the same.
 async function modes() {
   const { id, made } = await client.session(stage.folder("ask"));
@@ -187,5 +225,5 @@ async function commands() {
   assert.ok(availableCommands.length && availableCommands.every(({ name, description }) => !name.startsWith("/") && description));
 }
 
-export const sessions = [["load in a new process", load], ["load calls and answers", loadCalls], ["resume", resume], ["list", list], ["close", close], ["delete", remove],
+export const sessions = [["load in a new process", load], ["load calls and answers", loadCalls], ["resume", resume], ["list", list], ["close", close], ["delete", remove], ["fork", fork], ["archive", archive],
   ["modes", modes], ["options", options], ["limits", limits], ["commands", commands]];
