@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
@@ -73,7 +74,7 @@ impl Drainer {
 }
 
 /// Serves connections until `until`, then lets them end what they are at for [`DRAIN_WITHIN`]. One connection more than `connections_max`
-/// waits to be accepted.
+/// waits to be accepted. A connection counts until its stream is closed, whoever has it by then: a WebSocket is one.
 ///
 /// # Errors
 /// None once it listens: what goes wrong with a connection ends that connection.
@@ -83,18 +84,21 @@ pub async fn serve(
     connections_max: usize,
     (drainer, until): (Drainer, impl Future<Output = ()>),
 ) {
+    let places_max = u32::try_from(connections_max).unwrap_or(u32::MAX);
+    let places = Arc::new(Semaphore::new(places_max as usize));
     let mut connections = JoinSet::new();
     let ending = Drain(drainer.0.subscribe());
     let mut until = std::pin::pin!(until);
+    let mut free = None;
     loop {
-        while connections.try_join_next().is_some() {}
-        let is_full = connections.len() >= connections_max;
         tokio::select! {
             () = &mut until => break,
-            _ = connections.join_next(), if is_full => {}
-            accepted = listener.accept(), if !is_full => match accepted {
+            Some(_) = connections.join_next() => {}
+            place = Arc::clone(&places).acquire_owned(), if free.is_none() => free = place.ok(),
+            accepted = listener.accept(), if free.is_some() => match accepted {
                 Ok(stream) => {
-                    connections.spawn(connection(stream, router.clone(), ending.clone()));
+                    let io = Patient { stream, until: None, _place: free.take() };
+                    connections.spawn(connection(io, router.clone(), ending.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -103,21 +107,21 @@ pub async fn serve(
             },
         }
     }
-    drop(listener);
+    drop((listener, free));
     drainer.begin();
-    let all = async { while connections.join_next().await.is_some() {} };
+    let all = async { places.acquire_many(places_max).await.map(drop) };
     if timeout(DRAIN_WITHIN, all).await.is_err() {
         tracing::warn!("connections were closed in the middle; their turns go on from the journal");
     }
 }
 
 /// Serves one connection.
-async fn connection(stream: Stream, router: Router, mut ending: Drain) {
+async fn connection(io: Patient, router: Router, mut ending: Drain) {
     let service = TowerToHyperService::new(router);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(HEAD_BYTES_MAX);
-    let io = TokioIo::new(Patient { stream, until: None });
-    let mut serving = std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
+    let mut serving =
+        std::pin::pin!(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
     let served = tokio::select! {
         served = &mut serving => served,
         () = ending.begun() => {
@@ -157,6 +161,8 @@ struct Patient {
     stream: Stream,
     /// When a write that waits is given up.
     until: Option<Pin<Box<Sleep>>>,
+    /// Its place among the connections, which goes along when the connection becomes a WebSocket.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Patient {

@@ -20,6 +20,9 @@ use tokio::task::JoinSet;
 use super::{Refusal, Surface, sessions};
 use crate::desk::Desk;
 
+/// Connections that a server keeps.
+pub(crate) const CONNECTIONS: usize = 64;
+
 /// A server, and what it is asked with.
 pub(crate) struct Http {
     pub(crate) address: String,
@@ -49,11 +52,29 @@ impl Http {
         (admission, tokens): (Admission, Vec<Token>),
         figures: Arc<Figures>,
     ) -> Self {
-        Self::serving(|drain| {
-            let gate = Gate::new(admission, tokens, drain.clone());
-            guarded(&sessions(desk, Caller::trusted("rest")), &gate, drain, figures)
-        })
-        .await
+        Self::gated(desk, (admission, tokens), figures).await.0
+    }
+
+    /// The same with its gate, which takes other tokens later.
+    pub(crate) async fn behind(
+        desk: &Desk,
+        admission: Admission,
+        tokens: Vec<Token>,
+    ) -> (Self, Arc<Gate>) {
+        Self::gated(desk, (admission, tokens), Arc::default()).await
+    }
+
+    async fn gated(
+        desk: &Desk,
+        (admission, tokens): (Admission, Vec<Token>),
+        figures: Arc<Figures>,
+    ) -> (Self, Arc<Gate>) {
+        let mut kept = None;
+        let http = Self::serving(|drain| {
+            let gate = kept.insert(Gate::new(admission, tokens, drain.clone()));
+            guarded(&sessions(desk, Caller::trusted("rest")), gate, drain, figures)
+        });
+        (http.await, kept.expect("it was made"))
     }
 
     async fn serving(router: impl FnOnce(Drain) -> axum::Router) -> Self {
@@ -68,7 +89,7 @@ impl Http {
             }
         };
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve(Listener::Tcp(listener), router, 64, (drainer, until)));
+        tasks.spawn(serve(Listener::Tcp(listener), router, CONNECTIONS, (drainer, until)));
         Self { address, tasks, stop: Some(stop) }
     }
 

@@ -1,13 +1,16 @@
 //! The events over a WebSocket.
 
+use std::time::Duration;
+
 use futures::{SinkExt, StreamExt};
 use oarlock_testkit::model::{Say, text};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use super::http::{Http, json as body};
+use super::http::{CONNECTIONS, Http, json as body};
 use super::{deferred, done};
 use crate::desk::Desk;
 
@@ -68,4 +71,52 @@ async fn a_client_that_speaks_and_a_server_that_ends_close_it() {
         }
     });
     assert_eq!(code, 1012, "come back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_web_socket_is_a_connection_for_as_long_as_it_is_open() {
+    let http = Http::at(&Desk::new(vec![], vec![])).await;
+    let session = deferred(&http).await;
+    let path = format!("/v1/sessions/{session}/ws");
+    let mut sockets = Vec::new();
+    for _ in 0..CONNECTIONS {
+        sockets.push(open(&http, &path).await);
+    }
+    let one_more = timeout(Duration::from_secs(5), http.get("/v1/sessions"));
+    assert!(one_more.await.is_err(), "it waits to be accepted");
+    drop(sockets.pop());
+    assert_eq!(http.get("/v1/sessions").await.status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_ends_waits_for_readers_of_web_sockets_to_be_told() {
+    let long = "x".repeat(1_000_000);
+    let http =
+        Http::at(&Desk::new((0..12).map(|_| vec![Say::Reply(text("yes"))]).collect(), vec![]))
+            .await;
+    let session = deferred(&http).await;
+    for _ in 0..12 {
+        done(&http, "turn/start", json!({ "session_id": session, "prompt": long })).await;
+    }
+    let mut socket = open(&http, &format!("/v1/sessions/{session}/ws")).await;
+    until(&mut socket, "session_created").await;
+    let begun = Instant::now();
+    let (ended, code) = futures::join!(
+        async {
+            http.end().await;
+            begun.elapsed()
+        },
+        async {
+            sleep(Duration::from_secs(1)).await;
+            loop {
+                match socket.next().await {
+                    Some(Ok(Message::Close(Some(close)))) => return u16::from(close.code),
+                    Some(Ok(_)) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    );
+    assert_eq!(code, 1012, "come back");
+    assert!(ended >= Duration::from_secs(1), "{ended:?}");
 }
