@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail, ensure};
 use oarlock_core::ids::Tenant;
@@ -71,6 +71,8 @@ async fn serve(
     let mut terminated = signal(SignalKind::terminate()).context("cannot listen to signals")?;
     let mut interrupted = signal(SignalKind::interrupt()).context("cannot listen to signals")?;
     let (drainer, drain) = Drain::new();
+    // Before they are read: what changes in between is read once more.
+    let seen = tokens.changed();
     let gate = Gate::new(admission(frame, args, home)?, tokens.load()?, drain.clone());
     let figures = folders.figures();
     let sessions = Sessions::new(folders as _, home.to_owned(), Caller::trusted("rest"));
@@ -82,7 +84,7 @@ async fn serve(
         tokio::select! {
             _ = terminated.recv() => {}
             _ = interrupted.recv() => {}
-            () = watch(tokens, &gate) => {}
+            () = watch(tokens, seen, &gate) => {}
         }
         ended = Some(Instant::now());
     };
@@ -94,9 +96,8 @@ async fn serve(
     Ok(())
 }
 
-/// Lets in those whom the file of tokens names, as it is changed. It never ends.
-async fn watch(tokens: &Tokens, gate: &Gate) {
-    let mut seen = tokens.changed();
+/// Lets in those whom the file of tokens names, as it is changed since it was `seen`. It never ends.
+async fn watch(tokens: &Tokens, mut seen: Option<SystemTime>, gate: &Gate) {
     let mut every = tokio::time::interval(LOOK_EVERY);
     loop {
         every.tick().await;

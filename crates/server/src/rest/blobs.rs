@@ -22,7 +22,7 @@ use crate::service::{BLOB_BYTES_MAX, Sessions};
 /// Bytes that are read from the store at a time.
 const CHUNK: u64 = 256 * 1024;
 
-pub(super) async fn upload(Theirs(rest): Theirs, request: Request) -> Response {
+pub(super) async fn upload(Theirs(rest, _): Theirs, request: Request) -> Response {
     let stored = async {
         let body = read_body(request.into_body(), BLOB_BYTES_MAX).await?;
         let bytes = body.len();
@@ -36,7 +36,7 @@ pub(super) async fn upload(Theirs(rest): Theirs, request: Request) -> Response {
 }
 
 pub(super) async fn download(
-    Theirs(rest): Theirs,
+    Theirs(rest, _): Theirs,
     path: RawPathParams,
     headers: HeaderMap,
 ) -> Response {

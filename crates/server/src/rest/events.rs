@@ -15,16 +15,17 @@ use oarlock_core::ids::SessionId;
 use oarlock_core::service::{Cursor, SessionError};
 
 use super::encode::Reader;
+use super::gate::revoked;
 use super::metrics::Reading;
 use super::reply::{Refusal, Refused};
-use super::{Drain, HEARTBEAT, Rest, Theirs};
+use super::{Drain, HEARTBEAT, Theirs};
 use crate::operations::session_id;
 
 /// Where a browser says what it got last.
 const LAST: HeaderName = HeaderName::from_static("last-event-id");
 
 pub(super) async fn stream(
-    Theirs(rest): Theirs,
+    theirs: Theirs,
     path: RawPathParams,
     uri: Uri,
     headers: HeaderMap,
@@ -35,7 +36,7 @@ pub(super) async fn stream(
             Some(last) => cursor(last.to_str().unwrap_or("?"))?,
             None => after(&uri)?,
         };
-        follow(&rest, &path, after).await
+        follow(&theirs, &path, after).await
     };
     match opened.await {
         Ok(following) => sent(following),
@@ -51,6 +52,7 @@ pub(super) struct Following {
     pub(super) events: EventStream,
     pub(super) reader: Reader,
     drain: Drain,
+    revoked: Drain,
     _reading: Reading,
 }
 
@@ -59,7 +61,7 @@ pub(super) enum Next {
     Event(AgentEvent),
     /// Nothing for a while.
     Silence,
-    /// The session cannot be read; whoever comes back finds out what is the matter.
+    /// The session cannot be read, or not by this reader any more; whoever comes back finds out what is the matter.
     Broken(SessionError),
     /// The program ends; whoever comes back finds the next one.
     Drained,
@@ -71,6 +73,7 @@ impl Following {
         tokio::select! {
             biased;
             () = self.drain.begun() => Next::Drained,
+            () = self.revoked.begun() => Next::Broken(revoked()),
             event = tokio::time::timeout(HEARTBEAT, self.events.next()) => match event {
                 Err(_) => Next::Silence,
                 Ok(Ok(event)) => Next::Event(event),
@@ -82,7 +85,7 @@ impl Following {
 
 /// Follows the session of a path.
 pub(super) async fn follow(
-    rest: &Rest,
+    Theirs(rest, revoked): &Theirs,
     path: &RawPathParams,
     after: Cursor,
 ) -> Result<Following, SessionError> {
@@ -90,7 +93,13 @@ pub(super) async fn follow(
     use oarlock_core::service::SessionService;
     let events = rest.sessions.subscribe_session_events(&id, after).await?;
     let reader = rest.encoders.join(&id);
-    Ok(Following { events, reader, drain: rest.drain.clone(), _reading: rest.metrics.reading() })
+    Ok(Following {
+        events,
+        reader,
+        drain: rest.drain.clone(),
+        revoked: revoked.clone(),
+        _reading: rest.metrics.reading(),
+    })
 }
 
 /// The session of a path.

@@ -21,7 +21,7 @@ use oarlock_core::service::{ErrorCode, SessionError};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
-use super::listen::Drain;
+use super::listen::{Drain, Drainer};
 use super::metrics::{Metrics, Named};
 use super::reply::{Coded, Refused};
 use crate::service::{Caller, Scope};
@@ -73,6 +73,20 @@ pub struct Gate {
 struct Known {
     token: Token,
     rate: DefaultDirectRateLimiter,
+    revoked: (Drainer, Drain),
+}
+
+/// Somebody who was let in, until the token is taken back.
+#[derive(Debug, Clone)]
+pub(super) struct Admitted {
+    pub(super) caller: Caller,
+    pub(super) revoked: Drain,
+}
+
+/// What is told when it is.
+pub(super) fn revoked() -> SessionError {
+    let words = "the token was removed or changed; send one that is valid";
+    SessionError::new(ErrorCode::Unauthenticated, words)
 }
 
 impl Gate {
@@ -85,21 +99,26 @@ impl Gate {
         Arc::new(gate)
     }
 
-    /// Lets these tokens in from now on, and no others.
+    /// Lets these tokens in from now on, and no others: whoever is being answered for another one hears no more.
     pub fn admit(&self, tokens: Vec<Token>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut before = std::mem::take(&mut *known);
         for token in tokens {
+            let is_same = before.get(&token.hash).is_some_and(|before| before.token == token);
+            let same = if is_same { before.remove(&token.hash) } else { None };
             let quota = Quota::per_second(self.admission.rate_per_second);
-            let same = before.remove(&token.hash).filter(|before| before.token == token);
             let rate = || RateLimiter::direct(quota);
-            let admitted = same.unwrap_or_else(|| Arc::new(Known { rate: rate(), token }));
+            let admitted = same
+                .unwrap_or_else(|| Arc::new(Known { rate: rate(), revoked: Drain::new(), token }));
             known.insert(admitted.token.hash, admitted);
+        }
+        for gone in before.values() {
+            gone.revoked.0.begin();
         }
     }
 
     /// Whoever asks, if that is allowed.
-    fn caller(&self, headers: &HeaderMap) -> Result<Caller, SessionError> {
+    fn caller(&self, headers: &HeaderMap) -> Result<Admitted, SessionError> {
         let none = || {
             let words = "no valid token; send one as `Authorization: Bearer TOKEN` (`oarlock serve token add NAME`)";
             SessionError::new(ErrorCode::Unauthenticated, words)
@@ -124,12 +143,13 @@ impl Gate {
             return Err(SessionError { retry_after_ms: Some(ms), ..error });
         }
         let Token { scopes, tenant, .. } = known.token.clone();
-        Ok(Caller {
+        let caller = Caller {
             surface: "rest",
             scopes,
             tenant: Some(tenant.map_or(TenantFilter::Nobody, TenantFilter::Of)),
             within: Some(Arc::clone(&self.admission.roots)),
-        })
+        };
+        Ok(Admitted { caller, revoked: known.revoked.1.clone() })
     }
 
     /// Whether a browser was led here by a name that is not this server's, or by a page that may not ask.
@@ -164,7 +184,7 @@ impl Gate {
         if is_preflight {
             return Ok(preflight());
         }
-        let caller = self.caller(request.headers())?;
+        let admitted = self.caller(request.headers())?;
         let busy = |words: &str| {
             let error = SessionError::new(ErrorCode::Overloaded, words);
             SessionError { retry_after_ms: Some(1_000), ..error }
@@ -175,8 +195,13 @@ impl Gate {
         let Ok(_working) = self.working.try_acquire() else {
             return Err(busy("the server has as much to do as it may; try again in a moment"));
         };
-        request.extensions_mut().insert(caller);
-        Ok(next.run(request).await)
+        let mut taken_back = admitted.revoked.clone();
+        request.extensions_mut().insert(admitted);
+        tokio::select! {
+            biased;
+            response = next.run(request) => Ok(response),
+            () = taken_back.begun() => Err(revoked()),
+        }
     }
 }
 

@@ -76,7 +76,7 @@ async fn ready(State(rest): State<Rest>) -> Response {
 }
 
 /// The figures, as Prometheus reads them. They are of all tenants: one tenant's token does not get them.
-pub(super) async fn metrics(Theirs(rest): Theirs) -> Response {
+pub(super) async fn metrics(Theirs(rest, _): Theirs) -> Response {
     let told = async {
         rest.sessions.allow(Scope::Read)?;
         if matches!(rest.sessions.caller().tenant, Some(TenantFilter::Of(_))) {

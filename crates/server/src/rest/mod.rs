@@ -12,11 +12,9 @@ mod params;
 mod reply;
 mod socket;
 
-use std::convert::Infallible;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::header::CONTENT_TYPE;
@@ -25,14 +23,16 @@ use axum::http::{HeaderMap, Method, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, get, post};
+use axum::{Extension, Router};
 use bytes::Bytes;
 use oarlock_core::service::{ErrorCode, SessionError};
 use serde_json::Value;
 
 use crate::figures::Figures;
 use crate::operations::{Operation, Params, Verb, operations};
-use crate::service::{Caller, Sessions};
+use crate::service::Sessions;
 use encode::Encoders;
+use gate::Admitted;
 pub use gate::{Admission, Gate, Token};
 pub use listen::{DRAIN_WITHIN, Drain, Drainer, Listener, serve};
 use metrics::{Metrics, Named};
@@ -57,24 +57,27 @@ struct Rest {
     figures: Arc<Figures>,
 }
 
-/// The same as the caller may have it whom the gate let in.
-struct Theirs(Rest);
+/// The same as the caller may have it who was let in, until that is taken back.
+struct Theirs(Rest, Drain);
 
 impl FromRequestParts<Rest> for Theirs {
-    type Rejection = Infallible;
+    type Rejection = Refused;
 
-    async fn from_request_parts(parts: &mut Parts, rest: &Rest) -> Result<Self, Infallible> {
-        let rest = rest.clone();
-        Ok(Self(match parts.extensions.get::<Caller>() {
-            Some(caller) => Rest { sessions: rest.sessions.with_caller(caller.clone()), ..rest },
-            None => rest,
-        }))
+    async fn from_request_parts(parts: &mut Parts, rest: &Rest) -> Result<Self, Refused> {
+        let Some(Admitted { caller, revoked }) = parts.extensions.get::<Admitted>().cloned() else {
+            let words = "nobody let this request in";
+            return Err(SessionError::new(ErrorCode::Unauthenticated, words).into());
+        };
+        let sessions = rest.sessions.with_caller(caller);
+        Ok(Self(Rest { sessions, ..rest.clone() }, revoked))
     }
 }
 
 /// All paths over the sessions of one caller, whose streams of events end when `drain` begins.
 pub fn router(sessions: &Sessions, drain: Drain) -> Router {
-    router_of(Rest::new(sessions, drain, Arc::default()))
+    let (_, revoked) = Drain::new();
+    let admitted = Admitted { caller: sessions.caller().clone(), revoked };
+    router_of(Rest::new(sessions, drain, Arc::default())).layer(Extension(admitted))
 }
 
 impl Rest {
@@ -94,7 +97,7 @@ fn router_of(rest: Rest) -> Router {
             Verb::Delete => (MethodFilter::DELETE, "DELETE"),
         };
         let fields = Arc::new(Fields::of(operation));
-        let handler = move |Theirs(rest): Theirs, asked: Asked| async move {
+        let handler = move |Theirs(rest, _): Theirs, asked: Asked| async move {
             let answered = answer(operation, &fields, &rest, asked).await;
             let mut response = answered.unwrap_or_else(IntoResponse::into_response);
             response.extensions_mut().insert(Named(operation.name));

@@ -18,13 +18,13 @@ use super::reply::{Refusal, Refused};
 const RECEIVED_MAX: usize = 4096;
 
 pub(super) async fn open(
-    Theirs(rest): Theirs,
+    theirs: Theirs,
     path: RawPathParams,
     uri: Uri,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Response {
     let opened = async {
-        let following = follow(&rest, &path, after(&uri)?).await?;
+        let following = follow(&theirs, &path, after(&uri)?).await?;
         let upgrade = upgrade.map_err(|error| {
             SessionError::invalid(format!("this path takes a WebSocket: {error}"))
         })?;

@@ -3,8 +3,10 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
+use futures::StreamExt;
 use hyper::Request;
 use oarlock_core::ids::Tenant;
 use oarlock_core::ports::model::ModelErrorKind;
@@ -16,7 +18,7 @@ use oarlock_server::service::Scope;
 use oarlock_testkit::kit::Parts;
 use oarlock_testkit::model::{Say, text};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::http::{Http, json as body, request};
 use crate::desk::Desk;
@@ -263,4 +265,43 @@ async fn a_token_that_asks_too_often_is_told_when_to_come_back() {
     assert_eq!((last.0, &last.1["error"]["code"]), (429, &json!("RATE_LIMITED")));
     assert!(last.1["error"]["retry_after_ms"].as_u64().unwrap() <= 1000);
     assert_eq!(ask(&http, "other", get("/v1/sessions")).await.0, 200, "others are not concerned");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_taken_back_or_changed_hears_no_more_of_what_it_follows() {
+    let desk = Desk::new(vec![vec![Say::Delta("one "), Say::Silence]], vec![]);
+    let tokens = || ["gone", "changed", "stays"].map(|name| token(name, &ALL, None)).to_vec();
+    let (http, gate) = Http::behind(&desk, admission(), tokens()).await;
+    let session = made(&http, "stays").await;
+    let path = |end: &str| format!("/v1/sessions/{session}/{end}");
+    let go = json!({ "prompt": "go", "wait_ms": 0 });
+    assert_eq!(ask(&http, "stays", post(&path("turns"), &go)).await.0, 200);
+    let mut changed = vec![token("changed", &[Scope::Turn], None), token("stays", &ALL, None)];
+    gate.admit(tokens());
+    let mut streams = Vec::new();
+    for secret in ["gone", "changed", "stays"] {
+        let mut request = get(&path("events"));
+        let bearer = format!("Bearer {secret}").parse().unwrap();
+        request.headers_mut().insert("authorization", bearer);
+        let mut stream = http.send(request).await.into_body().into_data_stream();
+        let mut heard = Vec::new();
+        while !String::from_utf8_lossy(&heard).contains("event: delta") {
+            heard.extend(stream.next().await.unwrap().unwrap());
+        }
+        streams.push(stream);
+    }
+    let waits = ask(&http, "gone", post(&path("wait"), &json!({})));
+    let (waited, ()) = futures::join!(waits, async {
+        sleep(Duration::from_secs(1)).await;
+        gate.admit(std::mem::take(&mut changed));
+    });
+    assert_eq!((waited.0, &waited.1["error"]["code"]), (401, &json!("UNAUTHENTICATED")));
+    for stream in &mut streams[..2] {
+        let mut heard = Vec::new();
+        while let Some(chunk) = timeout(Duration::from_secs(1), stream.next()).await.unwrap() {
+            heard.extend(chunk.unwrap());
+        }
+        assert!(String::from_utf8_lossy(&heard).contains("UNAUTHENTICATED"), "{heard:?}");
+    }
+    assert_eq!(streams[2].next().await.unwrap().unwrap(), ":\n\n", "others are not concerned");
 }
