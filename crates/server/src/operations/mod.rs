@@ -3,12 +3,14 @@
 mod table;
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use oarlock_core::ids::SessionId;
-use oarlock_core::service::SessionError;
+use oarlock_core::service::{ErrorCode, SessionError};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -41,6 +43,8 @@ pub struct Operation {
     pub command: Option<&'static str>,
     /// What a caller needs.
     pub scope: Scope,
+    /// Whether it stops a turn or lets one go on: it finds a place, however many requests wait for turns.
+    pub is_urgent: bool,
     /// One sentence for whoever reads the description.
     pub summary: &'static str,
     /// The schema of what is asked, without the fields of the path.
@@ -55,6 +59,19 @@ type Answer = BoxFuture<'static, Result<Bytes, SessionError>>;
 
 /// What is asked of an operation: one JSON object, the fields of the path among the others.
 pub type Params = Map<String, Value>;
+
+impl Verb {
+    /// Its name in a request.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
 
 impl fmt::Debug for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,6 +91,7 @@ struct Row {
     http: (Verb, &'static str),
     command: Option<&'static str>,
     scope: Scope,
+    is_urgent: bool,
     summary: &'static str,
 }
 
@@ -81,9 +99,9 @@ impl Operation {
     /// Does it. The answer is JSON.
     ///
     /// # Errors
-    /// `INVALID_REQUEST` for parameters that are not understood, and what the operation itself says.
+    /// `INVALID_REQUEST` for parameters that are not understood, `AGENT_ERROR` when it panics, and what the operation itself says.
     pub fn call(&self, sessions: Sessions, params: Params) -> Answer {
-        (self.call)(sessions, params)
+        contained((self.call)(sessions, params)).boxed()
     }
 
     /// One that concerns no session in particular.
@@ -116,11 +134,21 @@ impl Operation {
     }
 
     fn new<R: JsonSchema, A: JsonSchema>(row: Row, call: Call) -> Self {
-        let Row { name, http: (verb, path), command, scope, summary } = row;
+        let Row { name, http: (verb, path), command, scope, is_urgent, summary } = row;
         let (request, response) =
             (SchemaGenerator::subschema_for::<R>, SchemaGenerator::subschema_for::<A>);
-        Self { name, verb, path, command, scope, summary, request, response, call }
+        Self { name, verb, path, command, scope, is_urgent, summary, request, response, call }
     }
+}
+
+/// What work comes to. A panic in it ends nothing but that work: its request is answered like others.
+pub(crate) async fn contained<T>(
+    work: impl Future<Output = Result<T, SessionError>>,
+) -> Result<T, SessionError> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
+        let words = "the operation broke off by a fault in this program; its log tells where";
+        Err(SessionError::new(ErrorCode::AgentError, words))
+    })
 }
 
 /// The session that a request is about.
@@ -157,8 +185,7 @@ fn cut_error(words: &str) -> String {
 
 fn json(answer: &impl Serialize) -> Result<Bytes, SessionError> {
     let json = serde_json::to_vec(answer).map_err(|error| {
-        let kind = oarlock_core::service::ErrorCode::AgentError;
-        SessionError::new(kind, format!("the answer is no JSON: {error}"))
+        SessionError::new(ErrorCode::AgentError, format!("the answer is no JSON: {error}"))
     })?;
     Ok(json.into())
 }

@@ -69,7 +69,7 @@ pub(super) fn table() -> Vec<Operation> {
 }
 
 fn row(name: &'static str, http: (Verb, &'static str), scope: Scope, summary: &'static str) -> Row {
-    Row { name, http, command: None, scope, summary }
+    Row { name, http, command: None, scope, is_urgent: false, summary }
 }
 
 fn making() -> Vec<Operation> {
@@ -128,12 +128,15 @@ fn turns() -> Vec<Operation> {
             },
         ),
         Operation::of_one(
-            row(
-                "turn/interrupt",
-                (Verb::Post, "/v1/sessions/{session_id}/interrupt"),
-                Scope::Turn,
-                "End the running turn as cancelled",
-            ),
+            Row {
+                is_urgent: true,
+                ..row(
+                    "turn/interrupt",
+                    (Verb::Post, "/v1/sessions/{session_id}/interrupt"),
+                    Scope::Turn,
+                    "End the running turn as cancelled",
+                )
+            },
             |sessions: Sessions, id: SessionId, request| async move {
                 sessions.interrupt_turn(&id, request).await.map(|()| Done {})
             },
@@ -155,12 +158,15 @@ fn turns() -> Vec<Operation> {
 fn inputs() -> Vec<Operation> {
     vec![
         Operation::of_one(
-            row(
-                "session/input",
-                (Verb::Post, "/v1/sessions/{session_id}/inputs"),
-                Scope::Turn,
-                "Give an input to the running turn, or queue one behind it",
-            ),
+            Row {
+                is_urgent: true,
+                ..row(
+                    "session/input",
+                    (Verb::Post, "/v1/sessions/{session_id}/inputs"),
+                    Scope::Turn,
+                    "Give an input to the running turn, or queue one behind it",
+                )
+            },
             |sessions: Sessions, id: SessionId, request| async move {
                 sessions.input(&id, request).await
             },
@@ -177,12 +183,15 @@ fn inputs() -> Vec<Operation> {
             },
         ),
         Operation::of_one(
-            row(
-                "session/answer",
-                (Verb::Post, "/v1/sessions/{session_id}/answers"),
-                Scope::Turn,
-                "Answer a permission, or give the result of a call that the client ran",
-            ),
+            Row {
+                is_urgent: true,
+                ..row(
+                    "session/answer",
+                    (Verb::Post, "/v1/sessions/{session_id}/answers"),
+                    Scope::Turn,
+                    "Answer a permission, or give the result of a call that the client ran",
+                )
+            },
             |sessions: Sessions, id: SessionId, request| async move {
                 sessions.answer(&id, request).await.map(|()| Done {})
             },
@@ -272,6 +281,7 @@ fn settings() -> Vec<Operation> {
         ),
         Operation::of_one(
             Row {
+                is_urgent: true,
                 command: Some("session archive"),
                 ..row(
                     "session/archive",
@@ -318,12 +328,15 @@ fn keeping() -> Vec<Operation> {
             },
         ),
         Operation::of_one(
-            row(
-                "session/close",
-                (Verb::Post, "/v1/sessions/{session_id}/close"),
-                Scope::Manage,
-                "Let a session go from memory; its running turn is cancelled",
-            ),
+            Row {
+                is_urgent: true,
+                ..row(
+                    "session/close",
+                    (Verb::Post, "/v1/sessions/{session_id}/close"),
+                    Scope::Manage,
+                    "Let a session go from memory; its running turn is cancelled",
+                )
+            },
             |sessions: Sessions, id: SessionId, _: Done| async move {
                 sessions.close(&id).await.map(|()| Done {})
             },
@@ -343,12 +356,15 @@ fn keeping() -> Vec<Operation> {
             },
         ),
         Operation::of_one(
-            row(
-                "task/cancel",
-                (Verb::Post, "/v1/sessions/{session_id}/tasks/cancel"),
-                Scope::Turn,
-                "Tell a background task to stop, or all of them",
-            ),
+            Row {
+                is_urgent: true,
+                ..row(
+                    "task/cancel",
+                    (Verb::Post, "/v1/sessions/{session_id}/tasks/cancel"),
+                    Scope::Turn,
+                    "Tell a background task to stop, or all of them",
+                )
+            },
             |sessions: Sessions, id: SessionId, request: TaskRequest| async move {
                 sessions.cancel_task(&id, request.task).await.map(|()| Done {})
             },

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     AUTHORIZATION, HOST, ORIGIN, VARY,
@@ -18,16 +18,21 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use oarlock_core::ids::Tenant;
 use oarlock_core::ports::journal::TenantFilter;
 use oarlock_core::service::{ErrorCode, SessionError};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until};
 
 use super::listen::{Drain, Drainer};
 use super::metrics::{Metrics, Named};
 use super::reply::{Coded, Refused};
+use crate::operations::{Operation, operations};
 use crate::service::{Caller, Scope};
 
 /// That there is no session is said at a multiple of this after the request began, whatever was looked at to find it out.
 const ABSENCE_TOLD_EVERY: Duration = Duration::from_millis(50);
+/// Places beside the others for requests that stop a turn or let one go on.
+const URGENT_MAX: usize = 64;
+/// One token has at most so many quarters of the places at a time.
+const QUARTERS_OF_ONE: usize = 3;
 /// Bytes of a token at most.
 const TOKEN_BYTES_MAX: usize = 256;
 
@@ -53,7 +58,8 @@ pub struct Admission {
     pub origins: Vec<String>,
     /// Requests of one token in a second.
     pub rate_per_second: NonZeroU32,
-    /// Requests that are worked on at a time; one more is refused.
+    /// Requests that are worked on at a time, three quarters of them of one token; one more is refused, unless it stops a turn or lets one go on:
+    /// there are places for those beside.
     pub requests_max: usize,
     /// Folders that sessions may work in, by their true names.
     pub roots: Arc<[std::path::PathBuf]>,
@@ -65,6 +71,7 @@ pub struct Gate {
     admission: Admission,
     known: Mutex<HashMap<blake3::Hash, Arc<Known>>>,
     working: Semaphore,
+    urgent: Semaphore,
     drain: Drain,
 }
 
@@ -73,6 +80,8 @@ pub struct Gate {
 struct Known {
     token: Token,
     rate: DefaultDirectRateLimiter,
+    /// Its part of the places.
+    working: Semaphore,
     revoked: (Drainer, Drain),
 }
 
@@ -89,12 +98,25 @@ pub(super) fn revoked() -> SessionError {
     SessionError::new(ErrorCode::Unauthenticated, words)
 }
 
+impl Known {
+    fn of(token: Token, admission: &Admission) -> Self {
+        let rate = RateLimiter::direct(Quota::per_second(admission.rate_per_second));
+        let share = (admission.requests_max.saturating_mul(QUARTERS_OF_ONE) / 4).max(1);
+        let working = Semaphore::new(share.min(Semaphore::MAX_PERMITS));
+        Self { token, rate, working, revoked: Drain::new() }
+    }
+}
+
+/// A place that a request takes: of the token's, and of all.
+type Place<'a> = (SemaphorePermit<'a>, Option<SemaphorePermit<'a>>);
+
 impl Gate {
     /// A gate that lets these tokens in until `drain` begins.
     #[must_use]
     pub fn new(admission: Admission, tokens: Vec<Token>, drain: Drain) -> Arc<Self> {
         let working = Semaphore::new(admission.requests_max);
-        let gate = Self { admission, known: Mutex::default(), working, drain };
+        let urgent = Semaphore::new(URGENT_MAX);
+        let gate = Self { admission, known: Mutex::default(), working, urgent, drain };
         gate.admit(tokens);
         Arc::new(gate)
     }
@@ -106,10 +128,7 @@ impl Gate {
         for token in tokens {
             let is_same = before.get(&token.hash).is_some_and(|before| before.token == token);
             let same = if is_same { before.remove(&token.hash) } else { None };
-            let quota = Quota::per_second(self.admission.rate_per_second);
-            let rate = || RateLimiter::direct(quota);
-            let admitted = same
-                .unwrap_or_else(|| Arc::new(Known { rate: rate(), revoked: Drain::new(), token }));
+            let admitted = same.unwrap_or_else(|| Arc::new(Known::of(token, &self.admission)));
             known.insert(admitted.token.hash, admitted);
         }
         for gone in before.values() {
@@ -118,7 +137,7 @@ impl Gate {
     }
 
     /// Whoever asks, if that is allowed.
-    fn caller(&self, headers: &HeaderMap) -> Result<Admitted, SessionError> {
+    fn known(&self, headers: &HeaderMap) -> Result<Arc<Known>, SessionError> {
         let none = || {
             let words = "no valid token; send one as `Authorization: Bearer TOKEN` (`oarlock serve token add NAME`)";
             SessionError::new(ErrorCode::Unauthenticated, words)
@@ -142,6 +161,11 @@ impl Gate {
             let error = SessionError::new(ErrorCode::RateLimited, words);
             return Err(SessionError { retry_after_ms: Some(ms), ..error });
         }
+        Ok(known)
+    }
+
+    /// Whoever has a token.
+    fn admitted(&self, known: &Known) -> Admitted {
         let Token { scopes, tenant, .. } = known.token.clone();
         let caller = Caller {
             surface: "rest",
@@ -149,7 +173,15 @@ impl Gate {
             tenant: Some(tenant.map_or(TenantFilter::Nobody, TenantFilter::Of)),
             within: Some(Arc::clone(&self.admission.roots)),
         };
-        Ok(Admitted { caller, revoked: known.revoked.1.clone() })
+        Admitted { caller, revoked: known.revoked.1.clone() }
+    }
+
+    /// A place for a request, if there is one.
+    fn place<'a>(&'a self, known: &'a Known, request: &Request) -> Option<Place<'a>> {
+        let own = known.working.try_acquire().ok();
+        let plain = own.and_then(|own| Some((own, Some(self.working.try_acquire().ok()?))));
+        let urgent = || is_urgent(request).then(|| self.urgent.try_acquire().ok()).flatten();
+        plain.or_else(|| urgent().map(|place| (place, None)))
     }
 
     /// Whether a browser was led here by a name that is not this server's, or by a page that may not ask.
@@ -184,7 +216,7 @@ impl Gate {
         if is_preflight {
             return Ok(preflight());
         }
-        let admitted = self.caller(request.headers())?;
+        let known = self.known(request.headers())?;
         let busy = |words: &str| {
             let error = SessionError::new(ErrorCode::Overloaded, words);
             SessionError { retry_after_ms: Some(1_000), ..error }
@@ -192,17 +224,27 @@ impl Gate {
         if self.drain.is_begun() {
             return Err(busy("the server is ending; try again in a moment"));
         }
-        let Ok(_working) = self.working.try_acquire() else {
-            return Err(busy("the server has as much to do as it may; try again in a moment"));
+        let Some(_place) = self.place(&known, &request) else {
+            let words = "the server has as much to do as it may, for this token or for all; try again in a moment";
+            return Err(busy(words));
         };
-        let mut taken_back = admitted.revoked.clone();
-        request.extensions_mut().insert(admitted);
+        let mut taken_back = known.revoked.1.clone();
+        request.extensions_mut().insert(self.admitted(&known));
         tokio::select! {
             biased;
             response = next.run(request) => Ok(response),
             () = taken_back.begun() => Err(revoked()),
         }
     }
+}
+
+/// Whether a request stops a turn or lets one go on.
+fn is_urgent(request: &Request) -> bool {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let is_asked = |operation: &&Operation| {
+        Some(operation.path) == path && request.method() == operation.verb.name()
+    };
+    operations().iter().find(is_asked).is_some_and(|operation| operation.is_urgent)
 }
 
 /// Stands before all paths that need a token.

@@ -90,11 +90,12 @@ impl Rest {
 fn router_of(rest: Rest) -> Router {
     let mut paths: Vec<(&str, MethodRouter<Rest>, Vec<&str>)> = Vec::new();
     for operation in operations() {
-        let (filter, verb) = match operation.verb {
-            Verb::Get => (MethodFilter::GET, "GET"),
-            Verb::Post => (MethodFilter::POST, "POST"),
-            Verb::Patch => (MethodFilter::PATCH, "PATCH"),
-            Verb::Delete => (MethodFilter::DELETE, "DELETE"),
+        let verb = operation.verb.name();
+        let filter = match operation.verb {
+            Verb::Get => MethodFilter::GET,
+            Verb::Post => MethodFilter::POST,
+            Verb::Patch => MethodFilter::PATCH,
+            Verb::Delete => MethodFilter::DELETE,
         };
         let fields = Arc::new(Fields::of(operation));
         let handler = move |Theirs(rest, _): Theirs, asked: Asked| async move {

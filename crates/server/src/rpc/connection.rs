@@ -21,7 +21,7 @@ use crate::service::Sessions;
 
 /// Requests under way at the same time; one more is refused.
 const UNDER_WAY_MAX: usize = 64;
-/// Places beside them for requests that end what others wait for.
+/// Places beside them for requests that stop a turn or let one go on.
 const URGENT_MAX: usize = 16;
 /// Subscriptions of one client at the same time.
 const SUBSCRIPTIONS_MAX: usize = 256;
@@ -36,16 +36,6 @@ const ANSWERING: Duration = Duration::from_millis(1_300);
 const CLOSING: Duration = Duration::from_millis(350);
 /// What the last lines may take to be read.
 const LAST_WORDS: Duration = Duration::from_millis(100);
-
-/// What stops a turn or lets one go on: it finds a place, however many wait for turns.
-const URGENT: [&str; 6] = [
-    "turn/interrupt",
-    "session/answer",
-    "session/input",
-    "session/archive",
-    "session/close",
-    "task/cancel",
-];
 
 /// Serves one client until its stream ends or `until` is there. What is under way then is answered for up to 1.3 seconds; turns that still run are
 /// cancelled, and all is over within two seconds.
@@ -195,7 +185,7 @@ impl Connection {
 
     /// Begins an operation, if there is a place for it.
     fn begin(&mut self, id: Option<Id>, operation: &'static Operation, params: Params) {
-        let Some(place) = self.places.take(operation.name) else {
+        let Some(place) = self.places.take(operation) else {
             return self.say(id, Err(&Fault::overloaded(UNDER_WAY_MAX, "requests")));
         };
         let (cancel, mut cancelled) = oneshot::channel();
@@ -246,8 +236,7 @@ impl Connection {
         };
         let stop = self.subscriptions.remove(&number).ok_or_else(|| id.clone());
         if let Err(id) = stop.and_then(|stop| stop.send(id)) {
-            let error = SessionError::invalid(format!("there is no subscription {number}"));
-            self.say(id, Err(&Fault::from(error)));
+            self.say(id, Err(&Fault::no_subscription(number)));
         }
     }
 
@@ -289,13 +278,13 @@ impl Connection {
 }
 
 impl Places {
-    /// A place for a request of this name, if there is one.
-    fn take(&mut self, name: &str) -> Option<Place> {
+    /// A place for a request, if there is one.
+    fn take(&mut self, operation: &Operation) -> Option<Place> {
         if self.plain < UNDER_WAY_MAX {
             self.plain += 1;
             return Some(Place::Plain);
         }
-        let is_urgent = URGENT.contains(&name) && self.urgent < URGENT_MAX;
+        let is_urgent = operation.is_urgent && self.urgent < URGENT_MAX;
         is_urgent.then(|| {
             self.urgent += 1;
             Place::Urgent

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::message::{Fault, Id, answer, notification};
 use crate::lines::Outgoing;
-use crate::operations::{Params, session_id};
+use crate::operations::{Params, contained, session_id};
 use crate::service::Sessions;
 
 /// Which events.
@@ -40,7 +40,7 @@ pub(super) struct Subscription {
 impl Subscription {
     /// Lives until it is stopped, the client has gone, or there is nothing more to be had.
     pub(super) async fn run(mut self, sessions: Sessions, params: Params) {
-        let begun = begin(&sessions, params).await;
+        let begun = contained(begin(&sessions, params)).await;
         let told = match &begun {
             Ok(_) => Ok(format!(r#"{{"subscription":{}}}"#, self.number)),
             Err(error) => Err(Fault::from(error.clone())),
@@ -51,19 +51,33 @@ impl Subscription {
                 return;
             }
         }
-        let Ok((session, events)) = begun else { return };
-        let stopped = {
-            let (stop, out) = (&mut self.stop, &self.out);
-            tokio::select! {
-                biased;
-                stopped = stop => stopped.ok().flatten(),
-                () = tell(self.number, &session, events, out) => None,
-            }
+        let stopped = match begun {
+            Ok((session, events)) => self.tell(&session, events).await,
+            Err(_) => None,
         };
+        // A client that has gone needs no answer.
         if let Some(id) = stopped {
-            // A client that has gone needs no answer.
             self.out.send(answer(&id, Ok("{}"))).await;
+        } else if let Some(id) = self.too_late() {
+            let fault = Fault::no_subscription(self.number);
+            self.out.send(answer(&id, Err(&fault))).await;
         }
+    }
+
+    /// Tells events until there are no more, or a request ends that: its id.
+    async fn tell(&mut self, session: &SessionId, events: EventStream) -> Option<Id> {
+        let (stop, out) = (&mut self.stop, &self.out);
+        tokio::select! {
+            biased;
+            stopped = stop => stopped.ok().flatten(),
+            () = tell(self.number, session, events, out) => None,
+        }
+    }
+
+    /// The request that was to end what had ended by itself. Whoever comes later is told by the connection.
+    fn too_late(&mut self) -> Option<Id> {
+        self.stop.close();
+        self.stop.try_recv().ok().flatten()
     }
 }
 

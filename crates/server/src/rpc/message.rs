@@ -85,6 +85,11 @@ impl Fault {
         SessionError { retry_after_ms: Some(1_000), ..error }.into()
     }
 
+    /// An unsubscription that has nothing to end.
+    pub(super) fn no_subscription(number: u64) -> Self {
+        SessionError::invalid(format!("there is no subscription {number}")).into()
+    }
+
     /// The client did not want to wait any longer.
     pub(super) fn cancelled() -> Self {
         Self::of(CANCELLED, "the request was cancelled; a turn that it began goes on")

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -39,6 +39,20 @@ pub(crate) struct Desk {
     audience: Audience,
     /// How many prompts are being read that never are.
     pub(crate) reading: Arc<AtomicUsize>,
+    /// What comes of looking at a folder's configuration.
+    pub(crate) folders: Arc<Mutex<Folders>>,
+}
+
+/// What the configuration of folders is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Folders {
+    Fine,
+    /// It cannot be understood.
+    Broken,
+    /// The file system does not answer.
+    Hung,
+    /// Whoever reads it panics.
+    Cursed,
 }
 
 /// A prompt that is never read: it mentions a file that does not answer.
@@ -66,7 +80,8 @@ impl Desk {
     /// A program with this runtime.
     pub(crate) fn with(kit: Kit, mode: Mode) -> Self {
         let (kit, reading) = (Arc::new(kit), Arc::default());
-        Self { kit, mode, audience: Audience::default(), reading }
+        let folders = Arc::new(Mutex::new(Folders::Fine));
+        Self { kit, mode, audience: Audience::default(), reading, folders }
     }
 
     /// A client that has connected and greeted.
@@ -89,7 +104,16 @@ impl Host for Desk {
         &'a self,
         _: &'a Path,
     ) -> BoxFuture<'a, Result<Arc<dyn Workspace>, HostError>> {
-        async { Ok(Arc::new(self.clone()) as Arc<dyn Workspace>) }.boxed()
+        async {
+            let folders = *self.folders.lock().expect("nobody panics with it");
+            match folders {
+                Folders::Fine => Ok(Arc::new(self.clone()) as Arc<dyn Workspace>),
+                Folders::Broken => Err(HostError::Failed("config.toml is broken".to_owned())),
+                Folders::Hung => std::future::pending().await,
+                Folders::Cursed => panic!("as the test wants it"),
+            }
+        }
+        .boxed()
     }
 
     fn awake(&self, session: &SessionId) -> Option<Arc<dyn Workspace>> {

@@ -305,3 +305,27 @@ async fn a_token_that_is_taken_back_or_changed_hears_no_more_of_what_it_follows(
     }
     assert_eq!(streams[2].next().await.unwrap().unwrap(), ":\n\n", "others are not concerned");
 }
+
+#[tokio::test(start_paused = true)]
+async fn however_many_wait_for_turns_one_token_leaves_places_to_others_and_a_turn_can_be_stopped() {
+    let desk = Desk::new(vec![vec![Say::Delta("one "), Say::Silence]], vec![]);
+    let tokens = vec![token("one", &ALL, None), token("other", &ALL, None)];
+    let admission = Admission { requests_max: 4, ..admission() };
+    let http = Http::guarded(&desk, admission, tokens).await;
+    let session = made(&http, "one").await;
+    let path = |end: &str| format!("/v1/sessions/{session}/{end}");
+    let go = json!({ "prompt": "go", "wait_ms": 0 });
+    assert_eq!(ask(&http, "one", post(&path("turns"), &go)).await.0, 200);
+    let waits = |secret| ask(&http, secret, post(&path("wait"), &json!({})));
+    let waiting = futures::future::join_all(["one", "one", "one", "other"].map(waits));
+    let (waited, ()) = futures::join!(waiting, async {
+        sleep(Duration::from_millis(100)).await;
+        for secret in ["one", "other"] {
+            let (status, refusal) = ask(&http, secret, get("/v1/sessions")).await;
+            assert_eq!((status, &refusal["error"]["code"]), (503, &json!("OVERLOADED")));
+        }
+        let stopped = ask(&http, "other", post(&path("interrupt"), &json!({}))).await;
+        assert_eq!(stopped.0, 200, "{}", stopped.1);
+    });
+    assert!(waited.iter().all(|(status, _)| *status == 200), "{waited:?}");
+}

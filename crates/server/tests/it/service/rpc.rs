@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::contract::{dawdles, says};
 use super::sessions;
 use super::wired::{Raw, request};
-use crate::desk::Desk;
+use crate::desk::{Desk, Folders};
 
 /// A session whose first turn runs.
 async fn begun(client: &mut Raw) -> String {
@@ -312,4 +312,31 @@ proptest! {
             prop_assert_eq!(answer["error"]["message"].as_str(), Some(&*words));
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operation_that_panics_is_answered_and_leaves_its_id_and_its_place() {
+    let desk = Desk::new(vec![], vec![]);
+    let mut client = Raw::to(&desk);
+    let session = client.deferred().await;
+    *desk.folders.lock().unwrap() = Folders::Cursed;
+    for _ in 0..100 {
+        client.ask(1, "session/create", json!({ "initial_turn": "defer" })).await;
+        assert_eq!(client.answer(1).await.0["error"]["data"]["code"], "AGENT_ERROR");
+    }
+    *desk.folders.lock().unwrap() = Folders::Fine;
+    client.call(1, "session/read", json!({ "session_id": session })).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_a_subscription_that_never_began_is_answered() {
+    let mut client = Raw::to(&Desk::new(vec![], vec![]));
+    client.ask(1, "events/subscribe", json!({ "session_id": "none" })).await;
+    client.ask(2, "events/unsubscribe", json!({ "subscription": 1 })).await;
+    let (one, two) = (client.next().await.unwrap(), client.next().await.unwrap());
+    assert_eq!(
+        (&one["id"], &one["error"]["data"]["code"]),
+        (&json!(1), &json!("SESSION_NOT_FOUND"))
+    );
+    assert_eq!((&two["id"], &two["error"]["data"]["code"]), (&json!(2), &json!("INVALID_REQUEST")));
 }
