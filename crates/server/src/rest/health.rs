@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use super::metrics::Standing;
 use super::reply::{Refused, json as answer};
 use super::{Rest, Theirs};
-use crate::service::{Scope, Sessions};
+use crate::service::{Scope, Sessions, in_time};
 
 /// What the store may take to write and read something, before the server counts as not getting on.
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
@@ -85,7 +85,7 @@ pub(super) async fn metrics(Theirs(rest, _): Theirs) -> Response {
         }
         let begun = Instant::now();
         let all = Filter { archived: ArchivedFilter::With, children: true, ..Filter::default() };
-        let used = rest.sessions.core().ports().catalog.usage(&all).await?;
+        let used = in_time(rest.sessions.core().ports().catalog.usage(&all)).await?;
         let standing = Standing {
             store_took: begun.elapsed(),
             awake: rest.sessions.awake(),

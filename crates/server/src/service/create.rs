@@ -114,7 +114,7 @@ impl Sessions {
     ) -> Result<(DefaultSession, Prompt), SessionError> {
         let cwd = request.cwd.clone().unwrap_or_else(|| PathBuf::clone(&self.cwd));
         let place = self.place(cwd, request.roots.clone()).await?;
-        let workspace = self.host.workspace(&place.cwd).await.map_err(|error| refused(&error))?;
+        let workspace = self.folder(&place.cwd).await?;
         let named = (&request.skill_references[..], request.prompt.clone());
         let prompt = skills::prompt(&*workspace, &place.cwd, named).await?;
         let spec = self.spec(&*workspace, place, request).await?;

@@ -8,7 +8,7 @@ use oarlock_core::service::{
 use oarlock_core::spec::SettingsChange;
 use oarlock_core::{Command, CompactionReport, ForkSession, Origin, SessionError as HandleError};
 
-use super::{Scope, Sessions, refused};
+use super::{Scope, Sessions, in_time, refused};
 
 /// How often it is looked whether the turn of an archived session has ended.
 const LOOKS_MAX: u32 = 100;
@@ -72,7 +72,11 @@ impl Sessions {
 
     pub(super) async fn put_away(&self, id: &SessionId) -> Result<(), SessionError> {
         self.allow(Scope::Manage)?;
-        let session = self.session(id).await?;
+        let (session, is_lent) = match self.session(id).await {
+            Ok(session) => (session, false),
+            // Nothing of its folder is wanted to archive it.
+            Err(_) => (self.present(id).await?, true),
+        };
         session.tell(Command::Archive).await?;
         // It is archived, whatever becomes of the turn that ran; whoever looks next should find it ended all the same.
         let clock = std::sync::Arc::clone(&session.core().ports().clock);
@@ -83,6 +87,10 @@ impl Sessions {
                     clock.sleep_until(clock.now().after(LOOK_AGAIN_MS)).await;
                 }
             }
+        }
+        if is_lent {
+            // Whoever wakes it next does so with what its folder is by then.
+            session.close().await?;
         }
         Ok(())
     }
@@ -116,7 +124,7 @@ impl Sessions {
     /// `SESSION_NOT_FOUND`, `SESSION_STORE_ERROR`.
     pub async fn close(&self, id: &SessionId) -> Result<(), SessionError> {
         self.allow(Scope::Manage)?;
-        Ok(self.session(id).await?.close().await?)
+        Ok(self.present(id).await?.close().await?)
     }
 
     /// Removes a session for good, after its turn was cancelled. Once more is `SESSION_NOT_FOUND`.
@@ -125,14 +133,14 @@ impl Sessions {
     /// `SESSION_NOT_FOUND`, `SESSION_MOVED` while another process holds it, `SESSION_STORE_ERROR`.
     pub async fn purge(&self, id: &SessionId) -> Result<(), SessionError> {
         self.allow(Scope::Manage)?;
-        let session = self.session(id).await?;
+        let session = self.present(id).await?;
         match session.close().await {
             // What cannot be written can be removed.
             Ok(()) | Err(HandleError::Store(_) | HandleError::Open(_)) => {}
             Err(error) => return Err(error.into()),
         }
         let core = self.host.core();
-        core.ports().catalog.purge(id, core.node()).await?;
+        in_time(core.ports().catalog.purge(id, core.node())).await?;
         // Whoever woke it meanwhile has a session without a journal; its task ends by that.
         drop(session.close().await);
         Ok(())

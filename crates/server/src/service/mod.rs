@@ -8,7 +8,7 @@ mod skills;
 mod tools;
 mod turns;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,8 +34,13 @@ pub const WAIT_MAX: Duration = Duration::from_secs(3600);
 /// How long the store may take to answer one question.
 const STORE_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long it may take to read what a folder is configured as.
+const FOLDER_WITHIN: Duration = Duration::from_secs(10);
+
 /// The store's answer, or that there was none in time.
-async fn in_time<T, E>(answer: impl Future<Output = Result<T, E>>) -> Result<T, SessionError>
+pub(crate) async fn in_time<T, E>(
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, SessionError>
 where
     SessionError: From<E>,
 {
@@ -183,8 +188,31 @@ impl Sessions {
         let spec = self.birth(id).await?;
         match self.host.awake(id) {
             Some(workspace) => Ok(workspace),
-            None => Ok(self.host.workspace(&spec.cwd).await.map_err(|error| refused(&error))?),
+            None => self.folder(&spec.cwd).await,
         }
+    }
+
+    /// What sessions of a folder work with.
+    async fn folder(&self, cwd: &Path) -> Result<Arc<dyn Workspace>, SessionError> {
+        match tokio::time::timeout(FOLDER_WITHIN, self.host.workspace(cwd)).await {
+            Ok(workspace) => workspace.map_err(|error| refused(&error)),
+            Err(_) => Err(SessionError::new(
+                ErrorCode::AgentError,
+                format!(
+                    "the configuration of {} could not be read within {} seconds",
+                    cwd.display(),
+                    FOLDER_WITHIN.as_secs()
+                ),
+            )),
+        }
+    }
+
+    /// A session that exists, to be looked at, closed or removed: nothing of its folder is wanted for that, which may be broken or silent.
+    async fn present(&self, id: &SessionId) -> Result<DefaultSession, SessionError> {
+        self.birth(id).await?;
+        let awake = self.host.awake(id);
+        let core = awake.as_ref().map_or_else(|| self.host.core(), |workspace| workspace.core());
+        Ok(core.handle(id.clone()))
     }
 
     /// A session that exists, to be told something.

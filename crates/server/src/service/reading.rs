@@ -35,8 +35,8 @@ pub(crate) const BLOB_BYTES_MAX: usize = 16 << 20;
 impl Sessions {
     /// How a session stands, to whoever may read it or has just changed it.
     pub(super) async fn view(&self, id: &SessionId) -> Result<SessionView, SessionError> {
-        let workspace = self.workspace(id).await?;
-        let core = workspace.core();
+        let session = self.present(id).await?;
+        let core = session.core();
         let state = in_time(core.state(id)).await?;
         let model = core.ports().models.resolve(&state.spec.settings.model).ok();
         let waits = match tokio::time::timeout(LOOK_WITHIN, core.why(id)).await {
@@ -98,7 +98,7 @@ impl Sessions {
     /// `SESSION_NOT_FOUND`, `SESSION_STORE_ERROR`.
     pub async fn why(&self, id: &SessionId) -> Result<agent::why::Why, SessionError> {
         self.allow(Scope::Read)?;
-        in_time(self.workspace(id).await?.core().why(id)).await
+        in_time(self.present(id).await?.core().why(id)).await
     }
 
     /// What runs in the background of a session, and what ended there last.
@@ -127,8 +127,8 @@ impl Sessions {
         after: Cursor,
     ) -> Result<EventStream, StreamError> {
         self.allow(Scope::Read)?;
-        let workspace = self.workspace(id).await?;
-        let core = workspace.core();
+        let session = self.present(id).await?;
+        let core = session.core();
         let tail = in_time(core.ports().journal.tail(id)).await?;
         if after.0 >= tail.next {
             return Err(StreamError::InvalidCursor(format!(
@@ -151,7 +151,7 @@ impl Sessions {
                 format!("a body has at most {BLOB_BYTES_MAX} bytes; this one has {}", bytes.len()),
             ));
         }
-        Ok(self.host.core().ports().blobs.put(bytes).await?)
+        in_time(self.host.core().ports().blobs.put(bytes)).await
     }
 }
 
@@ -168,7 +168,7 @@ impl Sessions {
             ..Filter::default()
         };
         loop {
-            match core.ports().catalog.list(&running).await {
+            match in_time(core.ports().catalog.list(&running)).await {
                 Ok(listed) if listed.iter().any(|row| self.host.awake(&row.id).is_some()) => {}
                 // A store that does not answer has nothing to wait for.
                 Ok(_) | Err(_) => return,
@@ -200,14 +200,14 @@ impl Sessions {
         let core = self.host.core();
         let mut after = 0;
         loop {
-            let entries = core.entries(id, after).await?;
+            let entries = in_time(core.entries(id, after)).await?;
             let Some(last) = entries.last() else { return Ok(None) };
             after = last.seq;
             let names = |entry: &Entry| {
                 serde_json::to_value(&entry.event).is_ok_and(|json| is_named(&json, blob.as_str()))
             };
             if entries.iter().any(names) {
-                return Ok(Some(core.ports().blobs.read(blob, 0, 1).await?.1));
+                return Ok(Some(in_time(core.ports().blobs.read(blob, 0, 1)).await?.1));
             }
         }
     }
@@ -219,7 +219,7 @@ impl Sessions {
         offset: u64,
         max_bytes: usize,
     ) -> Result<Bytes, SessionError> {
-        Ok(self.host.core().ports().blobs.read(blob, offset, max_bytes).await?.0)
+        Ok(in_time(self.host.core().ports().blobs.read(blob, offset, max_bytes)).await?.0)
     }
 }
 

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{join, join_all};
+use oarlock_core::SessionId;
 use oarlock_core::event::Effect;
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::{Content, Message, ReplyStop};
 use oarlock_core::ports::model::ModelErrorKind;
-use oarlock_core::service::{CreateSessionRequest, ErrorCode, SessionService, StartTurnRequest};
+use oarlock_core::service::{
+    CreateSessionRequest, Cursor, ErrorCode, SessionService, StartTurnRequest,
+};
 use oarlock_core::spec::Mode;
 use oarlock_testkit::gated::{Asked, GatedJournal, stuck, through};
 use oarlock_testkit::kit::{Parts, node};
@@ -22,7 +25,7 @@ use tokio::time::{Instant, timeout};
 
 use super::contract::{dawdles, of, says};
 use super::{Direct, Surface, deferred, done, refused};
-use crate::desk::{Desk, id};
+use crate::desk::{Desk, Folders, id};
 
 /// A program whose store takes no entries, or gives none, while the test says so.
 fn hanging(script: Vec<Vec<Say>>) -> (Desk, Arc<AtomicBool>, Arc<AtomicBool>) {
@@ -395,5 +398,31 @@ async fn d15_a_failure_is_told_by_its_kind_and_not_by_its_words() {
     for (_, class) in kinds {
         let refusal = surface.call("session/create", json!({ "prompt": "go" })).await.unwrap_err();
         assert_eq!((&*refusal.code, &refusal.details["class"]), ("AGENT_ERROR", &json!(class)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_that_is_broken_or_silent_keeps_nobody_from_reading_closing_and_removing() {
+    let desk = Desk::new(vec![], vec![]);
+    let direct = Direct::open(&desk).await;
+    for folders in [Folders::Broken, Folders::Hung] {
+        *desk.folders.lock().unwrap() = Folders::Fine;
+        let session = deferred(&direct).await;
+        let named = json!({ "session_id": session });
+        done(&direct, "session/close", named.clone()).await;
+        *desk.folders.lock().unwrap() = folders;
+        for name in ["session/read", "session/why", "session/tasks", "session/entries"] {
+            done(&direct, name, named.clone()).await;
+        }
+        let id = SessionId::parse(session.as_str()).unwrap();
+        direct.0.subscribe_session_events(&id, Cursor(0)).await.unwrap();
+        let go = json!({ "session_id": session, "prompt": "go" });
+        let begun = Instant::now();
+        assert_eq!(refused(&direct, "turn/start", go).await, "AGENT_ERROR");
+        assert!(begun.elapsed() <= Duration::from_secs(11), "{:?}", begun.elapsed());
+        for name in ["session/archive", "session/close", "session/purge"] {
+            done(&direct, name, named.clone()).await;
+        }
+        assert_eq!(refused(&direct, "session/read", named).await, "SESSION_NOT_FOUND");
     }
 }
