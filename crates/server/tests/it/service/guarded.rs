@@ -18,7 +18,7 @@ use oarlock_server::service::Scope;
 use oarlock_testkit::kit::Parts;
 use oarlock_testkit::model::{Say, text};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::http::{Http, json as body, request};
 use crate::desk::Desk;
@@ -292,7 +292,7 @@ async fn a_token_that_is_taken_back_or_changed_hears_no_more_of_what_it_follows(
     }
     let waits = ask(&http, "gone", post(&path("wait"), &json!({})));
     let (waited, ()) = futures::join!(waits, async {
-        sleep(Duration::from_secs(1)).await;
+        sleep_until(Instant::now() + Duration::from_secs(1)).await;
         gate.admit(std::mem::take(&mut changed));
     });
     assert_eq!((waited.0, &waited.1["error"]["code"]), (401, &json!("UNAUTHENTICATED")));
@@ -319,7 +319,7 @@ async fn however_many_wait_for_turns_one_token_leaves_places_to_others_and_a_tur
     let waits = |secret| ask(&http, secret, post(&path("wait"), &json!({})));
     let waiting = futures::future::join_all(["one", "one", "one", "other"].map(waits));
     let (waited, ()) = futures::join!(waiting, async {
-        sleep(Duration::from_millis(100)).await;
+        sleep_until(Instant::now() + Duration::from_millis(100)).await;
         for secret in ["one", "other"] {
             let (status, refusal) = ask(&http, secret, get("/v1/sessions")).await;
             assert_eq!((status, &refusal["error"]["code"]), (503, &json!("OVERLOADED")));

@@ -6,7 +6,7 @@ use futures::{SinkExt, StreamExt};
 use oarlock_testkit::model::{Say, text};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
@@ -107,7 +107,7 @@ async fn a_server_that_ends_waits_for_readers_of_web_sockets_to_be_told() {
             begun.elapsed()
         },
         async {
-            sleep(Duration::from_secs(1)).await;
+            sleep_until(Instant::now() + Duration::from_secs(1)).await;
             loop {
                 match socket.next().await {
                     Some(Ok(Message::Close(Some(close)))) => return u16::from(close.code),
