@@ -13,7 +13,6 @@ use bytes::Bytes;
 use oarlock_core::DefaultAgentCore;
 use oarlock_core::event::{Entry, Event};
 use oarlock_core::ids::{BlobId, Epoch, FrameId, Hash, NodeId, Seq, SessionId};
-use oarlock_core::message::Part;
 use oarlock_core::ports::journal::{Fence, Frame, Projection};
 use oarlock_core::session::summary::{indexed_text, summary};
 use serde::{Deserialize, Serialize};
@@ -98,28 +97,14 @@ async fn named_blobs(
     let mut blobs = Vec::new();
     for entry in frame.entries(session)? {
         if let Event::Spilled(spilled) = &entry.event {
-            blobs.push(spilled.blob.clone());
             let size = usize::try_from(spilled.bytes)?;
             let (json, _) = core.ports().blobs.read(&spilled.blob, 0, size).await?;
             let event: Event = serde_json::from_slice(&json)?;
-            blobs.extend(blobs_of(&event));
+            blobs.extend(event.bodies().into_iter().cloned());
         }
-        blobs.extend(blobs_of(&entry.event));
+        blobs.extend(entry.event.bodies().into_iter().cloned());
     }
     Ok(blobs)
-}
-
-fn blobs_of(event: &Event) -> Vec<BlobId> {
-    let (parts, refs): (&[Part], &[_]) = match event {
-        Event::InputAdmitted(input) => (&input.content, &[]),
-        Event::ToolSettled(settled) => (&settled.content, &settled.blobs),
-        _ => (&[], &[]),
-    };
-    let images = parts.iter().filter_map(|part| match part {
-        Part::Image { blob, .. } => Some(blob.clone()),
-        Part::Text { .. } => None,
-    });
-    images.chain(refs.iter().map(|blob| blob.blob.clone())).collect()
 }
 
 async fn export_blob(

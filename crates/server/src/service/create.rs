@@ -53,6 +53,7 @@ impl Sessions {
             (None, Some(id)) => id,
             (None, None) => new_session_id(),
         };
+        self.check_bodies(&id, &request.prompt).await?;
         let CreateSessionRequest { event_tx, wait_ms, .. } = request.clone();
         let this = self.clone();
         let begin = async move { this.begun((id, tenant), keyed, &request).await };
@@ -140,8 +141,9 @@ impl Sessions {
         let (asked, all) = (cwd.clone(), roots.clone());
         let found = async { Ok(Place { cwd: folder(cwd).await?, roots: folders(roots).await? }) };
         let found = found.await.map_err(|error: PlaceError| misplaced(&error));
-        let Some(within) = &self.caller.within else { return found };
-        let is_within = |path: &PathBuf| within.iter().any(|root| path.starts_with(root));
+        if self.caller.within.is_none() {
+            return found;
+        }
         let outside = || {
             let paths = [&asked].into_iter().chain(&all).map(|path| path.display().to_string());
             let words = paths.collect::<Vec<_>>().join(", ");
@@ -154,9 +156,7 @@ impl Sessions {
             )
         };
         match found {
-            Ok(place) if std::iter::once(&place.cwd).chain(&place.roots).all(is_within) => {
-                Ok(place)
-            }
+            Ok(place) if self.caller.is_within(&place.cwd, &place.roots) => Ok(place),
             Ok(_) => Err(outside()),
             Err(error) if error.kind == ErrorCode::InvalidRequest => Err(outside()),
             Err(error) => Err(error),

@@ -7,6 +7,7 @@ mod reading;
 mod skills;
 mod tools;
 mod turns;
+mod uploads;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,7 +75,7 @@ pub struct Caller {
     pub scopes: Vec<Scope>,
     /// Whose sessions it sees and makes; all of them when absent.
     pub tenant: Option<TenantFilter>,
-    /// The folders, by their true names, that its sessions may work in and below; all when absent.
+    /// The folders, by their true names, that its sessions work in and below; it has no others, whoever made them. All when absent.
     pub within: Option<Arc<[PathBuf]>>,
 }
 
@@ -84,6 +85,13 @@ impl Caller {
     pub fn trusted(surface: &'static str) -> Self {
         let scopes = vec![Scope::Read, Scope::Turn, Scope::Manage];
         Self { surface, scopes, tenant: None, within: None }
+    }
+
+    /// Whether sessions in these folders are ones that it may have.
+    fn is_within(&self, cwd: &Path, roots: &[PathBuf]) -> bool {
+        let Some(within) = &self.within else { return true };
+        let mut paths = std::iter::once(cwd).chain(roots.iter().map(PathBuf::as_path));
+        paths.all(|path| within.iter().any(|root| path.starts_with(root)))
     }
 }
 
@@ -95,14 +103,15 @@ pub struct Sessions {
     cwd: Arc<PathBuf>,
     caller: Arc<Caller>,
     makers: Arc<Makers>,
+    uploads: Arc<uploads::Uploads>,
 }
 
 impl Sessions {
     /// The sessions of a program; those that name no folder work in `cwd`.
     #[must_use]
     pub fn new(host: Arc<dyn Host>, cwd: PathBuf, caller: Caller) -> Self {
-        let makers = Arc::default();
-        Self { host, cwd: Arc::new(cwd), caller: Arc::new(caller), makers }
+        let (makers, uploads) = (Arc::default(), Arc::default());
+        Self { host, cwd: Arc::new(cwd), caller: Arc::new(caller), makers, uploads }
     }
 
     /// The same sessions for somebody else.
@@ -175,12 +184,16 @@ impl Sessions {
             Some(_) => in_time(self.host.core().state(id)).await?.spec,
             None => return Err(SessionError::not_found(id.as_str())),
         };
-        let is_theirs = match &self.caller.tenant {
+        let is_of_tenant = match &self.caller.tenant {
             None => true,
             Some(TenantFilter::Nobody) => spec.tenant.is_none(),
             Some(TenantFilter::Of(tenant)) => spec.tenant.as_ref() == Some(tenant),
         };
-        if is_theirs { Ok(spec) } else { Err(SessionError::not_found(id.as_str())) }
+        if is_of_tenant && self.caller.is_within(&spec.cwd, &spec.roots) {
+            Ok(spec)
+        } else {
+            Err(SessionError::not_found(id.as_str()))
+        }
     }
 
     /// What a session works with: what it is awake with, else what its folder is configured as.

@@ -1,14 +1,17 @@
 //! Looking at sessions. Nothing here wakes one or waits for its turn.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use oarlock_core::event::Entry;
 use oarlock_core::ids::{BlobId, SessionId};
-use oarlock_core::ports::journal::{Activity, ArchivedFilter, Filter, ListCursor, check_query};
+use oarlock_core::ports::journal::{
+    Activity, ArchivedFilter, Filter, Hit, ListCursor, Listed, check_query,
+};
 use oarlock_core::service::{
-    Cursor, SearchHit, SearchRequest, SessionError, SessionPage, SessionQuery, SessionSummary,
-    SessionView, StreamError, UnreadableSession,
+    Cursor, ErrorCode, SearchHit, SearchRequest, SessionError, SessionPage, SessionQuery,
+    SessionSummary, SessionView, StreamError, UnreadableSession,
 };
 use oarlock_core::session::tasks::Tasks;
 use oarlock_core::{EventStream, agent};
@@ -21,6 +24,8 @@ const LOOK_WITHIN: Duration = Duration::from_millis(250);
 const PAGE: u32 = 50;
 /// Sessions of a page at most.
 const PAGE_MAX: u32 = 500;
+/// How often the store is asked for one page, where sessions lie in folders that the caller has no part in.
+const READS_OF_PAGE: u32 = 20;
 /// Places of a search, unless it says otherwise.
 const HITS: u32 = 20;
 /// Places of a search at most.
@@ -50,14 +55,8 @@ impl Sessions {
     pub(super) async fn page(&self, query: SessionQuery) -> Result<SessionPage, SessionError> {
         self.allow(Scope::Read)?;
         let limit = bounded(query.limit, PAGE, PAGE_MAX, "limit")?;
-        // One more than is shown says whether there are more.
-        let filter =
-            Filter { limit: Some(limit + 1), tenant: self.caller.tenant.clone(), ..meant(query)? };
-        let mut listed = in_time(self.host.core().ports().catalog.list(&filter)).await?;
-        let has_more = listed.len() > limit as usize;
-        listed.truncate(limit as usize);
-        let last = listed.last().filter(|_| has_more);
-        let next = last.map(|last| ListCursor::of(last).to_string());
+        let filter = Filter { tenant: self.caller.tenant.clone(), ..meant(query)? };
+        let (listed, next) = self.listed(filter, limit).await?;
         let mut page = SessionPage { sessions: Vec::new(), unreadable: Vec::new(), next };
         for row in listed {
             match row.summary {
@@ -71,6 +70,50 @@ impl Sessions {
         Ok(page)
     }
 
+    /// So many sessions of a filter that the caller may have, and where the next ones begin. Where most are not its own there may be fewer.
+    async fn listed(
+        &self,
+        mut filter: Filter,
+        limit: u32,
+    ) -> Result<(Vec<Listed>, Option<String>), SessionError> {
+        let mut kept = Vec::new();
+        for _ in 0..READS_OF_PAGE {
+            // One more than is shown says whether there are more.
+            filter.limit = Some(limit + 1);
+            let rows = in_time(self.host.core().ports().catalog.list(&filter)).await?;
+            let is_last = rows.len() <= limit as usize;
+            let seen = rows.last().map(ListCursor::of);
+            for row in rows {
+                if self.may_have(&row).await? {
+                    kept.push(row);
+                }
+            }
+            if kept.len() > limit as usize {
+                kept.truncate(limit as usize);
+                let next = kept.last().map(|last| ListCursor::of(last).to_string());
+                return Ok((kept, next));
+            }
+            if is_last {
+                return Ok((kept, None));
+            }
+            filter.after = seen;
+        }
+        let next = filter.after.map(|after| after.to_string());
+        Ok((kept, next))
+    }
+
+    /// Whether a session of the caller's tenant lies in its folders, too.
+    async fn may_have(&self, row: &Listed) -> Result<bool, SessionError> {
+        match &row.summary {
+            Ok(Some(summary)) => Ok(self.caller.is_within(&summary.cwd, &summary.roots)),
+            Ok(None) | Err(_) => match self.birth(&row.id).await {
+                Err(error) if error.kind == ErrorCode::SessionNotFound => Ok(false),
+                // What cannot be read is listed as that.
+                Ok(_) | Err(_) => Ok(true),
+            },
+        }
+    }
+
     /// Texts that have all the words of a query, best first.
     ///
     /// # Errors
@@ -80,16 +123,24 @@ impl Sessions {
         let limit = bounded(request.limit, HITS, HITS_MAX, "limit")?;
         check_query(&request.query).map_err(|error| SessionError::invalid(error.to_string()))?;
         let (archived, children) = (ArchivedFilter::With, true);
-        let (tenant, limit) = (self.caller.tenant.clone(), Some(limit));
-        let filter = Filter { archived, children, limit, tenant, ..Filter::default() };
+        let tenant = self.caller.tenant.clone();
+        // Some of them may lie in folders of others.
+        let most = if self.caller.within.is_some() { HITS_MAX } else { limit };
+        let filter = Filter { archived, children, limit: Some(most), tenant, ..Filter::default() };
         let hits =
             in_time(self.host.core().ports().catalog.search(&request.query, &filter)).await?;
-        let told = hits.into_iter().map(|hit| SearchHit {
-            session_id: hit.session,
-            seq: hit.seq,
-            snippet: hit.snippet,
-        });
-        Ok(told.collect())
+        let (mut told, mut known) = (Vec::new(), BTreeMap::new());
+        for Hit { session, seq, snippet } in hits {
+            let is_theirs = match known.get(&session) {
+                Some(is_theirs) => *is_theirs,
+                None => self.birth(&session).await.is_ok(),
+            };
+            known.insert(session.clone(), is_theirs);
+            if is_theirs && told.len() < limit as usize {
+                told.push(SearchHit { session_id: session, seq, snippet });
+            }
+        }
+        Ok(told)
     }
 
     /// What a session waits for, its subagents included.
@@ -147,11 +198,13 @@ impl Sessions {
         self.allow(Scope::Turn)?;
         if bytes.len() > BLOB_BYTES_MAX {
             return Err(SessionError::new(
-                oarlock_core::service::ErrorCode::TooLarge,
+                ErrorCode::TooLarge,
                 format!("a body has at most {BLOB_BYTES_MAX} bytes; this one has {}", bytes.len()),
             ));
         }
-        in_time(self.host.core().ports().blobs.put(bytes)).await
+        let blob = in_time(self.host.core().ports().blobs.put(bytes)).await?;
+        self.uploads.remember(self.caller.tenant.as_ref(), blob.clone());
+        Ok(blob)
     }
 }
 
@@ -197,19 +250,10 @@ impl Sessions {
         blob: &BlobId,
     ) -> Result<Option<u64>, SessionError> {
         self.exists(id).await?;
-        let core = self.host.core();
-        let mut after = 0;
-        loop {
-            let entries = in_time(core.entries(id, after)).await?;
-            let Some(last) = entries.last() else { return Ok(None) };
-            after = last.seq;
-            let names = |entry: &Entry| {
-                serde_json::to_value(&entry.event).is_ok_and(|json| is_named(&json, blob.as_str()))
-            };
-            if entries.iter().any(names) {
-                return Ok(Some(in_time(core.ports().blobs.read(blob, 0, 1)).await?.1));
-            }
+        if !self.is_named(id, blob).await? {
+            return Ok(None);
         }
+        Ok(Some(in_time(self.host.core().ports().blobs.read(blob, 0, 1)).await?.1))
     }
 
     /// Bytes of a stored body that [`Sessions::blob`] has found.
@@ -220,19 +264,6 @@ impl Sessions {
         max_bytes: usize,
     ) -> Result<Bytes, SessionError> {
         Ok(in_time(self.host.core().ports().blobs.read(blob, offset, max_bytes)).await?.0)
-    }
-}
-
-/// Whether JSON refers to a stored body.
-fn is_named(json: &serde_json::Value, blob: &str) -> bool {
-    use serde_json::Value;
-    match json {
-        Value::Object(fields) => fields.iter().any(|(name, value)| match value {
-            Value::String(text) => name == "blob" && text == blob,
-            other => is_named(other, blob),
-        }),
-        Value::Array(items) => items.iter().any(|item| is_named(item, blob)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 

@@ -32,6 +32,7 @@ impl Sessions {
         let (workspace, birth) = (self.workspace(id).await?, self.birth(id).await?);
         let session = workspace.core().handle(id.clone());
         let StartTurnRequest { prompt, event_tx, idempotency_key, wait_ms, .. } = request;
+        self.check_bodies(id, &prompt).await?;
         let named = (&request.skill_references[..], prompt);
         let prompt = skills::prompt(&*workspace, &birth.cwd, named).await?;
         let output = form(request.output_schema, request.structured_output_retries)?;
@@ -55,6 +56,7 @@ impl Sessions {
             InputDelivery::Steer => Delivery::Steer,
             InputDelivery::Queue => Delivery::Queue,
         };
+        self.check_bodies(id, &request.prompt).await?;
         let told = Told { delivery, key: request.idempotency_key, output: None };
         let input = admit(&session, request.prompt, told).await?;
         run(&session, input, Some(0), None).await
@@ -118,6 +120,7 @@ impl Sessions {
         let command = match request {
             AnswerRequest::Permission { call, choice } => Command::Answer { call, choice },
             AnswerRequest::ExternalTool { call, outcome, content } => {
+                self.check_bodies(id, &content).await?;
                 Command::Supply { call, outcome, content: content.into_parts() }
             }
         };

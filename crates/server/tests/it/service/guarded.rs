@@ -329,3 +329,66 @@ async fn however_many_wait_for_turns_one_token_leaves_places_to_others_and_a_tur
     });
     assert!(waited.iter().all(|(status, _)| *status == 200), "{waited:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn sessions_outside_the_roots_are_none_whoever_made_them() {
+    let desk = Desk::new(vec![vec![Say::Reply(text("a secret word"))]; 2], vec![]);
+    let all = Http::guarded(&desk, admission(), vec![token("all", &ALL, None)]).await;
+    let mut made = Vec::new();
+    for cwd in ["/usr", "/etc"] {
+        let create = json!({ "prompt": "say it", "cwd": cwd });
+        let (status, answer) = ask(&all, "all", post("/v1/sessions", &create)).await;
+        assert_eq!(status, 200, "{answer}");
+        made.push(answer["session_id"].as_str().unwrap().to_owned());
+    }
+    let admission = Admission { roots: [PathBuf::from("/usr")].into(), ..admission() };
+    let http = Http::guarded(&desk, admission, vec![token("some", &ALL, None)]).await;
+    let (_, page) = ask(&http, "some", get("/v1/sessions?limit=1")).await;
+    assert_eq!(page["sessions"][0]["session_id"], json!(made[0]), "{page}");
+    assert_eq!((page["sessions"].as_array().unwrap().len(), &page["next"]), (1, &Value::Null));
+    let (_, found) = ask(&http, "some", get("/v1/search?query=secret&limit=1")).await;
+    assert_eq!(found["hits"].as_array().unwrap().len(), 1, "{found}");
+    assert_eq!(found["hits"][0]["session_id"], json!(made[0]));
+    for (id, read) in made.iter().zip([200, 404]) {
+        assert_eq!(ask(&http, "some", get(&format!("/v1/sessions/{id}"))).await.0, read);
+    }
+    let turn = post(&format!("/v1/sessions/{}/turns", made[1]), &json!({ "prompt": "go" }));
+    assert_eq!(ask(&http, "some", turn).await.0, 404);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_knows_the_hash_of_a_body_neither_gets_it_nor_learns_whether_it_is_there() {
+    let desk = Desk::new(vec![vec![Say::Reply(text("nice"))]], vec![]);
+    let tokens = vec![token("a", &ALL, Some("acme")), token("b", &ALL, Some("best"))];
+    let http = Http::guarded(&desk, admission(), tokens).await;
+    let picture = b"\x89PNG\r\n\x1a\nof acme";
+    let stored =
+        ask(&http, "a", Request::post("/v1/blobs").body(picture[..].into()).unwrap()).await;
+    let blob = stored.1["blob"].as_str().unwrap().to_owned();
+    let absent = "0".repeat(blob.len());
+    let naming = |blob: &str| {
+        let image =
+            json!({ "type": "image", "media_type": "image/png", "blob": blob, "bytes": 15 });
+        json!({ "prompt": [image] })
+    };
+    let labels = json!({ "initial_turn": "defer", "labels": { "blob": blob } });
+    let (_, labelled) = ask(&http, "b", post("/v1/sessions", &labels)).await;
+    let theirs = labelled["session_id"].as_str().unwrap();
+    let got = get(&format!("/v1/sessions/{theirs}/blobs/{blob}"));
+    assert_eq!(ask(&http, "b", got).await.0, 404, "a label is no place for a body");
+    for path in ["/v1/sessions".to_owned(), format!("/v1/sessions/{theirs}/turns")] {
+        let mut told = Vec::new();
+        for blob in [&blob, &absent] {
+            let (status, refusal) = ask(&http, "b", post(&path, &naming(blob))).await;
+            assert_eq!((status, &refusal["error"]["code"]), (400, &json!("INVALID_REQUEST")));
+            told.push(refusal["error"]["message"].as_str().unwrap().replace(blob.as_str(), "BLOB"));
+        }
+        assert_eq!(told[0], told[1], "{path}");
+    }
+    let (status, ran) = ask(&http, "a", post("/v1/sessions", &naming(&blob))).await;
+    assert_eq!(status, 200, "{ran}");
+    let own = format!("/v1/sessions/{}/blobs/{blob}", ran["session_id"].as_str().unwrap());
+    let mut request = get(&own);
+    request.headers_mut().insert("authorization", "Bearer a".parse().unwrap());
+    assert_eq!(http.send(request).await.status(), 200);
+}

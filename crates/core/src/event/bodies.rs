@@ -1,0 +1,76 @@
+//! Which stored bodies an entry names.
+
+use super::Event;
+use crate::ids::BlobId;
+use crate::message::{Message, Part};
+
+impl Event {
+    /// The stored bodies that it names, in order: pictures of what was said, and whole bodies of what is shown in part. What text or labels happen to spell is none.
+    #[must_use]
+    pub fn bodies(&self) -> Vec<&BlobId> {
+        match self {
+            Self::InputAdmitted(input) => pictures(&input.content),
+            Self::ToolSettled(settled) => {
+                let whole = settled.blobs.iter().map(|body| &body.blob);
+                pictures(&settled.content).into_iter().chain(whole).collect()
+            }
+            Self::ContextCompacted(compacted) => pictures(&compacted.content),
+            Self::HistoryEdited(edited) => edited.messages.iter().flat_map(of_message).collect(),
+            Self::TurnContinued(continued) => pictures(&continued.content),
+            Self::HookRan(ran) => {
+                ran.change.result.as_ref().map_or_else(Vec::new, |result| pictures(&result.content))
+            }
+            Self::Spilled(spilled) => vec![&spilled.blob],
+            Self::SessionCreated(_)
+            | Self::SessionForked(_)
+            | Self::SessionConfigured(_)
+            | Self::SessionArchived
+            | Self::SessionRestored
+            | Self::WriterChanged(_)
+            | Self::WriterReleased
+            | Self::InputWithdrawn(_)
+            | Self::TurnStarted(_)
+            | Self::TurnRecovered(_)
+            | Self::TurnEnded(_)
+            | Self::StepStarted(_)
+            | Self::ModelFailed(_)
+            | Self::AssistantMessage(_)
+            | Self::ToolCalled(_)
+            | Self::PermissionAsked(_)
+            | Self::PermissionAnswered(_)
+            | Self::ToolStarted(_)
+            | Self::InputRequested(_)
+            | Self::ContextCleared(_)
+            | Self::SummaryStarted(_)
+            | Self::SummaryFailed(_)
+            | Self::GoalSet(_)
+            | Self::GoalReached(_)
+            | Self::PlanChanged(_)
+            | Self::SkillLoaded(_)
+            | Self::TaskStarted(_)
+            | Self::TaskSettled(_)
+            | Self::SubagentOpened(_)
+            | Self::SubagentClosed(_)
+            | Self::HooksStarted(_) => Vec::new(),
+        }
+    }
+}
+
+/// The pictures among the parts of something.
+pub fn pictures(parts: &[Part]) -> Vec<&BlobId> {
+    let pictures = parts.iter().filter_map(|part| match part {
+        Part::Image { blob, .. } => Some(blob),
+        Part::Text { .. } => None,
+    });
+    pictures.collect()
+}
+
+fn of_message(message: &Message) -> Vec<&BlobId> {
+    match message {
+        Message::User { parts } => pictures(parts),
+        Message::Assistant { .. } => Vec::new(),
+        Message::Tool { results } => {
+            results.iter().flat_map(|result| pictures(&result.parts)).collect()
+        }
+    }
+}

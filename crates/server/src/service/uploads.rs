@@ -1,0 +1,102 @@
+//! Which bodies an input may name: a body's name is its hash, and knowing that is no right to it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+
+use oarlock_core::event::bodies::pictures;
+use oarlock_core::ids::{BlobId, SessionId, Tenant};
+use oarlock_core::ports::journal::{JournalError, TenantFilter};
+use oarlock_core::service::{Prompt, SessionError};
+
+use super::{Sessions, in_time};
+
+/// Bodies of a tenant that are remembered; of those before them it is known by the sessions that name them alone.
+const REMEMBERED_MAX: usize = 1024;
+
+/// Whose bodies were stored by this process, the last of each tenant.
+#[derive(Debug, Default)]
+pub(super) struct Uploads(Mutex<HashMap<Option<Tenant>, VecDeque<BlobId>>>);
+
+impl Uploads {
+    pub(super) fn remember(&self, filter: Option<&TenantFilter>, blob: BlobId) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = all.entry(tenant(filter)).or_default();
+        if own.contains(&blob) {
+            return;
+        }
+        if own.len() >= REMEMBERED_MAX {
+            own.pop_front();
+        }
+        own.push_back(blob);
+    }
+
+    fn knows(&self, filter: Option<&TenantFilter>, blob: &BlobId) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&tenant(filter)).is_some_and(|own| own.contains(blob))
+    }
+}
+
+fn tenant(filter: Option<&TenantFilter>) -> Option<Tenant> {
+    match filter {
+        Some(TenantFilter::Of(tenant)) => Some(tenant.clone()),
+        Some(TenantFilter::Nobody) | None => None,
+    }
+}
+
+impl Sessions {
+    /// Whether every body that a prompt names is there for this caller: stored by its tenant a while ago, or named by the session already. One who sees
+    /// all sessions may name what is stored. Others are told the same of what is not there and of what is not theirs.
+    pub(super) async fn check_bodies(
+        &self,
+        session: &SessionId,
+        prompt: &Prompt,
+    ) -> Result<(), SessionError> {
+        let Prompt::Parts(parts) = prompt else { return Ok(()) };
+        for blob in pictures(parts) {
+            let filter = self.caller.tenant.as_ref();
+            let is_theirs = filter.is_none()
+                || self.uploads.knows(filter, blob)
+                || self.is_named(session, blob).await?;
+            if !is_theirs || !self.is_stored(blob).await? {
+                return Err(SessionError::invalid(format!(
+                    "there is no body {blob} to be named here; store it first (`POST /v1/blobs`), shortly before"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_stored(&self, blob: &BlobId) -> Result<bool, SessionError> {
+        let found = async {
+            match self.host.core().ports().blobs.read(blob, 0, 1).await {
+                Ok(_) => Ok(true),
+                Err(JournalError::BlobNotFound { .. }) => Ok(false),
+                Err(error) => Err(error),
+            }
+        };
+        in_time(found).await
+    }
+
+    /// Whether an entry of a session names a body; none does of a session that is not there.
+    pub(super) async fn is_named(
+        &self,
+        session: &SessionId,
+        blob: &BlobId,
+    ) -> Result<bool, SessionError> {
+        let mut after = 0;
+        loop {
+            let read = async {
+                match self.host.core().entries(session, after).await {
+                    Err(JournalError::NotFound { .. }) => Ok(Vec::new()),
+                    read => read,
+                }
+            };
+            let entries = in_time(read).await?;
+            let Some(last) = entries.last() else { return Ok(false) };
+            after = last.seq;
+            if entries.iter().any(|entry| entry.event.bodies().contains(&blob)) {
+                return Ok(true);
+            }
+        }
+    }
+}
