@@ -106,6 +106,7 @@ fn fold(c: &mut Criterion) {
                 content,
                 goal: None,
                 output: None,
+                peer: None,
             }),
         )
     };

@@ -78,6 +78,7 @@ impl Exit {
                 | Event::SessionForked(_)
                 | Event::SessionConfigured(_)
                 | Event::SessionArchived
+                | Event::SessionNamed(_)
                 | Event::SessionRestored
                 | Event::WriterChanged(_)
                 | Event::WriterReleased

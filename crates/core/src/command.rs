@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{
-    Delivery, Delta, Goal, InputSource, Outcome, PermissionAsked, PermissionKind, PlanItem,
+    Delivery, Delta, Goal, InputSource, Outcome, Peer, PermissionAsked, PermissionKind, PlanItem,
 };
 use crate::ids::{CallId, Seq, SessionId, TaskId, TurnNo};
 use crate::message::{Message, Part, Usage};
@@ -135,6 +135,9 @@ pub struct Admit {
     /// turn that such an input finds has its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Box<StructuredOutput>>,
+    /// Who wrote it, when it is a message of another session or a program. Whether it is silent is for the session to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<Box<Peer>>,
 }
 
 /// The answer to a [`Command`].

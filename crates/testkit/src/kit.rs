@@ -166,6 +166,7 @@ pub fn admit(text: &str, delivery: Delivery) -> Command {
         content: vec![Part::text(text)],
         goal: None,
         output: None,
+        peer: None,
     })
 }
 
@@ -180,6 +181,7 @@ pub fn pursue(objective: &str, continuations_max: u32) -> Command {
         content: vec![Part::text(objective)],
         goal: Some(goal),
         output: None,
+        peer: None,
     })
 }
 

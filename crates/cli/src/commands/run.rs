@@ -355,7 +355,9 @@ impl Opening<'_> {
         let session = assembled.core.open(Origin::Resume(load)).await?;
         let open_turn = before.turn.as_ref().map(|turn| turn.no);
         // Ends of background tasks begin no turn of an opened session: they ride on the next one.
-        let begins = |input: &&PendingInput| input.admitted.source != InputSource::Background;
+        let begins = |input: &&PendingInput| {
+            input.admitted.source != InputSource::Background && !input.is_silent()
+        };
         let waiting = before.pending.iter().find(begins).map(|input| input.seq);
         let pursuit = Pursuit::of(&before);
         let is_formed = before.turn.as_ref().is_some_and(|turn| turn.settings.output.is_some());
@@ -494,8 +496,15 @@ pub(super) async fn admit(
     (delivery, goal): (Delivery, Option<Goal>),
     content: Vec<Part>,
 ) -> anyhow::Result<Seq> {
-    let admit =
-        Admit { key: None, source: InputSource::User, delivery, content, goal, output: None };
+    let admit = Admit {
+        key: None,
+        source: InputSource::User,
+        delivery,
+        content,
+        goal,
+        output: None,
+        peer: None,
+    };
     match session.tell(Command::Admit(admit)).await? {
         Reply::Admitted(seq) => Ok(seq),
         Reply::Done | Reply::Attached(_) | Reply::Status(_) | Reply::Rejected(_) => {

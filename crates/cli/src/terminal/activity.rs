@@ -37,11 +37,10 @@ impl Activity {
                 Some(format!("→ {}", self.titles.get(&started.call).map_or("tool", String::as_str)))
             }
             Event::ToolSettled(settled) => Some(self.settled(settled)),
-            Event::ModelFailed(failed) => Some(match failed.retry_in_ms {
-                Some(ms) => format!("! {}; trying again in {}", failed.message, seconds(ms)),
-                // The end of the turn says it.
-                None => return None,
-            }),
+            // The last one is said by the end of the turn.
+            Event::ModelFailed(failed) => failed
+                .retry_in_ms
+                .map(|ms| format!("! {}; trying again in {}", failed.message, seconds(ms))),
             Event::TurnRecovered(recovered) => {
                 Some(format!("! going on after a crash (the {}. time)", recovered.attempt))
             }
@@ -50,6 +49,7 @@ impl Activity {
             | Event::SessionForked(_)
             | Event::SessionConfigured(_)
             | Event::SessionArchived
+            | Event::SessionNamed(_)
             | Event::SessionRestored
             | Event::WriterChanged(_)
             | Event::WriterReleased

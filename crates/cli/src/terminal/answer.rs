@@ -82,6 +82,7 @@ impl Answer {
             | Event::SessionForked(_)
             | Event::SessionConfigured(_)
             | Event::SessionArchived
+            | Event::SessionNamed(_)
             | Event::SessionRestored
             | Event::WriterChanged(_)
             | Event::WriterReleased

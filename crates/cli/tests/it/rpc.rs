@@ -145,3 +145,70 @@ fn a_turn_that_runs_when_the_program_goes_is_cancelled_and_answered_within_two_s
         assert_eq!((&read["is_active"], &read["turns"]), (&json!(false), &json!(1)));
     }
 }
+
+fn create(name: &str) -> Value {
+    let build = json!({ "comms_name": name, "silent_comms_intents": ["weather"] });
+    json!({ "initial_turn": "defer", "build": build })
+}
+
+#[test]
+fn a_message_whose_receiver_dies_before_its_turn_is_there_once() {
+    let home = Home::new();
+    let mut rpc = Rpc::start(&home, &["--model", &slowly(&home)]);
+    let cox = rpc.done("session/create", &create("cox"))["session_id"].clone();
+    rpc.done("turn/start", &json!({ "session_id": cox, "prompt": "go", "wait_ms": 0 }));
+    let request = json!({ "to": "cox", "kind": "request", "intent": "pace", "text": "how fast?", "idempotency_key": "k" });
+    let sent = rpc.done("session/send", &request);
+    let weather = json!({ "to": "cox", "kind": "request", "intent": "weather", "text": "rain" });
+    rpc.done("session/send", &weather);
+    rpc.end(Some("KILL"));
+
+    let model = home.script(&json!([{ "text": "one" }, { "text": "two" }]));
+    let mut rpc = Rpc::start(&home, &["--model", &model]);
+    let again = rpc.done("session/send", &request);
+    assert_eq!(again["input"], sent["input"], "the key is known after the death");
+    let waited = rpc.done("turn/wait", &json!({ "session_id": cox, "input": sent["input"] }));
+    assert_eq!(waited["state"], "ended", "{waited}");
+    let entries = rpc.done("session/entries", &json!({ "session_id": cox }))["entries"].take();
+    let inputs = entries.as_array().unwrap().iter();
+    let inputs: Vec<&Value> =
+        inputs.filter(|entry| entry["event"]["type"] == "input_admitted").collect();
+    let said = |text: &str| {
+        inputs.iter().filter(|entry| entry["event"].to_string().contains(text)).count()
+    };
+    assert_eq!((inputs.len(), said("how fast?"), said("rain")), (3, 1, 1), "{inputs:?}");
+    let taken = entries.as_array().unwrap().iter();
+    let taken = taken.filter(|entry| entry["event"]["type"] == "turn_started");
+    let taken = taken.flat_map(|entry| entry["event"]["data"]["inputs"].as_array().unwrap());
+    assert_eq!(taken.filter(|input| **input == sent["input"]).count(), 1, "{entries}");
+}
+
+#[test]
+fn of_two_processes_that_want_a_name_one_has_it_and_its_death_does_not_free_it() {
+    let home = Home::new();
+    let model = home.script(&json!([{ "text": "one" }]));
+    let mut both: Vec<Rpc> = (0..2).map(|_| Rpc::start(&home, &["--model", &model])).collect();
+    for name in ["bow", "stroke", "cox"] {
+        let ids: Vec<i64> =
+            both.iter_mut().map(|rpc| rpc.send("session/create", &create(name))).collect();
+        let answers: Vec<Value> = both.iter().zip(ids).map(|(rpc, id)| rpc.answer(id).0).collect();
+        let refused: Vec<&Value> =
+            answers.iter().filter_map(|answer| answer.get("error")).collect();
+        let [error] = &refused[..] else { panic!("{answers:?}") };
+        assert_eq!(
+            (&error["code"], &error["data"]["code"]),
+            (&json!(-32602), &json!("INVALID_REQUEST"))
+        );
+    }
+    for rpc in both {
+        rpc.end(Some("KILL"));
+    }
+    let mut rpc = Rpc::start(&home, &["--model", &model]);
+    let refused = rpc.ask("session/create", &create("cox"));
+    assert_eq!(refused["error"]["data"]["code"], "INVALID_REQUEST", "{refused}");
+    let peers = rpc.done("session/peers", &json!({}));
+    assert_eq!(peers["peers"].as_array().unwrap().len(), 3, "{peers}");
+    let sent = rpc.done("session/send", &json!({ "to": "cox", "text": "hello" }));
+    let wait = json!({ "session_id": sent["session_id"], "input": sent["input"] });
+    assert_eq!(rpc.done("turn/wait", &wait)["text"], "one");
+}

@@ -168,6 +168,7 @@ impl DefaultSession {
             content,
             goal: None,
             output: None,
+            peer: None,
         };
         match self.tell(Command::Admit(admit)).await? {
             Reply::Admitted(seq) => Ok(seq),

@@ -7,7 +7,7 @@ use crate::ids::{Seq, SessionId};
 use crate::ports::files::Files;
 use crate::ports::shell::Shell;
 use crate::session::recover::Recovery;
-use crate::spec::{SessionSpec, SettingsChange};
+use crate::spec::{Comms, SessionSpec, SettingsChange};
 
 /// Where a session comes from.
 #[derive(Debug, Clone)]
@@ -43,6 +43,8 @@ pub struct NewSession {
     pub id: Option<SessionId>,
     /// What it is to be.
     pub spec: SessionSpec,
+    /// The name by which others of its tenant write to it, and what goes with it. A name that another one has keeps it from being made.
+    pub comms: Option<Comms>,
     /// What its tools are to reach the world by.
     pub backends: Backends,
 }
@@ -92,7 +94,7 @@ impl ForkSession {
 
 impl From<SessionSpec> for NewSession {
     fn from(spec: SessionSpec) -> Self {
-        Self { id: None, spec, backends: Backends::default() }
+        Self { id: None, spec, comms: None, backends: Backends::default() }
     }
 }
 

@@ -4,12 +4,14 @@
 
 pub mod bodies;
 mod fork;
+mod peer;
 mod reach;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::event::fork::ForkPoint;
+pub use crate::event::peer::{Peer, PeerKind, SessionNamed};
 pub use crate::event::reach::{
     ContinuedBy, Goal, GoalReached, GoalSet, HookChange, HookControl, HookFunds, HookPoint,
     HookRan, HookResult, HookStop, HooksStarted, PayingHook, PlanChanged, PlanItem, PlanPriority,
@@ -60,6 +62,8 @@ impl Entry {
 pub enum Event {
     /// The session exists. Always entry 1.
     SessionCreated(Box<SessionCreated>),
+    /// The session has a name by which others of its tenant write to it. Always entry 2, in the frame of the first; a fork has none.
+    SessionNamed(Box<SessionNamed>),
     /// The session is a fork and whole: everything that was to be copied is. What follows is its own.
     SessionForked(ForkPoint),
     /// Settings changed.
@@ -206,6 +210,9 @@ pub struct InputAdmitted {
     /// The form of the answer of the turn that takes this input, in the place of the session's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Box<StructuredOutput>>,
+    /// Who wrote it, when it was sent to the session as a message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<Box<Peer>>,
 }
 
 /// Names an input.

@@ -91,12 +91,28 @@ impl Data {
             .sessions
             .iter()
             .map(|(id, stored)| (place(id, stored), stored))
-            .filter(|(place, stored)| means(filter, place, stored))
+            .filter(|(place, stored)| {
+                self.is_named(filter, place.1) && means(filter, place, stored)
+            })
             .filter(|(_, stored)| wanted.is_empty() || stored.has_all(&wanted))
             .collect();
         rows.sort_by(|(one, _), (other, _)| other.cmp(one));
         let rows = rows.into_iter().map(|((_, id), stored)| (id, stored));
         rows.take(most(filter)).collect()
+    }
+}
+
+impl Data {
+    /// Whether a session has a name that a filter means.
+    fn is_named(&self, filter: &Filter, session: &SessionId) -> bool {
+        filter.name.as_ref().is_none_or(|meant| {
+            let own = self.sessions.get(session).and_then(|stored| stored.name.as_ref());
+            own.is_some_and(|own| {
+                own.tenant == meant.tenant
+                    && meant.name.as_ref().is_none_or(|name| *name == own.name)
+                    && self.names.get(own) == Some(session)
+            })
+        })
     }
 }
 
@@ -167,6 +183,7 @@ fn asks_for_nothing_known(filter: &Filter) -> bool {
         after: filter.after.clone(),
         limit: filter.limit,
         text: filter.text.clone(),
+        name: filter.name.clone(),
         ..Filter::default()
     };
     *filter == nothing && filter.archived != ArchivedFilter::Only

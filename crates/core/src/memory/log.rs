@@ -23,7 +23,10 @@ impl Data {
             }),
             Some(stored) => {
                 stored.continues(fence, frame)?;
-                self.push(fence, frame)
+                let naming = self.naming(&fence.session, frame)?;
+                let after = self.push(fence, frame)?;
+                self.set_name(&fence.session, naming);
+                Ok(after)
             }
         }
     }
@@ -107,6 +110,7 @@ impl Data {
             epoch: 1,
             owner: fence.node.clone(),
             held: true,
+            name: None,
             frames: Vec::new(),
             ids: HashSet::new(),
             summary: None,
@@ -114,10 +118,13 @@ impl Data {
             checkpoint: None,
         };
         stored.continues(fence, frame)?;
+        let naming = self.naming(&fence.session, frame)?;
         self.sessions.insert(fence.session.clone(), stored);
-        self.push(fence, frame).inspect_err(|_| {
+        let after = self.push(fence, frame).inspect_err(|_| {
             self.sessions.remove(&fence.session);
-        })
+        })?;
+        self.set_name(&fence.session, naming);
+        Ok(after)
     }
 
     /// Adds a frame that was found to continue its session.
@@ -140,6 +147,7 @@ impl Data {
         let texts = stored.texts.values().map(String::len);
         let checkpoint = stored.checkpoint.as_ref().map_or(0, Bytes::len);
         let freed = frames.sum::<usize>() + texts.sum::<usize>() + checkpoint;
+        self.free_name(session);
         self.sessions.remove(session);
         self.bytes = self.bytes.saturating_sub(freed);
         Ok(())

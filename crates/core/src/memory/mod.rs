@@ -6,6 +6,7 @@ mod blobs;
 mod catalog;
 mod grants;
 mod log;
+mod names;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -18,7 +19,7 @@ pub use grants::MemoryGrants;
 
 use crate::ids::{BlobId, Epoch, FrameId, Hash, NodeId, Seq, SessionId};
 use crate::ports::journal::{
-    BlobWriter, Blobs, Catalog, Fence, Filter, Frame, Hit, Journal, JournalError, Listed,
+    BlobWriter, Blobs, Catalog, Fence, Filter, Frame, Hit, Journal, JournalError, Listed, Name,
     Projection, Resolved, Summary, UsageRow,
 };
 
@@ -47,6 +48,8 @@ struct Life {
 #[derive(Default)]
 struct Data {
     sessions: BTreeMap<SessionId, Stored>,
+    /// The sessions that have names.
+    names: BTreeMap<Name, SessionId>,
     blobs: HashMap<BlobId, Bytes>,
     /// How many lives each node has: two handles may be opened under one name.
     alive: HashMap<NodeId, usize>,
@@ -58,6 +61,8 @@ struct Stored {
     epoch: Epoch,
     owner: NodeId,
     held: bool,
+    /// Its name, whether it has it or gave it back.
+    name: Option<Name>,
     frames: Vec<Frame>,
     ids: HashSet<FrameId>,
     summary: Option<Summary>,

@@ -53,6 +53,8 @@ pub struct Filter {
     pub cwd: Option<PathBuf>,
     /// Only those of a tenant, or of none; of all when absent.
     pub tenant: Option<TenantFilter>,
+    /// Only those that have a name, or this one. It is known from the moment on when they are made, whatever was stored of them since.
+    pub name: Option<NameFilter>,
     /// Only those that have each of these labels with this value.
     pub labels: BTreeMap<String, String>,
     /// Only those that are doing this, by what was stored last: one whose process died is still doing what it was.
@@ -93,6 +95,15 @@ pub enum TenantFilter {
     Nobody,
     /// Those of this one.
     Of(Tenant),
+}
+
+/// Which names are meant. A session that is archived has given its back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameFilter {
+    /// The tenant within which they are names; absent for sessions of nobody.
+    pub tenant: Option<Tenant>,
+    /// This name; any when absent.
+    pub name: Option<String>,
 }
 
 /// What of archived sessions.

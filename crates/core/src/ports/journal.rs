@@ -14,9 +14,11 @@ use crate::event::{Entry, Event, WriterChanged};
 use crate::ids::{BlobId, Epoch, FrameId, Hash, NodeId, Seq, SessionId, Tenant, Timestamp};
 use crate::message::Usage;
 pub use crate::ports::filter::{
-    ArchivedFilter, Filter, InvalidListCursor, InvalidQuery, ListCursor, QUERY_WORDS_MAX,
-    TenantFilter, check_query, query_words,
+    ArchivedFilter, Filter, InvalidListCursor, InvalidQuery, ListCursor, NameFilter,
+    QUERY_WORDS_MAX, TenantFilter, check_query, query_words,
 };
+pub use crate::ports::names::{Name, Naming};
+use crate::spec::Comms;
 
 /// The most bytes that the body of one frame may have.
 pub const FRAME_BYTES_MAX: usize = 256 * 1024;
@@ -37,8 +39,11 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// Appends a frame, all or nothing, and returns the fence for the next. When it returns the frame survives a power cut.
     /// With [`Fence::new_session`] it creates the session.
     ///
+    /// What the frame does to the session's name ([`Frame::naming`]) is decided with it: of the sessions of a tenant that have not given theirs
+    /// back one has a name.
+    ///
     /// # Errors
-    /// `Fenced` or `Conflict`: it did not happen and never will. `Unavailable`, `TooLarge`: it did not happen. `Ambiguous`: ask `resolve`.
+    /// `Fenced`, `Conflict` or `NameTaken`: it did not happen and never will. `Unavailable`, `TooLarge`: it did not happen. `Ambiguous`: ask `resolve`.
     fn append<'a>(
         &'a self,
         fence: &'a Fence,
@@ -323,6 +328,9 @@ pub struct Summary {
     /// Whether it is archived.
     #[serde(default)]
     pub archived: bool,
+    /// The name by which others of its tenant write to it, and what goes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comms: Option<Comms>,
     /// Free labels.
     #[serde(default)]
     pub labels: std::collections::BTreeMap<String, String>,
@@ -476,6 +484,16 @@ pub enum JournalError {
     Unavailable {
         /// What is wrong and what to do about it.
         why: String,
+    },
+    /// Another session of the tenant has the name.
+    #[error(
+        "session {session} cannot have the name `{name}`: another one has it; archive that one, or choose another name"
+    )]
+    NameTaken {
+        /// The session.
+        session: SessionId,
+        /// The name.
+        name: String,
     },
     /// The frame is over the limit.
     #[error("a frame of {bytes} bytes for {session} is over the limit of {bytes_max}")]

@@ -8,6 +8,7 @@ pub mod hook;
 pub mod http;
 pub mod journal;
 pub mod model;
+pub mod names;
 pub mod policy;
 pub mod shell;
 pub mod tool;

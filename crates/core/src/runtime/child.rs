@@ -196,6 +196,7 @@ async fn give(child: &DefaultSession, task: Vec<Part>) -> Result<Seq, SessionErr
         key: Some(TASK_KEY.to_owned()),
         goal: None,
         output: None,
+        peer: None,
         source: InputSource::External,
         delivery: Delivery::Queue,
         content: task,
@@ -236,7 +237,7 @@ impl DefaultAgentCore {
         };
         match self.resume(load).await {
             Err(AgentError::SessionNotFound { .. }) => {
-                self.create(&order.id, order.spec, &order.backends).await
+                self.create(&order.id, (order.spec, None), &order.backends).await
             }
             opened => opened,
         }

@@ -50,7 +50,7 @@ impl DefaultAgentCore {
             spec.settings.apply(change);
         }
         let toolbox = self.toolbox(&spec, &backends).await?;
-        let (log, _) = self.create_log(id, first).await?;
+        let (log, _) = self.create_log(id, (first, None)).await?;
         let mut log = self.copy(&from, log, (cut, state)).await.map_err(unread)?;
         let now = self.shared.ports.clock.now();
         for event in ending(log.state(), change, now) {

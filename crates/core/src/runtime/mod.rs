@@ -190,7 +190,8 @@ impl DefaultAgentCore {
         // Boxed, since every caller that may wake a session would have room for all of it otherwise.
         let (backends, (ended, info)) = match origin {
             Origin::New(new) => {
-                let started = Box::pin(self.create(&id, new.spec, &new.backends)).await?;
+                let started =
+                    Box::pin(self.create(&id, (new.spec, new.comms), &new.backends)).await?;
                 (new.backends, started)
             }
             Origin::Fork(order) => {

@@ -27,7 +27,7 @@ use crate::session::recover::{Recovery, recover};
 use crate::session::trace::{AssessmentSource, Assessments, Line, Opened, Trace};
 use crate::session::{SessionTask, Source, Surroundings, told, usable};
 use crate::spec::rule::{Rule, check_rules};
-use crate::spec::{SessionSpec, check_external};
+use crate::spec::{Comms, SessionSpec, check_external};
 use crate::turn::TurnRunner;
 use crate::turn::grants::load;
 use crate::turn::permission::Saves;
@@ -92,9 +92,10 @@ impl DefaultAgentCore {
     pub(super) async fn create(
         &self,
         id: &SessionId,
-        spec: SessionSpec,
+        (spec, comms): (SessionSpec, Option<Comms>),
         backends: &Backends,
     ) -> Result<Started, AgentError> {
+        comms.as_ref().map_or(Ok(()), Comms::check).map_err(AgentError::Invalid)?;
         let toolbox = self.toolbox(&spec, backends).await?;
         let found = self.shared.ports.models.resolve(&spec.settings.model);
         usable::check(&spec.settings, found.as_ref().map(|model| model.info()))?;
@@ -108,19 +109,21 @@ impl DefaultAgentCore {
             SessionCreated { id: id.clone(), schema: SCHEMA_VERSION, node, spec, forked: None };
         let event = Event::SessionCreated(Box::new(created));
         let first = Entry { seq: 1, at, turn: None, scope: Vec::new(), event };
-        let (log, entry) = self.create_log(id, first).await?;
-        self.emitter(id).publish(told((*entry).clone()));
+        let (log, entries) = self.create_log(id, (first, comms)).await?;
+        for entry in entries {
+            self.emitter(id).publish(told((*entry).clone()));
+        }
         let (fence, folded) = log.into_parts();
         let info = SessionCreateInfo { is_new: true, ..SessionCreateInfo::of(&folded.state) };
         Ok((self.start(fence, folded, (toolbox, Vec::new())).await?, info))
     }
 
-    /// A journal with its first entry.
+    /// A journal with its first entry, and the session's name if it is to have one.
     pub(super) async fn create_log(
         &self,
         id: &SessionId,
-        first: Entry,
-    ) -> Result<(Log, Arc<Entry>), AgentError> {
+        first: (Entry, Option<Comms>),
+    ) -> Result<(Log, Vec<Arc<Entry>>), AgentError> {
         // The recording begins after the first entry: it is part of what the replayed task is given.
         let store = self.store(Trace::default());
         let fence = Fence::new_session(id.clone(), self.shared.node.clone());

@@ -185,7 +185,9 @@ impl From<JournalError> for SessionError {
     fn from(error: JournalError) -> Self {
         let kind = match &error {
             JournalError::NotFound { session } => return Self::not_found(session.as_str()),
-            JournalError::BlobNotFound { .. } => ErrorCode::InvalidRequest,
+            JournalError::BlobNotFound { .. } | JournalError::NameTaken { .. } => {
+                ErrorCode::InvalidRequest
+            }
             JournalError::Held { .. }
             | JournalError::Fenced { .. }
             | JournalError::Conflict { .. } => ErrorCode::SessionMoved,

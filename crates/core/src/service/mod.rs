@@ -15,13 +15,14 @@ pub use crate::service::error::{ErrorCode, ErrorRow, SessionError, StreamError, 
 pub use crate::service::options::{BudgetLimits, HooksOverride, SessionBuildOptions};
 pub use crate::service::request::{
     AnswerRequest, CompactRequest, ConfigureRequest, CreateSessionRequest, ForkRequest,
-    InitialTurnPolicy, InputDelivery, InputRequest, InterruptRequest, Prompt, SearchHit,
-    SearchRequest, SessionQuery, StartTurnRequest, WaitRequest, WithdrawRequest,
+    InitialTurnPolicy, InputDelivery, InputRequest, InterruptRequest, PeersRequest, Prompt,
+    SearchHit, SearchRequest, SendRequest, SessionQuery, StartTurnRequest, WaitRequest,
+    WithdrawRequest,
 };
 pub use crate::service::run::Run;
 pub use crate::service::view::{
-    Cursor, Pending, RunResult, RunState, SessionInfo, SessionPage, SessionSummary, SessionUsage,
-    SessionView, UnreadableSession,
+    Cursor, PeerInfo, PeerPage, Pending, RunResult, RunState, SessionInfo, SessionPage,
+    SessionSummary, SessionUsage, SessionView, UnreadableSession,
 };
 
 use crate::ids::SessionId;

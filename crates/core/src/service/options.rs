@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::ids::SessionId;
 use crate::service::error::SessionError;
-use crate::spec::{ExternalTool, HookRunOverrides, OutputSchema};
+use crate::spec::{Comms, ExternalTool, HookRunOverrides, OutputSchema, PeerMeta};
 
 /// What a session is made with. What is absent is as configured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,6 +39,14 @@ pub struct SessionBuildOptions {
     pub override_mob: Option<bool>,
     /// Skills whose words stand in the session's system prompt, by name. One that is not there keeps the session from being made.
     pub preload_skills: Vec<String>,
+    /// The name by which others of its tenant write to it (`session/send`): of the sessions that are not archived one has it.
+    pub comms_name: Option<String>,
+    /// What others are told of it; needs `comms_name`.
+    pub peer_meta: Option<PeerMeta>,
+    /// Requests with one of these intents are shown to the model with the session's next turn, and begin none; needs `comms_name`.
+    pub silent_comms_intents: Vec<String>,
+    /// It is told of peers that come and go while there are at most so many besides itself: 50 when absent, 0 never, -1 always; needs `comms_name`.
+    pub max_inline_peer_notifications: Option<i32>,
     /// The tenant that the session belongs to: the caller's own, or it is refused.
     pub realm_id: Option<String>,
     /// The node that is to make the session: the one that is asked, or it is refused.
@@ -104,14 +112,39 @@ impl SessionBuildOptions {
         }
         if self.override_mob == Some(true) {
             return Err(SessionError::invalid(
-                "`build.override_mob` is refused: there are no mobs; use subagents, and leave the field out",
+                "`build.override_mob` is refused: there are no mobs; use subagents or messages between sessions, and leave the field out",
             ));
         }
+        self.comms()?;
         match self.config_generation {
             None | Some(0) => Ok(()),
             Some(other) => Err(SessionError::invalid(format!(
                 "`build.config_generation` is {other}, and a new session was never configured: it is 0"
             ))),
         }
+    }
+    /// What the session is to others of its tenant.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` for what cannot be had, and for what makes no sense without a name.
+    pub fn comms(&self) -> Result<Option<Comms>, SessionError> {
+        let Self { comms_name, peer_meta, silent_comms_intents, .. } = self;
+        let inline_peers_max = self.max_inline_peer_notifications;
+        let Some(name) = comms_name.clone() else {
+            let says_more = peer_meta.is_some()
+                || !silent_comms_intents.is_empty()
+                || inline_peers_max.is_some();
+            return match says_more {
+                false => Ok(None),
+                true => Err(SessionError::invalid(
+                    "`build.peer_meta`, `build.silent_comms_intents` and `build.max_inline_peer_notifications` are about a session that others write to; give it a `build.comms_name`, or leave them out",
+                )),
+            };
+        };
+        let (meta, silent_intents) =
+            (peer_meta.clone().unwrap_or_default(), silent_comms_intents.clone());
+        let comms = Comms { name, meta, silent_intents, inline_peers_max };
+        comms.check().map_err(|why| SessionError::invalid(format!("`build`: {why}")))?;
+        Ok(Some(comms))
     }
 }

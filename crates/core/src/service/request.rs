@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::event::{AgentEvent, Outcome, PermissionKind};
+use crate::event::{AgentEvent, Outcome, PeerKind, PermissionKind};
 use crate::ids::{CallId, Seq, SessionId, TurnNo};
 use crate::message::Part;
 use crate::ports::journal::Activity;
@@ -158,6 +158,44 @@ pub struct InputRequest {
     /// As [`StartTurnRequest::idempotency_key`].
     #[serde(default)]
     pub idempotency_key: Option<String>,
+}
+
+/// Writes to a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SendRequest {
+    /// The name of the session that is written to; or `session_id` instead.
+    #[serde(default)]
+    pub to: Option<String>,
+    /// The session that is written to, whether it has a name or not; or `to` instead.
+    #[serde(default)]
+    pub session_id: Option<SessionId>,
+    /// The name of the session in whose name it is written; absent when a program writes in nobody's name.
+    #[serde(default)]
+    pub from: Option<String>,
+    /// `message`, `request` or `response`.
+    #[serde(default)]
+    pub kind: PeerKind,
+    /// What a request is about; only requests have one.
+    #[serde(default)]
+    pub intent: Option<String>,
+    /// The words; not empty.
+    pub text: String,
+    /// As [`StartTurnRequest::idempotency_key`].
+    #[serde(default)]
+    pub idempotency_key: Option<String>,
+}
+
+/// Which sessions of the caller's tenant are listed that others write to by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PeersRequest {
+    /// Only the one that has this name.
+    pub name: Option<String>,
+    /// At most so many, from 1 to 500; 50 when absent.
+    pub limit: Option<u32>,
+    /// Where a page begins: `next` of the one before.
+    pub cursor: Option<String>,
 }
 
 /// Takes back an input that no turn has taken.

@@ -22,7 +22,7 @@ use crate::session::state::State;
 use crate::session::status::status;
 use crate::session::tasks::Tasks;
 use crate::session::why::Wait;
-use crate::spec::{SchemaWarning, Settings};
+use crate::spec::{Comms, PeerMeta, SchemaWarning, Settings};
 
 /// A place in a session's journal: everything up to it has been read. Opaque to clients, the same on every surface and node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, JsonSchema)]
@@ -195,6 +195,30 @@ pub struct SessionPage {
     pub next: Option<String>,
 }
 
+/// A session that others of its tenant write to, as they are told of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PeerInfo {
+    /// Its name.
+    pub name: String,
+    /// The session.
+    pub session_id: SessionId,
+    /// What it is for, in its own words.
+    #[serde(flatten)]
+    pub meta: PeerMeta,
+    /// What it is doing.
+    pub state: Activity,
+}
+
+/// A page of peers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PeerPage {
+    /// The peers, those that were used last first.
+    pub peers: Vec<PeerInfo>,
+    /// Where the next page begins; absent on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
 /// A session whose row cannot be read. It hides no other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UnreadableSession {
@@ -230,6 +254,9 @@ pub struct SessionInfo {
     pub roots: Vec<PathBuf>,
     /// Its title.
     pub title: String,
+    /// The name by which others of its tenant write to it while it is not archived, and what goes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comms: Option<Comms>,
     /// The session that it was forked from or is a child of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<SessionId>,
@@ -315,6 +342,7 @@ impl SessionView {
             cwd: state.spec.cwd.clone(),
             roots: state.spec.roots.clone(),
             title: settings.title.clone().unwrap_or_else(|| state.first_words.clone()),
+            comms: state.comms.clone(),
             parent: state.spec.parent.clone(),
             realm_id: state.spec.tenant.clone(),
             instance_id: state.node.clone(),

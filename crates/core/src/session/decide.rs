@@ -9,7 +9,7 @@ use crate::ids::{CallId, Seq, TaskId, TurnNo};
 use crate::limits::RuntimeLimits;
 use crate::message::{Message, Part};
 use crate::session::state::{Call, CallPhase, PendingInput, State};
-use crate::session::{forget, goal};
+use crate::session::{forget, goal, peers};
 use crate::spec::rule::check_rules;
 use crate::spec::{OutputChange, SettingsChange, TurnConfig};
 
@@ -156,7 +156,7 @@ fn stale(what: String) -> Rejection {
 fn decide_admit(
     state: &State,
     limits: &RuntimeLimits,
-    admit: Admit,
+    mut admit: Admit,
 ) -> Result<Decision, Rejection> {
     if let Some(seq) = admit.key.as_ref().and_then(|key| state.keys.input(key)) {
         return Ok(Decision::Known(seq));
@@ -176,13 +176,24 @@ fn decide_admit(
         let what = format!("the input's key is longer than {} bytes", limits.key_bytes);
         return Err(Rejection::Invalid { what });
     }
+    let peer = admit.peer.take().map(|peer| peers::received(state, *peer)).transpose()?;
+    let is_silent = peer.as_ref().is_some_and(|peer| peer.silent);
+    if let Some(opposite) = peer.as_ref().and_then(|peer| peers::opposite(state, peer)) {
+        return Ok(Decision::Record(vec![Event::InputWithdrawn(InputRef { input: opposite })]));
+    }
+    if is_silent {
+        // It comes with whatever is taken next.
+        admit.delivery = Delivery::Steer;
+    }
+    admit.peer = peer.map(Box::new);
     if admit.delivery == Delivery::Now && state.turn.is_some() {
         return Err(Rejection::Busy);
     }
-    // Ends of background tasks are bounded by the number of tasks and take nobody's place.
-    let outcomes = |pending: &&PendingInput| pending.admitted.source == InputSource::Background;
-    let others = state.pending.len() - state.pending.iter().filter(outcomes).count();
-    if others >= limits.inputs_waiting {
+    // Ends of background tasks are bounded by the number of tasks and take nobody's place. What is silent may wait for long, and takes only that of its kind.
+    let alike = |pending: &&PendingInput| {
+        pending.is_silent() == is_silent && pending.admitted.source != InputSource::Background
+    };
+    if state.pending.iter().filter(alike).count() >= limits.inputs_waiting {
         return Ok(Decision::Overloaded);
     }
     admit.goal.as_ref().map_or(Ok(()), goal::check)?;
@@ -190,9 +201,12 @@ fn decide_admit(
     if admit.output.is_some() && admit.delivery == Delivery::Steer {
         return Err(invalid("an input that steers has no output schema: the turn that it finds has its own; send it as `now` or `queue`".to_owned()));
     }
-    let Admit { key, source, delivery, mut content, goal, output } = admit;
+    let Admit { key, source, delivery, mut content, goal, output, peer } = admit;
     content.extend(goal.as_ref().and_then(|goal| goal::unsaid(goal, &content)));
-    let admitted = InputAdmitted { key, source, delivery, content, goal, output };
+    if let Some(peer) = &peer {
+        content.insert(0, Part::text(peers::heading(peer)));
+    }
+    let admitted = InputAdmitted { key, source, delivery, content, goal, output, peer };
     Ok(Decision::Admit(Event::InputAdmitted(admitted)))
 }
 

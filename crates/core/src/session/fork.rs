@@ -100,6 +100,8 @@ impl State {
         }
         self.created = entry.at;
         self.archived = false;
+        // Its name stays with its source.
+        self.comms = None;
         self.granted = Rules::default();
         self.pending = Vec::new();
         self.last_input = None;

@@ -1,12 +1,33 @@
 //! How inputs that wait become part of the conversation, and the goals that they carry the session's. Pure.
 
+use std::collections::BTreeSet;
+
 use crate::event::InputAdmitted;
 use crate::ids::Seq;
 use crate::message::{Message, Part};
 use crate::session::goal;
-use crate::session::state::{PendingInput, State};
+use crate::session::state::{PendingInput, State, first_words};
 
 impl State {
+    pub(in crate::session) fn admit(&mut self, seq: Seq, admitted: &InputAdmitted) {
+        if let Some(key) = &admitted.key {
+            self.keys.add(key, seq);
+        }
+        // Nobody waits for the turn of what begins none.
+        if !admitted.peer.as_ref().is_some_and(|peer| peer.silent) {
+            self.last_input = Some(seq);
+        }
+        if self.first_words.is_empty() {
+            self.first_words = first_words(&admitted.content);
+        }
+        self.pending.push(PendingInput {
+            seq,
+            admitted: admitted.clone(),
+            hooked: BTreeSet::new(),
+            refused: None,
+        });
+    }
+
     /// Moves the named inputs from `pending` into the conversation, as one message. The goal of the last that has one is the session's.
     pub(in crate::session) fn take_inputs(&mut self, inputs: &[Seq]) -> Result<(), &'static str> {
         let is_waiting = |input: &Seq| self.pending.iter().any(|pending| pending.seq == *input);

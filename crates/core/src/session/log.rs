@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::{BoxFuture, Either, select};
 
-use crate::event::{BlobRef, Entry, Event};
+use crate::event::{BlobRef, Entry, Event, SessionNamed};
 use crate::ids::{Hash, Seq, SessionId, Timestamp};
 use crate::limits::RuntimeLimits;
 use crate::ports::clock::{Clock, Ids};
@@ -17,6 +17,7 @@ use crate::ports::journal::{
 };
 use crate::session::fold::Folded;
 use crate::session::state::State;
+use crate::spec::Comms;
 
 /// How many bytes of frames are read at a time.
 pub(crate) const READ_BYTES: usize = 1024 * 1024;
@@ -58,16 +59,20 @@ impl Log {
         Self { store, fence, state, staged: Vec::new(), checkpoint }
     }
 
-    /// Creates a session: its first entry is committed when this returns.
+    /// Creates a session: its first entry, and its name if it is to have one, are committed when this returns.
     pub(crate) async fn create(
         store: Store,
         fence: Fence,
-        first: Entry,
-    ) -> Result<(Self, Arc<Entry>), JournalError> {
+        (first, comms): (Entry, Option<Comms>),
+    ) -> Result<(Self, Vec<Arc<Entry>>), JournalError> {
         let state = State::created(&first).expect("the runtime makes the first entry");
+        let (at, tenant) = (first.at, state.spec.tenant.clone());
         let mut log = Self { store, fence, state, staged: vec![first], checkpoint: 0 };
+        if let Some(comms) = comms {
+            log.stage(at, Event::SessionNamed(Box::new(SessionNamed { tenant, comms })));
+        }
         let committed = log.commit().await?;
-        Ok((log, Arc::clone(&committed[0])))
+        Ok((log, committed))
     }
 
     /// What another log can go on with.
@@ -90,6 +95,7 @@ impl Log {
         let turn = match &event {
             Event::TurnStarted(_) => Some(self.state.turns + 1),
             Event::SessionCreated(_)
+            | Event::SessionNamed(_)
             | Event::SessionForked(_)
             | Event::SessionConfigured(_)
             | Event::SessionArchived
@@ -242,6 +248,7 @@ impl Store {
                 | JournalError::Held { .. }
                 | JournalError::Fenced { .. }
                 | JournalError::Conflict { .. }
+                | JournalError::NameTaken { .. }
                 | JournalError::TooLarge { .. }
                 | JournalError::Corrupt { .. } => return Err(error),
             }
@@ -336,6 +343,7 @@ fn is_one_write(entry: &Event, next: &Event) -> bool {
         (entry, next),
         (Event::TaskSettled(_), Event::InputAdmitted(_))
             | (Event::SubagentClosed(_), Event::ToolSettled(_))
+            | (Event::SessionCreated(_), Event::SessionNamed(_))
     )
 }
 
@@ -397,6 +405,7 @@ mod tests {
             content: Vec::new(),
             goal: None,
             output: None,
+            peer: None,
         });
         assert!(is_one_write(&ended, &told));
         assert!(!is_one_write(&told, &ended));

@@ -23,6 +23,7 @@ mod inputs;
 pub(crate) mod log;
 pub mod open_turn;
 pub(crate) mod output;
+pub(crate) mod peers;
 pub mod plan;
 mod projection;
 pub mod recent;

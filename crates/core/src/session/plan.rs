@@ -215,7 +215,9 @@ fn plan_idle(state: &State, work: &Work, facts: &Facts<'_>) -> Step {
     {
         return step;
     }
-    let waits = state.only_outcomes(&inputs) && !tasks::may_start_turn(state, facts);
+    let loud = state.loud(&inputs);
+    let waits =
+        state.only_outcomes(&loud) && (loud.is_empty() || !tasks::may_start_turn(state, facts));
     if inputs.is_empty() || waits || work.closing || state.archived {
         return match &work.summary {
             CompactionSlot::Busy(flight) if !work.closing => Step::Wait(flight.until),
@@ -562,7 +564,7 @@ fn after_calls(view: &View<'_>, step: &OpenStep, stop: &ReplyStop) -> Step {
     let goes_on = turn.goes_on
         || !step.calls.is_empty()
         || *stop == ReplyStop::Pause
-        || !steering(view.state).is_empty();
+        || !view.state.loud(&steering(view.state)).is_empty();
     if goes_on {
         return next_step(view);
     }

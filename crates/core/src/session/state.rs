@@ -21,7 +21,7 @@ pub use crate::session::hooks::{Hooked, HookedCall, OpenHooks};
 pub use crate::session::open_turn::{Call, CallPhase, OpenStep, OpenTurn};
 use crate::session::recent::{RecentCalls, RecentKeys};
 pub use crate::session::tasks::{FinishedTask, RunningTask, Tasks};
-use crate::spec::{ModelSelection, Rules, SessionSpec, SettingsChange};
+use crate::spec::{Comms, ModelSelection, Rules, SessionSpec, SettingsChange};
 
 /// A session, folded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,9 @@ pub struct State {
     pub id: SessionId,
     /// What it was made as, with the settings as they stand.
     pub spec: SessionSpec,
+    /// What it is to others of its tenant, where they may write to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comms: Option<Comms>,
     /// Where it was forked from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked: Option<Forked>,
@@ -184,6 +187,7 @@ impl State {
         Ok(Self {
             id: created.id.clone(),
             spec: created.spec.clone(),
+            comms: None,
             forked: created.forked.clone().map(|point| Forked { point, whole: false }),
             created: entry.at,
             updated: entry.at,
@@ -234,6 +238,7 @@ impl State {
             Event::SessionCreated(_) | Event::Spilled(_) => {
                 return Err(wrong("it belongs at no place in a fold"));
             }
+            Event::SessionNamed(named) => self.be_named(named).map_err(wrong)?,
             Event::SessionForked(point) => self.be_forked(entry, point).map_err(wrong)?,
             Event::SessionConfigured(change) => self.configure(change),
             Event::SessionArchived => self.archived = true,
@@ -321,22 +326,6 @@ impl State {
     fn configure(&mut self, change: &SettingsChange) {
         self.spec.settings.apply(change);
         self.configured += 1;
-    }
-
-    fn admit(&mut self, seq: Seq, admitted: &InputAdmitted) {
-        if let Some(key) = &admitted.key {
-            self.keys.add(key, seq);
-        }
-        self.last_input = Some(seq);
-        if self.first_words.is_empty() {
-            self.first_words = first_words(&admitted.content);
-        }
-        self.pending.push(PendingInput {
-            seq,
-            admitted: admitted.clone(),
-            hooked: BTreeSet::new(),
-            refused: None,
-        });
     }
 
     pub(in crate::session) fn push(&mut self, message: Message) {

@@ -101,7 +101,7 @@ impl State {
 
     /// Counts turns that nobody but ended tasks asked for.
     pub(in crate::session) fn count_autonomous(&mut self, inputs: &[Seq], begins: bool) {
-        let own = self.only_outcomes(inputs);
+        let own = self.only_outcomes(&self.loud(inputs));
         self.tasks.quiet = false;
         match (own, begins) {
             (true, true) => self.tasks.autonomous += 1,
@@ -208,6 +208,7 @@ pub(crate) fn settled(state: &State, task: &TaskId, end: CallEnd, now: Timestamp
         content: parts,
         goal: None,
         output: None,
+        peer: None,
     };
     vec![Event::TaskSettled(ended), Event::InputAdmitted(admitted)]
 }

@@ -447,13 +447,14 @@ impl<'a> Seen<'a> {
     fn inputs(&self) -> impl Iterator<Item = Wait> {
         let (state, limits) = (self.state, self.limits);
         let all: Vec<Seq> = state.pending.iter().map(|input| input.seq).collect();
-        let is_held_back = state.only_outcomes(&all)
+        let is_held_back = state.only_outcomes(&state.loud(&all))
             && (state.tasks.quiet || state.tasks.autonomous >= limits.autonomous_turns_max);
         let default = match (&state.turn, self.runner) {
             _ if state.archived => "nothing, until the session is restored".to_owned(),
             (Some(turn), Runner::Here(_) | Runner::Elsewhere) => {
                 format!("it is taken at the next step or after the end of turn {}", turn.no)
             }
+            (None, _) if state.loud(&all).is_empty() => "it is taken with the next turn".to_owned(),
             _ if is_held_back => {
                 "nothing, until somebody gives the session an input: no further turn begins by itself"
                     .to_owned()

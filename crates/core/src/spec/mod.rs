@@ -1,6 +1,7 @@
 //! What a session is told to be: data, journaled when it is made and whenever it changes.
 
 mod capabilities;
+mod comms;
 mod external;
 mod holding;
 mod mode;
@@ -19,6 +20,10 @@ use crate::prompt::Overlays;
 pub use crate::spec::capabilities::{
     ResolvedSessionCapabilities, SessionCapabilitiesConfig, WebSearchCapabilityConfig,
     WebSearchCapabilityMode,
+};
+pub use crate::spec::comms::{
+    COMMS_NAME_MAX, Comms, INLINE_PEERS, PEER_META_BYTES, PeerMeta, SILENT_INTENTS_MAX,
+    is_comms_name,
 };
 pub use crate::spec::external::{
     EXTERNAL_DEADLINE_MAX_MS, EXTERNAL_TOOLS_BYTES, EXTERNAL_TOOLS_MAX, ExternalTool,

@@ -60,6 +60,7 @@ async fn what_a_client_sends_has_a_size_that_is_refused() {
             content: go(),
             goal: None,
             output: None,
+            peer: None,
         }),
         Command::Supply { call, outcome: Outcome::Completed, content: vec![Part::text(&long)] },
         Command::Configure {

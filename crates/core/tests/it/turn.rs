@@ -320,6 +320,7 @@ async fn an_input_with_a_known_key_is_the_same_input() {
             content: prompt("once"),
             goal: None,
             output: None,
+            peer: None,
         })
     };
     let first = session.tell(admit()).await.unwrap();

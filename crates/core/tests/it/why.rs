@@ -221,6 +221,7 @@ async fn inputs_that_no_turn_will_take_by_itself_say_what_they_need() {
             content: vec![Part::text("words")],
             goal: None,
             output: None,
+            peer: None,
         },
         hooked: BTreeSet::new(),
         refused: None,

@@ -300,8 +300,15 @@ impl Lane {
         for one in attached {
             content.push(one.part(self.session.core().ports().blobs.as_ref()).await?);
         }
-        let admit =
-            Admit { key: None, source: InputSource::User, delivery, content, goal, output: None };
+        let admit = Admit {
+            key: None,
+            source: InputSource::User,
+            delivery,
+            content,
+            goal,
+            output: None,
+            peer: None,
+        };
         match self.told_session(Command::Admit(admit)).await {
             Ok(Reply::Admitted(seq)) => Ok(seq),
             Ok(_) => Err(failed("the session did not say where it put the prompt")),

@@ -160,8 +160,15 @@ mod tests {
         let content = vec![Part::Image { media_type: "image/png".to_owned(), blob, bytes: 9 }; 8];
         let (key, goal, output) = (None, None, None);
         let (source, delivery) = (InputSource::User, Delivery::Queue);
-        let event =
-            Event::InputAdmitted(InputAdmitted { key, source, delivery, content, goal, output });
+        let event = Event::InputAdmitted(InputAdmitted {
+            key,
+            source,
+            delivery,
+            content,
+            goal,
+            output,
+            peer: None,
+        });
         let entry =
             Entry { seq: 1, at: Timestamp::default(), turn: None, scope: Vec::new(), event };
         let begun = Instant::now();

@@ -171,6 +171,15 @@ fn inputs() -> Vec<Operation> {
                 sessions.input(&id, request).await
             },
         ),
+        Operation::of_all(
+            row(
+                "session/send",
+                (Verb::Post, "/v1/comms/send"),
+                Scope::Turn,
+                "Write to a session by its name or id, as another session or as nobody",
+            ),
+            |sessions: Sessions, request| async move { sessions.send(request).await },
+        ),
         Operation::of_one(
             row(
                 "session/withdraw",
@@ -241,6 +250,15 @@ fn looking() -> Vec<Operation> {
                 let cursor = entries.last().map_or(request.after, |entry| Cursor(entry.seq));
                 Ok(Entries { entries, cursor })
             },
+        ),
+        Operation::of_all(
+            row(
+                "session/peers",
+                (Verb::Get, "/v1/comms/peers"),
+                Scope::Read,
+                "List sessions that others write to by name, those that were used last first",
+            ),
+            |sessions: Sessions, request| async move { sessions.peers(request).await },
         ),
         Operation::of_one(
             Row {

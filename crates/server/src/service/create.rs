@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use oarlock_core::event::Delivery;
 use oarlock_core::ids::{Seq, SessionId, Tenant};
-use oarlock_core::ports::journal::TenantFilter;
 use oarlock_core::ports::tool::Place;
 use oarlock_core::prompt::Overlays;
 use oarlock_core::service::{
@@ -16,6 +15,7 @@ use oarlock_core::{
     AgentError, DefaultSession, Frontend, NewSession, Origin, Usage, new_session_id,
 };
 
+use super::peers::Named;
 use super::turns::{Told, admit, form, run};
 use super::{Scope, Sessions, in_time, refused, skills, tools};
 use crate::host::Workspace;
@@ -31,10 +31,7 @@ impl Sessions {
     ) -> Result<RunResult, SessionError> {
         self.allow(Scope::Manage)?;
         check(&request)?;
-        let tenant = match &self.caller.tenant {
-            Some(TenantFilter::Of(tenant)) => Some(tenant.clone()),
-            Some(TenantFilter::Nobody) | None => None,
-        };
+        let tenant = self.tenant();
         if self.caller.tenant.is_some() && request.build.resume_session.is_some() {
             return Err(SessionError::invalid(
                 "`build.resume_session` is refused here: whether an id is taken would tell of the sessions of others; leave it out, and use `idempotency_key` to make one session only",
@@ -84,10 +81,8 @@ impl Sessions {
 
     /// Whether the session belongs to where it is asked for.
     fn check_place(&self, build: &SessionBuildOptions) -> Result<(), SessionError> {
-        let realm = match &self.caller.tenant {
-            Some(TenantFilter::Of(tenant)) => Some(tenant.as_str()),
-            Some(TenantFilter::Nobody) | None => None,
-        };
+        let realm = self.tenant();
+        let realm = realm.as_ref().map(Tenant::as_str);
         let own = [
             ("realm_id", &build.realm_id, realm),
             ("instance_id", &build.instance_id, Some(self.host.core().node().as_str())),
@@ -120,9 +115,17 @@ impl Sessions {
         let prompt = skills::prompt(&*workspace, &place.cwd, named).await?;
         let spec = self.spec(&*workspace, place, request).await?;
         let spec = SessionSpec { request: keyed.clone(), tenant, ..spec };
-        let new = NewSession { id: Some(id.clone()), ..NewSession::from(spec) };
+        let comms = request.build.comms()?;
+        let new =
+            NewSession { id: Some(id.clone()), comms: comms.clone(), ..NewSession::from(spec) };
         match (workspace.core().open(Origin::New(Box::new(new))).await, keyed) {
-            (Ok(session), _) => Ok((session, prompt)),
+            (Ok(session), _) => {
+                if let Some(comms) = comms {
+                    let named = Named { tenant: self.tenant(), comms };
+                    self.announce(session.id(), named, "is here").await;
+                }
+                Ok((session, prompt))
+            }
             (Err(AgentError::DuplicateSessionId { .. }), Some(keyed)) => {
                 match self.birth(&id).await?.request {
                     Some(known) if known == keyed => Ok((self.session(&id).await?, prompt)),

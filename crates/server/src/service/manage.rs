@@ -77,6 +77,7 @@ impl Sessions {
             // Nothing of its folder is wanted to archive it.
             Err(_) => (self.present(id).await?, true),
         };
+        let named = self.has_name(&session).await?;
         session.tell(Command::Archive).await?;
         // It is archived, whatever becomes of the turn that ran; whoever looks next should find it ended all the same.
         let clock = std::sync::Arc::clone(&session.core().ports().clock);
@@ -92,17 +93,35 @@ impl Sessions {
             // Whoever wakes it next does so with what its folder is by then.
             session.close().await?;
         }
+        if let Some(named) = named {
+            self.announce(id, named, "has gone").await;
+        }
         Ok(())
     }
 
     /// Makes an archived session take turns again. Once more is the same.
     ///
     /// # Errors
-    /// `SESSION_NOT_FOUND`, `SESSION_STORE_ERROR`.
+    /// `SESSION_NOT_FOUND`, `SESSION_STORE_ERROR`; `INVALID_REQUEST` when another session has its name by now.
     pub async fn restore(&self, id: &SessionId) -> Result<(), SessionError> {
         self.allow(Scope::Manage)?;
-        self.session(id).await?.tell(Command::Restore).await?;
-        Ok(())
+        let session = self.session(id).await?;
+        self.check_name(&session).await?;
+        let had_name = self.has_name(&session).await?.is_some();
+        match session.tell(Command::Restore).await {
+            Ok(_) if had_name => Ok(()),
+            Ok(_) => {
+                if let Some(named) = self.has_name(&session).await? {
+                    self.announce(id, named, "is here").await;
+                }
+                Ok(())
+            }
+            // Another one took the name meanwhile: the store has decided, and the session stays archived.
+            Err(error) => match self.check_name(&session).await {
+                Ok(()) => Err(error.into()),
+                Err(taken) => Err(taken),
+            },
+        }
     }
 
     /// Replaces the beginning of what the model sees by a summary, and waits for it. Nothing where there is too little.
@@ -134,6 +153,8 @@ impl Sessions {
     pub async fn purge(&self, id: &SessionId) -> Result<(), SessionError> {
         self.allow(Scope::Manage)?;
         let session = self.present(id).await?;
+        // One that cannot be read can be removed all the same.
+        let named = self.has_name(&session).await.ok().flatten();
         match session.close().await {
             // What cannot be written can be removed.
             Ok(()) | Err(HandleError::Store(_) | HandleError::Open(_)) => {}
@@ -143,6 +164,9 @@ impl Sessions {
         in_time(core.ports().catalog.purge(id, core.node())).await?;
         // Whoever woke it meanwhile has a session without a journal; its task ends by that.
         drop(session.close().await);
+        if let Some(named) = named {
+            self.announce(id, named, "has gone").await;
+        }
         Ok(())
     }
 

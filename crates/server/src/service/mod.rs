@@ -3,6 +3,7 @@
 mod create;
 mod makers;
 mod manage;
+mod peers;
 mod reading;
 mod skills;
 mod tools;

@@ -21,9 +21,9 @@ use super::{Scope, Sessions, in_time};
 /// What the owner of a session may take to say what it waits for; then its journal says it.
 const LOOK_WITHIN: Duration = Duration::from_millis(250);
 /// Sessions of a page, unless a query says otherwise.
-const PAGE: u32 = 50;
+pub(super) const PAGE: u32 = 50;
 /// Sessions of a page at most.
-const PAGE_MAX: u32 = 500;
+pub(super) const PAGE_MAX: u32 = 500;
 /// How often the store is asked for one page, where sessions lie in folders that the caller has no part in.
 const READS_OF_PAGE: u32 = 20;
 /// Places of a search, unless it says otherwise.
@@ -71,7 +71,7 @@ impl Sessions {
     }
 
     /// So many sessions of a filter that the caller may have, and where the next ones begin. Where most are not its own there may be fewer.
-    async fn listed(
+    pub(super) async fn listed(
         &self,
         mut filter: Filter,
         limit: u32,
@@ -103,7 +103,7 @@ impl Sessions {
     }
 
     /// Whether a session of the caller's tenant lies in its folders, too.
-    async fn may_have(&self, row: &Listed) -> Result<bool, SessionError> {
+    pub(super) async fn may_have(&self, row: &Listed) -> Result<bool, SessionError> {
         match &row.summary {
             Ok(Some(summary)) => Ok(self.caller.is_within(&summary.cwd, &summary.roots)),
             Ok(None) | Err(_) => match self.birth(&row.id).await {
@@ -268,7 +268,12 @@ impl Sessions {
 }
 
 /// A number of the request within its bounds.
-fn bounded(asked: Option<u32>, default: u32, max: u32, name: &str) -> Result<u32, SessionError> {
+pub(super) fn bounded(
+    asked: Option<u32>,
+    default: u32,
+    max: u32,
+    name: &str,
+) -> Result<u32, SessionError> {
     match asked {
         None => Ok(default),
         Some(number) if (1..=max).contains(&number) => Ok(number),

@@ -184,7 +184,8 @@ pub(super) async fn admit(
     }
     let (Told { delivery, key, output }, content) = (told, prompt.into_parts());
     let output = output.map(Box::new);
-    let admit = Admit { key, source: InputSource::User, delivery, content, goal: None, output };
+    let admit =
+        Admit { key, source: InputSource::User, delivery, content, goal: None, output, peer: None };
     match session.tell(Command::Admit(admit)).await? {
         Reply::Admitted(input) => Ok(input),
         Reply::Done | Reply::Attached(_) | Reply::Status(_) | Reply::Rejected(_) => {
@@ -285,7 +286,7 @@ async fn forward(session: &DefaultSession, input: Seq, sink: mpsc::Sender<AgentE
 async fn last_input(session: &DefaultSession) -> Result<Seq, SessionError> {
     let none = || SessionError::invalid(format!("session {} has no input yet", session.id()));
     let state = in_time(session.state()).await?;
-    if let Some(input) = state.pending.last() {
+    if let Some(input) = state.pending.iter().rev().find(|input| !input.is_silent()) {
         return Ok(input.seq);
     }
     state.last_input.ok_or_else(none)

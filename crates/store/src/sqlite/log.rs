@@ -6,6 +6,7 @@ use oarlock_core::ports::journal::{Fence, Frame, JournalError, Resolved};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::failure::Trouble;
+use super::names;
 use super::writer::Desk;
 
 /// A session's row: where its log ends and who writes it.
@@ -13,6 +14,8 @@ struct Tail {
     no: i64,
     owner: String,
     held: bool,
+    /// Whether it was given a name, which it may have given back.
+    named: bool,
     epoch: Epoch,
     next: Seq,
     head: Hash,
@@ -39,7 +42,11 @@ pub(super) fn append(desk: &mut Desk<'_>, fence: &Fence, frame: &Frame) -> Resul
         }
         Some(tail) => tail,
     };
-    push(desk.connection, &tail, fence, frame)
+    let after = push(desk.connection, &tail, fence, frame)?;
+    if frame.first == 1 || tail.named {
+        names::apply(desk.connection, (tail.no, session), frame)?;
+    }
+    Ok(after)
 }
 
 pub(super) fn claim(
@@ -242,7 +249,7 @@ fn damaged(session: &SessionId, seq: Seq, why: &str) -> Trouble {
 
 fn find(connection: &Connection, session: &SessionId) -> rusqlite::Result<Option<Tail>> {
     connection
-        .prepare_cached("SELECT no, owner, held, epoch, next, head FROM session WHERE id = ?1")?
+        .prepare_cached("SELECT no, owner, held, epoch, next, head, name IS NOT NULL FROM session WHERE id = ?1")?
         .query_row([session.as_str()], |row| {
             Ok(Tail {
                 no: row.get(0)?,
@@ -251,6 +258,7 @@ fn find(connection: &Connection, session: &SessionId) -> rusqlite::Result<Option
                 epoch: natural(row, 3)?,
                 next: natural(row, 4)?,
                 head: Hash(row.get(5)?),
+                named: row.get(6)?,
             })
         })
         .optional()
@@ -269,7 +277,7 @@ fn create(desk: &mut Desk<'_>, fence: &Fence, frame: &Frame) -> Result<Tail, Tro
     let owner = fence.node.to_string();
     desk.connection.prepare_cached(sql)?.execute(params![fence.session.as_str(), owner, head.0])?;
     let no = desk.connection.last_insert_rowid();
-    Ok(Tail { no, owner, held: true, epoch: 1, next: 1, head })
+    Ok(Tail { no, owner, held: true, named: false, epoch: 1, next: 1, head })
 }
 
 /// Adds a frame at the tail.

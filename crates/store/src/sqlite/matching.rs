@@ -2,10 +2,12 @@
 
 use oarlock_core::ids::SessionId;
 use oarlock_core::ports::journal::{
-    Activity, ArchivedFilter, Filter, QUERY_WORDS_MAX, TenantFilter, query_words,
+    Activity, ArchivedFilter, Filter, NameFilter, QUERY_WORDS_MAX, TenantFilter, query_words,
 };
 use rusqlite::ToSql;
 use rusqlite::types::Value;
+
+use super::names;
 
 /// Conditions on sessions, and their parameters in the same order.
 pub(super) struct Matching {
@@ -74,6 +76,13 @@ impl Matching {
     fn of_rows(&mut self, filter: &Filter) {
         if let Some(id) = &filter.id {
             self.with("session.id = ?", [of_id(id)]);
+        }
+        if let Some(NameFilter { tenant, name }) = &filter.name {
+            let tenant = text(names::within(tenant.as_ref()));
+            self.with("session.has_name = 1 AND session.name_tenant = ?", [tenant]);
+            if let Some(name) = name {
+                self.with("session.name = ?", [text(name)]);
+            }
         }
         match filter.archived {
             ArchivedFilter::Without => self.must("session.archived = 0"),
@@ -200,6 +209,10 @@ mod tests {
         };
         let at = Some(Timestamp::from_unix_ms(7));
         let none = Filter::default;
+        let named = |name: Option<&str>| {
+            let name = name.map(ToOwned::to_owned);
+            Filter { name: Some(NameFilter { tenant: None, name }), ..none() }
+        };
         let nobody = Some(TenantFilter::Nobody);
         let table = [
             (none(), "session_updated"),
@@ -214,6 +227,8 @@ mod tests {
             (Filter { labels: labels(&["a"]), tenant, ..none() }, "SEARCH label USING PRIMARY KEY"),
             (Filter { updated_after: at, created_before: at, ..none() }, "session_updated"),
             (Filter { activity: Some(Activity::Running), ..none() }, "session_updated"),
+            (named(Some("cox")), "INDEX session_name "),
+            (named(None), "INDEX session_named "),
         ];
         for (filter, index) in table {
             for after in [None, after.clone()] {

@@ -5,6 +5,7 @@ mod collect;
 mod failure;
 mod log;
 mod matching;
+mod names;
 mod readers;
 mod schema;
 mod writer;

@@ -22,6 +22,7 @@ const TABLES: &[M<'static>] = &[
     M::up(SESSIONS),
     M::up("CREATE TABLE checkpoint (session INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;"),
     M::up(FILTERS),
+    M::up(NAMES),
 ];
 
 const SESSIONS: &str = "CREATE TABLE session (
@@ -103,6 +104,13 @@ const FILTERS: &str = "ALTER TABLE session ADD COLUMN tenant TEXT;
     CREATE INDEX session_cwd ON session (cwd, updated DESC, id DESC, child, archived);
     CREATE INDEX session_tenant ON session (tenant, updated DESC, id DESC, child, archived)
         WHERE tenant IS NOT NULL;";
+
+/// A session keeps its name when it gives it back, so that it can have it again; of those that have one in a tenant (none is '') each is another.
+const NAMES: &str = "ALTER TABLE session ADD COLUMN name TEXT;
+    ALTER TABLE session ADD COLUMN name_tenant TEXT;
+    ALTER TABLE session ADD COLUMN has_name INTEGER NOT NULL DEFAULT 0;
+    CREATE UNIQUE INDEX session_name ON session (name_tenant, name) WHERE has_name = 1;
+    CREATE INDEX session_named ON session (name_tenant, updated DESC, id DESC) WHERE has_name = 1;";
 
 /// The database file of a data directory.
 pub(super) fn database(folder: &Path) -> PathBuf {

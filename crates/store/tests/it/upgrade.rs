@@ -10,7 +10,12 @@ use rusqlite::Connection;
 use crate::site::SqliteSite;
 
 /// What the second version of the tables lacks of the present one.
-const BACK_TO_THE_SECOND: &str = "DROP TABLE label;
+const BACK_TO_THE_SECOND: &str = "DROP INDEX session_name;
+    DROP INDEX session_named;
+    ALTER TABLE session DROP COLUMN has_name;
+    ALTER TABLE session DROP COLUMN name_tenant;
+    ALTER TABLE session DROP COLUMN name;
+    DROP TABLE label;
     DELETE FROM text WHERE seq = 0;
     DROP INDEX session_updated;
     DROP INDEX session_cwd;

@@ -8,6 +8,7 @@ mod blobs;
 mod catalog;
 mod filters;
 mod log;
+mod names;
 mod owners;
 mod script;
 
@@ -135,6 +136,9 @@ const CASES: &[(&str, Case)] = cases![
     filters::d10_pages_do_not_shift_while_sessions_change,
     filters::searches_and_sums_are_filtered_as_lists_are,
     filters::a_filter_follows_its_sessions,
+    names::a_name_is_one_sessions_until_it_is_given_back,
+    names::each_tenant_has_names_of_its_own,
+    names::of_racing_sessions_one_has_the_name,
     blobs::a_body_comes_back,
     blobs::parts_of_a_body_come_back,
     blobs::a_streamed_body_is_the_same_body,

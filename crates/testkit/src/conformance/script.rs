@@ -44,6 +44,7 @@ pub fn frame(fence: &Fence, texts: &[&str]) -> Frame {
                 content: vec![Part::text(*text)],
                 goal: None,
                 output: None,
+                peer: None,
             }),
         })
         .collect();
@@ -69,6 +70,7 @@ pub fn summary(id: &SessionId, upto: Seq, updated_ms: i64) -> Summary {
         usage: Usage { input: 10, output: 5, cache_read: 3, cache_write: 2, reasoning: 1 },
         cost_micros: Some(7),
         archived: false,
+        comms: None,
         labels: std::collections::BTreeMap::new(),
         parent: None,
     }

@@ -188,6 +188,7 @@ impl World {
             content,
             goal: None,
             output: None,
+            peer: None,
         };
         self.tell(Command::Admit(admit)).await
     }

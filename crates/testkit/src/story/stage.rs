@@ -265,7 +265,15 @@ impl Stage {
     async fn admit(&mut self, delivery: Delivery, key: Option<String>, goal: Option<Goal>) {
         self.inputs += 1;
         let content = vec![Part::text(format!("input {}", self.inputs))];
-        let admit = Admit { key, source: InputSource::User, delivery, content, goal, output: None };
+        let admit = Admit {
+            key,
+            source: InputSource::User,
+            delivery,
+            content,
+            goal,
+            output: None,
+            peer: None,
+        };
         if let Some(Reply::Admitted(seq)) = self.tell(Command::Admit(admit)).await {
             self.admitted.push(seq);
         }

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use oarlock_core::ids::{BlobId, NodeId, Seq, SessionId};
 use oarlock_core::ports::journal::{
     BlobWriter, Blobs, Catalog, Fence, Filter, Frame, Hit, Journal, JournalError, Listed,
-    Projection, Resolved, Summary, UsageRow,
+    NameFilter, Projection, Resolved, Summary, UsageRow,
 };
 use oarlock_testkit::conformance::{Damage, Damaged, Opened, Site, failures};
 
@@ -38,6 +38,8 @@ enum Defect {
     DropsCheckpointsWithSummaries,
     KeepsPurgedCheckpoints,
     ForgetsARow,
+    GivesNamesTwice,
+    FindsNamesOfNobody,
     ListsBackwards,
     HidesHolders,
     IgnoresFilters,
@@ -79,6 +81,10 @@ const FOUND_BY: &[(Defect, &str)] = &[
     (Defect::DropsCheckpointsWithSummaries, "a_checkpoint_comes_back_as_it_was_put"),
     (Defect::KeepsPurgedCheckpoints, "purged_is_gone"),
     (Defect::ForgetsARow, "lists_filter_and_order"),
+    (Defect::GivesNamesTwice, "a_name_is_one_sessions_until_it_is_given_back"),
+    (Defect::GivesNamesTwice, "of_racing_sessions_one_has_the_name"),
+    (Defect::FindsNamesOfNobody, "each_tenant_has_names_of_its_own"),
+    (Defect::IgnoresFilters, "each_tenant_has_names_of_its_own"),
     (Defect::ListsBackwards, "lists_filter_and_order"),
     (Defect::HidesHolders, "a_list_says_who_holds"),
     (Defect::IgnoresFilters, "each_filter_lets_through_what_it_names"),
@@ -208,6 +214,7 @@ impl Journal for Broken {
                 (Err(JournalError::Fenced { .. }), Defect::AcceptsStaleEpoch)
                 | (Err(JournalError::Conflict { .. }), Defect::SkipsConflictCheck)
                 | (Err(JournalError::NotFound { .. }), Defect::CreatesMissingSessions)
+                | (Err(JournalError::NameTaken { .. }), Defect::GivesNamesTwice)
                 | (Err(JournalError::TooLarge { .. }), Defect::IgnoresTheLimit) => {
                     Ok(fence.after(frame, 0))
                 }
@@ -314,6 +321,11 @@ impl Catalog for Broken {
                 Defect::IgnoresFilters => {
                     let filter = Filter { limit, archived, ..Filter::default() };
                     self.catalog.list(&filter).await?
+                }
+                Defect::FindsNamesOfNobody => {
+                    let named = filter.name.clone();
+                    let name = named.map(|name| NameFilter { tenant: None, ..name });
+                    self.catalog.list(&Filter { name, ..filter.clone() }).await?
                 }
                 Defect::PagesByCount => self.page_by_count(filter).await?,
                 Defect::ShowsEveryTenant => {

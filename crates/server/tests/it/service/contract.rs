@@ -1,6 +1,7 @@
 //! What each operation promises, whatever surface it is asked through.
 
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use oarlock_testkit::model::{Say, text};
 use serde_json::{Value, json};
@@ -203,6 +204,166 @@ async fn a_fork_goes_on_by_itself_and_its_source_stays_as_it_was<P: Program>() {
     assert_eq!(refused(&surface, "session/fork", beyond).await, "INVALID_REQUEST");
 }
 
+/// A session with a name, and what else it is built with.
+pub(super) async fn named(surface: &dyn Surface, name: &str, more: Value) -> String {
+    let mut build = more;
+    build["comms_name"] = name.into();
+    let asked = json!({ "initial_turn": "defer", "build": build });
+    let made = done(surface, "session/create", asked).await;
+    made["session_id"].as_str().expect("it has an id").to_owned()
+}
+
+async fn a_message_is_an_input_of_whom_it_is_written_to_once_for_each_key<P: Program>() {
+    let desk = P::desk(vec![says("aye"), says("aye aye"), says("done")]);
+    let surface = P::Surface::open(&desk).await;
+    let stroke = named(&surface, "stroke", json!({})).await;
+    let cox = named(&surface, "cox", json!({})).await;
+    done(&surface, "session/close", of(&cox, json!({}))).await;
+    let message =
+        json!({ "to": "cox", "from": "stroke", "text": "faster", "idempotency_key": "k" });
+    let first = done(&surface, "session/send", message.clone()).await;
+    assert_eq!(first["session_id"], cox.as_str());
+    let waited = of(&cox, json!({ "input": first["input"] }));
+    assert_eq!(done(&surface, "turn/wait", waited.clone()).await["text"], "aye", "it woke");
+    assert_eq!(done(&surface, "session/send", message).await["input"], first["input"]);
+    let said = serde_json::to_string(&desk.kit.model.requests()[0].messages).unwrap();
+    assert!(said.contains("[message from session stroke]") && said.contains("faster"), "{said}");
+    let entries = done(&surface, "session/entries", of(&cox, json!({}))).await;
+    let entries = entries["entries"].as_array().unwrap();
+    let inputs: Vec<&Value> =
+        entries.iter().filter(|entry| entry["event"]["type"] == "input_admitted").collect();
+    let [input] = &inputs[..] else { panic!("{inputs:?}") };
+    let data = &input["event"]["data"];
+    let peer = json!({ "session": stroke, "name": "stroke", "kind": "message" });
+    assert_eq!((&data["source"], &data["peer"]), (&json!("external"), &peer));
+    let by_id = of(&cox, json!({ "kind": "request", "intent": "pace", "text": "how fast?" }));
+    let second = done(&surface, "session/send", by_id).await;
+    let waited = of(&cox, json!({ "input": second["input"] }));
+    assert_eq!(done(&surface, "turn/wait", waited).await["text"], "aye aye");
+    let said = serde_json::to_string(&desk.kit.model.requests()[1].messages).unwrap();
+    assert!(said.contains("[request, intent pace]"), "a program writes as nobody: {said}");
+}
+
+async fn a_message_that_cannot_be_given_is_refused_and_leaves_nothing<P: Program>() {
+    let desk = P::desk(vec![]);
+    let surface = P::Surface::open(&desk).await;
+    let cox = named(&surface, "cox", json!({})).await;
+    let long = "x".repeat(65);
+    for (wrong, code) in [
+        (json!({ "to": "bow", "text": "x" }), "SESSION_NOT_FOUND"),
+        (json!({ "to": "a b \u{0}", "text": "x" }), "SESSION_NOT_FOUND"),
+        (json!({ "to": long, "text": "x" }), "SESSION_NOT_FOUND"),
+        (json!({ "session_id": STRANGER, "text": "x" }), "SESSION_NOT_FOUND"),
+        (json!({ "to": "cox", "from": "bow", "text": "x" }), "INVALID_REQUEST"),
+        (json!({ "to": "cox", "kind": "notice", "text": "x" }), "INVALID_REQUEST"),
+        (json!({ "to": "cox", "intent": "i", "text": "x" }), "INVALID_REQUEST"),
+        (
+            json!({ "to": "cox", "kind": "request", "intent": "a]b", "text": "x" }),
+            "INVALID_REQUEST",
+        ),
+        (json!({ "to": "cox", "text": " " }), "INVALID_REQUEST"),
+        (json!({ "to": "cox", "session_id": cox, "text": "x" }), "INVALID_REQUEST"),
+        (json!({ "text": "x" }), "INVALID_REQUEST"),
+        (
+            json!({ "to": "cox", "text": "x", "idempotency_key": "k".repeat(257) }),
+            "INVALID_REQUEST",
+        ),
+    ] {
+        assert_eq!(refused(&surface, "session/send", wrong.clone()).await, code, "{wrong}");
+    }
+    let read = done(&surface, "session/read", of(&cox, json!({}))).await;
+    assert_eq!(read["waiting"].as_array().map_or(0, Vec::len), 0, "{read}");
+    done(&surface, "session/archive", of(&cox, json!({}))).await;
+    for (to, code) in [
+        (json!({ "to": "cox", "text": "x" }), "SESSION_NOT_FOUND"),
+        (json!({ "session_id": cox, "text": "x" }), "SESSION_ARCHIVED"),
+    ] {
+        assert_eq!(refused(&surface, "session/send", to.clone()).await, code, "{to}");
+    }
+}
+
+async fn one_session_has_a_name_until_it_is_archived_or_removed<P: Program>() {
+    let desk = P::desk(vec![says("aye")]);
+    let surface = P::Surface::open(&desk).await;
+    let again = || json!({ "initial_turn": "defer", "build": { "comms_name": "cox" } });
+    let first = named(&surface, "cox", json!({})).await;
+    let refusal = surface.call("session/create", again()).await.unwrap_err();
+    assert_eq!(refusal.code, "INVALID_REQUEST");
+    assert!(refusal.message.contains("the name `cox`"), "{}", refusal.message);
+    let fork = done(&surface, "session/fork", of(&first, json!({}))).await;
+    let fork = fork["session_id"].as_str().unwrap();
+    done(&surface, "session/archive", of(&first, json!({}))).await;
+    let second = named(&surface, "cox", json!({})).await;
+    let refusal = surface.call("session/restore", of(&first, json!({}))).await.unwrap_err();
+    assert_eq!(refusal.code, "INVALID_REQUEST");
+    assert!(refusal.message.contains("the name `cox`"), "{}", refusal.message);
+    let read = done(&surface, "session/read", of(&first, json!({}))).await;
+    assert_eq!(read["archived"], true);
+    for _ in 0..2 {
+        done(&surface, "session/archive", of(fork, json!({}))).await;
+        done(&surface, "session/restore", of(fork, json!({}))).await;
+    }
+    done(&surface, "session/purge", of(&second, json!({}))).await;
+    done(&surface, "session/restore", of(&first, json!({}))).await;
+    let sent = done(&surface, "session/send", json!({ "to": "cox", "text": "hello" })).await;
+    assert_eq!(sent["session_id"], first.as_str(), "a fork has no name");
+}
+
+async fn what_is_silent_begins_no_turn_and_is_shown_with_the_next<P: Program>() {
+    let desk = P::desk(vec![says("aye"), says("so so")]);
+    let surface = P::Surface::open(&desk).await;
+    let about = json!({ "description": "steers", "labels": { "seat": "stern" } });
+    let build = json!({ "peer_meta": about, "silent_comms_intents": ["weather"] });
+    let cox = named(&surface, "cox", build).await;
+    let waits = async || {
+        let read = done(&surface, "session/read", of(&cox, json!({}))).await;
+        assert_eq!((&read["turns"], &read["is_active"]), (&json!(0), &json!(false)));
+        read["waiting"].as_array().map_or(0, Vec::len)
+    };
+    let weather = json!({ "to": "cox", "kind": "request", "intent": "weather", "text": "rain" });
+    let sent = done(&surface, "session/send", weather).await;
+    assert_eq!(sent["state"], "queued", "{sent}");
+    done(&surface, "session/send", json!({ "to": "cox", "kind": "response", "text": "it is" }))
+        .await;
+    let meta = json!({ "description": "rows first" });
+    let stroke = named(&surface, "stroke", json!({ "peer_meta": meta })).await;
+    assert_eq!(waits().await, 3, "its peer has come");
+    let bow = named(&surface, "bow", json!({})).await;
+    assert_eq!(waits().await, 4);
+    done(&surface, "session/archive", of(&bow, json!({}))).await;
+    assert_eq!(waits().await, 3, "who came and went was never there");
+    done(&surface, "session/close", of(&cox, json!({}))).await;
+    let an_hour = tokio::time::timeout(Duration::from_secs(3600), std::future::pending::<()>());
+    assert!(an_hour.await.is_err());
+    assert!(desk.kit.model.requests().is_empty(), "no turn was begun");
+    let listed = done(&surface, "session/peers", json!({})).await;
+    let peers = listed["peers"].as_array().unwrap();
+    let cox_told = json!({ "name": "cox", "session_id": cox, "description": "steers", "labels": { "seat": "stern" }, "state": "idle" });
+    assert!(peers.len() == 2 && peers.contains(&cox_told), "{listed}");
+    let one = done(&surface, "session/peers", json!({ "name": "stroke" })).await;
+    assert_eq!((&one["peers"][0]["session_id"], &one["peers"][1]), (&json!(stroke), &Value::Null));
+    let first = done(&surface, "session/peers", json!({ "limit": 1 })).await;
+    let rest = json!({ "limit": 1, "cursor": first["next"] });
+    let rest = done(&surface, "session/peers", rest).await;
+    assert!(first["peers"][0] != rest["peers"][0] && rest["next"].is_null(), "{first} {rest}");
+    done(&surface, "turn/start", of(&cox, json!({ "prompt": "go" }))).await;
+    let said = serde_json::to_string(&desk.kit.model.requests()[0].messages).unwrap();
+    let told = [
+        "[request, intent weather]",
+        "rain",
+        "[response]",
+        "[notice from session stroke]",
+        "session stroke is here: rows first",
+    ];
+    for words in told {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let pace = json!({ "to": "cox", "kind": "request", "intent": "pace", "text": "how fast?" });
+    let sent = done(&surface, "session/send", pace).await;
+    let waited = of(&cox, json!({ "input": sent["input"] }));
+    assert_eq!(done(&surface, "turn/wait", waited).await["text"], "so so", "others begin one");
+}
+
 /// A surface of a program over some store.
 trait Program {
     type Surface: Surface;
@@ -264,6 +425,10 @@ macro_rules! promises {
             what_is_not_understood_is_refused_and_never_ignored,
             closing_a_session_answers_whoever_waits_for_its_turn,
             a_fork_goes_on_by_itself_and_its_source_stays_as_it_was,
+            a_message_is_an_input_of_whom_it_is_written_to_once_for_each_key,
+            a_message_that_cannot_be_given_is_refused_and_leaves_nothing,
+            one_session_has_a_name_until_it_is_archived_or_removed,
+            what_is_silent_begins_no_turn_and_is_shown_with_the_next,
         );
     };
     ($type:ty: $($promise:ident),+ $(,)?) => {

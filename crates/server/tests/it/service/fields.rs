@@ -7,7 +7,8 @@ use oarlock_core::event::Effect;
 use oarlock_core::ids::Tenant;
 use oarlock_core::ports::journal::TenantFilter;
 use oarlock_core::service::{
-    AnswerRequest, ConfigureRequest, CreateSessionRequest, InputRequest, StartTurnRequest,
+    AnswerRequest, ConfigureRequest, CreateSessionRequest, InputRequest, SendRequest,
+    StartTurnRequest,
 };
 use oarlock_core::spec::Mode;
 use oarlock_server::service::Caller;
@@ -69,6 +70,7 @@ fn every_field_has_a_row_and_every_row_a_field_and_a_test() {
         fields::<CreateSessionRequest>("create"),
         fields::<StartTurnRequest>("turn"),
         fields::<InputRequest>("input"),
+        fields::<SendRequest>("send"),
         fields::<AnswerRequest>("answer"),
         fields::<ConfigureRequest>("configure"),
     ]
@@ -76,7 +78,8 @@ fn every_field_has_a_row_and_every_row_a_field_and_a_test() {
     .flatten()
     .collect();
     assert_eq!(told, there);
-    let tests = [include_str!("fields.rs"), include_str!("contract.rs")].concat();
+    let tests =
+        [include_str!("fields.rs"), include_str!("contract.rs"), include_str!("peers.rs")].concat();
     for row in rows {
         let test = row[2].trim_matches('`').rsplit("::").next().unwrap();
         let is_there = ["(", "<"].iter().any(|end| tests.contains(&format!("fn {test}{end}")));
@@ -108,6 +111,16 @@ async fn what_cannot_be_had_is_refused_and_says_why() {
             "cannot name",
         ),
         (json!({ "external_tools": [{ "name": "a" }] }), "missing field"),
+        (json!({ "comms_name": "a b" }), "`comms_name`"),
+        (json!({ "peer_meta": {} }), "give it a `build.comms_name`"),
+        (json!({ "silent_comms_intents": ["x"] }), "give it a `build.comms_name`"),
+        (json!({ "max_inline_peer_notifications": 1 }), "give it a `build.comms_name`"),
+        (
+            json!({ "comms_name": "a", "max_inline_peer_notifications": -2 }),
+            "`max_inline_peer_notifications`",
+        ),
+        (json!({ "comms_name": "a", "silent_comms_intents": ["a b"] }), "`silent_comms_intents`"),
+        (json!({ "comms_name": "a", "peer_meta": { "name": "b" } }), "unknown field"),
         (json!({ "colour": "red" }), "colour"),
     ] {
         let asked = json!({ "initial_turn": "defer", "build": build });

@@ -10,6 +10,7 @@ mod errors;
 mod fields;
 mod guarded;
 pub(crate) mod http;
+mod peers;
 mod races;
 mod rpc;
 mod scopes;

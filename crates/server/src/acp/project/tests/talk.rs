@@ -24,6 +24,7 @@ fn admitted(source: InputSource, parts: &[&str]) -> Event {
         content,
         goal: None,
         output: None,
+        peer: None,
     })
 }
 
