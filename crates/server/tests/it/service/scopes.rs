@@ -35,6 +35,7 @@ fn asked(operation: &Operation, session: &str) -> Value {
         "session/withdraw" => json!({ "input": 3 }),
         "session/answer" => json!({ "kind": "permission", "call": "c1", "choice": "allow_once" }),
         "session/configure" => json!({ "title": "another" }),
+        "session/send" => json!({ "session_id": session, "text": "go" }),
         _ => json!({}),
     };
     match operation.path.contains("{session_id}") {
