@@ -25,6 +25,7 @@ impl Event {
             | Self::SessionForked(_)
             | Self::SessionConfigured(_)
             | Self::SessionArchived
+            | Self::SessionNamed(_)
             | Self::SessionRestored
             | Self::WriterChanged(_)
             | Self::WriterReleased
