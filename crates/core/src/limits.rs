@@ -8,6 +8,8 @@ use crate::agent::background::BackgroundProgressConfig;
 pub const PROMPT_FILE_BYTES: usize = 64 * 1024;
 /// Of a project's files together; the folder's own is taken first, and what was left out is said. 256 KB.
 pub const PROMPT_PROJECT_BYTES: usize = 256 * 1024;
+/// Of an idempotency key, which names an input or a session.
+pub const KEY_BYTES: usize = 256;
 /// Of a text file that a prompt mentions; the rest is left out, and said. 64 KB.
 pub const MENTION_BYTES: usize = 64 * 1024;
 /// Lines of such a file; the rest is left out, and said. 2000.
@@ -83,7 +85,7 @@ pub struct RuntimeLimits {
     pub grants_ms: u64,
     /// Inputs that wait for a turn; one more is refused. 256.
     pub inputs_waiting: usize,
-    /// An input's key; a longer one is refused. 256 bytes.
+    /// An input's key; a longer one is refused. [`KEY_BYTES`].
     pub key_bytes: usize,
     /// Text that a model has sent of one answer; beyond it the attempt fails. 16 MB.
     pub answer_bytes: usize,
@@ -157,7 +159,7 @@ impl RuntimeLimits {
         tools_ms: 60_000,
         grants_ms: 2_000,
         inputs_waiting: 256,
-        key_bytes: 256,
+        key_bytes: KEY_BYTES,
         answer_bytes: 16 * 1024 * 1024,
         goal_tasks_ms: 600_000,
         idle_sleep_ms: 60_000,

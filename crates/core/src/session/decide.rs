@@ -159,7 +159,12 @@ fn decide_admit(
     mut admit: Admit,
 ) -> Result<Decision, Rejection> {
     if let Some(seq) = admit.key.as_ref().and_then(|key| state.keys.input(key)) {
-        return Ok(Decision::Known(seq));
+        // A message of another session is not kept as it came.
+        if admit.source != InputSource::User || state.keys.is_same(&admitted(admit)) {
+            return Ok(Decision::Known(seq));
+        }
+        let what = "the key was used for another input; use a new one".to_owned();
+        return Err(Rejection::Invalid { what });
     }
     if state.archived {
         return Err(Rejection::Archived);
@@ -172,8 +177,8 @@ fn decide_admit(
         return Err(Rejection::Invalid { what: "the input is empty".to_owned() });
     }
     bounded(admit.content.iter().map(text_bytes).sum(), limits, "the input")?;
-    if admit.key.as_ref().is_some_and(|key| key.len() > limits.key_bytes) {
-        let what = format!("the input's key is longer than {} bytes", limits.key_bytes);
+    if admit.key.as_ref().is_some_and(|key| key.is_empty() || key.len() > limits.key_bytes) {
+        let what = format!("the input's key is empty or longer than {} bytes", limits.key_bytes);
         return Err(Rejection::Invalid { what });
     }
     let peer = admit.peer.take().map(|peer| peers::received(state, *peer)).transpose()?;
@@ -201,13 +206,17 @@ fn decide_admit(
     if admit.output.is_some() && admit.delivery == Delivery::Steer {
         return Err(invalid("an input that steers has no output schema: the turn that it finds has its own; send it as `now` or `queue`".to_owned()));
     }
+    Ok(Decision::Admit(Event::InputAdmitted(admitted(admit))))
+}
+
+/// An input as the journal has it.
+fn admitted(admit: Admit) -> InputAdmitted {
     let Admit { key, source, delivery, mut content, goal, output, peer } = admit;
     content.extend(goal.as_ref().and_then(|goal| goal::unsaid(goal, &content)));
     if let Some(peer) = &peer {
         content.insert(0, Part::text(peers::heading(peer)));
     }
-    let admitted = InputAdmitted { key, source, delivery, content, goal, output, peer };
-    Ok(Decision::Admit(Event::InputAdmitted(admitted)))
+    InputAdmitted { key, source, delivery, content, goal, output, peer }
 }
 
 fn decide_edit(

@@ -10,9 +10,7 @@ use crate::session::state::{PendingInput, State, first_words};
 
 impl State {
     pub(in crate::session) fn admit(&mut self, seq: Seq, admitted: &InputAdmitted) {
-        if let Some(key) = &admitted.key {
-            self.keys.add(key, seq);
-        }
+        self.keys.add(admitted, seq);
         // Nobody waits for the turn of what begins none.
         if !admitted.peer.as_ref().is_some_and(|peer| peer.silent) {
             self.last_input = Some(seq);

@@ -4,20 +4,29 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::InputAdmitted;
 use crate::ids::{CallId, Seq};
 
 /// Calls whose ids are remembered; with more, the oldest go. 32 KB.
 pub const CALLS_MAX: usize = 4_096;
-/// Keyed inputs whose keys are remembered; with more, the oldest go, and an input with such a key is a new one. 96 KB.
+/// Keyed inputs whose keys are remembered; with more, the oldest go, and an input with such a key is a new one. 160 KB.
 pub const KEYS_MAX: usize = 4_096;
 
 /// The ids of the last [`CALLS_MAX`] calls, as 64-bit hashes. That two ids have one hash does no harm: the later one is renamed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RecentCalls(VecDeque<u64>);
 
-/// The keys of the last [`KEYS_MAX`] keyed inputs, as 128-bit hashes.
+/// The keys of the last [`KEYS_MAX`] keyed inputs, and what came with them, as 128-bit hashes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct RecentKeys(VecDeque<([u64; 2], Seq)>);
+pub struct RecentKeys(VecDeque<KeyedInput>);
+
+/// An input by the hashes of its key and of all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct KeyedInput {
+    key: [u64; 2],
+    whole: [u64; 2],
+    input: Seq,
+}
 
 impl RecentCalls {
     /// Whether this may be the id of one of the calls.
@@ -43,13 +52,30 @@ impl RecentKeys {
     /// Which input has this key.
     #[must_use]
     pub fn input(&self, key: &str) -> Option<Seq> {
-        let hash = hash(key);
-        self.0.iter().rev().find(|(known, _)| *known == hash).map(|(_, input)| *input)
+        self.known(key).map(|known| known.input)
     }
 
-    pub(crate) fn add(&mut self, key: &str, input: Seq) {
-        push(&mut self.0, (hash(key), input), KEYS_MAX);
+    /// Whether the input that has the key of this one, if any has, says the same.
+    pub(crate) fn is_same(&self, admitted: &InputAdmitted) -> bool {
+        let known = admitted.key.as_ref().and_then(|key| self.known(key));
+        known.is_none_or(|known| known.whole == whole(admitted))
     }
+
+    pub(crate) fn add(&mut self, admitted: &InputAdmitted, input: Seq) {
+        if let Some(key) = &admitted.key {
+            let keyed = KeyedInput { key: hash(key), whole: whole(admitted), input };
+            push(&mut self.0, keyed, KEYS_MAX);
+        }
+    }
+
+    fn known(&self, key: &str) -> Option<&KeyedInput> {
+        let hash = hash(key);
+        self.0.iter().rev().find(|known| known.key == hash)
+    }
+}
+
+fn whole(admitted: &InputAdmitted) -> [u64; 2] {
+    hash(&serde_json::to_string(admitted).expect("an input has string keys"))
 }
 
 fn push<T>(recent: &mut VecDeque<T>, item: T, max: usize) {
@@ -71,6 +97,20 @@ fn hash(text: &str) -> [u64; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Delivery, InputSource};
+    use crate::message::Part;
+
+    fn input(key: &str, words: &str) -> InputAdmitted {
+        InputAdmitted {
+            key: Some(key.to_owned()),
+            source: InputSource::User,
+            delivery: Delivery::Now,
+            content: vec![Part::text(words)],
+            goal: None,
+            output: None,
+            peer: None,
+        }
+    }
 
     #[test]
     fn the_last_calls_and_keys_are_known_and_older_ones_are_not() {
@@ -78,7 +118,7 @@ mod tests {
         let id = |n: usize| CallId(format!("call-{n}").into());
         for n in 0..CALLS_MAX + 2 {
             calls.add(&id(n));
-            keys.add(&format!("key-{n}"), n as Seq);
+            keys.add(&input(&format!("key-{n}"), "go"), n as Seq);
         }
         assert!(calls.is_full());
         assert_eq!(
@@ -94,8 +134,9 @@ mod tests {
     #[test]
     fn a_key_that_came_again_after_it_was_forgotten_names_the_later_input() {
         let mut keys = RecentKeys::default();
-        keys.add("k", 3);
-        keys.add("k", 9);
+        keys.add(&input("k", "go"), 3);
+        keys.add(&input("k", "come"), 9);
+        assert!(keys.is_same(&input("k", "come")) && !keys.is_same(&input("k", "go")));
         assert_eq!(keys.input("k"), Some(9));
     }
 }

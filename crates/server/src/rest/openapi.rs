@@ -1,6 +1,7 @@
 //! What the server can be asked for, in OpenAPI 3.1, made from the table of operations.
 
 use oarlock_core::event::AgentEvent;
+use oarlock_core::limits::KEY_BYTES;
 use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
@@ -78,7 +79,7 @@ fn described(operation: &Operation, schemas: &mut SchemaGenerator, refusal: &Sch
         }
     }
     if takes_body && fields.of.contains_key("idempotency_key") {
-        let schema = json!({ "type": "string", "minLength": 1, "maxLength": 256 });
+        let schema = json!({ "type": "string", "minLength": 1, "maxLength": KEY_BYTES });
         let words = "The same as `idempotency_key` of the body.";
         parameters.push(parameter("Idempotency-Key", ("header", false), (words, &schema)));
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use oarlock_core::event::Delivery;
 use oarlock_core::ids::{Seq, SessionId, Tenant};
+use oarlock_core::limits::KEY_BYTES;
 use oarlock_core::ports::tool::Place;
 use oarlock_core::prompt::Overlays;
 use oarlock_core::service::{
@@ -20,9 +21,6 @@ use super::turns::{Told, admit, form, run};
 use super::{Scope, Sessions, in_time, refused, skills, tools};
 use crate::host::Workspace;
 use crate::place::{PlaceError, folder, folders};
-
-/// The longest idempotency key, in bytes.
-const KEY_MAX: usize = 256;
 
 impl Sessions {
     pub(super) async fn create(
@@ -258,9 +256,9 @@ fn check(request: &CreateSessionRequest) -> Result<(), SessionError> {
 
 /// The request under its key.
 fn keyed(key: &str, request: &CreateSessionRequest) -> Result<Keyed, SessionError> {
-    if key.is_empty() || key.len() > KEY_MAX {
+    if key.is_empty() || key.len() > KEY_BYTES {
         return Err(SessionError::invalid(format!(
-            "an idempotency key has 1 to {KEY_MAX} bytes; this one has {}",
+            "an idempotency key has 1 to {KEY_BYTES} bytes; this one has {}",
             key.len()
         )));
     }

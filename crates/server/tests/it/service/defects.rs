@@ -426,3 +426,20 @@ async fn a_folder_that_is_broken_or_silent_keeps_nobody_from_reading_closing_and
         assert_eq!(refused(&direct, "session/read", named).await, "SESSION_NOT_FOUND");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_comes_with_another_input_is_refused_and_so_is_an_empty_one() {
+    let surface = Direct::open(&Desk::new(vec![says("once"), says("twice")], vec![])).await;
+    let session = deferred(&surface).await;
+    let ask =
+        |prompt: &str, key: &str| of(&session, json!({ "prompt": prompt, "idempotency_key": key }));
+    let first = done(&surface, "turn/start", ask("go", "k")).await;
+    assert_eq!(done(&surface, "turn/start", ask("go", "k")).await["input"], first["input"]);
+    assert_eq!(refused(&surface, "turn/start", ask("come", "k")).await, "INVALID_REQUEST");
+    let mut queued = ask("go", "k");
+    queued["delivery"] = json!("queue");
+    assert_eq!(refused(&surface, "session/input", queued).await, "INVALID_REQUEST");
+    assert_eq!(refused(&surface, "turn/start", ask("go", "")).await, "INVALID_REQUEST");
+    let other = done(&surface, "turn/start", ask("come", "other")).await;
+    assert_ne!(other["input"], first["input"]);
+}
