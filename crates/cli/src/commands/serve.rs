@@ -3,7 +3,7 @@
 use std::fs::Permissions;
 use std::io::{ErrorKind, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -46,13 +46,12 @@ pub(super) fn run(frame: &Frame, args: ServeArgs, out: &mut dyn Write) -> anyhow
     let runtime = super::runtime()?;
     let done = runtime.block_on(async {
         let place = Place::of(frame, &args)?;
-        let listener = place.listen().await?;
+        let listening = place.listen().await?;
         if let Some(secret) = tokens.first(SystemClock::new().now())? {
             complain(&format!("a token that may do everything is in {}", secret.display()));
         }
         let folders = Arc::new(Folders::new(loaded, model)?);
-        let served = serve(frame, &args, (Arc::clone(&folders), &tokens, &home), listener).await;
-        place.leave();
+        let served = serve(frame, &args, (Arc::clone(&folders), &tokens, &home), listening).await;
         if tokio::time::timeout(REST, folders.close()).await.is_err() {
             tracing::warn!("the store did not end in time; it is whole when it is opened again");
         }
@@ -66,7 +65,7 @@ async fn serve(
     frame: &Frame,
     args: &ServeArgs,
     (folders, tokens, home): (Arc<Folders>, &Tokens, &Path),
-    (listener, name): (Listener, String),
+    Listening { listener, name, mut socket }: Listening,
 ) -> anyhow::Result<()> {
     let mut terminated = signal(SignalKind::terminate()).context("cannot listen to signals")?;
     let mut interrupted = signal(SignalKind::interrupt()).context("cannot listen to signals")?;
@@ -86,6 +85,8 @@ async fn serve(
             _ = interrupted.recv() => {}
             () = watch(tokens, seen, &gate) => {}
         }
+        // Before the listener closes: others can listen there only then.
+        drop(socket.take());
         ended = Some(Instant::now());
     };
     rest::serve(listener, router, connections, (drainer, until)).await;
@@ -139,6 +140,39 @@ fn admission(frame: &Frame, args: &ServeArgs, home: &Path) -> anyhow::Result<Adm
     })
 }
 
+/// A server that listens.
+struct Listening {
+    /// It goes before the listener does: until then no other file is what it is.
+    socket: Option<Socket>,
+    listener: Listener,
+    /// What it is reached by.
+    name: String,
+}
+
+/// A socket in the file system, which goes with its server, unless it is another's by then.
+struct Socket {
+    path: PathBuf,
+    is: FileId,
+}
+
+/// What a file is, whatever it is called: its device and its number there.
+type FileId = (u64, u64);
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let found = std::fs::symlink_metadata(&self.path);
+        if !found.is_ok_and(|found| file_id(&found) == self.is) {
+            tracing::debug!(socket = %self.path.display(), "the socket was gone, or another's");
+        } else if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::debug!(%error, "the socket was gone");
+        }
+    }
+}
+
+fn file_id(found: &std::fs::Metadata) -> FileId {
+    (found.dev(), found.ino())
+}
+
 /// Where the server listens.
 enum Place {
     Address(std::net::SocketAddr),
@@ -159,43 +193,37 @@ impl Place {
     }
 
     /// Listens, and says where.
-    async fn listen(&self) -> anyhow::Result<(Listener, String)> {
+    async fn listen(&self) -> anyhow::Result<Listening> {
         match self {
             Self::Address(address) => {
                 let listener = TcpListener::bind(address).await;
                 let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
                 let name = format!("http://{}", listener.local_addr()?);
-                Ok((Listener::Tcp(listener), name))
+                Ok(Listening { listener: Listener::Tcp(listener), name, socket: None })
             }
             Self::Path(path) => {
                 remove_dead(path).await?;
-                let listener = private_socket(path);
-                let listener =
-                    listener.with_context(|| format!("cannot listen on {}", path.display()))?;
-                Ok((Listener::Unix(listener), path.display().to_string()))
+                let made = private_socket(path);
+                let (listener, is) =
+                    made.with_context(|| format!("cannot listen on {}", path.display()))?;
+                let socket = Some(Socket { path: path.clone(), is });
+                let name = path.display().to_string();
+                Ok(Listening { listener: Listener::Unix(listener), name, socket })
             }
-        }
-    }
-
-    /// Leaves no socket behind.
-    fn leave(&self) {
-        if let Self::Path(path) = self
-            && let Err(error) = std::fs::remove_file(path)
-        {
-            tracing::debug!(%error, "the socket was gone");
         }
     }
 }
 
 /// A socket that nobody else can use: it gets its name when it has its rights.
-fn private_socket(path: &Path) -> std::io::Result<UnixListener> {
+fn private_socket(path: &Path) -> std::io::Result<(UnixListener, FileId)> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let beside = tempfile::Builder::new().prefix(".oarlock-").tempdir_in(folder)?;
     let unnamed = beside.path().join("s");
     let listener = UnixListener::bind(&unnamed)?;
     std::fs::set_permissions(&unnamed, Permissions::from_mode(0o600))?;
+    let is = file_id(&std::fs::symlink_metadata(&unnamed)?);
     std::fs::rename(&unnamed, path)?;
-    Ok(listener)
+    Ok((listener, is))
 }
 
 /// Removes the socket of a server that has died. Nothing else is ever removed.
@@ -236,4 +264,24 @@ fn token(tokens: &Tokens, args: TokenArgs, out: &mut dyn Write) -> anyhow::Resul
         TokenAction::Remove { name } => tokens.remove(&name)?,
     }
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_ends_takes_its_socket_along_and_leaves_that_of_its_successor() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("s");
+        let place = Place::Path(path.clone());
+        let first = place.listen().await.unwrap();
+        assert!(place.listen().await.is_err(), "one listens there");
+        std::fs::remove_file(&path).unwrap();
+        let second = place.listen().await.unwrap();
+        drop(first.socket);
+        assert!(path.exists(), "it is the second one's");
+        drop(second);
+        assert!(!path.exists());
+    }
 }
