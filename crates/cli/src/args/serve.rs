@@ -91,7 +91,7 @@ pub enum TokenAction {
         #[arg(long)]
         json: bool,
     },
-    /// Remove a token; servers that run stop to take it at once
+    /// Remove a token; servers that run stop to take it within two seconds
     Remove {
         /// Its name
         name: String,

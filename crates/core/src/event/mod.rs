@@ -194,7 +194,7 @@ pub enum InputSource {
 /// Body of [`Event::InputAdmitted`]. The input is named by the `seq` of this entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InputAdmitted {
-    /// A second input with one of the last 4,096 keys is the same input, and is refused when it is another one.
+    /// A second input with one of the last 4,096 keys is the same input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// Who sent it.

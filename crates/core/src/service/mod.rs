@@ -50,8 +50,8 @@ pub trait SessionService: Send + Sync + fmt::Debug {
         request: StartTurnRequest,
     ) -> BoxFuture<'a, Result<RunResult, SessionError>>;
 
-    /// Ends the running turn as cancelled. Returns when that is accepted; the end is an entry within 250 ms. It never waits for the turn and never
-    /// hits a later one.
+    /// Ends the running turn as cancelled. Returns when that is accepted; the end is an entry within 250 ms. It never waits for the turn. It
+    /// hits the turn that runs when it arrives; who means one in particular names it in the operation `turn/interrupt`.
     ///
     /// # Errors
     /// `SESSION_NOT_RUNNING` when none runs, `SESSION_NOT_FOUND`.

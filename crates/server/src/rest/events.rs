@@ -31,10 +31,11 @@ pub(super) async fn stream(
     headers: HeaderMap,
 ) -> Response {
     let opened = async {
+        let begun = after(&uri)?;
         let after = match headers.get(&LAST) {
             // A reader that comes back has been given more than what it began with.
             Some(last) => cursor(last.to_str().unwrap_or("?"))?,
-            None => after(&uri)?,
+            None => begun,
         };
         follow(&theirs, &path, after).await
     };

@@ -26,7 +26,6 @@ use axum::routing::{MethodFilter, MethodRouter, get, post};
 use axum::{Extension, Router};
 use bytes::Bytes;
 use oarlock_core::service::{ErrorCode, SessionError};
-use serde_json::Value;
 
 use crate::figures::Figures;
 use crate::operations::{Operation, Params, Verb, operations};
@@ -217,7 +216,7 @@ fn keyed(fields: &Fields, params: &mut Params, headers: &HeaderMap) -> Result<()
         ));
     }
     match params.insert("idempotency_key".to_owned(), key.into()) {
-        Some(Value::String(other)) if other != key => Err(SessionError::invalid(
+        Some(other) if other != key => Err(SessionError::invalid(
             "`Idempotency-Key` and `idempotency_key` differ; send one of them",
         )),
         _ => Ok(()),

@@ -167,6 +167,8 @@ async fn the_header_of_a_key_is_the_field() {
     let second = json!({ "prompt": "go", "idempotency_key": "k" });
     assert_eq!(first, done(&http, "session/create", second.clone()).await);
     assert_eq!(refusal(http.send(create("other", second)).await).await, of(400, "INVALID_REQUEST"));
+    let number = json!({ "prompt": "go", "idempotency_key": 7 });
+    assert_eq!(refusal(http.send(create("k", number)).await).await, of(400, "INVALID_REQUEST"));
     let list = Request::get("/v1/sessions").header("idempotency-key", "k").body(Body::empty());
     assert_eq!(refusal(http.send(list.unwrap()).await).await, of(400, "INVALID_REQUEST"));
 }
@@ -198,6 +200,9 @@ async fn a_reader_that_joins_in_mid_message_gets_its_text_so_far_and_goes_on() {
     assert_eq!(entries(one), entries(other), "both are told the same");
     let after = format!("/v1/sessions/{session}/events?after=99");
     assert_eq!(refusal(http.get(&after).await).await, of(400, "INVALID_REQUEST"));
+    let unknown = Request::get(format!("/v1/sessions/{session}/events?since=1"));
+    let unknown = unknown.header("last-event-id", "1").body(Body::empty()).unwrap();
+    assert_eq!(refusal(http.send(unknown).await).await, of(400, "INVALID_REQUEST"));
     let stranger = http.get("/v1/sessions/nobody/events").await;
     assert_eq!(refusal(stranger).await, of(404, "SESSION_NOT_FOUND"));
 }
