@@ -54,6 +54,11 @@ peers part="all":
     cargo build -p oarlock
     bash scripts/acp/run.sh {{ part }}
 
+# `oarlock serve` held to its own description by schemathesis, every check on
+schemathesis *arguments:
+    cargo build -p oarlock
+    bash scripts/schemathesis/run.sh {{ arguments }}
+
 # Turns over ACP with bytes cut anywhere, cancels at any moment and many sessions at once; a seed makes the same ones again
 acp-fuzz seed="1" turns="10000":
     cargo build -p oarlock

@@ -39,12 +39,15 @@ fn check(kind: &'static str, text: &str, max: usize) -> Result<(), InvalidId> {
     Err(InvalidId { kind, text: text.chars().take(80).collect(), max })
 }
 
+/// What [`check`] lets through, but for its length: no two dots stand side by side.
+const PATTERN: &str = r"^[A-Za-z0-9](\.?[A-Za-z0-9_:-])*\.?$";
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $max:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
         #[serde(transparent)]
-        pub struct $name(Box<str>);
+        pub struct $name(#[schemars(length(min = 1, max = $max), regex(pattern = PATTERN))] Box<str>);
 
         impl $name {
             /// Checks and takes over an identifier.

@@ -58,7 +58,7 @@ impl Event {
 }
 
 /// The pictures among the parts of something.
-pub fn pictures(parts: &[Part]) -> Vec<&BlobId> {
+fn pictures(parts: &[Part]) -> Vec<&BlobId> {
     let pictures = parts.iter().filter_map(|part| match part {
         Part::Image { blob, .. } => Some(blob),
         Part::Text { .. } => None,

@@ -2,7 +2,7 @@
 //!
 //! Every event carries a stable `type` tag. Fields are only ever added, with a default, so that old journals stay readable.
 
-pub mod bodies;
+mod bodies;
 mod fork;
 mod peer;
 mod reach;

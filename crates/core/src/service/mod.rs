@@ -1,5 +1,6 @@
 //! The session service: one contract for programs, whatever wire they speak.
 
+mod asked;
 mod error;
 mod options;
 mod request;

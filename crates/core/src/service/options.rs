@@ -5,20 +5,25 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ids::SessionId;
+use crate::service::asked;
 use crate::service::error::SessionError;
 use crate::spec::{Comms, ExternalTool, HookRunOverrides, OutputSchema, PeerMeta};
 
 /// What a session is made with. What is absent is as configured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(transform = asked::form)]
 pub struct SessionBuildOptions {
     /// The provider of a model that is named without one.
     pub provider: Option<String>,
     /// The JSON schema that the answers of the session's turns keep to, raw or in its wrapper.
+    #[schemars(schema_with = "asked::output_schema")]
     pub output_schema: Option<OutputSchema>,
     /// How often the model is asked again whose answer does not keep to it, up to 16; 2 when absent. Refused without `output_schema`.
+    #[schemars(range(max = 16))]
     pub structured_output_retries: Option<u32>,
     /// Tools that the client runs: a call waits as `input_requested` until it is answered or its deadline passes.
+    #[schemars(length(max = 128))]
     pub external_tools: Vec<ExternalTool>,
     /// Which hooks are left out. Hooks cannot be added over a wire: they are commands, and belong into the configuration.
     pub hooks_override: Option<HooksOverride>,
@@ -34,8 +39,10 @@ pub struct SessionBuildOptions {
     /// `false` takes subagents away; `true` is refused where the configuration gives none.
     pub override_subagents: Option<bool>,
     /// Only `false`: there is no memory index; what a session said is found by `session/search`.
+    #[schemars(schema_with = "asked::false_alone")]
     pub override_memory: Option<bool>,
     /// Only `false`: there are no mobs; subagents do their work.
+    #[schemars(schema_with = "asked::false_alone")]
     pub override_mob: Option<bool>,
     /// Skills whose words stand in the session's system prompt, by name. One that is not there keeps the session from being made.
     pub preload_skills: Vec<String>,
@@ -54,8 +61,10 @@ pub struct SessionBuildOptions {
     /// The store that is to keep the session: the service's own (`sqlite` or `memory`), or it is refused.
     pub backend: Option<String>,
     /// How often the new session was configured, by whoever makes it: 0, or it is refused. See [`crate::service::ConfigureRequest::expected_generation`].
+    #[schemars(range(max = 0))]
     pub config_generation: Option<u64>,
     /// Refused: parameters that only a provider's adapter understands would be ignored by all others; the fields of the request say the same for all.
+    #[schemars(with = "()")]
     pub provider_params: Option<Value>,
 }
 
@@ -68,6 +77,7 @@ pub struct HooksOverride {
     /// These, by name.
     pub off: Vec<String>,
     /// Refused: hooks are commands, and whoever may make sessions may not make this machine run commands.
+    #[schemars(length(max = 0))]
     pub entries: Vec<Value>,
 }
 

@@ -11,6 +11,7 @@ use crate::event::{AgentEvent, Outcome, PeerKind, PermissionKind};
 use crate::ids::{CallId, Seq, SessionId, TurnNo};
 use crate::message::Part;
 use crate::ports::journal::Activity;
+use crate::service::asked;
 use crate::service::options::SessionBuildOptions;
 use crate::service::view::Cursor;
 use crate::spec::{
@@ -18,7 +19,7 @@ use crate::spec::{
 };
 
 /// The words of an input: text, or parts with pictures that were uploaded before.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Prompt {
     /// Text. It is given to the model as it is: slash commands and `@` mentions are for people.
@@ -34,12 +35,15 @@ impl Default for Prompt {
 }
 
 impl Prompt {
-    /// Whether it says nothing.
+    /// Whether it says nothing: no picture, and no text but space.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         match self {
             Self::Text(text) => text.trim().is_empty(),
-            Self::Parts(parts) => parts.is_empty(),
+            Self::Parts(parts) => parts.iter().all(|part| match part {
+                Part::Text { text } => text.trim().is_empty(),
+                Part::Image { .. } => false,
+            }),
         }
     }
 
@@ -73,6 +77,7 @@ pub enum InitialTurnPolicy {
 /// Makes a session.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(transform = asked::creation)]
 pub struct CreateSessionRequest {
     /// `provider/model`, or a name that the configuration knows; the configured model when absent.
     pub model: Option<String>,
@@ -94,14 +99,18 @@ pub struct CreateSessionRequest {
     /// Everything else that a session can be.
     pub build: SessionBuildOptions,
     /// The absolute folder that it works in; the service's own when absent.
+    #[schemars(regex(pattern = "^/"))]
     pub cwd: Option<PathBuf>,
     /// Further absolute folders that its tools may use.
+    #[schemars(inner(regex(pattern = "^/")))]
     pub roots: Vec<PathBuf>,
     /// What tools may do without asking; the configured mode when absent.
     pub mode: Option<Mode>,
     /// How hard the model should think.
     pub effort: Option<ReasoningEffort>,
     /// Bounds of each turn and of the session, in place of the configured ones.
+    #[serde(deserialize_with = "asked::limits")]
+    #[schemars(with = "Option<asked::AskedLimits>")]
     pub limits: Option<Limits>,
     /// A title for lists.
     pub title: Option<String>,
@@ -109,6 +118,7 @@ pub struct CreateSessionRequest {
     pub labels: BTreeMap<String, String>,
     /// A second request with the same key makes no second session: it gets the answer of the first, also after a restart. The same key with
     /// another request is refused.
+    #[schemars(regex(pattern = asked::KEY))]
     pub idempotency_key: Option<String>,
     /// How long the answer waits for the turn's end in milliseconds; until it ends or waits for answers when absent, 0 for not at all.
     pub wait_ms: Option<u64>,
@@ -117,8 +127,10 @@ pub struct CreateSessionRequest {
 /// Runs a turn.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(transform = asked::turn)]
 pub struct StartTurnRequest {
     /// The input; not empty.
+    #[schemars(schema_with = "asked::said")]
     pub prompt: Prompt,
     /// Is sent the events of this turn until its end, as [`CreateSessionRequest::event_tx`].
     #[serde(skip)]
@@ -128,12 +140,15 @@ pub struct StartTurnRequest {
     /// Skills that the model is given with the prompt, by name.
     pub skill_references: Vec<String>,
     /// A second request with the same key starts no second turn: it gets the answer of the first.
+    #[schemars(regex(pattern = asked::KEY))]
     pub idempotency_key: Option<String>,
     /// As [`CreateSessionRequest::wait_ms`].
     pub wait_ms: Option<u64>,
     /// The JSON schema that the answer of this turn keeps to, in place of the session's.
+    #[schemars(schema_with = "asked::output_schema")]
     pub output_schema: Option<OutputSchema>,
     /// As [`SessionBuildOptions::structured_output_retries`].
+    #[schemars(range(max = 16))]
     pub structured_output_retries: Option<u32>,
 }
 
@@ -152,11 +167,13 @@ pub enum InputDelivery {
 #[serde(deny_unknown_fields)]
 pub struct InputRequest {
     /// The input; not empty.
+    #[schemars(schema_with = "asked::said")]
     pub prompt: Prompt,
     /// When it is taken.
     pub delivery: InputDelivery,
     /// As [`StartTurnRequest::idempotency_key`].
     #[serde(default)]
+    #[schemars(regex(pattern = asked::KEY))]
     pub idempotency_key: Option<String>,
 }
 
@@ -240,6 +257,7 @@ pub enum AnswerRequest {
         /// The call.
         call: CallId,
         /// How it went: `completed`, `failed` or `cancelled`.
+        #[schemars(schema_with = "asked::reported")]
         outcome: Outcome,
         /// What the model is given.
         content: Prompt,
@@ -257,14 +275,18 @@ pub struct ConfigureRequest {
     /// Another effort; `default` is that of the model's provider.
     pub effort: Option<EffortChange>,
     /// Other limits, replacing all.
+    #[serde(deserialize_with = "asked::limits")]
+    #[schemars(with = "Option<asked::AskedLimits>")]
     pub limits: Option<Limits>,
     /// Another title.
     pub title: Option<String>,
     /// Other labels, replacing all.
     pub labels: Option<BTreeMap<String, String>>,
     /// Other tools that the client runs, replacing all.
+    #[schemars(length(max = 128))]
     pub external_tools: Option<Vec<ExternalTool>>,
     /// Another form of the answers: `text`, or a schema.
+    #[schemars(schema_with = "asked::output")]
     pub output: Option<OutputChange>,
     /// Refused as `INVALID_REQUEST` unless the session's `config_generation` is this: whoever read other settings changes nothing.
     pub expected_generation: Option<u64>,
@@ -285,8 +307,10 @@ pub struct ForkRequest {
 #[serde(default, deny_unknown_fields)]
 pub struct SessionQuery {
     /// At most so many, up to 500; 50 when absent.
+    #[schemars(range(min = 1, max = 500))]
     pub limit: Option<u32>,
     /// The `next` of the page before.
+    #[schemars(regex(pattern = asked::PAGE))]
     pub cursor: Option<String>,
     /// Only those that have all these labels.
     pub labels: BTreeMap<String, String>,
@@ -313,8 +337,10 @@ pub struct CompactRequest {
 #[serde(deny_unknown_fields)]
 pub struct SearchRequest {
     /// Words, all of which a text must have.
+    #[schemars(regex(pattern = asked::WORD))]
     pub query: String,
     /// At most so many places, up to 100; 20 when absent.
+    #[schemars(range(min = 1, max = 100))]
     #[serde(default)]
     pub limit: Option<u32>,
 }

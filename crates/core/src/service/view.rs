@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -25,9 +25,11 @@ use crate::session::why::Wait;
 use crate::spec::{Comms, PeerMeta, SchemaWarning, Settings};
 
 /// A place in a session's journal: everything up to it has been read. Opaque to clients, the same on every surface and node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, JsonSchema)]
-#[schemars(with = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Cursor(pub Seq);
+
+/// Entries that no session has: numbers below it have at most 19 digits, which a description can say.
+const SEQ_END: Seq = 10_000_000_000_000_000_000;
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,10 +42,24 @@ impl std::str::FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         // Only as it is written: a cursor has one form.
-        let seq = text.parse().ok().filter(|seq: &Seq| seq.to_string() == text);
+        let seq = text.parse().ok().filter(|seq: &Seq| *seq < SEQ_END && seq.to_string() == text);
         seq.map(Self).ok_or_else(|| {
             let cut: String = text.chars().take(80).collect();
             format!("`{cut}` is no cursor; use one that was given out, or 0 for the beginning")
+        })
+    }
+}
+
+impl JsonSchema for Cursor {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Cursor".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A place in a session's journal: everything up to it has been read. Opaque to clients, the same on every surface and node.",
+            "type": "string",
+            "pattern": "^(0|[1-9][0-9]{0,18})$",
         })
     }
 }

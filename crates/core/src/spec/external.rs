@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::event::Effect;
+use crate::spec::OutputSchema;
 
 /// External tools that a session may have.
 pub const EXTERNAL_TOOLS_MAX: usize = 128;
@@ -23,17 +24,28 @@ pub const EXTERNAL_TOOLS_BYTES: usize = 256 * 1024;
 #[serde(deny_unknown_fields)]
 pub struct ExternalTool {
     /// Its name: 1 to 64 letters, digits, `_` and `-`; none that the session has otherwise.
+    #[schemars(regex(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
     pub name: String,
     /// What it does and when to use it, for the model.
     pub description: String,
-    /// JSON Schema of its arguments: an object's. The model is told it; that arguments keep to it is for the client to see.
+    /// JSON Schema of its arguments: an object's, bounded as an [`OutputSchema`]'s. A call whose arguments do not keep to it fails, and the client does not hear
+    /// of it.
+    #[schemars(schema_with = "of_objects")]
     pub input_schema: Value,
     /// What a call does to the world, for the mode to judge; `mutating` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effect: Option<Effect>,
     /// Until a call without an answer fails, in milliseconds, up to seven days; ten minutes when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = EXTERNAL_DEADLINE_MAX_MS))]
     pub deadline_ms: Option<u64>,
+}
+
+/// The schema of a schema of objects.
+fn of_objects(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object", "required": ["type"], "properties": { "type": { "const": "object" } },
+    })
 }
 
 impl ExternalTool {
@@ -41,6 +53,11 @@ impl ExternalTool {
     #[must_use]
     pub fn effect(&self) -> Effect {
         self.effect.unwrap_or(Effect::Mutating)
+    }
+
+    /// What its arguments are held against.
+    pub(crate) fn form(&self) -> OutputSchema {
+        OutputSchema::new(self.input_schema.clone())
     }
 
     fn check(&self) -> Result<(), String> {
@@ -65,6 +82,9 @@ impl ExternalTool {
                 ));
             }
         }
+        self.form().check().map_err(|error| {
+            format!("`input_schema` of the external tool `{name}` cannot be had: {error}")
+        })?;
         match self.deadline_ms {
             Some(ms) if ms == 0 || ms > EXTERNAL_DEADLINE_MAX_MS => Err(format!(
                 "`deadline_ms` of the external tool `{name}` is {ms}; it lies from 1 to {EXTERNAL_DEADLINE_MAX_MS}"
@@ -135,6 +155,13 @@ mod tests {
             (vec![tool("lookup"), tool("lookup")], Some("two external tools")),
             (vec![ExternalTool { input_schema: json!([]), ..tool("a") }], Some("no JSON object")),
             (vec![ExternalTool { input_schema: json!({}), ..tool("a") }], Some("lacks")),
+            (
+                vec![ExternalTool {
+                    input_schema: json!({ "type": "object", "required": 1 }),
+                    ..tool("a")
+                }],
+                Some("cannot be had"),
+            ),
             (vec![ExternalTool { deadline_ms: Some(0), ..tool("a") }], Some("from 1 to")),
             (vec![ExternalTool { deadline_ms: Some(u64::MAX), ..tool("a") }], Some("from 1 to")),
             (

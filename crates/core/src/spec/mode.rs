@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::spec::Rules;
@@ -16,11 +16,23 @@ const NAME_CHARS_MAX: usize = 40;
 const MODES_MAX: usize = 64;
 
 /// The name of a mode: small letters, digits and `-`, the first a letter. What it means is up to the session's [`ModeCatalog`].
-#[derive(
-    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Mode(#[schemars(with = "String")] Cow<'static, str>);
+pub struct Mode(Cow<'static, str>);
+
+impl JsonSchema for Mode {
+    fn schema_name() -> Cow<'static, str> {
+        "Mode".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "The name of a mode: small letters, digits and `-`, the first a letter.",
+            "type": "string",
+            "pattern": format!("^[a-z][a-z0-9-]{{0,{}}}$", NAME_CHARS_MAX - 1),
+        })
+    }
+}
 
 impl Mode {
     /// Tools that only read are run, the others are refused.

@@ -269,12 +269,19 @@ impl OutputSchema {
         }
         let value: Value = serde_json::from_str(text)
             .map_err(|error| Misfit::Answer(format!("the answer is not JSON alone: {error}")))?;
-        if nesting(&value) > NESTING_MAX {
-            let why = format!("the answer is nested deeper than {NESTING_MAX} levels");
-            return Err(Misfit::Answer(why));
+        self.hold(&value).map(|()| text)
+    }
+
+    /// Whether a value is of the schema, as [`OutputSchema::validate`] finds it out.
+    ///
+    /// # Errors
+    /// [`Misfit`].
+    pub(crate) fn hold(&self, value: &Value) -> Result<(), Misfit> {
+        if nesting(value) > NESTING_MAX {
+            return Err(Misfit::Answer(format!("it is nested deeper than {NESTING_MAX} levels")));
         }
-        match with_validator(&self.schema, |validator| faults(validator, &value)) {
-            Ok(Ok(None)) => Ok(text),
+        match with_validator(&self.schema, |validator| faults(validator, value)) {
+            Ok(Ok(None)) => Ok(()),
             Ok(Ok(Some(faults))) => Err(Misfit::Answer(faults)),
             Ok(Err((path, why))) => Err(Misfit::Unknown(refused(&path, cut(&why)).to_string())),
             Err(spent @ NotHeld::Work) => Err(Misfit::Answer(spent.to_string())),

@@ -9,7 +9,7 @@ use crate::agent::registry::{CompositeRegistry, StaticToolRegistry, ToolRegistry
 use crate::ports::tool::{
     Assessment, Place, Runs, Subject, Tool, ToolContext, ToolError, ToolOutput, ToolSchema,
 };
-use crate::spec::ExternalTool;
+use crate::spec::{ExternalTool, OutputSchema};
 
 /// What a model is told of an external tool.
 pub(crate) fn schema(tool: &ExternalTool) -> ToolSchema {
@@ -39,6 +39,7 @@ pub(crate) fn offer(own: Arc<dyn ToolRegistry>, tools: &[ExternalTool]) -> Arc<d
 #[derive(Debug)]
 struct External {
     schema: ToolSchema,
+    form: OutputSchema,
     assessment: Assessment,
 }
 
@@ -51,7 +52,7 @@ impl External {
             subject: Subject { parts: Vec::new(), complete: false },
             timeout_ms: 0,
         };
-        Self { schema: schema(tool), assessment }
+        Self { schema: schema(tool), form: tool.form(), assessment }
     }
 }
 
@@ -60,7 +61,10 @@ impl Tool for External {
         &self.schema
     }
 
-    fn assess(&self, _: &Value, _: &Place) -> Result<Assessment, String> {
+    fn assess(&self, arguments: &Value, _: &Place) -> Result<Assessment, String> {
+        self.form.hold(arguments).map_err(|why| {
+            format!("the arguments do not fit the schema of `{}`:\n{why}", self.schema.name)
+        })?;
         Ok(self.assessment.clone())
     }
 

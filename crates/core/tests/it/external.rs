@@ -317,3 +317,25 @@ async fn drive(session: &DefaultSession) -> Option<bool> {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_arguments_do_not_fit_fails_and_the_client_does_not_hear_of_it() {
+    let wrong = vec![Say::Reply(calls(&[("c0", "lookup", r#"{"what":7}"#)]))];
+    let kit = Kit::new(vec![wrong, asks(), vec![Say::Reply(text("done"))]], vec![]);
+    let session = kit.open_with(with(vec![lookup()])).await;
+    send(&session, "go", Delivery::Queue).await.unwrap();
+    requested(&session).await;
+    let entries = journal(&kit.core, &session).await;
+    let asked = entries.iter().filter_map(|entry| match &entry.event {
+        Event::InputRequested(asked) => Some(asked.call.as_str()),
+        _ => None,
+    });
+    assert_eq!(asked.collect::<Vec<_>>(), ["c1"]);
+    let (outcome, content) = settled(&entries).remove(0);
+    assert_eq!(outcome, Outcome::Failed);
+    let words =
+        "the arguments do not fit the schema of `lookup`:\n/what: 7 is not of type \"string\"";
+    assert_eq!(content, [Part::text(words)]);
+    session.tell(supply(Outcome::Completed, "found")).await.unwrap();
+    assert_eq!(ended(&session).await, StopReason::EndTurn);
+}

@@ -1,6 +1,7 @@
 //! The one table of operations: REST, JSON-RPC and the command line are mappings of it, and so is what describes them.
 
 mod table;
+mod whole;
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -17,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::service::{Scope, Sessions};
+use whole::Shape;
+pub(crate) use whole::without_point;
 
 /// HTTP methods that operations use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,8 +114,10 @@ impl Operation {
         A: Serialize + JsonSchema,
         F: Future<Output = Result<A, SessionError>> + Send + 'static,
     {
+        let shape = Arc::new(Shape::of::<R>());
         let call: Call = Arc::new(move |sessions, params| {
-            Box::pin(async move { json(&act(sessions, read(params)?).await?) })
+            let shape = Arc::clone(&shape);
+            Box::pin(async move { json(&act(sessions, read(shape.settled(params)?)?).await?) })
         });
         Self::new::<R, A>(row, call)
     }
@@ -124,10 +129,12 @@ impl Operation {
         A: Serialize + JsonSchema,
         F: Future<Output = Result<A, SessionError>> + Send + 'static,
     {
+        let shape = Arc::new(Shape::of::<R>());
         let call: Call = Arc::new(move |sessions, mut params| {
+            let shape = Arc::clone(&shape);
             Box::pin(async move {
                 let id = session_id(&mut params)?;
-                json(&act(sessions, id, read(params)?).await?)
+                json(&act(sessions, id, read(shape.settled(params)?)?).await?)
             })
         });
         Self::new::<R, A>(row, call)

@@ -1,7 +1,8 @@
 //! What the server can be asked for, in OpenAPI 3.1, made from the table of operations.
 
 use oarlock_core::event::AgentEvent;
-use oarlock_core::limits::KEY_BYTES;
+use oarlock_core::ids::SessionId;
+use oarlock_core::service::Cursor;
 use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
@@ -30,11 +31,14 @@ pub fn openapi() -> Value {
         add(&mut paths, (operation.path, verb), described);
     }
     let event = schemas.subschema_for::<AgentEvent>();
-    for (path, verb, described) in events(&event, &refusal).into_iter().chain(bodies(&refusal)) {
+    let session = the_session(&mut schemas);
+    let cursor = schemas.subschema_for::<Cursor>().to_value();
+    let beside = events(&event, (&session, &cursor), &refusal);
+    for (path, verb, described) in beside.into_iter().chain(bodies(&session, &refusal)) {
         add(&mut paths, (path, verb), described);
     }
     let definitions = schemas.take_definitions(true);
-    json!({
+    let mut whole = json!({
         "openapi": "3.1.0",
         "info": {
             "title": "Oarlock",
@@ -49,7 +53,29 @@ pub fn openapi() -> Value {
             "schemas": definitions,
             "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
         },
-    })
+    });
+    bound(&mut whole);
+    whole
+}
+
+/// Says of integers where they end, which a format alone does not.
+fn bound(described: &mut Value) {
+    match described {
+        Value::Object(fields) => {
+            let max = match fields.get("format").and_then(Value::as_str) {
+                Some("uint8") => Some(u64::from(u8::MAX)),
+                Some("uint32") => Some(u64::from(u32::MAX)),
+                Some("uint64") => Some(u64::MAX),
+                _ => None,
+            };
+            if let Some(max) = max {
+                fields.entry("maximum").or_insert_with(|| max.into());
+            }
+            fields.values_mut().for_each(bound);
+        }
+        Value::Array(items) => items.iter_mut().for_each(bound),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 fn add(paths: &mut Map<String, Value>, (path, verb): (&str, &str), described: Value) {
@@ -66,8 +92,7 @@ fn described(operation: &Operation, schemas: &mut SchemaGenerator, refusal: &Sch
     let in_path = |name: &str| operation.path.contains(&format!("{{{name}}}"));
     let mut parameters = Vec::new();
     if in_path("session_id") {
-        let schema = json!({ "type": "string" });
-        parameters.push(parameter("session_id", ("path", true), ("The session.", &schema)));
+        parameters.push(the_session(schemas));
     }
     let takes_body = matches!(operation.verb, Verb::Post | Verb::Patch);
     for (name, schema) in &fields.of {
@@ -79,9 +104,9 @@ fn described(operation: &Operation, schemas: &mut SchemaGenerator, refusal: &Sch
         }
     }
     if takes_body && fields.of.contains_key("idempotency_key") {
-        let schema = json!({ "type": "string", "minLength": 1, "maxLength": KEY_BYTES });
         let words = "The same as `idempotency_key` of the body.";
-        parameters.push(parameter("Idempotency-Key", ("header", false), (words, &schema)));
+        let schema = &fields.of["idempotency_key"];
+        parameters.push(parameter("Idempotency-Key", ("header", false), (words, schema)));
     }
     let mut described = json!({
         "operationId": operation.name,
@@ -95,7 +120,7 @@ fn described(operation: &Operation, schemas: &mut SchemaGenerator, refusal: &Sch
     });
     if takes_body {
         described["requestBody"] = json!({
-            "required": !fields.required.is_empty(),
+            "required": fields.has_to_be_said,
             "content": { "application/json": { "schema": request } },
         });
     }
@@ -106,17 +131,34 @@ fn described(operation: &Operation, schemas: &mut SchemaGenerator, refusal: &Sch
 struct Fields {
     of: Map<String, Value>,
     required: Vec<String>,
+    /// Whether a request without any field is refused.
+    has_to_be_said: bool,
 }
 
 fn fields(schema: &Schema, schemas: &mut SchemaGenerator) -> Fields {
     let named = schema.get("$ref").and_then(Value::as_str).and_then(|name| name.rsplit('/').next());
     let definition = named.and_then(|name| schemas.definitions().get(name));
     let whole = definition.unwrap_or_else(|| schema.as_value());
-    let required = whole["required"].as_array().into_iter().flatten();
+    let required = |of: &Value| {
+        let names = of["required"].as_array().into_iter().flatten();
+        names.filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let is_said = |ways: &Value| match ways.as_array() {
+        Some(ways) => ways.iter().all(|way| !required(way).is_empty()),
+        None => false,
+    };
     Fields {
         of: whole["properties"].as_object().cloned().unwrap_or_default(),
-        required: required.filter_map(Value::as_str).map(str::to_owned).collect(),
+        required: required(whole),
+        has_to_be_said: !required(whole).is_empty()
+            || is_said(&whole["anyOf"])
+            || is_said(&whole["oneOf"]),
     }
+}
+
+fn the_session(schemas: &mut SchemaGenerator) -> Value {
+    let id = schemas.subschema_for::<SessionId>().to_value();
+    parameter("session_id", ("path", true), ("The session.", &id))
 }
 
 fn parameter(
@@ -167,14 +209,21 @@ fn in_path(name: &str, words: &str) -> Value {
 }
 
 /// Following a session, which is no operation: it does not end.
-fn events(event: &Schema, refusal: &Schema) -> Vec<Beside> {
-    let session = in_path("session_id", "The session.");
-    let cursor = json!({ "type": "string", "pattern": "^(0|[1-9][0-9]*)$" });
+fn events(event: &Schema, (session, cursor): (&Value, &Value), refusal: &Schema) -> Vec<Beside> {
     let words = "The cursor behind which it begins; the beginning when absent.";
-    let after = parameter("after", ("query", false), (words, &cursor));
+    let after = parameter("after", ("query", false), (words, cursor));
     let words = "The cursor that was received last; it comes before `after`.";
-    let last = parameter("Last-Event-ID", ("header", false), (words, &cursor));
-    let stream = json!({ "text/event-stream": { "schema": event } });
+    let last = parameter("Last-Event-ID", ("header", false), (words, cursor));
+    let stream = json!({ "text/event-stream": { "schema": {
+        "type": "object",
+        "required": ["data"],
+        "properties": {
+            "id": cursor,
+            "event": { "type": "string" },
+            "data": { "type": "string", "contentMediaType": "application/json", "contentSchema": event },
+            "retry": { "type": "integer" },
+        },
+    } } });
     let about = "Wants the scope `read`. `event` is entry, delta, caught_up or scoped, `data` the event, `id` the cursor: entries alone have one. A comment every 15 seconds says that the stream lives.";
     let streamed = json!({
         "operationId": "session/events",
@@ -186,7 +235,7 @@ fn events(event: &Schema, refusal: &Schema) -> Vec<Beside> {
     let socket = json!({
         "operationId": "session/ws",
         "summary": "The same over a WebSocket, a text message each",
-        "description": "Wants the scope `read`. Without an upgrade it is refused.",
+        "description": "Wants the scope `read`. Without an upgrade it is refused with status 426.",
         "parameters": [session, after],
         "responses": { "101": { "description": "The socket." }, "default": refused(refusal) },
     });
@@ -197,7 +246,7 @@ fn events(event: &Schema, refusal: &Schema) -> Vec<Beside> {
 }
 
 /// What is no JSON, and this description.
-fn bodies(refusal: &Schema) -> Vec<Beside> {
+fn bodies(session: &Value, refusal: &Schema) -> Vec<Beside> {
     let bytes = json!({ "application/octet-stream": {} });
     let words = "One range of bytes.";
     let range = parameter("Range", ("header", false), (words, &json!({ "type": "string" })));
@@ -213,8 +262,7 @@ fn bodies(refusal: &Schema) -> Vec<Beside> {
         "requestBody": { "content": bytes },
         "responses": answers("Its name.", &stored, refusal),
     });
-    let (session, blob) =
-        (in_path("session_id", "The session."), in_path("blob", "The body, as entries name it."));
+    let blob = in_path("blob", "The body, as entries name it.");
     let get = json!({
         "operationId": "blob/get",
         "summary": "A body that an entry of the session names",

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use oarlock_core::service::SessionError;
 use schemars::{Schema, SchemaGenerator};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
-use crate::operations::{Operation, Params};
+use crate::operations::{Operation, Params, without_point};
 
 /// How the values of an operation's fields are written in a path or a query, by the schema of its request.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Fields {
             return pair(params, (name, field), text);
         }
         let value = match self.kinds.get(name) {
-            Some(Kind::Integer) => text.parse::<u64>().map(Value::from).map_err(|_| {
+            Some(Kind::Integer) => integer(text).map(Value::from).ok_or_else(|| {
                 SessionError::invalid(format!("`{name}` is a whole number, not `{}`", cut(text)))
             })?,
             Some(Kind::Boolean) => text.parse::<bool>().map(Value::from).map_err(|_| {
@@ -75,6 +75,12 @@ impl Fields {
         };
         once(params, name, value)
     }
+}
+
+/// A whole number as JSON writes it, with a point or without.
+fn integer(text: &str) -> Option<Number> {
+    let number = serde_json::from_str::<Number>(text).ok()?;
+    if number.is_u64() { Some(number) } else { without_point(&number) }
 }
 
 /// Adds a field that must not be there.

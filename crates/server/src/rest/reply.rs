@@ -2,7 +2,8 @@
 
 use axum::body::Body;
 use axum::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -39,6 +40,12 @@ impl Refused {
         let words = format!("{path} takes {allow}");
         let allow = HeaderValue::from_str(allow).ok();
         Self { status: 405, allow, ..SessionError::invalid(words).into() }
+    }
+
+    /// The path speaks another protocol.
+    pub(super) fn no_upgrade(why: &str) -> Self {
+        let words = format!("this path takes a WebSocket: {why}");
+        Self { status: 426, ..SessionError::invalid(words).into() }
     }
 
     /// The body is in another form.
@@ -116,6 +123,9 @@ impl IntoResponse for Refused {
         }
         if let Some(allow) = allow {
             headers.insert(ALLOW, allow);
+        }
+        if status == StatusCode::UPGRADE_REQUIRED {
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         }
         // Whoever counts requests wants to know it by the table's code.
         response.extensions_mut().insert(Coded(error.code()));

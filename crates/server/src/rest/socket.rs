@@ -8,7 +8,6 @@ use bytes::Bytes;
 use futures::future::{Either, select};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
-use oarlock_core::service::SessionError;
 
 use super::Theirs;
 use super::events::{Following, Next, after, follow};
@@ -25,17 +24,15 @@ pub(super) async fn open(
 ) -> Response {
     let opened = async {
         let following = follow(&theirs, &path, after(&uri)?).await?;
-        let upgrade = upgrade.map_err(|error| {
-            SessionError::invalid(format!("this path takes a WebSocket: {error}"))
-        })?;
-        Ok::<_, SessionError>((following, upgrade))
+        let upgrade = upgrade.map_err(|error| Refused::no_upgrade(&error.to_string()))?;
+        Ok::<_, Refused>((following, upgrade))
     };
     match opened.await {
         Ok((following, upgrade)) => {
             let upgrade = upgrade.max_message_size(RECEIVED_MAX).max_frame_size(RECEIVED_MAX);
             upgrade.on_upgrade(|socket| serve(socket, following))
         }
-        Err(error) => Refused::from(error).into_response(),
+        Err(refused) => refused.into_response(),
     }
 }
 

@@ -254,14 +254,21 @@ fn check(request: &CreateSessionRequest) -> Result<(), SessionError> {
     }
 }
 
+/// Whether a key can be one on every surface: it may be a header of HTTP.
+pub(super) fn check_key(key: &str) -> Result<(), SessionError> {
+    let is_plain = key.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if (1..=KEY_BYTES).contains(&key.len()) && is_plain && key.trim_ascii().len() == key.len() {
+        return Ok(());
+    }
+    Err(SessionError::invalid(format!(
+        "an idempotency key has 1 to {KEY_BYTES} characters of ASCII that can be seen, spaces only between them; this one has {} bytes",
+        key.len()
+    )))
+}
+
 /// The request under its key.
 fn keyed(key: &str, request: &CreateSessionRequest) -> Result<Keyed, SessionError> {
-    if key.is_empty() || key.len() > KEY_BYTES {
-        return Err(SessionError::invalid(format!(
-            "an idempotency key has 1 to {KEY_BYTES} bytes; this one has {}",
-            key.len()
-        )));
-    }
+    check_key(key)?;
     // How long somebody waits for the answer changes nothing of what is done.
     let asked = CreateSessionRequest { wait_ms: None, ..request.clone() };
     let json =

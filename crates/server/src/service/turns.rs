@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::{Either, select};
-use oarlock_core::event::{AgentEvent, Delivery, FailureClass, InputSource, StopReason};
+use oarlock_core::event::{AgentEvent, Delivery, Event, FailureClass, InputSource, StopReason};
 use oarlock_core::ids::{Seq, SessionId};
 use oarlock_core::service::{
     AnswerRequest, ErrorCode, InputDelivery, InputRequest, InterruptRequest, Prompt, Run,
@@ -17,6 +17,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::create::check_key;
 use super::{Scope, Sessions, WAIT_MAX, in_time, skills};
 
 /// What a sink of events may take to be given the last of them, once its turn has ended.
@@ -104,7 +105,7 @@ impl Sessions {
         self.allow(Scope::Read)?;
         let session = self.awake_where_open(id).await?;
         let input = match request.input {
-            Some(input) => input,
+            Some(input) => admitted(&session, input).await?,
             None => last_input(&session).await?,
         };
         run(&session, input, request.wait_ms, None).await
@@ -182,6 +183,7 @@ pub(super) async fn admit(
     if prompt.is_empty() {
         return Err(SessionError::invalid("the prompt says nothing; give it text"));
     }
+    told.key.as_deref().map_or(Ok(()), check_key)?;
     let (Told { delivery, key, output }, content) = (told, prompt.into_parts());
     let output = output.map(Box::new);
     let admit =
@@ -280,6 +282,20 @@ async fn forward(session: &DefaultSession, input: Seq, sink: mpsc::Sender<AgentE
             return;
         }
     }
+}
+
+/// An input that the session has, for otherwise nobody would ever hear of its turn.
+async fn admitted(session: &DefaultSession, input: Seq) -> Result<Seq, SessionError> {
+    let mut events = session.events(input.saturating_sub(1));
+    let is_one = match in_time(session.next_event(&mut events)).await? {
+        AgentEvent::Entry(entry) => {
+            entry.seq == input && matches!(entry.event, Event::InputAdmitted(_))
+        }
+        AgentEvent::CaughtUp { .. } | AgentEvent::Delta(_) | AgentEvent::Scoped { .. } => false,
+    };
+    let none =
+        || SessionError::invalid(format!("entry {input} of session {} is no input", session.id()));
+    is_one.then_some(input).ok_or_else(none)
 }
 
 /// The input that was admitted last.

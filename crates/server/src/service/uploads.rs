@@ -3,8 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-use oarlock_core::event::bodies::pictures;
 use oarlock_core::ids::{BlobId, SessionId, Tenant};
+use oarlock_core::message::Part;
 use oarlock_core::ports::journal::{JournalError, TenantFilter};
 use oarlock_core::service::{Prompt, SessionError};
 
@@ -52,12 +52,18 @@ impl Sessions {
         prompt: &Prompt,
     ) -> Result<(), SessionError> {
         let Prompt::Parts(parts) = prompt else { return Ok(()) };
-        for blob in pictures(parts) {
+        for part in parts {
+            let Part::Image { blob, bytes, .. } = part else { continue };
             let filter = self.caller.tenant.as_ref();
             let is_theirs = filter.is_none()
                 || self.uploads.knows(filter, blob)
                 || self.is_named(session, blob).await?;
-            if !is_theirs || !self.is_stored(blob).await? {
+            let stored = if is_theirs { self.stored(blob).await? } else { None };
+            if let Some(size) = stored.filter(|size| size != bytes) {
+                let words = format!("the picture {blob} has {size} bytes and not {bytes}");
+                return Err(SessionError::invalid(words));
+            }
+            if stored.is_none() {
                 return Err(SessionError::invalid(format!(
                     "there is no body {blob} to be named here; store it first (`POST /v1/blobs`), shortly before"
                 )));
@@ -66,11 +72,12 @@ impl Sessions {
         Ok(())
     }
 
-    async fn is_stored(&self, blob: &BlobId) -> Result<bool, SessionError> {
+    /// The size of a body that is stored.
+    async fn stored(&self, blob: &BlobId) -> Result<Option<u64>, SessionError> {
         let found = async {
             match self.host.core().ports().blobs.read(blob, 0, 1).await {
-                Ok(_) => Ok(true),
-                Err(JournalError::BlobNotFound { .. }) => Ok(false),
+                Ok((_, size)) => Ok(Some(size)),
+                Err(JournalError::BlobNotFound { .. }) => Ok(None),
                 Err(error) => Err(error),
             }
         };

@@ -7,6 +7,7 @@ use oarlock_testkit::model::{Say, text};
 use serde_json::{Value, json};
 
 use super::http::Http;
+use super::unknown::a_field_that_no_request_has_is_refused_wherever_it_stands;
 use super::wired::Wired;
 use super::{Direct, Surface, deferred, done, refused};
 use crate::desk::Desk;
@@ -364,10 +365,37 @@ async fn what_is_silent_begins_no_turn_and_is_shown_with_the_next<P: Program>() 
     assert_eq!(done(&surface, "turn/wait", waited).await["text"], "so so", "others begin one");
 }
 
+async fn whole_numbers_may_have_a_point_and_inputs_are_those_of_the_session<P: Program>() {
+    let desk = P::desk(vec![says("one")]);
+    let surface = P::Surface::open(&desk).await;
+    let limits = json!({ "turn": { "steps": 3.0 } });
+    let asked = json!({ "initial_turn": "defer", "limits": limits });
+    let made = done(&surface, "session/create", asked).await;
+    let session = made["session_id"].as_str().unwrap();
+    let read = done(&surface, "session/read", of(session, json!({}))).await;
+    assert_eq!(read["settings"]["limits"]["turn"]["steps"], 3);
+    let run = done(&surface, "turn/start", of(session, json!({ "prompt": "go" }))).await;
+    let input = run["input"].as_f64().unwrap();
+    let waited = done(&surface, "turn/wait", of(session, json!({ "input": input }))).await;
+    assert_eq!(waited["text"], "one");
+    let listed = done(&surface, "session/list", json!({ "limit": 1.0 })).await;
+    assert_eq!(listed["sessions"].as_array().unwrap().len(), 1);
+    for other in [json!(0), json!(1), json!(input + 1.0), json!(4000), json!(input + 0.5)] {
+        let asked = of(session, json!({ "input": other }));
+        assert_eq!(refused(&surface, "turn/wait", asked).await, "INVALID_REQUEST", "{other}");
+    }
+    for key in ["", " a", "a\n", "é", &"k".repeat(257)] {
+        let asked = of(session, json!({ "prompt": "go", "idempotency_key": key }));
+        assert_eq!(refused(&surface, "turn/start", asked).await, "INVALID_REQUEST", "{key}");
+    }
+}
+
 /// A surface of a program over some store.
-trait Program {
+pub(super) trait Program {
+    /// How it is asked.
     type Surface: Surface;
 
+    /// What it is made of, with a model that says this.
     fn desk(script: Vec<Vec<Say>>) -> Desk;
 }
 
@@ -429,6 +457,8 @@ macro_rules! promises {
             a_message_that_cannot_be_given_is_refused_and_leaves_nothing,
             one_session_has_a_name_until_it_is_archived_or_removed,
             what_is_silent_begins_no_turn_and_is_shown_with_the_next,
+            a_field_that_no_request_has_is_refused_wherever_it_stands,
+            whole_numbers_may_have_a_point_and_inputs_are_those_of_the_session,
         );
     };
     ($type:ty: $($promise:ident),+ $(,)?) => {

@@ -15,6 +15,7 @@ mod races;
 mod rpc;
 mod scopes;
 mod socket;
+mod unknown;
 mod wire;
 mod wired;
 
