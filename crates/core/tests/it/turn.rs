@@ -522,11 +522,14 @@ async fn archiving_cancels_the_running_turn_and_no_other_one_begins() {
 async fn empty_and_oversized_inputs_are_refused() {
     let kit = Kit::new(vec![], vec![]);
     let session = kit.open().await;
-    for content in [vec![], prompt(" \n"), prompt(&"x".repeat(2_000_000))] {
+    for (content, is_too_large) in
+        [(vec![], false), (prompt(" \n"), false), (prompt(&"x".repeat(2_000_000)), true)]
+    {
         let refused = session.prompt(content).await.unwrap_err();
-        assert!(
-            matches!(refused, SessionError::Rejected(Rejection::Invalid { .. })),
-            "{refused:?}"
-        );
+        let SessionError::Rejected(rejection) = refused else { panic!("{refused:?}") };
+        match is_too_large {
+            true => assert!(matches!(rejection, Rejection::TooLarge { .. }), "{rejection:?}"),
+            false => assert!(matches!(rejection, Rejection::Invalid { .. }), "{rejection:?}"),
+        }
     }
 }

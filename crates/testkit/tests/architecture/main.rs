@@ -20,7 +20,7 @@ const HOUSE: [(&str, &[&str], usize); 7] = [
 ];
 
 /// Most silenced lints in all crates.
-const SILENCED: usize = 48;
+const SILENCED: usize = 49;
 
 /// Most packages in Cargo.lock, ours included.
 const PACKAGES: usize = 465;
