@@ -9,6 +9,10 @@ use serde_json::{Value, json};
 use super::contract::Program;
 use super::{Surface, deferred};
 
+/// Operations that concern no session in particular.
+const OF_NO_SESSION: [&str; 5] =
+    ["session/create", "session/list", "session/peers", "session/search", "session/send"];
+
 /// Requests that have every object which a request can have.
 fn requests() -> Vec<(&'static str, Value)> {
     let bounds = json!({ "steps": 3 });
@@ -22,11 +26,14 @@ fn requests() -> Vec<(&'static str, Value)> {
     let build = json!({
         "budget_limits": { "max_tokens": 9 }, "hooks_override": { "none": true },
         "external_tools": [tool], "output_schema": form,
+        "comms_name": "cox", "peer_meta": { "description": "steers" },
     });
     vec![
         ("session/create", json!({ "prompt": prompt, "limits": limits, "build": build })),
         ("session/list", json!({})),
         ("session/search", json!({ "query": "words" })),
+        ("session/send", json!({ "to": "cox", "text": "faster" })),
+        ("session/peers", json!({})),
         ("turn/start", json!({ "prompt": prompt, "output_schema": form })),
         ("turn/interrupt", json!({})),
         ("turn/wait", json!({})),
@@ -160,7 +167,7 @@ pub(super) async fn a_field_that_no_request_has_is_refused_wherever_it_stands<P:
         assert!(!walk.found.is_empty(), "{name}");
         for at in walk.found.into_values().flatten().collect::<BTreeSet<_>>() {
             let in_session = |mut asked: Value| {
-                if !["session/create", "session/list", "session/search"].contains(&name) {
+                if !OF_NO_SESSION.contains(&name) {
                     asked["session_id"] = session.as_str().into();
                 }
                 asked
