@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Frame, complain};
+use super::{Frame, complain, open_files};
 use crate::args::{ServeArgs, ServeCommand, TokenAction, TokenArgs};
 use crate::assembly::data_dir;
 use crate::editor::Folders;
@@ -76,8 +76,8 @@ async fn serve(
     let figures = folders.figures();
     let sessions = Sessions::new(folders as _, home.to_owned(), Caller::trusted("rest"));
     let router = rest::guarded(&sessions, &gate, drain, figures);
+    let connections = open_files::room_for(args.connections);
     complain(&format!("listening on {name}"));
-    let connections = usize::try_from(args.connections).unwrap_or(usize::MAX);
     let mut ended = None;
     let until = async {
         tokio::select! {

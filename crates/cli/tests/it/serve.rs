@@ -32,7 +32,13 @@ impl Drop for Server {
 impl Server {
     pub(crate) fn start(home: &Home, arguments: &[&str]) -> Self {
         let mut command = home.command();
-        command.arg("serve").args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.arg("serve").args(arguments);
+        Self::of(home, command)
+    }
+
+    /// The server that this command is.
+    fn of(home: &Home, mut command: Command) -> Self {
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut program = command.spawn().unwrap();
         let mut lines = BufReader::new(program.stderr.take().unwrap()).lines();
         let said = Arc::<Mutex<String>>::default();
@@ -288,4 +294,22 @@ fn the_session_of_the_documentation_works_as_it_is_written() {
     assert!(ran.status.success(), "{out}\n{err}");
     assert!(out.contains("event: caught_up") && out.contains("\"archived\":false"), "{out}");
     assert!(out.matches("\"text\":\"and again\"").count() >= 2, "{out}");
+}
+
+#[test]
+fn a_server_opens_as_many_files_as_it_may_and_keeps_no_more_connections_than_fit() {
+    let home = Home::new();
+    let model = home.script(&says("Hello."));
+    let served = home.command();
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -Sn 64 && ulimit -Hn 700 && exec \"$0\" \"$@\""]);
+    limited.arg(served.get_program()).args(["serve", "--listen", "127.0.0.1:0", "-m", &model]);
+    let set = served.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    limited.env_clear().envs(set).current_dir(served.get_current_dir().unwrap());
+    let server = Server::of(&home, limited);
+    assert!(server.said().contains("350 connections are kept at a time, and not 16384"));
+    let idle: Vec<TcpStream> =
+        (0..300).map(|_| TcpStream::connect(&server.address).unwrap()).collect();
+    let (status, _) = server.ask("GET", "/healthz", &server.token, &Value::Null);
+    assert_eq!(status, 200, "{} connections are open beside it", idle.len());
 }
