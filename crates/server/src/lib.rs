@@ -7,6 +7,7 @@ mod host;
 mod lines;
 pub mod operations;
 mod place;
+mod quote;
 pub mod rest;
 pub mod rpc;
 pub mod service;

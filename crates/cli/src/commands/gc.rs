@@ -29,14 +29,25 @@ struct Report {
     dry_run: bool,
     sessions: Vec<Old>,
     kept: Vec<Kept>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bodies: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bodies_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    database_bytes_before: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    database_bytes: Option<u64>,
+    /// Absent when nothing was done.
+    #[serde(flatten)]
+    freed: Option<Freed>,
+}
+
+/// What was given back.
+#[derive(Debug, Serialize)]
+struct Freed {
+    bodies: u64,
+    bodies_bytes: u64,
+    database_bytes_before: u64,
+    database_bytes: u64,
+}
+
+impl From<Collected> for Freed {
+    fn from(collected: Collected) -> Self {
+        let Collected { bodies, bodies_bytes, database_bytes_before, database_bytes } = collected;
+        Self { bodies, bodies_bytes, database_bytes_before, database_bytes }
+    }
 }
 
 /// A session that goes, with its subagents.
@@ -83,7 +94,7 @@ async fn collect(
         remove(store, &mut report).await?;
         let shown = std::io::stderr().is_terminal();
         let collected = store.collect(BODIES_SPARED, move |progress| show(shown, progress));
-        report.note(collected.await?);
+        report.freed = Some(collected.await?.into());
     }
     match args.json {
         true => writeln!(out, "{}", serde_json::to_string(&report)?)?,
@@ -98,15 +109,7 @@ async fn chosen(
     store: &SqliteStore,
     retention: &RetentionConfig,
 ) -> anyhow::Result<Report> {
-    let mut report = Report {
-        dry_run: true,
-        sessions: Vec::new(),
-        kept: Vec::new(),
-        bodies: None,
-        bodies_bytes: None,
-        database_bytes_before: None,
-        database_bytes: None,
-    };
+    let mut report = Report { dry_run: true, sessions: Vec::new(), kept: Vec::new(), freed: None };
     if *retention == RetentionConfig::default() {
         return Ok(report);
     }
@@ -271,13 +274,6 @@ fn show(shown: bool, progress: Progress) {
 }
 
 impl Report {
-    fn note(&mut self, collected: Collected) {
-        self.bodies = Some(collected.bodies);
-        self.bodies_bytes = Some(collected.bodies_bytes);
-        self.database_bytes_before = Some(collected.database_bytes_before);
-        self.database_bytes = Some(collected.database_bytes);
-    }
-
     fn tell(&self, out: &mut dyn Write) -> anyhow::Result<()> {
         let verb = if self.dry_run { "would remove" } else { "removed" };
         for Old { id, title, updated, bytes, why, .. } in &self.sessions {
@@ -288,14 +284,14 @@ impl Report {
             writeln!(out, "kept {id}: {}", safe::line(why, 120))?;
         }
         let count = self.sessions.len();
-        match (self.bodies, self.database_bytes_before, self.database_bytes) {
-            (Some(bodies), Some(before), Some(after)) => writeln!(
+        match &self.freed {
+            Some(Freed { bodies, database_bytes_before, database_bytes, .. }) => writeln!(
                 out,
                 "{count} sessions and {bodies} bodies removed; the database was {} and is {}",
-                Bytes(before),
-                Bytes(after)
+                Bytes(*database_bytes_before),
+                Bytes(*database_bytes)
             )?,
-            _ => writeln!(out, "{count} sessions would be removed; nothing was")?,
+            None => writeln!(out, "{count} sessions would be removed; nothing was")?,
         }
         Ok(())
     }

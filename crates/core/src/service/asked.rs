@@ -8,7 +8,7 @@ use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use crate::event::Outcome;
+use crate::event::{Outcome, PeerKind};
 use crate::ids::BlobId;
 use crate::message::Part;
 use crate::service::request::Prompt;
@@ -143,6 +143,8 @@ pub(super) const PAGE: &str = "^[A-Za-z0-9_-]+$";
 /// A character that is more than space, in the form that every dialect of regular expressions reads alike.
 pub(super) const WORD: &str =
     r"[^\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]";
+/// What sessions are called by others, and what requests are about.
+pub(super) const NAME: &str = "^[A-Za-z0-9_.-]{1,64}$";
 /// Nothing but space.
 const SPACE: &str = r"^[\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*$";
 
@@ -189,6 +191,43 @@ pub(super) fn creation(schema: &mut Schema) {
         },
     });
     schema.insert("anyOf".to_owned(), json!([runs, waits]));
+}
+
+/// The schema of what somebody writes: notices are the service's own.
+pub(super) fn sent(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "enum": [PeerKind::Message, PeerKind::Request, PeerKind::Response],
+        "default": PeerKind::Message,
+    })
+}
+
+/// A message goes to one session, and what it is about is said of requests.
+pub(super) fn sending(schema: &mut Schema) {
+    let to = |one: &str, other: &str| {
+        json!({
+            "required": [one],
+            "properties": { one: { "type": "string" }, other: { "type": "null" } },
+        })
+    };
+    let whom = json!({ "anyOf": [to("to", "session_id"), to("session_id", "to")] });
+    let about = json!({ "anyOf": [
+        { "properties": { "intent": { "type": "null" } } },
+        { "required": ["kind"], "properties": { "kind": { "const": "request" } } },
+    ] });
+    schema.insert("allOf".to_owned(), json!([whom, about]));
+}
+
+/// What others are told of a session, and it of others, is about one with a name.
+pub(super) fn comms(schema: &mut Schema) {
+    let named = json!({
+        "required": ["comms_name"], "properties": { "comms_name": { "type": "string" } },
+    });
+    let nobody = json!({ "properties": {
+        "peer_meta": { "type": "null" },
+        "silent_comms_intents": { "maxItems": 0 },
+        "max_inline_peer_notifications": { "type": "null" },
+    } });
+    schema.insert("allOf".to_owned(), json!([{ "anyOf": [named, nobody] }]));
 }
 
 /// A turn has an input.

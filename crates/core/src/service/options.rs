@@ -12,7 +12,7 @@ use crate::spec::{Comms, ExternalTool, HookRunOverrides, OutputSchema, PeerMeta}
 /// What a session is made with. What is absent is as configured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(transform = asked::form)]
+#[schemars(transform = asked::form, transform = asked::comms)]
 pub struct SessionBuildOptions {
     /// The provider of a model that is named without one.
     pub provider: Option<String>,
@@ -47,12 +47,15 @@ pub struct SessionBuildOptions {
     /// Skills whose words stand in the session's system prompt, by name. One that is not there keeps the session from being made.
     pub preload_skills: Vec<String>,
     /// The name by which others of its tenant write to it (`session/send`): of the sessions that are not archived one has it.
+    #[schemars(regex(pattern = asked::NAME))]
     pub comms_name: Option<String>,
     /// What others are told of it; needs `comms_name`.
     pub peer_meta: Option<PeerMeta>,
     /// Requests with one of these intents are shown to the model with the session's next turn, and begin none; needs `comms_name`.
+    #[schemars(length(max = 64), inner(regex(pattern = asked::NAME)))]
     pub silent_comms_intents: Vec<String>,
     /// It is told of peers that come and go while there are at most so many besides itself: 50 when absent, 0 never, -1 always; needs `comms_name`.
+    #[schemars(range(min = -1))]
     pub max_inline_peer_notifications: Option<i32>,
     /// The tenant that the session belongs to: the caller's own, or it is refused.
     pub realm_id: Option<String>,

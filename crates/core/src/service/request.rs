@@ -180,6 +180,7 @@ pub struct InputRequest {
 /// Writes to a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = asked::sending)]
 pub struct SendRequest {
     /// The name of the session that is written to; or `session_id` instead.
     #[serde(default)]
@@ -192,14 +193,18 @@ pub struct SendRequest {
     pub from: Option<String>,
     /// `message`, `request` or `response`.
     #[serde(default)]
+    #[schemars(schema_with = "asked::sent")]
     pub kind: PeerKind,
     /// What a request is about; only requests have one.
     #[serde(default)]
+    #[schemars(regex(pattern = asked::NAME))]
     pub intent: Option<String>,
     /// The words; not empty.
+    #[schemars(regex(pattern = asked::WORD))]
     pub text: String,
     /// As [`StartTurnRequest::idempotency_key`].
     #[serde(default)]
+    #[schemars(regex(pattern = asked::KEY))]
     pub idempotency_key: Option<String>,
 }
 
@@ -210,8 +215,10 @@ pub struct PeersRequest {
     /// Only the one that has this name.
     pub name: Option<String>,
     /// At most so many, from 1 to 500; 50 when absent.
+    #[schemars(range(min = 1, max = 500))]
     pub limit: Option<u32>,
     /// Where a page begins: `next` of the one before.
+    #[schemars(regex(pattern = asked::PAGE))]
     pub cursor: Option<String>,
 }
 

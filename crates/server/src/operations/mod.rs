@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::quote::cut;
 use crate::service::{Scope, Sessions};
 use whole::Shape;
 pub(crate) use whole::without_point;
@@ -59,6 +60,9 @@ pub struct Operation {
 
 type Call = Arc<dyn Fn(Sessions, Params) -> Answer + Send + Sync>;
 type Answer = BoxFuture<'static, Result<Bytes, SessionError>>;
+
+/// Bytes of a request's JSON on any wire; a longer one is refused as `TOO_LARGE`. 4 MiB.
+pub const REQUEST_BYTES: usize = 4 << 20;
 
 /// What is asked of an operation: one JSON object, the fields of the path among the others.
 pub type Params = Map<String, Value>;
@@ -169,11 +173,6 @@ pub fn session_id(params: &mut Params) -> Result<SessionId, SessionError> {
         }
         _ => Err(SessionError::invalid("`session_id` is missing; name the session")),
     }
-}
-
-/// A client's words, so that they fit a message.
-fn cut(words: &str) -> String {
-    words.chars().take(80).collect()
 }
 
 /// What is asked, from its parameters.

@@ -4,7 +4,8 @@ use oarlock_core::service::SessionError;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Number, Value};
 
-use super::{Params, cut};
+use super::Params;
+use crate::quote::cut;
 
 /// From here on a number with a point may stand for another one.
 const EXACT_MAX: u64 = 1 << 53;

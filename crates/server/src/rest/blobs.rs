@@ -17,6 +17,7 @@ use serde_json::json;
 use super::events::named;
 use super::reply::{Refused, json as answer};
 use super::{Theirs, read_body};
+use crate::quote::cut;
 use crate::service::{BLOB_BYTES_MAX, Sessions};
 
 /// Bytes that are read from the store at a time.
@@ -48,8 +49,7 @@ pub(super) async fn download(
             // What no body can be called is not there; whether the session is, comes first.
             Err(_) => rest.sessions.exists(&id).await.map(|()| None)?,
         };
-        let cut: String = name.chars().take(80).collect();
-        let (blob, bytes) = found.ok_or_else(|| Refused::no_such_blob(&cut))?;
+        let (blob, bytes) = found.ok_or_else(|| Refused::no_such_blob(&cut(name)))?;
         let range = range(&headers, bytes)?;
         Ok::<_, Refused>(body(&rest.sessions, (id, blob), bytes, range))
     };

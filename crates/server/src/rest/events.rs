@@ -20,6 +20,7 @@ use super::metrics::Reading;
 use super::reply::{Refusal, Refused};
 use super::{Drain, HEARTBEAT, Theirs};
 use crate::operations::session_id;
+use crate::quote::cut;
 
 /// Where a browser says what it got last.
 const LAST: HeaderName = HeaderName::from_static("last-event-id");
@@ -120,8 +121,7 @@ pub(super) fn after(uri: &Uri) -> Result<Cursor, SessionError> {
             "after" if after.is_none() => after = Some(cursor(&value)?),
             "after" => return Err(SessionError::invalid("`after` is given twice")),
             _ => {
-                let name: String = name.chars().take(80).collect();
-                let words = format!("unknown field `{name}`, expected `after`");
+                let words = format!("unknown field `{}`, expected `after`", cut(&name));
                 return Err(SessionError::invalid(words));
             }
         }

@@ -25,6 +25,7 @@ use super::listen::{Drain, Drainer};
 use super::metrics::{Metrics, Named};
 use super::reply::{Coded, Refused};
 use crate::operations::{Operation, operations};
+use crate::quote::cut;
 use crate::service::{Caller, Scope};
 
 /// That there is no session is said at a multiple of this after the request began, whatever was looked at to find it out.
@@ -187,9 +188,7 @@ impl Gate {
     /// Whether a browser was led here by a name that is not this server's, or by a page that may not ask.
     fn is_expected(&self, headers: &HeaderMap) -> Result<(), SessionError> {
         let forbidden = |words: String| Err(SessionError::new(ErrorCode::Forbidden, words));
-        let cut = |value: &HeaderValue| -> String {
-            value.to_str().unwrap_or("?").chars().take(80).collect()
-        };
+        let cut = |value: &HeaderValue| cut(value.to_str().unwrap_or("?"));
         if let Some(hosts) = &self.admission.hosts {
             let mut asked = headers.get_all(HOST).iter();
             let host = asked.next().map(cut).unwrap_or_default();

@@ -28,7 +28,7 @@ use bytes::Bytes;
 use oarlock_core::service::{ErrorCode, SessionError};
 
 use crate::figures::Figures;
-use crate::operations::{Operation, Params, Verb, operations};
+use crate::operations::{Operation, Params, REQUEST_BYTES, Verb, operations};
 use crate::service::Sessions;
 use encode::Encoders;
 use gate::Admitted;
@@ -39,8 +39,6 @@ pub use openapi::openapi;
 use params::Fields;
 use reply::{Refused, json};
 
-/// Bytes of a request's JSON; a longer one is refused.
-pub const BODY_MAX: usize = 4 << 20;
 /// What a request's body may take to arrive.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 /// How long a stream of events says nothing before it says that it lives.
@@ -193,7 +191,7 @@ async fn answer(
         fields.add(&mut params, name, value)?;
     }
     params::query(fields, &mut params, asked.query.as_deref().unwrap_or_default())?;
-    let body = read_body(asked.body, BODY_MAX).await?;
+    let body = read_body(asked.body, REQUEST_BYTES).await?;
     let takes_body = asked.method == Method::POST || asked.method == Method::PATCH;
     if !body.is_empty() && !takes_body {
         return Err(SessionError::invalid(format!("{} takes no body", asked.method)).into());

@@ -7,6 +7,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Number, Value};
 
 use crate::operations::{Operation, Params, without_point};
+use crate::quote::cut;
 
 /// How the values of an operation's fields are written in a path or a query, by the schema of its request.
 #[derive(Debug)]
@@ -160,8 +161,4 @@ fn followed<'a>(schema: &'a Value, definitions: &'a Map<String, Value>) -> &'a V
 
 fn whole<'a>(schema: &'a Schema, definitions: &'a Map<String, Value>) -> &'a Value {
     followed(schema.as_value(), definitions)
-}
-
-fn cut(words: &str) -> String {
-    words.chars().take(80).collect()
 }

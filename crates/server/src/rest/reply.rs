@@ -1,5 +1,6 @@
 //! Answers over HTTP: JSON, and refusals by the one table of errors.
 
+use crate::quote::cut;
 use axum::body::Body;
 use axum::http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE,
@@ -29,14 +30,14 @@ impl From<SessionError> for Refused {
 impl Refused {
     /// There is nothing at this path.
     pub(super) fn no_such_path(path: &str) -> Self {
-        let path: String = path.chars().take(80).collect();
+        let path = cut(path);
         let words = format!("there is nothing at {path}; /v1/openapi.json says what there is");
         Self { status: 404, ..SessionError::invalid(words).into() }
     }
 
     /// The path does other things.
     pub(super) fn no_such_method(path: &str, allow: &str) -> Self {
-        let path: String = path.chars().take(80).collect();
+        let path = cut(path);
         let words = format!("{path} takes {allow}");
         let allow = HeaderValue::from_str(allow).ok();
         Self { status: 405, allow, ..SessionError::invalid(words).into() }

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::events::{Subscription, UnsubscribeRequest};
 use super::message::{Call, Fault, Id, answer, read};
 use crate::lines::{Incoming, Outgoing, Streams};
-use crate::operations::{self, Operation, Params, named};
+use crate::operations::{self, Operation, Params, REQUEST_BYTES, named};
 use crate::service::Sessions;
 
 /// Requests under way at the same time; one more is refused.
@@ -160,6 +160,9 @@ impl Connection {
             Ok(call) => call,
             Err((id, fault)) => return self.say(Some(id), Err(&fault)),
         };
+        if line.len() > REQUEST_BYTES {
+            return self.say(id, Err(&Fault::too_large(line.len())));
+        }
         if let Some(id) = id.as_ref().filter(|id| self.under_way.contains_key(id)) {
             return self.say(Some(id.clone()), Err(&Fault::same_id(id)));
         }

@@ -8,7 +8,8 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::operations::Params;
+use crate::operations::{Params, REQUEST_BYTES};
+use crate::quote::cut;
 
 /// The line is no JSON.
 const PARSE_ERROR: i32 = -32700;
@@ -65,13 +66,13 @@ impl Fault {
 
     /// There is no such method.
     pub(super) fn no_method(name: &str) -> Self {
-        let name: String = name.chars().take(80).collect();
+        let name = cut(name);
         Self::of(METHOD_NOT_FOUND, format!("there is no method `{name}`; see docs/rpc.md"))
     }
 
     /// Another request of this id is under way.
     pub(super) fn same_id(Id(id): &Id) -> Self {
-        let id: String = id.chars().take(80).collect();
+        let id = cut(id);
         Self::of(
             INVALID_REQUEST,
             format!("a request with the id {id} is under way; use another id"),
@@ -83,6 +84,12 @@ impl Fault {
         let words = format!("{max} {what} are under way, as many as may be; wait for one to end");
         let error = SessionError::new(ErrorCode::Overloaded, words);
         SessionError { retry_after_ms: Some(1_000), ..error }.into()
+    }
+
+    /// More than any request needs: it is not kept while others are worked on.
+    pub(super) fn too_large(bytes: usize) -> Self {
+        let words = format!("the request has {bytes} bytes and at most {REQUEST_BYTES} are taken");
+        SessionError::new(ErrorCode::TooLarge, words).into()
     }
 
     /// An unsubscription that has nothing to end.
@@ -148,7 +155,7 @@ fn call(id: Option<Id>, mut members: BTreeMap<String, &RawValue>) -> Result<Call
     };
     let params = members.remove("params").map(RawValue::get);
     if let Some(name) = members.keys().next() {
-        let name: String = name.chars().take(80).collect();
+        let name = cut(name);
         return Err(Fault::of(INVALID_REQUEST, format!("a request has no member `{name}`")));
     }
     let params = match params {

@@ -21,6 +21,7 @@ use super::turns::{Told, admit, form, run};
 use super::{Scope, Sessions, in_time, refused, skills, tools};
 use crate::host::Workspace;
 use crate::place::{PlaceError, folder, folders};
+use crate::quote::cut;
 
 impl Sessions {
     pub(super) async fn create(
@@ -90,7 +91,7 @@ impl Sessions {
             let Some(asked) = asked.as_deref().filter(|asked| Some(*asked) != own) else {
                 continue;
             };
-            let asked: String = asked.chars().take(80).collect();
+            let asked = cut(asked);
             let here = own.map_or("none".to_owned(), |own| format!("`{own}`"));
             return Err(SessionError::invalid(format!(
                 "`build.{field}` is `{asked}`, and here it is {here}; ask there, or leave the field out"

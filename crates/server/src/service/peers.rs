@@ -12,12 +12,13 @@ use oarlock_core::ports::journal::{
 use oarlock_core::service::{
     ErrorCode, PeerInfo, PeerPage, PeersRequest, RunResult, SendRequest, SessionError,
 };
-use oarlock_core::spec::{COMMS_NAME_MAX, Comms};
+use oarlock_core::spec::Comms;
 use oarlock_core::{Admit, Command, DefaultSession, Reply};
 
 use super::reading::{PAGE, PAGE_MAX, bounded};
 use super::turns::run;
 use super::{Scope, Sessions, in_time};
+use crate::quote::cut;
 
 /// Peers that are told of one that comes or goes, those that were used last.
 const TOLD_MAX: u32 = 1_000;
@@ -215,9 +216,4 @@ fn admit(key: Option<String>, (peer, text): (Peer, String)) -> Command {
     let (content, peer) = (vec![Part::text(text)], Some(Box::new(peer)));
     let source = InputSource::External;
     Command::Admit(Admit { key, source, delivery, content, goal: None, output: None, peer })
-}
-
-/// A client's word, so that it fits a message.
-fn cut(word: &str) -> String {
-    word.chars().take(COMMS_NAME_MAX).collect()
 }

@@ -59,6 +59,18 @@ async fn what_is_no_request_is_refused_as_the_standard_says() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_too_large_for_http_is_too_large_here() {
+    let mut client = Raw::to(&Desk::new(vec![], vec![]));
+    let session = client.deferred().await;
+    let long = json!({ "session_id": session, "prompt": "x".repeat(4 << 20) });
+    client.ask(1, "turn/start", long).await;
+    let (answer, _) = client.answer(1).await;
+    assert_eq!(answer["error"]["data"]["code"], "TOO_LARGE", "{answer}");
+    let read = client.call(2, "session/read", json!({ "session_id": session })).await;
+    assert_eq!(read["turns"], 0, "{read}");
+}
+
 #[test]
 fn the_page_about_rpc_names_every_method_and_every_error() {
     let page = include_str!("../../../../../docs/rpc.md");
