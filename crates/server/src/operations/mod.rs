@@ -1,5 +1,7 @@
 //! The one table of operations: REST, JSON-RPC and the command line are mappings of it, and so is what describes them.
 
+mod described;
+pub mod shapes;
 mod table;
 mod whole;
 
@@ -12,14 +14,14 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use oarlock_core::ids::SessionId;
 use oarlock_core::service::{ErrorCode, SessionError};
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::quote::cut;
 use crate::service::{Scope, Sessions};
-use whole::Shape;
+pub use described::{Described, described};
 pub(crate) use whole::without_point;
 
 /// HTTP methods that operations use.
@@ -51,10 +53,6 @@ pub struct Operation {
     pub is_urgent: bool,
     /// One sentence for whoever reads the description.
     pub summary: &'static str,
-    /// The schema of what is asked, without the fields of the path.
-    pub request: fn(&mut SchemaGenerator) -> Schema,
-    /// The schema of what is answered.
-    pub response: fn(&mut SchemaGenerator) -> Schema,
     call: Call,
 }
 
@@ -111,44 +109,59 @@ impl Operation {
         contained((self.call)(sessions, params)).boxed()
     }
 
+    fn new(row: Row, call: Call) -> Self {
+        let Row { name, http: (verb, path), command, scope, is_urgent, summary } = row;
+        Self { name, verb, path, command, scope, is_urgent, summary, call }
+    }
+}
+
+/// What a row of the table is made into: something to be done, or something to be described.
+trait Made: Sized {
     /// One that concerns no session in particular.
     fn of_all<R, A, F>(row: Row, act: fn(Sessions, R) -> F) -> Self
     where
         R: DeserializeOwned + JsonSchema + Send + 'static,
         A: Serialize + JsonSchema,
-        F: Future<Output = Result<A, SessionError>> + Send + 'static,
-    {
-        let shape = Arc::new(Shape::of::<R>());
-        let call: Call = Arc::new(move |sessions, params| {
-            let shape = Arc::clone(&shape);
-            Box::pin(async move { json(&act(sessions, read(shape.settled(params)?)?).await?) })
-        });
-        Self::new::<R, A>(row, call)
-    }
+        F: Future<Output = Result<A, SessionError>> + Send + 'static;
 
     /// One that concerns a session.
     fn of_one<R, A, F>(row: Row, act: fn(Sessions, SessionId, R) -> F) -> Self
     where
         R: DeserializeOwned + JsonSchema + Send + 'static,
         A: Serialize + JsonSchema,
+        F: Future<Output = Result<A, SessionError>> + Send + 'static;
+}
+
+impl Made for Operation {
+    fn of_all<R, A, F>(row: Row, act: fn(Sessions, R) -> F) -> Self
+    where
+        R: DeserializeOwned + JsonSchema + Send + 'static,
+        A: Serialize + JsonSchema,
         F: Future<Output = Result<A, SessionError>> + Send + 'static,
     {
-        let shape = Arc::new(Shape::of::<R>());
-        let call: Call = Arc::new(move |sessions, mut params| {
-            let shape = Arc::clone(&shape);
+        let call: Call = Arc::new(move |sessions, params| {
             Box::pin(async move {
-                let id = session_id(&mut params)?;
-                json(&act(sessions, id, read(shape.settled(params)?)?).await?)
+                let asked = read(whole::settled(row.name, params)?)?;
+                json(&act(sessions, asked).await?)
             })
         });
-        Self::new::<R, A>(row, call)
+        Self::new(row, call)
     }
 
-    fn new<R: JsonSchema, A: JsonSchema>(row: Row, call: Call) -> Self {
-        let Row { name, http: (verb, path), command, scope, is_urgent, summary } = row;
-        let (request, response) =
-            (SchemaGenerator::subschema_for::<R>, SchemaGenerator::subschema_for::<A>);
-        Self { name, verb, path, command, scope, is_urgent, summary, request, response, call }
+    fn of_one<R, A, F>(row: Row, act: fn(Sessions, SessionId, R) -> F) -> Self
+    where
+        R: DeserializeOwned + JsonSchema + Send + 'static,
+        A: Serialize + JsonSchema,
+        F: Future<Output = Result<A, SessionError>> + Send + 'static,
+    {
+        let call: Call = Arc::new(move |sessions, mut params| {
+            Box::pin(async move {
+                let id = session_id(&mut params)?;
+                let asked = read(whole::settled(row.name, params)?)?;
+                json(&act(sessions, id, asked).await?)
+            })
+        });
+        Self::new(row, call)
     }
 }
 

@@ -9,7 +9,7 @@ use oarlock_core::service::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Done, Operation, Row, Verb};
+use super::{Done, Made, Row, Verb};
 use crate::service::{Scope, Sessions};
 
 /// Entries of a session after a cursor.
@@ -58,7 +58,7 @@ struct Compacted {
     tokens_after: Option<u64>,
 }
 
-pub(super) fn table() -> Vec<Operation> {
+pub(super) fn table<M: Made>() -> Vec<M> {
     let mut rows = making();
     rows.extend(turns());
     rows.extend(inputs());
@@ -72,9 +72,9 @@ fn row(name: &'static str, http: (Verb, &'static str), scope: Scope, summary: &'
     Row { name, http, command: None, scope, is_urgent: false, summary }
 }
 
-fn making() -> Vec<Operation> {
+fn making<M: Made>() -> Vec<M> {
     vec![
-        Operation::of_all(
+        M::of_all(
             row(
                 "session/create",
                 (Verb::Post, "/v1/sessions"),
@@ -85,7 +85,7 @@ fn making() -> Vec<Operation> {
                 sessions.create_session(request).await
             },
         ),
-        Operation::of_all(
+        M::of_all(
             Row {
                 command: Some("session list"),
                 ..row(
@@ -97,7 +97,7 @@ fn making() -> Vec<Operation> {
             },
             |sessions: Sessions, query: SessionQuery| async move { sessions.list(query).await },
         ),
-        Operation::of_all(
+        M::of_all(
             Row {
                 command: Some("session search"),
                 ..row(
@@ -114,9 +114,9 @@ fn making() -> Vec<Operation> {
     ]
 }
 
-fn turns() -> Vec<Operation> {
+fn turns<M: Made>() -> Vec<M> {
     vec![
-        Operation::of_one(
+        M::of_one(
             row(
                 "turn/start",
                 (Verb::Post, "/v1/sessions/{session_id}/turns"),
@@ -127,7 +127,7 @@ fn turns() -> Vec<Operation> {
                 sessions.start_turn(&id, request).await
             },
         ),
-        Operation::of_one(
+        M::of_one(
             Row {
                 is_urgent: true,
                 ..row(
@@ -141,7 +141,7 @@ fn turns() -> Vec<Operation> {
                 sessions.interrupt_turn(&id, request).await.map(|()| Done {})
             },
         ),
-        Operation::of_one(
+        M::of_one(
             row(
                 "turn/wait",
                 (Verb::Post, "/v1/sessions/{session_id}/wait"),
@@ -155,9 +155,9 @@ fn turns() -> Vec<Operation> {
     ]
 }
 
-fn inputs() -> Vec<Operation> {
+fn inputs<M: Made>() -> Vec<M> {
     vec![
-        Operation::of_one(
+        M::of_one(
             Row {
                 is_urgent: true,
                 ..row(
@@ -171,7 +171,7 @@ fn inputs() -> Vec<Operation> {
                 sessions.input(&id, request).await
             },
         ),
-        Operation::of_all(
+        M::of_all(
             row(
                 "session/send",
                 (Verb::Post, "/v1/comms/send"),
@@ -180,7 +180,7 @@ fn inputs() -> Vec<Operation> {
             ),
             |sessions: Sessions, request| async move { sessions.send(request).await },
         ),
-        Operation::of_one(
+        M::of_one(
             row(
                 "session/withdraw",
                 (Verb::Delete, "/v1/sessions/{session_id}/inputs/{input}"),
@@ -191,7 +191,7 @@ fn inputs() -> Vec<Operation> {
                 sessions.withdraw(&id, request).await.map(|()| Done {})
             },
         ),
-        Operation::of_one(
+        M::of_one(
             Row {
                 is_urgent: true,
                 ..row(
@@ -205,7 +205,7 @@ fn inputs() -> Vec<Operation> {
                 sessions.answer(&id, request).await.map(|()| Done {})
             },
         ),
-        Operation::of_one(
+        M::of_one(
             row(
                 "session/compact",
                 (Verb::Post, "/v1/sessions/{session_id}/compact"),
@@ -224,9 +224,9 @@ fn inputs() -> Vec<Operation> {
     ]
 }
 
-fn looking() -> Vec<Operation> {
+fn looking<M: Made>() -> Vec<M> {
     vec![
-        Operation::of_one(
+        M::of_one(
             Row {
                 command: Some("session show"),
                 ..row(
@@ -238,7 +238,7 @@ fn looking() -> Vec<Operation> {
             },
             |sessions: Sessions, id: SessionId, _: Done| async move { sessions.read(&id).await },
         ),
-        Operation::of_one(
+        M::of_one(
             row(
                 "session/entries",
                 (Verb::Get, "/v1/sessions/{session_id}/entries"),
@@ -251,7 +251,7 @@ fn looking() -> Vec<Operation> {
                 Ok(Entries { entries, cursor })
             },
         ),
-        Operation::of_all(
+        M::of_all(
             row(
                 "session/peers",
                 (Verb::Get, "/v1/comms/peers"),
@@ -260,7 +260,7 @@ fn looking() -> Vec<Operation> {
             ),
             |sessions: Sessions, request| async move { sessions.peers(request).await },
         ),
-        Operation::of_one(
+        M::of_one(
             Row {
                 command: Some("session why"),
                 ..row(
@@ -272,7 +272,7 @@ fn looking() -> Vec<Operation> {
             },
             |sessions: Sessions, id: SessionId, _: Done| async move { sessions.why(&id).await },
         ),
-        Operation::of_one(
+        M::of_one(
             row(
                 "session/tasks",
                 (Verb::Get, "/v1/sessions/{session_id}/tasks"),
@@ -284,9 +284,9 @@ fn looking() -> Vec<Operation> {
     ]
 }
 
-fn settings() -> Vec<Operation> {
+fn settings<M: Made>() -> Vec<M> {
     vec![
-        Operation::of_one(
+        M::of_one(
             row(
                 "session/configure",
                 (Verb::Patch, "/v1/sessions/{session_id}"),
@@ -297,7 +297,7 @@ fn settings() -> Vec<Operation> {
                 sessions.configure(&id, request).await
             },
         ),
-        Operation::of_one(
+        M::of_one(
             Row {
                 is_urgent: true,
                 command: Some("session archive"),
@@ -312,7 +312,7 @@ fn settings() -> Vec<Operation> {
                 sessions.archive(&id).await.map(|()| Done {})
             },
         ),
-        Operation::of_one(
+        M::of_one(
             Row {
                 command: Some("session restore"),
                 ..row(
@@ -329,9 +329,9 @@ fn settings() -> Vec<Operation> {
     ]
 }
 
-fn keeping() -> Vec<Operation> {
+fn keeping<M: Made>() -> Vec<M> {
     vec![
-        Operation::of_one(
+        M::of_one(
             Row {
                 command: Some("session fork"),
                 ..row(
@@ -345,7 +345,7 @@ fn keeping() -> Vec<Operation> {
                 sessions.fork(&id, request).await
             },
         ),
-        Operation::of_one(
+        M::of_one(
             Row {
                 is_urgent: true,
                 ..row(
@@ -359,7 +359,7 @@ fn keeping() -> Vec<Operation> {
                 sessions.close(&id).await.map(|()| Done {})
             },
         ),
-        Operation::of_one(
+        M::of_one(
             Row {
                 command: Some("session delete"),
                 ..row(
@@ -373,7 +373,7 @@ fn keeping() -> Vec<Operation> {
                 sessions.purge(&id).await.map(|()| Done {})
             },
         ),
-        Operation::of_one(
+        M::of_one(
             Row {
                 is_urgent: true,
                 ..row(

@@ -1,92 +1,76 @@
 //! Requests as JSON means them: `2.0` is 2 wherever an integer is wanted, and a list is no object.
 
 use oarlock_core::service::SessionError;
-use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Number, Value};
 
-use super::Params;
+use super::{Params, shapes};
 use crate::quote::cut;
 
 /// From here on a number with a point may stand for another one.
 const EXACT_MAX: u64 = 1 << 53;
 
-/// The schema of a request, to find its integers and objects by.
-pub(super) struct Shape(Value);
+/// Writes the whole numbers of an operation's request without a point. What is any JSON, such as a schema, stays as it is.
+///
+/// # Errors
+/// `INVALID_REQUEST` for a list in the place of an object, which would be taken for its members in order.
+pub(super) fn settled(operation: &str, mut params: Params) -> Result<Params, SessionError> {
+    settle_fields(shapes::request(operation), &mut params).map_err(SessionError::invalid)?;
+    Ok(params)
+}
 
-impl Shape {
-    pub(super) fn of<R: JsonSchema>() -> Self {
-        Self(SchemaGenerator::default().into_root_schema_for::<R>().to_value())
-    }
-
-    /// Writes the whole numbers of a request without a point. What is any JSON, such as a schema, stays as it is.
-    ///
-    /// # Errors
-    /// `INVALID_REQUEST` for a list in the place of an object, which would be taken for its members in order.
-    pub(super) fn settled(&self, mut params: Params) -> Result<Params, SessionError> {
-        self.settle_fields(&self.0, &mut params).map_err(SessionError::invalid)?;
-        Ok(params)
-    }
-
-    fn settle_fields(&self, schema: &Value, fields: &mut Params) -> Result<(), String> {
-        self.choices(schema).try_for_each(|choice| self.settle_fields(choice, fields))?;
-        let (known, other) = (&schema["properties"], &schema["additionalProperties"]);
-        fields.iter_mut().try_for_each(|(name, value)| {
-            let below = known.get(name).unwrap_or(other);
-            if value.is_array() && !self.takes_lists(below) {
-                return Err(format!("`{}` is no list", cut(name)));
-            }
-            self.settle(below, value)
-        })
-    }
-
-    fn settle(&self, schema: &Value, value: &mut Value) -> Result<(), String> {
-        if let Value::Object(fields) = value {
-            return self.settle_fields(schema, fields);
+fn settle_fields(schema: &'static Value, fields: &mut Params) -> Result<(), String> {
+    choices(schema).try_for_each(|choice| settle_fields(choice, fields))?;
+    let (known, other) = (&schema["properties"], &schema["additionalProperties"]);
+    fields.iter_mut().try_for_each(|(name, value)| {
+        let below = known.get(name).unwrap_or(other);
+        if value.is_array() && !takes_lists(below) {
+            return Err(format!("`{}` is no list", cut(name)));
         }
-        self.choices(schema).try_for_each(|choice| self.settle(choice, value))?;
-        match value {
-            Value::Number(number) if is_integer(schema) => {
-                if let Some(whole) = without_point(number) {
-                    *number = whole;
-                }
-                Ok(())
+        settle(below, value)
+    })
+}
+
+fn settle(schema: &'static Value, value: &mut Value) -> Result<(), String> {
+    if let Value::Object(fields) = value {
+        return settle_fields(schema, fields);
+    }
+    choices(schema).try_for_each(|choice| settle(choice, value))?;
+    match value {
+        Value::Number(number) if is_integer(schema) => {
+            if let Some(whole) = without_point(number) {
+                *number = whole;
             }
-            Value::Array(items) => items.iter_mut().try_for_each(|item| {
-                if item.is_array() && !self.takes_lists(&schema["items"]) {
-                    return Err("a list stands where an object is wanted".to_owned());
-                }
-                self.settle(&schema["items"], item)
-            }),
-            Value::Null
-            | Value::Bool(_)
-            | Value::Number(_)
-            | Value::String(_)
-            | Value::Object(_) => Ok(()),
+            Ok(())
         }
-    }
-
-    /// The schemas that one is made of.
-    fn choices<'a>(&'a self, schema: &'a Value) -> impl Iterator<Item = &'a Value> {
-        let named =
-            schema["$ref"].as_str().and_then(|name| self.0.pointer(name.strip_prefix('#')?));
-        let lists = ["anyOf", "oneOf", "allOf"].into_iter();
-        named
-            .into_iter()
-            .chain(lists.flat_map(|list| schema[list].as_array().into_iter().flatten()))
-    }
-
-    /// Whether a list may stand where a schema is, or what stands there is left to whoever reads it.
-    fn takes_lists(&self, schema: &Value) -> bool {
-        let mut choices = self.choices(schema).peekable();
-        match &schema["type"] {
-            Value::String(kind) => kind == "array",
-            Value::Array(kinds) => kinds.iter().any(|kind| kind == "array"),
-            _ if choices.peek().is_none() => true,
-            _ => choices.any(|choice| self.takes_lists(choice)),
+        Value::Array(items) => items.iter_mut().try_for_each(|item| {
+            if item.is_array() && !takes_lists(&schema["items"]) {
+                return Err("a list stands where an object is wanted".to_owned());
+            }
+            settle(&schema["items"], item)
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+            Ok(())
         }
     }
 }
 
+/// The schemas that one is made of.
+fn choices(schema: &'static Value) -> impl Iterator<Item = &'static Value> {
+    let lists = ["anyOf", "oneOf", "allOf"].into_iter();
+    let chosen = lists.flat_map(|list| schema[list].as_array().into_iter().flatten());
+    shapes::named(schema).into_iter().chain(chosen)
+}
+
+/// Whether a list may stand where a schema is, or what stands there is left to whoever reads it.
+fn takes_lists(schema: &'static Value) -> bool {
+    let mut choices = choices(schema).peekable();
+    match &schema["type"] {
+        Value::String(kind) => kind == "array",
+        Value::Array(kinds) => kinds.iter().any(|kind| kind == "array"),
+        _ if choices.peek().is_none() => true,
+        _ => choices.any(takes_lists),
+    }
+}
 fn is_integer(schema: &Value) -> bool {
     match &schema["type"] {
         Value::Array(kinds) => kinds.iter().any(|kind| kind == "integer"),
@@ -103,16 +87,12 @@ pub(crate) fn without_point(number: &Number) -> Option<Number> {
 
 #[cfg(test)]
 mod tests {
-    use oarlock_core::service::{
-        AnswerRequest, ConfigureRequest, CreateSessionRequest, StartTurnRequest,
-    };
     use serde_json::json;
 
     use super::*;
 
-    fn settled<R: JsonSchema>(mut request: Value) -> Value {
-        let shape = Shape::of::<R>();
-        shape.settle(&shape.0, &mut request).unwrap();
+    fn settled(operation: &str, mut request: Value) -> Value {
+        settle(shapes::request(operation), &mut request).unwrap();
         request
     }
 
@@ -132,18 +112,18 @@ mod tests {
             })
         };
         let asked = request(json!(7.0), json!(0.0));
-        assert_eq!(settled::<CreateSessionRequest>(asked), request(json!(7), json!(0)));
+        assert_eq!(settled("session/create", asked), request(json!(7), json!(0)));
         let output = |retries: Value| json!({ "output": { "structured": { "schema": schema, "retries": retries } } });
-        assert_eq!(settled::<ConfigureRequest>(output(json!(2.0))), output(json!(2)));
+        assert_eq!(settled("session/configure", output(json!(2.0))), output(json!(2)));
         let answer = |bytes: Value| {
             let picture =
                 json!({ "type": "image", "media_type": "image/png", "blob": "b", "bytes": bytes });
             json!({ "kind": "external_tool", "call": "c", "outcome": "failed", "content": [picture] })
         };
-        assert_eq!(settled::<AnswerRequest>(answer(json!(5.0))), answer(json!(5)));
+        assert_eq!(settled("session/answer", answer(json!(5.0))), answer(json!(5)));
         for kept in [json!(1e300), json!(9_007_199_254_740_992.0), json!(0.5), json!("1.0")] {
             let asked = json!({ "wait_ms": kept });
-            assert_eq!(settled::<StartTurnRequest>(asked.clone()), asked);
+            assert_eq!(settled("turn/start", asked.clone()), asked);
         }
     }
 }

@@ -7,12 +7,12 @@ mod gate;
 mod health;
 mod listen;
 mod metrics;
-mod openapi;
+pub mod openapi;
 mod params;
 mod reply;
 mod socket;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
@@ -35,7 +35,6 @@ use gate::Admitted;
 pub use gate::{Admission, Gate, Token};
 pub use listen::{DRAIN_WITHIN, Drain, Drainer, Listener, serve};
 use metrics::{Metrics, Named};
-pub use openapi::openapi;
 use params::Fields;
 use reply::{Refused, json};
 
@@ -139,8 +138,7 @@ pub fn guarded(
 }
 
 async fn describe() -> Response {
-    static DESCRIPTION: LazyLock<Bytes> = LazyLock::new(|| openapi().to_string().into());
-    json(DESCRIPTION.clone())
+    json(openapi::agreed())
 }
 
 async fn nothing(uri: Uri) -> Refused {

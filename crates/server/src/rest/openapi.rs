@@ -1,5 +1,12 @@
 //! What the server can be asked for, in OpenAPI 3.1, made from the table of operations.
+//!
+//! The program carries the text of `docs/openapi.json`, packed, not what would write it from the types, which is many times as large. A test holds the one to the other.
 
+use std::io;
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use flate2::read::ZlibDecoder;
 use oarlock_core::event::AgentEvent;
 use oarlock_core::ids::SessionId;
 use oarlock_core::service::Cursor;
@@ -8,11 +15,24 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::reply::Refusal;
-use crate::operations::{Operation, Verb, operations};
+use crate::operations::{Described, Operation, Verb, described, operations};
 
-/// The whole description.
+/// The description as it was agreed, in as few bytes as JSON has.
 #[must_use]
-pub fn openapi() -> Value {
+pub fn agreed() -> Bytes {
+    static AGREED: LazyLock<Bytes> = LazyLock::new(|| {
+        let packed = include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json.zz"));
+        let text = io::read_to_string(ZlibDecoder::new(packed.as_slice()));
+        let described = text.map(|text| serde_json::from_str::<Value>(&text));
+        let described = described.expect("it was packed when this was built");
+        described.expect("a test holds what was packed to the types").to_string().into()
+    });
+    AGREED.clone()
+}
+
+/// The whole description, from the types.
+#[must_use]
+pub fn of_the_types() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
@@ -20,14 +40,14 @@ pub fn openapi() -> Value {
     let mut schemas = settings.into_generator();
     let mut paths = Map::new();
     let refusal = schemas.subschema_for::<Refusal<'static>>();
-    for operation in operations() {
+    for (operation, of) in operations().iter().zip(described()) {
         let verb = match operation.verb {
             Verb::Get => "get",
             Verb::Post => "post",
             Verb::Patch => "patch",
             Verb::Delete => "delete",
         };
-        let described = described(operation, &mut schemas, &refusal);
+        let described = one(operation, &of, (&mut schemas, &refusal));
         add(&mut paths, (operation.path, verb), described);
     }
     let event = schemas.subschema_for::<AgentEvent>();
@@ -85,9 +105,13 @@ fn add(paths: &mut Map<String, Value>, (path, verb): (&str, &str), described: Va
     }
 }
 
-fn described(operation: &Operation, schemas: &mut SchemaGenerator, refusal: &Schema) -> Value {
-    let request = (operation.request)(schemas);
-    let response = (operation.response)(schemas);
+fn one(
+    operation: &Operation,
+    of: &Described,
+    (schemas, refusal): (&mut SchemaGenerator, &Schema),
+) -> Value {
+    let request = (of.request)(schemas);
+    let response = (of.response)(schemas);
     let fields = fields(&request, schemas);
     let in_path = |name: &str| operation.path.contains(&format!("{{{name}}}"));
     let mut parameters = Vec::new();

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use oarlock_core::service::SessionError;
-use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Number, Value};
 
-use crate::operations::{Operation, Params, without_point};
+use crate::operations::{Operation, Params, shapes, without_point};
 use crate::quote::cut;
 
 /// How the values of an operation's fields are written in a path or a query, by the schema of its request.
@@ -32,15 +31,10 @@ enum Kind {
 
 impl Fields {
     pub(super) fn of(operation: &Operation) -> Self {
-        let mut schemas = SchemaGenerator::default();
-        let schema = (operation.request)(&mut schemas);
-        let definitions = schemas.definitions();
-        let Some(Value::Object(properties)) = whole(&schema, definitions).get("properties") else {
-            return Self { kinds: BTreeMap::new() };
-        };
-        let kinds =
-            properties.iter().map(|(name, schema)| (name.clone(), kind(schema, definitions)));
-        Self { kinds: kinds.collect() }
+        let request = shapes::request(operation.name);
+        let properties = &shapes::named(request).unwrap_or(request)["properties"];
+        let kinds = properties.as_object().into_iter().flatten();
+        Self { kinds: kinds.map(|(name, schema)| (name.clone(), kind(schema))).collect() }
     }
 
     /// Whether the request has this field.
@@ -128,8 +122,8 @@ pub(super) fn body(params: &mut Params, body: &[u8]) -> Result<(), SessionError>
     read.into_iter().try_for_each(|(name, value)| once(params, &name, value))
 }
 
-fn kind(schema: &Value, definitions: &Map<String, Value>) -> Kind {
-    let schema = followed(schema, definitions);
+fn kind(schema: &'static Value) -> Kind {
+    let schema = shapes::named(schema).unwrap_or(schema);
     let named = |kind: &str| match kind {
         "string" => Some(Kind::Text),
         "integer" => Some(Kind::Integer),
@@ -149,16 +143,6 @@ fn kind(schema: &Value, definitions: &Map<String, Value>) -> Kind {
         _ => {}
     }
     let choices = ["anyOf", "oneOf"].iter().find_map(|choice| schema.get(*choice)?.as_array());
-    let mut kinds = choices.into_iter().flatten().map(|choice| kind(choice, definitions));
+    let mut kinds = choices.into_iter().flatten().map(kind);
     kinds.find(|kind| *kind != Kind::Other).unwrap_or(Kind::Other)
-}
-
-/// The definition that a schema refers to, or itself.
-fn followed<'a>(schema: &'a Value, definitions: &'a Map<String, Value>) -> &'a Value {
-    let named = schema.get("$ref").and_then(Value::as_str);
-    named.and_then(|name| definitions.get(name.rsplit('/').next()?)).unwrap_or(schema)
-}
-
-fn whole<'a>(schema: &'a Schema, definitions: &'a Map<String, Value>) -> &'a Value {
-    followed(schema.as_value(), definitions)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oarlock_server::operations::{named, operations};
+use oarlock_server::operations::{described, operations};
 use schemars::SchemaGenerator;
 use serde_json::{Value, json};
 
@@ -69,7 +69,8 @@ impl Walk {
     /// The schema of an operation's request.
     fn of(operation: &str) -> Self {
         let mut schemas = SchemaGenerator::default();
-        let request = (named(operation).unwrap().request)(&mut schemas).to_value();
+        let operation = described().into_iter().find(|of| of.name == operation).unwrap();
+        let request = (operation.request)(&mut schemas).to_value();
         let whole = json!({ "request": request, "$defs": schemas.take_definitions(true) });
         Self { whole, found: BTreeMap::new() }
     }
