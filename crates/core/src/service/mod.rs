@@ -5,11 +5,13 @@ mod error;
 mod options;
 mod request;
 mod run;
+mod scoped;
 mod view;
 
 use std::fmt;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 
 pub use crate::service::error::{ErrorCode, ErrorRow, SessionError, StreamError, with_causes};
@@ -21,6 +23,7 @@ pub use crate::service::request::{
     WithdrawRequest,
 };
 pub use crate::service::run::Run;
+pub use crate::service::scoped::{ScopedAgentEvent, ScopedEventStream, Scopes, StreamScopeFrame};
 pub use crate::service::view::{
     Cursor, PeerInfo, PeerPage, Pending, RunResult, RunState, SessionInfo, SessionPage,
     SessionSummary, SessionUsage, SessionView, UnreadableSession,
@@ -86,6 +89,28 @@ pub trait SessionService: Send + Sync + fmt::Debug {
         id: &'a SessionId,
         after: Cursor,
     ) -> BoxFuture<'a, Result<EventStream, StreamError>>;
+
+    /// The same events, each with the place of whoever it is of: the session itself, or a subagent below it. Places are below `path`, or below the
+    /// session when that is empty.
+    ///
+    /// # Errors
+    /// As [`SessionService::subscribe_session_events`].
+    fn subscribe_scoped_events<'a>(
+        &'a self,
+        id: &'a SessionId,
+        after: Cursor,
+        path: Vec<StreamScopeFrame>,
+    ) -> BoxFuture<'a, Result<ScopedEventStream, StreamError>> {
+        async move {
+            let scopes = match path.is_empty() {
+                true => Scopes::of(id.clone()),
+                false => Scopes::below(path),
+            };
+            let events = self.subscribe_session_events(id, after).await?;
+            Ok(ScopedEventStream::new(events, scopes))
+        }
+        .boxed()
+    }
 
     /// The service, shared.
     fn into_arc(self) -> Arc<dyn SessionService>

@@ -97,6 +97,8 @@ published!(
     HookStep,
     NoopHookEngine,
     HookRunOverrides,
+    ScopedAgentEvent,
+    StreamScopeFrame,
 );
 
 /// Whether a file declares the name, or gives it to something by `as` in the list of exports.

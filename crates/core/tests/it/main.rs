@@ -40,6 +40,7 @@ mod properties;
 mod recovery;
 mod registry;
 mod replay;
+mod scoped;
 mod settings;
 mod subagent_deaths;
 mod subagent_readers;
