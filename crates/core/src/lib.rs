@@ -28,6 +28,7 @@ pub use agent::background::{
 pub use agent::builder::{BuildError, DefaultAgentCoreBuilder};
 pub use agent::context::{Frontend, RunningContext};
 pub use agent::core::AgentCore;
+pub use agent::dispatcher::{AgentToolDispatcher, ToolCall};
 pub use agent::emitter::EventEmitter;
 pub use agent::error::{AgentError, SessionError, SessionInitError, TurnError};
 pub use agent::handle::DefaultSession;

@@ -169,6 +169,29 @@ impl Models for ProviderRegistry {
     }
 }
 
+/// A session's own model before those of its runtime. It is allowed wherever its program brings it.
+#[derive(Debug)]
+pub(crate) struct WithOwn {
+    pub(crate) own: Arc<dyn Model>,
+    pub(crate) others: Arc<dyn Models>,
+}
+
+impl Models for WithOwn {
+    fn resolve(&self, selection: &ModelSelection) -> Result<Arc<dyn Model>, ModelError> {
+        match self.own.info().selection == *selection {
+            true => Ok(Arc::clone(&self.own)),
+            false => self.others.resolve(selection),
+        }
+    }
+
+    fn candidates(&self) -> Vec<ModelCandidate> {
+        let own = self.own.info();
+        let others = self.others.candidates().into_iter();
+        let others = others.filter(|found| found.model.selection != own.selection);
+        std::iter::once(own.clone().into()).chain(others).collect()
+    }
+}
+
 fn is_not_found(error: &ModelError) -> bool {
     error.kind == ModelErrorKind::ModelNotFound
 }

@@ -1,6 +1,7 @@
 //! For tests only: a scripted model, tools that misbehave on demand, virtual time, whole runtimes made of them, journals with
 //! faults, random lives of sessions with the laws that they must keep, simulated worlds that must come to rest, the vendors' rules for requests, and the suite that every store must pass.
 
+pub mod brought;
 pub mod clock;
 pub mod conformance;
 pub mod faulty;

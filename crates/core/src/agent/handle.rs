@@ -1,5 +1,7 @@
 //! The handle of a session: the way to its task while it is awake, and what wakes it.
 
+use std::sync::Arc;
+
 use futures::future::{Either, select};
 
 use crate::agent::error::{AgentError, SessionError};
@@ -12,6 +14,7 @@ use crate::ids::{Seq, SessionId, TaskId};
 use crate::message::Part;
 use crate::ports::bus::BusError;
 use crate::ports::journal::JournalError;
+use crate::ports::model::Models;
 use crate::runtime::{DefaultAgentCore, Entrance};
 use crate::session::context::ToolsDigest;
 use crate::session::follow::{EventStream, Whom};
@@ -94,6 +97,17 @@ impl DefaultSession {
         &self.core
     }
 
+    /// The models that the session can use when this handle wakes it.
+    pub(crate) fn models(&self) -> Arc<dyn Models> {
+        self.backends.models(&self.core.ports().models)
+    }
+
+    /// The same session, to be woken with this.
+    #[must_use]
+    pub fn with_backends(self, backends: Backends) -> Self {
+        Self { backends, ..self }
+    }
+
     /// Tells the session something if it is awake.
     pub(crate) async fn ask(&self, command: Command) -> Result<Reply, BusError> {
         self.core.ports().bus.request(&self.id, command).await
@@ -129,7 +143,7 @@ impl DefaultSession {
             Err(error) => return Err(error.into()),
         }
         let state = self.state().await?;
-        let model = self.core.ports().models.resolve(&state.spec.settings.model).ok();
+        let model = self.models().resolve(&state.spec.settings.model).ok();
         // What its tools are is known while it is awake.
         let model = model.as_ref().map(|model| model.info());
         let waits = self.core.seen_from_here(&state, None);

@@ -4,6 +4,7 @@ pub mod background;
 pub mod builder;
 pub mod context;
 pub mod core;
+pub mod dispatcher;
 pub mod emitter;
 pub mod error;
 pub mod handle;

@@ -2,10 +2,13 @@
 
 use std::sync::{Arc, Weak};
 
+use crate::agent::dispatcher::AgentToolDispatcher;
 use crate::agent::registry::ToolRegistry;
 use crate::ids::{Seq, SessionId};
 use crate::ports::files::Files;
+use crate::ports::model::{Model, Models};
 use crate::ports::shell::Shell;
+use crate::registry::WithOwn;
 use crate::session::recover::Recovery;
 use crate::spec::{Comms, SessionSpec, SettingsChange};
 
@@ -112,7 +115,7 @@ impl LoadSession {
     }
 }
 
-/// Files, commands and tools of whoever opens a session, an editor's for example. What is absent comes from the runtime's
+/// Files, commands, tools and a model of whoever opens a session, an editor's for example. Files, commands and tools that are absent come from the runtime's
 /// [`crate::ports::tool::SessionToolFactory`]. They belong to the handle that brought them: whenever it wakes its session, the session works with
 /// them; they are gone when the session sleeps and the handle is dropped.
 #[derive(Debug, Clone, Default)]
@@ -123,6 +126,10 @@ pub struct Backends {
     pub shell: Option<Arc<dyn Shell>>,
     /// Tools; the session has those of them that its allow-list names.
     pub tools: Option<Arc<dyn ToolRegistry>>,
+    /// Runs further tools, which stand beside all others whatever the allow-list names.
+    pub dispatcher: Option<Arc<dyn AgentToolDispatcher>>,
+    /// Answers where the settings name it, before any model of the runtime that has its name. Its subagents have it, too.
+    pub model: Option<Arc<dyn Model>>,
 }
 
 /// What a live session was opened with, without keeping it alive.
@@ -131,6 +138,8 @@ pub(crate) struct Brought {
     files: Option<Weak<dyn Files>>,
     shell: Option<Weak<dyn Shell>>,
     tools: Option<Weak<dyn ToolRegistry>>,
+    dispatcher: Option<Weak<dyn AgentToolDispatcher>>,
+    model: Option<Weak<dyn Model>>,
 }
 
 impl Backends {
@@ -139,6 +148,16 @@ impl Backends {
             files: self.files.as_ref().map(Arc::downgrade),
             shell: self.shell.as_ref().map(Arc::downgrade),
             tools: self.tools.as_ref().map(Arc::downgrade),
+            dispatcher: self.dispatcher.as_ref().map(Arc::downgrade),
+            model: self.model.as_ref().map(Arc::downgrade),
+        }
+    }
+
+    /// The models that a session with this can use.
+    pub(crate) fn models(&self, others: &Arc<dyn Models>) -> Arc<dyn Models> {
+        match &self.model {
+            None => Arc::clone(others),
+            Some(own) => Arc::new(WithOwn { own: Arc::clone(own), others: Arc::clone(others) }),
         }
     }
 }
@@ -156,5 +175,7 @@ impl Brought {
         same(self.files.as_ref(), wanted.files.as_ref())
             && same(self.shell.as_ref(), wanted.shell.as_ref())
             && same(self.tools.as_ref(), wanted.tools.as_ref())
+            && same(self.dispatcher.as_ref(), wanted.dispatcher.as_ref())
+            && same(self.model.as_ref(), wanted.model.as_ref())
     }
 }

@@ -203,7 +203,7 @@ impl Session for DefaultSession {
     }
 
     fn list_candidates(&self) -> Vec<ModelCandidate> {
-        self.core().ports().models.candidates()
+        self.models().candidates()
     }
 
     fn set_model(&self, model: ModelSelection) -> BoxFuture<'_, Result<(), AgentError>> {

@@ -16,6 +16,7 @@ use crate::ids::{CallId, Seq, SessionId, TaskId};
 use crate::message::{Part, Usage};
 use crate::ports::clock::Cancel;
 use crate::ports::files::Files;
+use crate::ports::model::Model;
 use crate::ports::shell::Shell;
 use crate::ports::tool::{ToolError, ToolOutput};
 use crate::prompt::SystemPrompt;
@@ -115,6 +116,7 @@ pub(crate) struct AgentsDoor {
     pub(crate) tools: Arc<dyn ToolRegistry>,
     pub(crate) files: Arc<dyn Files>,
     pub(crate) shell: Arc<dyn Shell>,
+    pub(crate) model: Option<Arc<dyn Model>>,
 }
 
 /// A subagent that has its task.

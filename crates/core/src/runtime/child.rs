@@ -114,6 +114,9 @@ impl AgentsDoor {
             files: Some(Arc::clone(&self.files)),
             shell: Some(Arc::clone(&self.shell)),
             tools: Some(Arc::clone(&self.tools)),
+            // What a dispatcher brought is among the tools.
+            dispatcher: None,
+            model: self.model.clone(),
         }
     }
 }

@@ -45,8 +45,8 @@ impl DefaultAgentCore {
         if let Some(change) = &change {
             // An archived session refuses changes, and its fork is not archived.
             let open = State { archived: false, ..state.clone() };
-            let models = self.shared.ports.models.as_ref();
-            usable::check_load(&open, (&self.shared.limits, models), change)?;
+            let models = backends.models(&self.shared.ports.models);
+            usable::check_load(&open, (&self.shared.limits, models.as_ref()), change)?;
             spec.settings.apply(change);
         }
         let toolbox = self.toolbox(&spec, &backends).await?;

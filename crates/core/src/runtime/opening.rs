@@ -28,10 +28,10 @@ use crate::session::trace::{AssessmentSource, Assessments, Line, Opened, Trace};
 use crate::session::{SessionTask, Source, Surroundings, told, usable};
 use crate::spec::rule::{Rule, check_rules};
 use crate::spec::{Comms, SessionSpec, check_external};
-use crate::turn::TurnRunner;
 use crate::turn::grants::load;
 use crate::turn::permission::Saves;
 use crate::turn::registry::Toolbox;
+use crate::turn::{TurnRunner, external};
 
 impl DefaultAgentCore {
     /// What a session works with. The check is the same for a new session, a fork and one from the store.
@@ -40,17 +40,17 @@ impl DefaultAgentCore {
         spec: &SessionSpec,
         backends: &Backends,
     ) -> Result<Arc<Toolbox>, AgentError> {
-        let toolbox = self.build(spec, backends).await?;
+        let mut toolbox = self.build(spec, backends).await?;
+        if let Some(dispatcher) = &backends.dispatcher {
+            let joined = external::join(toolbox.registry, dispatcher);
+            toolbox.registry = joined.map_err(AgentError::Invalid)?;
+        }
         let own = toolbox.registry.schemas().iter().map(|schema| schema.name.as_str()).collect();
         check_external(&spec.settings.external_tools, &own).map_err(AgentError::Invalid)?;
-        Ok(toolbox)
+        Ok(Arc::new(toolbox))
     }
 
-    async fn build(
-        &self,
-        spec: &SessionSpec,
-        backends: &Backends,
-    ) -> Result<Arc<Toolbox>, AgentError> {
+    async fn build(&self, spec: &SessionSpec, backends: &Backends) -> Result<Toolbox, AgentError> {
         let invalid = |why: String| AgentError::InvalidCwd { cwd: spec.cwd.clone(), why };
         if let Some(relative) =
             std::iter::once(&spec.cwd).chain(&spec.roots).find(|path| !path.is_absolute())
@@ -64,13 +64,13 @@ impl DefaultAgentCore {
         spec.modes.policy(&spec.settings.mode)?;
         check_rules(&spec.settings.rules)
             .map_err(|error| AgentError::Invalid(error.to_string()))?;
-        let place = Place::of(spec);
+        let (place, model) = (Place::of(spec), backends.model.clone());
         if let (Some(tools), Some(files), Some(shell)) =
             (&backends.tools, &backends.files, &backends.shell)
         {
             let (files, shell) = (Arc::clone(files), Arc::clone(shell));
             let registry = allowed(spec, Arc::clone(tools))?;
-            return Ok(Arc::new(Toolbox { registry, files, shell, place }));
+            return Ok(Toolbox { registry, files, shell, place, model });
         }
         let (clock, within_ms) = (&self.shared.ports.clock, self.shared.limits.tools_ms);
         let deadline = clock.sleep_until(clock.now().after(within_ms));
@@ -81,12 +81,13 @@ impl DefaultAgentCore {
             })?,
             Either::Right(((), _)) => return Err(AgentError::ToolsTimeout { within_ms }),
         };
-        Ok(Arc::new(Toolbox {
+        Ok(Toolbox {
             registry: allowed(spec, backends.tools.clone().unwrap_or(built.tools))?,
             files: backends.files.clone().unwrap_or(built.files),
             shell: backends.shell.clone().unwrap_or(built.shell),
             place,
-        }))
+            model,
+        })
     }
 
     pub(super) async fn create(
@@ -97,7 +98,7 @@ impl DefaultAgentCore {
     ) -> Result<Started, AgentError> {
         comms.as_ref().map_or(Ok(()), Comms::check).map_err(AgentError::Invalid)?;
         let toolbox = self.toolbox(&spec, backends).await?;
-        let found = self.shared.ports.models.resolve(&spec.settings.model);
+        let found = backends.models(&self.shared.ports.models).resolve(&spec.settings.model);
         usable::check(&spec.settings, found.as_ref().map(|model| model.info()))?;
         // A subagent has what its parent has, and nothing that was granted since.
         let spec = match spec.depth {
@@ -163,8 +164,8 @@ impl DefaultAgentCore {
         let change = change.filter(|change| !change.is_empty());
         let mut spec = state.spec.clone();
         if let Some(change) = &change {
-            let models = self.shared.ports.models.as_ref();
-            usable::check_load(state, (&self.shared.limits, models), change)?;
+            let models = backends.models(&self.shared.ports.models);
+            usable::check_load(state, (&self.shared.limits, models.as_ref()), change)?;
             spec.settings.apply(change);
         }
         let toolbox = self.toolbox(&spec, &backends).await?;
@@ -246,7 +247,8 @@ impl DefaultAgentCore {
             catalog: Arc::clone(&ports.catalog),
             clock: Arc::clone(&ports.clock),
             ids: Arc::clone(&store.ids),
-            models: Arc::clone(&ports.models),
+            models: Backends { model: toolbox.model.clone(), ..Backends::default() }
+                .models(&ports.models),
             limits: Arc::clone(&limits),
             saves: self.saves(),
             trace: trace.clone(),

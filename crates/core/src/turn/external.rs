@@ -1,15 +1,19 @@
-//! External tools as the runtime sees them: they are judged here and run by the client.
+//! External tools as the runtime sees them: they are judged here, and run by the client or by the dispatcher of whoever opened the session.
 
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use serde_json::Value;
 
+use crate::agent::dispatcher::{AgentToolDispatcher, ToolCall};
 use crate::agent::registry::{CompositeRegistry, StaticToolRegistry, ToolRegistry};
 use crate::ports::tool::{
     Assessment, Place, Runs, Subject, Tool, ToolContext, ToolError, ToolOutput, ToolSchema,
 };
-use crate::spec::{ExternalTool, OutputSchema};
+use crate::spec::{ExternalTool, OutputSchema, check_external};
+
+/// How long a call of a dispatcher's tool may take that does not say so itself.
+const DISPATCH_MS: u64 = 10 * 60 * 1000;
 
 /// What a model is told of an external tool.
 pub(crate) fn schema(tool: &ExternalTool) -> ToolSchema {
@@ -32,8 +36,34 @@ pub(crate) fn offer(own: Arc<dyn ToolRegistry>, tools: &[ExternalTool]) -> Arc<d
     if tools.is_empty() {
         return own;
     }
-    let external = tools.iter().map(|tool| Arc::new(External::new(tool)) as Arc<dyn Tool>);
-    Arc::new(CompositeRegistry::new(own, Arc::new(StaticToolRegistry::new(external))))
+    let client = |tool| Arc::new(External::new(tool, Runner::Client)) as Arc<dyn Tool>;
+    let external = StaticToolRegistry::new(tools.iter().map(client));
+    Arc::new(CompositeRegistry::new(own, Arc::new(external)))
+}
+
+/// The session's own tools with those of a dispatcher below them.
+///
+/// # Errors
+/// Words that name the tool that cannot be had.
+pub(crate) fn join(
+    own: Arc<dyn ToolRegistry>,
+    dispatcher: &Arc<dyn AgentToolDispatcher>,
+) -> Result<Arc<dyn ToolRegistry>, String> {
+    let tools = dispatcher.tools();
+    check_external(&tools, &own.schemas().iter().map(|schema| schema.name.as_str()).collect())?;
+    let brought = |tool| {
+        let runner = Runner::Dispatcher(Arc::clone(dispatcher));
+        Arc::new(External::new(tool, runner)) as Arc<dyn Tool>
+    };
+    let brought = StaticToolRegistry::new(tools.iter().map(brought));
+    Ok(Arc::new(CompositeRegistry::new(own, Arc::new(brought))))
+}
+
+/// Who runs an external tool.
+#[derive(Debug)]
+enum Runner {
+    Client,
+    Dispatcher(Arc<dyn AgentToolDispatcher>),
 }
 
 #[derive(Debug)]
@@ -41,18 +71,25 @@ struct External {
     schema: ToolSchema,
     form: OutputSchema,
     assessment: Assessment,
+    runner: Runner,
 }
 
 impl External {
-    fn new(tool: &ExternalTool) -> Self {
+    fn new(tool: &ExternalTool, runner: Runner) -> Self {
+        let (runs, timeout_ms) = match runner {
+            // The wait for a client has a limit of its own.
+            Runner::Client => (Runs::Client, 0),
+            Runner::Dispatcher(_) => (Runs::Here, tool.deadline_ms.unwrap_or(DISPATCH_MS)),
+        };
         let assessment = Assessment {
             effect: tool.effect(),
             title: tool.name.clone(),
             // Nobody here knows what the arguments name, so no pattern allows a call; the bare name does.
             subject: Subject { parts: Vec::new(), complete: false },
-            timeout_ms: 0,
+            timeout_ms,
         };
-        Self { schema: schema(tool), form: tool.form(), assessment }
+        let schema = ToolSchema { runs, ..schema(tool) };
+        Self { schema, form: tool.form(), assessment, runner }
     }
 }
 
@@ -74,10 +111,18 @@ impl Tool for External {
 
     fn execute(
         self: Arc<Self>,
-        _: Value,
-        _: ToolContext,
+        arguments: Value,
+        cx: ToolContext,
     ) -> BoxFuture<'static, Result<ToolOutput, ToolError>> {
-        let refusal = "only the client of the session can run this tool";
-        Box::pin(std::future::ready(Err(ToolError::failed(refusal))))
+        match &self.runner {
+            Runner::Client => {
+                let refusal = "only the client of the session can run this tool";
+                Box::pin(std::future::ready(Err(ToolError::failed(refusal))))
+            }
+            Runner::Dispatcher(dispatcher) => {
+                let call = ToolCall { name: self.schema.name.clone(), arguments };
+                Arc::clone(dispatcher).dispatch(call, cx)
+            }
+        }
     }
 }

@@ -371,6 +371,7 @@ impl TurnRunner {
             tools: Arc::clone(&self.toolbox.registry),
             files: Arc::clone(&self.toolbox.files),
             shell: Arc::clone(&self.toolbox.shell),
+            model: self.toolbox.model.clone(),
         })
     }
 

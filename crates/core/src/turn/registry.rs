@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::agent::registry::ToolRegistry;
 use crate::ports::files::Files;
+use crate::ports::model::Model;
 use crate::ports::shell::Shell;
 use crate::ports::tool::{Assessment, Place, Runs};
 
@@ -18,7 +19,7 @@ pub trait Assessor: std::fmt::Debug {
     fn assess(&self, name: &str, arguments: &str) -> Result<(Assessment, Runs), String>;
 }
 
-/// What a session works with: its tools, and the files and commands they reach.
+/// What a session works with: its tools, the files and commands they reach, and the model that was brought to it.
 #[derive(Debug, Clone)]
 pub struct Toolbox {
     /// The tools.
@@ -29,6 +30,8 @@ pub struct Toolbox {
     pub shell: Arc<dyn Shell>,
     /// Where it works.
     pub place: Place,
+    /// The model that whoever opened it brought.
+    pub model: Option<Arc<dyn Model>>,
 }
 
 impl Assessor for Toolbox {

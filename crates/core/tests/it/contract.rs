@@ -99,6 +99,7 @@ published!(
     HookRunOverrides,
     ScopedAgentEvent,
     StreamScopeFrame,
+    AgentToolDispatcher,
 );
 
 /// Whether a file declares the name, or gives it to something by `as` in the list of exports.

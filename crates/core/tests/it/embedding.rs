@@ -179,14 +179,14 @@ fn files(kit: &Kit) -> Arc<dyn Files> {
 #[tokio::test(start_paused = true)]
 async fn a_live_session_is_not_handed_to_whoever_brings_other_files() {
     let kit = Kit::new(vec![], vec![]);
-    let ours = Backends { files: Some(files(&kit)), shell: None, tools: None };
+    let ours = Backends { files: Some(files(&kit)), ..Backends::default() };
     let new =
         NewSession { id: Some(id("mine")), backends: ours.clone(), ..spec(settings()).into() };
     let session = kit.core.open(Origin::New(Box::new(new))).await.unwrap();
     let again = |backends| kit.core.open(Origin::Resume(LoadSession { backends, ..load("mine") }));
     again(ours.clone()).await.unwrap();
     again(Backends::default()).await.unwrap();
-    let other = Backends { files: Some(files(&kit)), shell: None, tools: None };
+    let other = Backends { files: Some(files(&kit)), ..Backends::default() };
     let refused = again(other.clone()).await;
     assert!(matches!(refused, Err(AgentError::LiveElsewhere { .. })), "{refused:?}");
     session.close().await.unwrap();
@@ -408,7 +408,7 @@ async fn w14_a_closed_session_must_not_keep_its_task_its_history_or_what_it_work
     let core = built(&model).session_tool_factory(factory).build().unwrap();
     let files: Arc<dyn Files> = Arc::new(Nowhere);
     let files_left = Arc::downgrade(&files);
-    let backends = Backends { files: Some(files), shell: None, tools: None };
+    let backends = Backends { files: Some(files), ..Backends::default() };
     let new = NewSession { backends, ..new_in(&core, "mine") };
     let session = core.create_session(new).await.unwrap();
     session.queue(vec![Part::text("go")]).await.unwrap();

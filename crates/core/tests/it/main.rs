@@ -10,6 +10,7 @@ mod cancels;
 mod capabilities;
 mod checkpoint;
 mod contract;
+mod dispatched;
 mod embedding;
 #[path = "../../examples/embed.rs"]
 mod example;

@@ -68,5 +68,10 @@ pub(super) async fn backends(
     if has_files {
         files = Arc::new(ClientFiles::new(client, files, clock));
     }
-    Ok(Backends { files: Some(files), shell: Some(shell), tools: Some(built.tools) })
+    Ok(Backends {
+        files: Some(files),
+        shell: Some(shell),
+        tools: Some(built.tools),
+        ..Backends::default()
+    })
 }
