@@ -48,16 +48,11 @@ impl Appends {
     /// Seconds that a bucket reaches to, and appends up to there; the last is of all.
     pub(crate) fn cumulated(&self) -> Vec<(String, u64)> {
         let ends = BUCKETS_US.iter().map(|us| Duration::from_micros(*us).as_secs_f64().to_string());
-        let mut sum = 0;
-        let counted = ends.chain(["+Inf".to_owned()]).zip(self.buckets);
-        counted
-            .map(|(end, count)| {
-                (end, {
-                    sum += count;
-                    sum
-                })
-            })
-            .collect()
+        let sums = self.buckets.iter().scan(0, |sum, count| {
+            *sum += count;
+            Some(*sum)
+        });
+        ends.chain(["+Inf".to_owned()]).zip(sums).collect()
     }
 }
 

@@ -35,3 +35,28 @@ pub(crate) fn wait_for(
     );
     Err(JournalError::Unavailable { why })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_lock_is_tried_for_until_it_is_had_and_not_for_ever() {
+        let file = tempfile::tempfile().unwrap();
+        let wait = |free_after: u32| {
+            let tries = Cell::new(0);
+            let have = |_: &File| {
+                tries.set(tries.get() + 1);
+                if tries.get() > free_after { Ok(()) } else { Err(TryLockError::WouldBlock) }
+            };
+            (wait_for(&file, Path::new("here"), have, "tidying up"), tries.get())
+        };
+        let (had, tries) = wait(2);
+        assert!(had.is_ok() && tries == 3, "{had:?} after {tries}");
+        let (had, tries) = wait(u32::MAX);
+        assert_eq!(tries, TRIES);
+        assert!(had.unwrap_err().to_string().contains("another process has been tidying up"));
+    }
+}

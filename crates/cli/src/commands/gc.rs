@@ -296,3 +296,28 @@ impl Report {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_a_fork_shares_is_there_once_and_goes_with_the_last_who_names_it() {
+        let size = |frames, bodies: &[(&str, u64)]| Size {
+            frames,
+            bodies: bodies.iter().map(|(name, bytes)| ((*name).into(), *bytes)).collect(),
+        };
+        let [source, fork, other] =
+            ["source", "fork", "other"].map(|id| SessionId::parse(id).unwrap());
+        let sizes = HashMap::from([
+            (source.clone(), size(10, &[("shared", 1_000), ("own", 100)])),
+            (fork.clone(), size(5, &[("shared", 1_000)])),
+            (other.clone(), size(1, &[])),
+        ]);
+        let mut room = Room::of(&sizes);
+        assert_eq!(room.bytes, 10 + 5 + 1 + 1_000 + 100);
+        assert_eq!(room.without([&sizes[&source]].into_iter()), 10 + 100);
+        assert_eq!(room.without([&sizes[&fork]].into_iter()), 5 + 1_000);
+        assert_eq!(room.bytes, 1);
+    }
+}

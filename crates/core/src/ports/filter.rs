@@ -169,6 +169,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_query_has_words_and_no_more_than_are_looked_at() {
+        let many = |words: usize| "heron ".repeat(words);
+        for (query, checked) in [
+            ("", Err(InvalidQuery::NoWords)),
+            ("?! -- …", Err(InvalidQuery::NoWords)),
+            ("Ibis", Ok(())),
+            ("日本 a-b", Ok(())),
+            (&*many(QUERY_WORDS_MAX), Ok(())),
+            (&*many(QUERY_WORDS_MAX + 1), Err(InvalidQuery::TooManyWords(QUERY_WORDS_MAX + 1))),
+        ] {
+            assert_eq!(check_query(query), checked, "{query}");
+        }
+        assert_eq!(query_words("what's up, doc?").collect::<Vec<_>>(), ["what", "s", "up", "doc"]);
+    }
+
+    #[test]
     fn a_cursor_is_read_as_it_was_given_and_nothing_else_is_one() {
         let id = SessionId::parse("01a1ffa1-0c86-70c2-afd9-4e292c035691").unwrap();
         let cursor = ListCursor { updated: Timestamp::from_unix_ms(1_700_000_000_000), id };

@@ -76,4 +76,12 @@ async fn sessions_of_an_earlier_version_are_listed_by_what_their_summaries_say()
         assert_eq!(listed(catalog, filter.clone()).await, ["top"], "{filter:?}");
     }
     assert_eq!(catalog.search("one", &none()).await.unwrap(), [], "a title is no entry");
+    let broken = Connection::open(site.path().join("oarlock.db")).unwrap();
+    broken.execute("UPDATE session SET id = '../..' WHERE id = 'top'", []).unwrap();
+    let first = Filter { limit: Some(1), ..none() };
+    assert_eq!(
+        listed(catalog, first).await,
+        ["poisoned"],
+        "a row that nobody can read takes no place"
+    );
 }

@@ -263,3 +263,16 @@ async fn a_body_that_is_too_long_is_told_as_its_row_says() {
         assert_eq!((answer.0, &answer.2["code"]), (row.http, &json!(row.code)), "{path}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_search_says_what_of_a_query_would_not_be_looked_at() {
+    let surface = Direct::open(&Desk::new(vec![], vec![])).await;
+    let many = "heron ".repeat(33);
+    for (name, field) in [("session/search", "query"), ("session/list", "text")] {
+        for (query, words) in [("?!", "of letters and digits"), (&*many, "32 words at most")] {
+            let refusal = surface.call(name, json!({ field: query })).await.unwrap_err();
+            assert_eq!(refusal.code, "INVALID_REQUEST");
+            assert!(refusal.message.contains(words), "{refusal:?}");
+        }
+    }
+}
