@@ -1,6 +1,7 @@
 //! Names of things: sessions, calls, frames, nodes, blobs, and the counters that order a session.
 
 use std::fmt;
+use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -224,6 +225,11 @@ impl<'de> Deserialize<'de> for Hash {
     }
 }
 
+/// A text that is no moment, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidTimestamp(String);
+
 /// A moment in UTC, to the millisecond; written as RFC 3339.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp {
@@ -277,11 +283,20 @@ impl Serialize for Timestamp {
     }
 }
 
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    /// Reads what RFC 3339 allows, to the millisecond.
+    fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
+        let moment =
+            text.parse::<jiff::Timestamp>().map_err(|e| InvalidTimestamp(e.to_string()))?;
+        Ok(Self { millis: moment.as_millisecond() })
+    }
+}
+
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(d)?;
-        let moment: jiff::Timestamp = text.parse().map_err(serde::de::Error::custom)?;
-        Ok(Self { millis: moment.as_millisecond() })
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use oarlock_core::ids::{InvalidTimestamp, Timestamp};
 
 /// Arguments of `session`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  oarlock session list --all\n  oarlock session show ID\n  oarlock session fork ID --at 40\n  oarlock session why ID\n  oarlock session export ID -o session.jsonl\n  oarlock session import session.jsonl\n\nGo on with one: `oarlock run --resume ID \"…\"`."
+    after_help = "Examples:\n  oarlock session list --all\n  oarlock session list --text heron --updated-after 2026-11-01\n  oarlock session show ID\n  oarlock session fork ID --at 40\n  oarlock session why ID\n  oarlock session export ID -o session.jsonl\n  oarlock session import session.jsonl\n\nGo on with one: `oarlock run --resume ID \"…\"`."
 )]
 pub struct SessionArgs {
     /// What to do with sessions.
@@ -41,6 +42,8 @@ pub enum SessionCommand {
         /// Only those with these words in their title or what was said
         #[arg(long, value_name = "WORDS")]
         text: Option<String>,
+        #[command(flatten)]
+        times: Times,
     },
     /// Find words in what was said, archived sessions and subagents included
     Search {
@@ -113,6 +116,31 @@ pub enum SessionCommand {
         #[arg(short, long)]
         yes: bool,
     },
+}
+
+/// When sessions were used and made.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Times {
+    /// Only those used later than this: a date, or a moment of RFC 3339
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub updated_after: Option<Timestamp>,
+    /// Only those used before this
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub updated_before: Option<Timestamp>,
+    /// Only those made later than this
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub created_after: Option<Timestamp>,
+    /// Only those made before this
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub created_before: Option<Timestamp>,
+}
+
+/// A moment; a date is its beginning in UTC.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let date = format!("{text}T00:00:00Z");
+    text.parse().or_else(|_| date.parse()).map_err(|_: InvalidTimestamp| {
+        "a time is written 2026-11-22 or 2026-11-22T08:30:00Z".to_owned()
+    })
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

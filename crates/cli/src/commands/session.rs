@@ -68,18 +68,27 @@ async fn act(
     out: &mut dyn Write,
 ) -> anyhow::Result<Exit> {
     match args.command {
-        SessionCommand::List { all, limit, children, archived, labels, text } => {
+        SessionCommand::List { all, limit, children, archived, labels, text, times } => {
             let cwd = if all { None } else { Some(frame.cwd.canonicalize()?) };
             let archived = if archived { ArchivedFilter::Only } else { ArchivedFilter::With };
             if let Some(text) = &text {
                 check_query(text).context("--text")?;
             }
-            let is_all = labels.is_empty() && text.is_none() && archived == ArchivedFilter::With;
-            let labels = labels_of(labels)?;
-            let filter = Filter { cwd, archived, children, labels, text, ..first(limit) };
+            let unfiltered =
+                Filter { cwd, archived: ArchivedFilter::With, children, ..first(limit) };
+            let filter = Filter {
+                archived,
+                labels: labels_of(labels)?,
+                text,
+                updated_after: times.updated_after,
+                updated_before: times.updated_before,
+                created_after: times.created_after,
+                created_before: times.created_before,
+                ..unfiltered.clone()
+            };
             let listed = assembled.core.ports().catalog.list(&filter).await?;
             if listed.is_empty() && !args.json {
-                complain(match is_all {
+                complain(match filter == unfiltered {
                     true => {
                         "no session here yet; `oarlock run \"…\"` makes one, `oarlock session list --all` shows those of other folders"
                     }

@@ -140,7 +140,20 @@ fn a_session_is_archived_found_and_restored() {
     let named = list(&["--text", "BITTERN agent"]);
     assert!(named.starts_with(&two) && !named.contains(&one), "{named}");
     assert_eq!(list(&["--label", "env=prod"]), "");
+    assert_eq!(list(&["--updated-after", "2020-01-01"]).lines().count(), 2);
+    assert_eq!(list(&["--created-before", "2020-01-01T08:00:00+02:00"]), "");
+    assert_eq!(home.run(&["session", "list", "--updated-before", "soon"]).code, Some(2));
     assert_eq!(home.run(&["session", "list", "--label", "env"]).code, Some(2));
+    for (flags, words) in [
+        (&["--label", "a=1", "--label", "a=2"][..], "--label a is there twice"),
+        (&["--text", "?!"], "a query has words"),
+    ] {
+        let refused = home.run(&[&["session", "list"], flags].concat());
+        assert!(refused.refused(1).contains(words), "{}", refused.err);
+    }
+    let nobody = home.run(&["session", "list", "--text", "albatross"]);
+    assert_eq!(nobody.code, Some(0));
+    assert!(nobody.err.contains("no session here is meant by that"), "{}", nobody.err);
     let found = home.run(&["session", "search", "heron"]).out;
     assert!(found.starts_with(&one) && found.lines().count() == 1, "{found}");
     let found = home.run(&["session", "search", "--json", "word", "agent"]).out;

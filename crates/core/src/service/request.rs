@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::event::{AgentEvent, Outcome, PeerKind, PermissionKind};
-use crate::ids::{CallId, Seq, SessionId, TurnNo};
+use crate::ids::{CallId, Seq, SessionId, Timestamp, TurnNo};
 use crate::message::Part;
 use crate::ports::journal::Activity;
 use crate::service::asked;
@@ -329,6 +329,17 @@ pub struct SessionQuery {
     pub cwd: Option<PathBuf>,
     /// Subagents, too.
     pub children: bool,
+    /// Only those with all these words in their title or in what was said.
+    #[schemars(regex(pattern = asked::WORD))]
+    pub text: Option<String>,
+    /// Only those that were used later than this.
+    pub updated_after: Option<Timestamp>,
+    /// Only those that were used before this.
+    pub updated_before: Option<Timestamp>,
+    /// Only those that were made later than this.
+    pub created_after: Option<Timestamp>,
+    /// Only those that were made before this.
+    pub created_before: Option<Timestamp>,
 }
 
 /// Makes a summary take the place of the beginning of what the model sees.

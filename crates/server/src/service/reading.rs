@@ -286,6 +286,9 @@ pub(super) fn bounded(
 /// The sessions that a query means.
 fn meant(query: SessionQuery) -> Result<Filter, SessionError> {
     let after = query.cursor.as_deref().map(ListCursor::parse).transpose();
+    if let Some(text) = &query.text {
+        check_query(text).map_err(|error| SessionError::invalid(error.to_string()))?;
+    }
     Ok(Filter {
         cwd: query.cwd,
         labels: query.labels,
@@ -296,6 +299,11 @@ fn meant(query: SessionQuery) -> Result<Filter, SessionError> {
             Some(false) => ArchivedFilter::Without,
         },
         children: query.children,
+        text: query.text,
+        updated_after: query.updated_after,
+        updated_before: query.updated_before,
+        created_after: query.created_after,
+        created_before: query.created_before,
         after: after.map_err(|error| SessionError::invalid(error.to_string()))?,
         ..Filter::default()
     })

@@ -365,6 +365,38 @@ async fn what_is_silent_begins_no_turn_and_is_shown_with_the_next<P: Program>() 
     assert_eq!(done(&surface, "turn/wait", waited).await["text"], "so so", "others begin one");
 }
 
+async fn sessions_are_listed_by_what_was_said_and_when<P: Program>() {
+    let desk = P::desk(vec![says("a heron"), says("an ibis")]);
+    let surface = P::Surface::open(&desk).await;
+    let mut made = Vec::new();
+    for _ in 0..2 {
+        let answer = done(&surface, "session/create", json!({ "prompt": "which bird?" })).await;
+        let read = done(&surface, "session/read", json!({ "session_id": answer["session_id"] }));
+        made.push(read.await);
+        let clock = &desk.kit.core.ports().clock;
+        clock.sleep_until(clock.now().after(5_000)).await;
+    }
+    let (heron, ibis) = (&made[0], &made[1]);
+    for (query, meant) in [
+        (json!({ "text": "HERON" }), vec![heron]),
+        (json!({ "text": "bird which" }), vec![ibis, heron]),
+        (json!({ "text": "albatross" }), vec![]),
+        (json!({ "updated_after": heron["updated_at"] }), vec![ibis]),
+        (json!({ "updated_before": ibis["updated_at"] }), vec![heron]),
+        (json!({ "created_after": heron["created_at"], "text": "bird" }), vec![ibis]),
+        (json!({ "created_before": ibis["created_at"] }), vec![heron]),
+    ] {
+        let listed = done(&surface, "session/list", query.clone()).await;
+        let ids: Vec<_> =
+            listed["sessions"].as_array().unwrap().iter().map(|s| &s["session_id"]).collect();
+        let meant: Vec<_> = meant.into_iter().map(|session| &session["session_id"]).collect();
+        assert_eq!(ids, meant, "{query}");
+    }
+    for wrong in [json!({ "text": "?!" }), json!({ "updated_after": "yesterday" })] {
+        assert_eq!(refused(&surface, "session/list", wrong).await, "INVALID_REQUEST");
+    }
+}
+
 async fn whole_numbers_may_have_a_point_and_inputs_are_those_of_the_session<P: Program>() {
     let desk = P::desk(vec![says("one")]);
     let surface = P::Surface::open(&desk).await;
@@ -458,6 +490,7 @@ macro_rules! promises {
             one_session_has_a_name_until_it_is_archived_or_removed,
             what_is_silent_begins_no_turn_and_is_shown_with_the_next,
             a_field_that_no_request_has_is_refused_wherever_it_stands,
+            sessions_are_listed_by_what_was_said_and_when,
             whole_numbers_may_have_a_point_and_inputs_are_those_of_the_session,
         );
     };
