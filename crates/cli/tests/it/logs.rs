@@ -25,6 +25,20 @@ fn the_filter_and_the_form_of_the_log_are_honoured() {
 }
 
 #[test]
+fn turns_are_told_of_with_session_and_number_and_nothing_that_was_said() {
+    let ran = run("OARLOCK_LOG", "oarlock_core=info");
+    let lines = ran.err.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let fields: Vec<Value> = lines.map(|line| line["fields"].clone()).collect();
+    let told: Vec<_> = fields.iter().map(|fields| fields["message"].as_str().unwrap()).collect();
+    assert_eq!(told, ["a turn begins", "a turn ended"], "{}", ran.err);
+    assert!(fields.iter().all(|fields| fields["turn"] == 1), "{}", ran.err);
+    let session = fields[0]["session"].as_str().unwrap();
+    assert!(session.len() == 36 && fields[1]["session"] == session, "{}", ran.err);
+    assert_eq!((&fields[1]["stop"], &fields[1]["steps"]), (&json!("end_turn"), &json!(1)));
+    assert!(!ran.err.contains("done"), "{}", ran.err);
+}
+
+#[test]
 fn a_filter_that_is_none_is_refused() {
     for filter in ["inof", "oarlock_store=loud"] {
         let ran = run("OARLOCK_LOG", filter);

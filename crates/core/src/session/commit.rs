@@ -7,7 +7,7 @@ use crate::event::Event;
 use crate::ports::bus::Live;
 use crate::ports::journal::JournalError;
 use crate::session::trace::Line;
-use crate::session::{SessionTask, Source, summary};
+use crate::session::{SessionTask, Source, logged, summary};
 
 impl SessionTask {
     /// Makes everything decided durable, then tells it and answers for it.
@@ -26,6 +26,7 @@ impl SessionTask {
     async fn commit_all(&mut self) -> Result<(), JournalError> {
         let entries = self.log.commit().await?;
         for entry in &entries {
+            logged::log(&self.log.state().id, entry);
             self.texts.extend(summary::indexed_text(entry));
             self.around.feed.publish(Live::Entry(Arc::clone(entry)));
             if let (Event::PermissionAnswered(answered), Some(effects)) =

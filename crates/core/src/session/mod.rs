@@ -21,6 +21,7 @@ pub mod hooks;
 pub(crate) mod inbox;
 mod inputs;
 pub(crate) mod log;
+mod logged;
 pub mod open_turn;
 pub(crate) mod output;
 pub(crate) mod peers;
