@@ -4,11 +4,13 @@ use std::sync::{Arc, Weak};
 
 use crate::agent::dispatcher::AgentToolDispatcher;
 use crate::agent::registry::ToolRegistry;
+use crate::command::Admit;
 use crate::ids::{Seq, SessionId};
 use crate::ports::files::Files;
 use crate::ports::model::{Model, Models};
 use crate::ports::shell::Shell;
 use crate::registry::WithOwn;
+use crate::session::birth::first_input;
 use crate::session::recover::Recovery;
 use crate::spec::{Comms, SessionSpec, SettingsChange};
 
@@ -48,6 +50,9 @@ pub struct NewSession {
     pub spec: SessionSpec,
     /// The name by which others of its tenant write to it, and what goes with it. A name that another one has keeps it from being made.
     pub comms: Option<Comms>,
+    /// What it begins with. It is admitted by the frame that makes the session, as one that comes later would be: either both are in the journal
+    /// or neither is. Its turn may have begun when observers are told of the session.
+    pub input: Option<Box<Admit>>,
     /// What its tools are to reach the world by.
     pub backends: Backends,
 }
@@ -97,7 +102,15 @@ impl ForkSession {
 
 impl From<SessionSpec> for NewSession {
     fn from(spec: SessionSpec) -> Self {
-        Self { id: None, spec, comms: None, backends: Backends::default() }
+        Self { id: None, spec, comms: None, input: None, backends: Backends::default() }
+    }
+}
+
+impl NewSession {
+    /// The `seq` of the input that it begins with.
+    #[must_use]
+    pub fn first_input(&self) -> Option<Seq> {
+        self.input.as_ref().map(|_| first_input(self.comms.is_some()))
     }
 }
 

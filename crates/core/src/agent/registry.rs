@@ -129,6 +129,11 @@ impl ToolRegistry for CompositeRegistry {
 /// The virtual member of a list of allowed tools: it lets a session open sessions below itself.
 pub const SPAWN_AGENT: &str = "spawn_agent";
 
+/// The tool that writes to another session. Only a session that has a name is offered it.
+pub const SEND_MESSAGE: &str = "send_message";
+/// The tool that lists those that can be written to; offered as [`SEND_MESSAGE`] is.
+pub const PEERS: &str = "peers";
+
 /// What a list of allowed tools comes to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AllowlistMatch {

@@ -9,7 +9,7 @@ use super::{DefaultAgentCore, Entrance};
 use crate::agent::background::{AttachTask, TaskStart};
 use crate::agent::error::{AgentError, SessionError};
 use crate::agent::handle::DefaultSession;
-use crate::agent::origin::{Backends, ChildOrder, LoadSession, Origin};
+use crate::agent::origin::{Backends, ChildOrder, LoadSession, NewSession, Origin};
 use crate::agent::registry::{ToolRegistry, match_tool_allowlist};
 use crate::agent::session::Session;
 use crate::agent::subagent::{
@@ -240,7 +240,8 @@ impl DefaultAgentCore {
         };
         match self.resume(load).await {
             Err(AgentError::SessionNotFound { .. }) => {
-                self.create(&order.id, (order.spec, None), &order.backends).await
+                self.create(&order.id, NewSession { backends: order.backends, ..order.spec.into() })
+                    .await
             }
             opened => opened,
         }

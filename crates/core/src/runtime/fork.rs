@@ -3,6 +3,7 @@
 //! The source is read and nothing else: it is neither woken nor written, and may go on or be purged meanwhile. A crash while copying leaves a beginning
 //! without its mark, which says so to whoever opens it.
 
+use super::opening::Named;
 use super::{DefaultAgentCore, Started};
 use crate::agent::error::AgentError;
 use crate::agent::observer::SessionCreateInfo;
@@ -49,8 +50,8 @@ impl DefaultAgentCore {
             usable::check_load(&open, (&self.shared.limits, models.as_ref()), change)?;
             spec.settings.apply(change);
         }
-        let toolbox = self.toolbox(&spec, &backends).await?;
-        let (log, _) = self.create_log(id, (first, None)).await?;
+        let toolbox = self.toolbox(&spec, Named::No, &backends).await?;
+        let (log, _) = self.create_log(id, (first, Vec::new())).await?;
         let mut log = self.copy(&from, log, (cut, state)).await.map_err(unread)?;
         let now = self.shared.ports.clock.now();
         for event in ending(log.state(), change, now) {

@@ -189,11 +189,7 @@ impl DefaultAgentCore {
         }
         // Boxed, since every caller that may wake a session would have room for all of it otherwise.
         let (backends, (ended, info)) = match origin {
-            Origin::New(new) => {
-                let started =
-                    Box::pin(self.create(&id, (new.spec, new.comms), &new.backends)).await?;
-                (new.backends, started)
-            }
+            Origin::New(new) => (new.backends.clone(), Box::pin(self.create(&id, *new)).await?),
             Origin::Fork(order) => {
                 (order.backends.clone(), Box::pin(self.fork(&id, *order)).await?)
             }

@@ -11,15 +11,17 @@ use super::{DefaultAgentCore, Ended, Started};
 use crate::agent::emitter::EventEmitter;
 use crate::agent::error::AgentError;
 use crate::agent::observer::SessionCreateInfo;
-use crate::agent::origin::{Backends, LoadSession};
+use crate::agent::origin::{Backends, LoadSession, NewSession};
 use crate::agent::registry::{
-    SPAWN_AGENT, StaticToolRegistry, ToolRegistry, filter_registry_by_allowlist,
+    PEERS, SEND_MESSAGE, SPAWN_AGENT, StaticToolRegistry, ToolRegistry,
+    filter_registry_by_allowlist,
 };
 use crate::event::{Entry, Event, SCHEMA_VERSION, SessionCreated};
 use crate::ids::{Seq, SessionId};
 use crate::ports::hook::HookTable;
 use crate::ports::journal::{Fence, Frame, JournalError};
 use crate::ports::tool::{Place, SessionToolsError};
+use crate::session::birth::birth;
 use crate::session::fold::Folded;
 use crate::session::inbox::Inbox;
 use crate::session::log::Log;
@@ -38,9 +40,10 @@ impl DefaultAgentCore {
     pub(super) async fn toolbox(
         &self,
         spec: &SessionSpec,
+        named: Named,
         backends: &Backends,
     ) -> Result<Arc<Toolbox>, AgentError> {
-        let mut toolbox = self.build(spec, backends).await?;
+        let mut toolbox = self.build(spec, named, backends).await?;
         if let Some(dispatcher) = &backends.dispatcher {
             let joined = external::join(toolbox.registry, dispatcher);
             toolbox.registry = joined.map_err(AgentError::Invalid)?;
@@ -50,7 +53,12 @@ impl DefaultAgentCore {
         Ok(Arc::new(toolbox))
     }
 
-    async fn build(&self, spec: &SessionSpec, backends: &Backends) -> Result<Toolbox, AgentError> {
+    async fn build(
+        &self,
+        spec: &SessionSpec,
+        named: Named,
+        backends: &Backends,
+    ) -> Result<Toolbox, AgentError> {
         let invalid = |why: String| AgentError::InvalidCwd { cwd: spec.cwd.clone(), why };
         if let Some(relative) =
             std::iter::once(&spec.cwd).chain(&spec.roots).find(|path| !path.is_absolute())
@@ -69,7 +77,7 @@ impl DefaultAgentCore {
             (&backends.tools, &backends.files, &backends.shell)
         {
             let (files, shell) = (Arc::clone(files), Arc::clone(shell));
-            let registry = allowed(spec, Arc::clone(tools))?;
+            let registry = allowed(spec, named, Arc::clone(tools))?;
             return Ok(Toolbox { registry, files, shell, place, model });
         }
         let (clock, within_ms) = (&self.shared.ports.clock, self.shared.limits.tools_ms);
@@ -82,7 +90,7 @@ impl DefaultAgentCore {
             Either::Right(((), _)) => return Err(AgentError::ToolsTimeout { within_ms }),
         };
         Ok(Toolbox {
-            registry: allowed(spec, backends.tools.clone().unwrap_or(built.tools))?,
+            registry: allowed(spec, named, backends.tools.clone().unwrap_or(built.tools))?,
             files: backends.files.clone().unwrap_or(built.files),
             shell: backends.shell.clone().unwrap_or(built.shell),
             place,
@@ -93,11 +101,11 @@ impl DefaultAgentCore {
     pub(super) async fn create(
         &self,
         id: &SessionId,
-        (spec, comms): (SessionSpec, Option<Comms>),
-        backends: &Backends,
+        new: NewSession,
     ) -> Result<Started, AgentError> {
+        let NewSession { spec, comms, input, backends, .. } = new;
         comms.as_ref().map_or(Ok(()), Comms::check).map_err(AgentError::Invalid)?;
-        let toolbox = self.toolbox(&spec, backends).await?;
+        let toolbox = self.toolbox(&spec, Named::of(comms.as_ref()), &backends).await?;
         let found = backends.models(&self.shared.ports.models).resolve(&spec.settings.model);
         usable::check(&spec.settings, found.as_ref().map(|model| model.info()))?;
         // A subagent has what its parent has, and nothing that was granted since.
@@ -110,7 +118,10 @@ impl DefaultAgentCore {
             SessionCreated { id: id.clone(), schema: SCHEMA_VERSION, node, spec, forked: None };
         let event = Event::SessionCreated(Box::new(created));
         let first = Entry { seq: 1, at, turn: None, scope: Vec::new(), event };
-        let (log, entries) = self.create_log(id, (first, comms)).await?;
+        let input = input.map(|input| *input);
+        let more =
+            birth(&first, comms, input, &self.shared.limits).map_err(AgentError::Rejected)?;
+        let (log, entries) = self.create_log(id, (first, more)).await?;
         for entry in entries {
             self.emitter(id).publish(told((*entry).clone()));
         }
@@ -119,11 +130,11 @@ impl DefaultAgentCore {
         Ok((self.start(fence, folded, (toolbox, Vec::new())).await?, info))
     }
 
-    /// A journal with its first entry, and the session's name if it is to have one.
+    /// A journal with its first entry, and what the session begins with besides.
     pub(super) async fn create_log(
         &self,
         id: &SessionId,
-        first: (Entry, Option<Comms>),
+        first: (Entry, Vec<Event>),
     ) -> Result<(Log, Vec<Arc<Entry>>), AgentError> {
         // The recording begins after the first entry: it is part of what the replayed task is given.
         let store = self.store(Trace::default());
@@ -168,7 +179,7 @@ impl DefaultAgentCore {
             usable::check_load(state, (&self.shared.limits, models.as_ref()), change)?;
             spec.settings.apply(change);
         }
-        let toolbox = self.toolbox(&spec, &backends).await?;
+        let toolbox = self.toolbox(&spec, Named::of(state.comms.as_ref()), &backends).await?;
         let taken = self.in_time(&id, self.take_over(found, recovery)).await.map_err(restore)?;
         let (fence, folded, mut events) = taken;
         events.extend(change.map(Event::SessionConfigured));
@@ -328,9 +339,24 @@ impl DefaultAgentCore {
     }
 }
 
-/// Of the tools those that the session may have. Opening subagents is among them only while another session may stand below it.
+/// Whether others write to a session by a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Named {
+    Yes,
+    No,
+}
+
+impl Named {
+    fn of(comms: Option<&Comms>) -> Self {
+        if comms.is_some() { Self::Yes } else { Self::No }
+    }
+}
+
+/// Of the tools those that the session may have. Opening subagents is among them only while another session may stand below it, and writing to others
+/// when they can write back.
 fn allowed(
     spec: &SessionSpec,
+    named: Named,
     tools: Arc<dyn ToolRegistry>,
 ) -> Result<Arc<dyn ToolRegistry>, AgentError> {
     let chosen: Arc<dyn ToolRegistry> = match &spec.tools {
@@ -345,10 +371,18 @@ fn allowed(
             Arc::new(chosen.map_err(|error| AgentError::Invalid(error.to_string()))?)
         }
     };
-    if spec.depth < spec.settings.turn.depth_max() || chosen.get(SPAWN_AGENT).is_none() {
+    let mut without = Vec::new();
+    if spec.depth >= spec.settings.turn.depth_max() {
+        without.push(SPAWN_AGENT);
+    }
+    if named == Named::No {
+        without.extend([SEND_MESSAGE, PEERS]);
+    }
+    without.retain(|name| chosen.get(name).is_some());
+    if without.is_empty() {
         return Ok(chosen);
     }
     let names = chosen.schemas().iter().map(|schema| schema.name.as_str());
-    let others = names.filter(|name| *name != SPAWN_AGENT).filter_map(|name| chosen.get(name));
+    let others = names.filter(|name| !without.contains(name)).filter_map(|name| chosen.get(name));
     Ok(Arc::new(StaticToolRegistry::new(others.map(Arc::clone))))
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::{BoxFuture, Either, select};
 
-use crate::event::{BlobRef, Entry, Event, SessionNamed};
+use crate::event::{BlobRef, Entry, Event};
 use crate::ids::{Hash, Seq, SessionId, Timestamp};
 use crate::limits::RuntimeLimits;
 use crate::ports::clock::{Clock, Ids};
@@ -17,7 +17,6 @@ use crate::ports::journal::{
 };
 use crate::session::fold::Folded;
 use crate::session::state::State;
-use crate::spec::Comms;
 
 /// How many bytes of frames are read at a time.
 pub(crate) const READ_BYTES: usize = 1024 * 1024;
@@ -59,17 +58,17 @@ impl Log {
         Self { store, fence, state, staged: Vec::new(), checkpoint }
     }
 
-    /// Creates a session: its first entry, and its name if it is to have one, are committed when this returns.
+    /// Creates a session: its first entry and what it begins with besides are committed when this returns, all of it or nothing.
     pub(crate) async fn create(
         store: Store,
         fence: Fence,
-        (first, comms): (Entry, Option<Comms>),
+        (first, more): (Entry, Vec<Event>),
     ) -> Result<(Self, Vec<Arc<Entry>>), JournalError> {
         let state = State::created(&first).expect("the runtime makes the first entry");
-        let (at, tenant) = (first.at, state.spec.tenant.clone());
+        let at = first.at;
         let mut log = Self { store, fence, state, staged: vec![first], checkpoint: 0 };
-        if let Some(comms) = comms {
-            log.stage(at, Event::SessionNamed(Box::new(SessionNamed { tenant, comms })));
+        for event in more {
+            log.stage(at, event);
         }
         let committed = log.commit().await?;
         Ok((log, committed))
@@ -336,14 +335,15 @@ fn unavailable(why: &str) -> JournalError {
     JournalError::Unavailable { why: why.to_owned() }
 }
 
-/// Whether a death between these two entries would leave something half done: the end of a task that no input tells, or a subagent that is paid
-/// for while its call runs.
+/// Whether a death between these two entries would leave something half done: the end of a task that no input tells, a subagent that is paid
+/// for while its call runs, or a session without the input that it was made for.
 fn is_one_write(entry: &Event, next: &Event) -> bool {
     matches!(
         (entry, next),
         (Event::TaskSettled(_), Event::InputAdmitted(_))
             | (Event::SubagentClosed(_), Event::ToolSettled(_))
-            | (Event::SessionCreated(_), Event::SessionNamed(_))
+            | (Event::SessionCreated(_), Event::SessionNamed(_) | Event::InputAdmitted(_))
+            | (Event::SessionNamed(_), Event::InputAdmitted(_))
     )
 }
 

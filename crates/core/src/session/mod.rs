@@ -3,6 +3,7 @@
 //! The loop is the same for a new session, a resumed one and a replayed one. Nothing in it waits for anything but the next signal and
 //! the store.
 
+pub(crate) mod birth;
 pub mod calls;
 pub mod checkpoint;
 pub mod children;
@@ -162,6 +163,8 @@ impl SessionTask {
         // Of one that was left in the middle of something, nobody knows what the catalogue has.
         let is_listed = !is_new && log.state().turn.is_none();
         let listed = is_listed.then(|| summary::activity(log.state()));
+        // An input that came with the session is searched for as others are.
+        let texts = if is_new { summary::waiting_texts(log.state()) } else { Vec::new() };
         let tools = effects.as_ref().map_or_else(|| ToolsDigest::of(&[]), TurnRunner::tools);
         let own_schemas = effects.as_ref().map(TurnRunner::own_schemas).unwrap_or_default();
         Self {
@@ -185,7 +188,7 @@ impl SessionTask {
             answers: Vec::new(),
             leases: Vec::new(),
             closers: Vec::new(),
-            texts: Vec::new(),
+            texts,
             listed,
             checkpoint,
             now,

@@ -1,6 +1,7 @@
 //! What lists and searches know of a session. Pure; derived from the state, never the other way round.
 
-use crate::event::{Entry, Event};
+use crate::event::{Entry, Event, InputAdmitted};
+use crate::ids::Seq;
 use crate::message::{Content, Part};
 use crate::ports::journal::{Activity, IndexedText, Summary};
 use crate::session::state::{CallPhase, State};
@@ -64,14 +65,29 @@ pub fn changes(event: &Event) -> bool {
 #[must_use]
 pub fn indexed_text(entry: &Entry) -> Option<IndexedText> {
     let texts: Vec<&str> = match &entry.event {
-        Event::InputAdmitted(input) => input.content.iter().filter_map(part_text).collect(),
+        Event::InputAdmitted(input) => return input_text(entry.seq, input),
         Event::AssistantMessage(message) => {
             message.blocks.iter().filter_map(|block| content_text(&block.content)).collect()
         }
         _ => return None,
     };
+    indexed(entry.seq, &texts)
+}
+
+/// The same of the inputs that wait.
+pub(crate) fn waiting_texts(state: &State) -> Vec<IndexedText> {
+    let texts = state.pending.iter().map(|input| input_text(input.seq, &input.admitted));
+    texts.flatten().collect()
+}
+
+fn input_text(seq: Seq, input: &InputAdmitted) -> Option<IndexedText> {
+    let texts: Vec<&str> = input.content.iter().filter_map(part_text).collect();
+    indexed(seq, &texts)
+}
+
+fn indexed(seq: Seq, texts: &[&str]) -> Option<IndexedText> {
     let text = texts.join("\n");
-    (!text.trim().is_empty()).then_some(IndexedText { seq: entry.seq, text })
+    (!text.trim().is_empty()).then_some(IndexedText { seq, text })
 }
 
 fn part_text(part: &Part) -> Option<&str> {

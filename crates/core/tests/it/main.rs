@@ -5,6 +5,7 @@
 mod asks;
 mod background;
 mod background_deaths;
+mod births;
 mod bounds;
 mod cancels;
 mod capabilities;

@@ -181,7 +181,8 @@ async fn create(
     let spec =
         workspace.spec(place, "acp", frontend).await.map_err(|error| WireError::from(error).0)?;
     let backends = guest.backends(&*workspace, &spec, &given).await?;
-    let new = NewSession { id: Some(id.clone()), spec: spec.clone(), comms: None, backends };
+    let new =
+        NewSession { id: Some(id.clone()), spec: spec.clone(), comms: None, input: None, backends };
     let session = workspace.core().open(Origin::New(Box::new(new))).await;
     let session = session.map_err(|error| WireError::from(error).0)?;
     Ok((workspace, session, spec, None))

@@ -8,7 +8,7 @@ use oarlock_core::limits::KEY_BYTES;
 use oarlock_core::ports::tool::Place;
 use oarlock_core::prompt::Overlays;
 use oarlock_core::service::{
-    CreateSessionRequest, Cursor, ErrorCode, InitialTurnPolicy, Prompt, RunResult, RunState,
+    CreateSessionRequest, Cursor, ErrorCode, InitialTurnPolicy, RunResult, RunState,
     SessionBuildOptions, SessionError,
 };
 use oarlock_core::spec::{Keyed, SessionSpec};
@@ -17,7 +17,7 @@ use oarlock_core::{
 };
 
 use super::peers::Named;
-use super::turns::{Told, admit, form, run};
+use super::turns::{Told, admit, form, input_of, run};
 use super::{Scope, Sessions, in_time, refused, skills, tools};
 use crate::host::Workspace;
 use crate::place::{PlaceError, folder, folders};
@@ -52,30 +52,11 @@ impl Sessions {
         self.check_bodies(&id, &request.prompt).await?;
         let CreateSessionRequest { event_tx, wait_ms, .. } = request.clone();
         let this = self.clone();
-        let begin = async move { this.begun((id, tenant), keyed, &request).await };
+        let begin = async move { this.made((id, tenant), keyed, &request).await };
         match self.makers.finish(begin).await? {
             (session, None) => deferred(&session).await,
             (session, Some(input)) => run(&session, input, wait_ms, event_tx).await,
         }
-    }
-
-    /// Makes the session and gives it its first prompt, if it has one.
-    async fn begun(
-        &self,
-        named: (SessionId, Option<Tenant>),
-        keyed: Option<Keyed>,
-        request: &CreateSessionRequest,
-    ) -> Result<(DefaultSession, Option<Seq>), SessionError> {
-        let (session, prompt) = self.made(named, keyed, request).await?;
-        let input = match request.initial_turn {
-            InitialTurnPolicy::Defer => None,
-            InitialTurnPolicy::RunImmediately => {
-                let key = request.idempotency_key.clone();
-                let told = Told { delivery: Delivery::Now, key, output: None };
-                Some(admit(&session, prompt, told).await?)
-            }
-        };
-        Ok((session, input))
     }
 
     /// Whether the session belongs to where it is asked for.
@@ -100,13 +81,13 @@ impl Sessions {
         Ok(())
     }
 
-    /// Makes the session, or finds the one that the same request made before.
+    /// Makes the session with its first prompt, if it has one, or finds those that the same request made before.
     async fn made(
         &self,
         (id, tenant): (SessionId, Option<Tenant>),
         keyed: Option<Keyed>,
         request: &CreateSessionRequest,
-    ) -> Result<(DefaultSession, Prompt), SessionError> {
+    ) -> Result<(DefaultSession, Option<Seq>), SessionError> {
         let cwd = request.cwd.clone().unwrap_or_else(|| PathBuf::clone(&self.cwd));
         let place = self.place(cwd, request.roots.clone()).await?;
         let workspace = self.folder(&place.cwd).await?;
@@ -115,19 +96,39 @@ impl Sessions {
         let spec = self.spec(&*workspace, place, request).await?;
         let spec = SessionSpec { request: keyed.clone(), tenant, ..spec };
         let comms = request.build.comms()?;
-        let new =
-            NewSession { id: Some(id.clone()), comms: comms.clone(), ..NewSession::from(spec) };
+        let input = match request.initial_turn {
+            InitialTurnPolicy::Defer => None,
+            InitialTurnPolicy::RunImmediately => {
+                let key = request.idempotency_key.clone();
+                let told = Told { delivery: Delivery::Now, key, output: None };
+                Some(input_of(prompt, told)?)
+            }
+        };
+        let new = NewSession {
+            id: Some(id.clone()),
+            comms: comms.clone(),
+            input: input.clone().map(Box::new),
+            ..NewSession::from(spec)
+        };
+        let first = new.first_input();
         match (workspace.core().open(Origin::New(Box::new(new))).await, keyed) {
             (Ok(session), _) => {
                 if let Some(comms) = comms {
                     let named = Named { tenant: self.tenant(), comms };
                     self.announce(session.id(), named, "is here").await;
                 }
-                Ok((session, prompt))
+                Ok((session, first))
             }
             (Err(AgentError::DuplicateSessionId { .. }), Some(keyed)) => {
                 match self.birth(&id).await?.request {
-                    Some(known) if known == keyed => Ok((self.session(&id).await?, prompt)),
+                    Some(known) if known == keyed => {
+                        let session = self.session(&id).await?;
+                        let input = match input {
+                            Some(input) => Some(admit(&session, input).await?),
+                            None => None,
+                        };
+                        Ok((session, input))
+                    }
                     _ => Err(SessionError::invalid(format!(
                         "the idempotency key `{}` was used for another request; use a new one",
                         keyed.key

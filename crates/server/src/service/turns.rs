@@ -38,7 +38,7 @@ impl Sessions {
         let prompt = skills::prompt(&*workspace, &birth.cwd, named).await?;
         let output = form(request.output_schema, request.structured_output_retries)?;
         let told = Told { delivery: Delivery::Now, key: idempotency_key, output };
-        let input = admit(&session, prompt, told).await?;
+        let input = admit(&session, input_of(prompt, told)?).await?;
         run(&session, input, wait_ms, event_tx).await
     }
 
@@ -59,7 +59,7 @@ impl Sessions {
         };
         self.check_bodies(id, &request.prompt).await?;
         let told = Told { delivery, key: request.idempotency_key, output: None };
-        let input = admit(&session, request.prompt, told).await?;
+        let input = admit(&session, input_of(request.prompt, told)?).await?;
         run(&session, input, Some(0), None).await
     }
 
@@ -174,21 +174,20 @@ pub(super) fn form(
     }
 }
 
-/// Admits an input. With a key that the session knows it is the first input of that key.
-pub(super) async fn admit(
-    session: &DefaultSession,
-    prompt: Prompt,
-    told: Told,
-) -> Result<Seq, SessionError> {
+/// A prompt as a session is told it.
+pub(super) fn input_of(prompt: Prompt, told: Told) -> Result<Admit, SessionError> {
     if prompt.is_empty() {
         return Err(SessionError::invalid("the prompt says nothing; give it text"));
     }
     told.key.as_deref().map_or(Ok(()), check_key)?;
     let (Told { delivery, key, output }, content) = (told, prompt.into_parts());
     let output = output.map(Box::new);
-    let admit =
-        Admit { key, source: InputSource::User, delivery, content, goal: None, output, peer: None };
-    match session.tell(Command::Admit(admit)).await? {
+    Ok(Admit { key, source: InputSource::User, delivery, content, goal: None, output, peer: None })
+}
+
+/// Admits an input. With a key that the session knows it is the first input of that key.
+pub(super) async fn admit(session: &DefaultSession, input: Admit) -> Result<Seq, SessionError> {
+    match session.tell(Command::Admit(input)).await? {
         Reply::Admitted(input) => Ok(input),
         Reply::Done | Reply::Attached(_) | Reply::Status(_) | Reply::Rejected(_) => {
             Err(SessionError::new(ErrorCode::AgentError, "the session gave no answer to an input"))

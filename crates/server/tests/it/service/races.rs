@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use futures::future::{Either, join, join_all, ready, select};
 use oarlock_core::memory::MemoryStore;
-use oarlock_core::ports::journal::Filter;
+use oarlock_core::ports::journal::{Catalog, Filter};
 use oarlock_core::session::state::State;
 use oarlock_core::spec::Mode;
 use oarlock_testkit::kit::{Parts, node};
 use oarlock_testkit::model::{Say, text};
+use oarlock_testkit::mortal::{LastWrite, MortalJournal};
 use serde_json::json;
 
 use super::contract::{dawdles, of, says};
@@ -225,6 +226,39 @@ async fn whoever_creates_and_goes_leaves_no_session_without_its_prompt() {
         }
     }
     assert!(made > 20 && answered < made, "{made} were made, {answered} answered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_that_dies_at_any_write_is_done_once_when_it_is_asked_for_again() {
+    let (mut seed, mut halves, mut done_first) = (31, 0, false);
+    for (writes, last) in (0..10).flat_map(|n| [(n, LastWrite::Stored), (n, LastWrite::Lost)]) {
+        let store = MemoryStore::new(node("b"));
+        let mortal = Arc::new(MortalJournal::new(store.reopen(node("a")), 0, 0));
+        let parts = Parts::on(store.clone(), vec![says("one")], vec![]);
+        let desk = Desk::of(Parts { journal: mortal.clone(), ..parts }, Mode::OPEN);
+        mortal.doom(writes, last);
+        let create = json!({ "prompt": "go", "idempotency_key": "k", "wait_ms": drawn(&mut seed, 9),
+            "build": { "comms_name": "one" } });
+        // It fails when the process dies meanwhile.
+        drop(Direct::open(&desk).await.call("session/create", create.clone()).await);
+        done_first = !mortal.is_dead();
+        mortal.die();
+        let rows = store.list(&Filter::default()).await.unwrap();
+        let parts = Parts::on(store, vec![says("one")], vec![]);
+        let desk = Desk::of(Parts { name: "b", ..parts }, Mode::OPEN);
+        for row in &rows {
+            let state = desk.kit.core.state(&row.id).await.unwrap();
+            assert_eq!(state.last_input, Some(3), "{writes} {last:?}: made without its prompt");
+            halves += u32::from(state.turns == 0);
+        }
+        let create = json!({ "prompt": "go", "idempotency_key": "k",
+            "build": { "comms_name": "one" } });
+        let surface = Direct::open(&desk).await;
+        let turn = done(&surface, "session/create", create).await;
+        assert_eq!((&turn["turn"], &turn["input"]), (&json!(1), &json!(3)), "{turn}");
+        assert_eq!(desk.kit.core.ports().catalog.list(&Filter::default()).await.unwrap().len(), 1);
+    }
+    assert!(done_first && halves > 0, "{halves}");
 }
 
 #[tokio::test(start_paused = true)]
