@@ -259,4 +259,8 @@ impl Blobs for MemoryStore {
     ) -> BoxFuture<'a, Result<(Bytes, u64), JournalError>> {
         Box::pin(async move { self.data().read_blob(blob, offset, max_bytes) })
     }
+
+    fn probe(&self) -> BoxFuture<'_, Result<(), JournalError>> {
+        Box::pin(ready(Ok(())))
+    }
 }

@@ -415,6 +415,13 @@ pub trait Blobs: Send + Sync + fmt::Debug {
         offset: u64,
         max_bytes: usize,
     ) -> BoxFuture<'a, Result<(Bytes, u64), JournalError>>;
+
+    /// Whether the store that these bodies lie beside takes writes: commits something small there that changes nothing and that nobody reads, as
+    /// durably as an entry.
+    ///
+    /// # Errors
+    /// Those with which an append would fail: `Unavailable` for a full or read-only disk.
+    fn probe(&self) -> BoxFuture<'_, Result<(), JournalError>>;
 }
 
 /// A body being written. Dropping it leaves nothing behind.

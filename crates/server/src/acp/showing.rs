@@ -152,6 +152,10 @@ mod tests {
         ) -> BoxFuture<'a, Result<(Bytes, u64), JournalError>> {
             future::pending().boxed()
         }
+
+        fn probe(&self) -> BoxFuture<'_, Result<(), JournalError>> {
+            future::pending().boxed()
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -74,6 +74,8 @@ pub struct Gate {
     working: Semaphore,
     urgent: Semaphore,
     drain: Drain,
+    /// How often is asked for what wants no token.
+    open: DefaultDirectRateLimiter,
 }
 
 /// A token that comes in, and how often it did.
@@ -117,7 +119,8 @@ impl Gate {
     pub fn new(admission: Admission, tokens: Vec<Token>, drain: Drain) -> Arc<Self> {
         let working = Semaphore::new(admission.requests_max);
         let urgent = Semaphore::new(URGENT_MAX);
-        let gate = Self { admission, known: Mutex::default(), working, urgent, drain };
+        let open = RateLimiter::direct(Quota::per_second(admission.rate_per_second));
+        let gate = Self { admission, known: Mutex::default(), working, urgent, drain, open };
         gate.admit(tokens);
         Arc::new(gate)
     }
@@ -154,15 +157,14 @@ impl Gate {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let known = known.values().find(|known| known.token.hash == hash).cloned();
         let known = known.ok_or_else(none)?;
-        if let Err(until) = known.rate.check() {
-            let wait = until.wait_time_from(DefaultClock::default().now());
-            let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
-            let words =
-                format!("token `{}` asks too often; try again in {ms} ms", known.token.name);
-            let error = SessionError::new(ErrorCode::RateLimited, words);
-            return Err(SessionError { retry_after_ms: Some(ms), ..error });
-        }
+        in_rate(&known.rate, || format!("token `{}` asks", known.token.name))?;
         Ok(known)
+    }
+
+    /// Whether whoever asks without a token may be answered.
+    fn is_open_to(&self, headers: &HeaderMap) -> Result<(), SessionError> {
+        self.is_expected(headers)?;
+        in_rate(&self.open, || "this path is asked for".to_owned())
     }
 
     /// Whoever has a token.
@@ -234,6 +236,27 @@ impl Gate {
             response = next.run(request) => Ok(response),
             () = taken_back.begun() => Err(revoked()),
         }
+    }
+}
+
+/// Whether one more request keeps to the rate.
+fn in_rate(
+    rate: &DefaultDirectRateLimiter,
+    who: impl FnOnce() -> String,
+) -> Result<(), SessionError> {
+    let Err(until) = rate.check() else { return Ok(()) };
+    let wait = until.wait_time_from(DefaultClock::default().now());
+    let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+    let words = format!("{} too often; try again in {ms} ms", who());
+    let error = SessionError::new(ErrorCode::RateLimited, words);
+    Err(SessionError { retry_after_ms: Some(ms), ..error })
+}
+
+/// Stands before the paths that want no token.
+pub(super) async fn look(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+    match gate.is_open_to(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(error) => Refused::from(error).into_response(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What an operator wants to know: whether the server gets on, whether it takes requests, and its figures.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -8,11 +9,11 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use bytes::Bytes;
 use oarlock_core::ports::journal::{ArchivedFilter, Filter, JournalError, TenantFilter};
 use oarlock_core::service::{ErrorCode, SessionError};
 use serde_json::json;
-use tokio::time::{Instant, timeout};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::metrics::Standing;
 use super::reply::{Refused, json as answer};
@@ -21,45 +22,65 @@ use crate::service::{Scope, Sessions, in_time};
 
 /// What the store may take to write and read something, before the server counts as not getting on.
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
-/// What a body that is written to see whether writing works holds changes so often; those of before go with others that nobody names.
-const PROBE_CHANGES_MS: i64 = 600_000;
+/// How long what a probe found holds: however many ask, the store writes no more often.
+const PROBE_HOLDS: Duration = Duration::from_secs(1);
 
 /// The paths that want no token: they tell nothing of sessions.
 pub(super) fn open(rest: Rest) -> Router {
-    Router::new().route("/healthz", get(healthy)).route("/readyz", get(ready)).with_state(rest)
+    let ready = get(ready).with_state(rest.clone());
+    let probed = Arc::new(Probed { sessions: rest.sessions, last: Mutex::default() });
+    Router::new().route("/healthz", get(healthy).with_state(probed)).route("/readyz", ready)
+}
+
+/// The last probe of the store. There is one at a time.
+#[derive(Debug)]
+struct Probed {
+    sessions: Sessions,
+    /// When it was begun, and what it found: nothing, when nobody waited for its end.
+    last: Mutex<Option<(Instant, Option<Found>)>>,
+}
+
+/// The milliseconds that the store took, or why it does not get on.
+type Found = Result<u64, &'static str>;
+
+impl Probed {
+    async fn found(&self) -> Found {
+        let mut last = self.last.lock().await;
+        match *last {
+            Some((begun, Some(found))) if begun.elapsed() < PROBE_HOLDS => return found,
+            Some((begun, None)) => sleep_until(begun + PROBE_HOLDS).await,
+            Some((_, Some(_))) | None => {}
+        }
+        let begun = Instant::now();
+        *last = Some((begun, None));
+        let found = match timeout(PROBE_WITHIN, probe(&self.sessions)).await {
+            Ok(Ok(())) => Ok(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the store does not work");
+                Err("the store does not work")
+            }
+            Err(_) => Err("the store does not answer"),
+        };
+        *last = Some((begun, Some(found)));
+        found
+    }
 }
 
 /// Whether the server gets on: the store writes and reads within the deadline, and this is told by the thread that sessions run on.
-async fn healthy(State(rest): State<Rest>) -> Response {
-    let begun = Instant::now();
-    let why = match timeout(PROBE_WITHIN, probe(&rest.sessions)).await {
-        Ok(Ok(())) => {
-            let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-            return answer(json!({ "status": "ok", "store_ms": ms }).to_string());
+async fn healthy(State(probed): State<Arc<Probed>>) -> Response {
+    match probed.found().await {
+        Ok(ms) => answer(json!({ "status": "ok", "store_ms": ms }).to_string()),
+        Err(why) => {
+            let mut response = answer(json!({ "status": "failing", "why": why }).to_string());
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            response
         }
-        Ok(Err(error)) => {
-            tracing::error!(%error, "the store does not work");
-            "the store does not work"
-        }
-        Err(_) => "the store does not answer",
-    };
-    let mut response = answer(json!({ "status": "failing", "why": why }).to_string());
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    response
+    }
 }
 
 async fn probe(sessions: &Sessions) -> Result<(), JournalError> {
     let ports = sessions.core().ports();
-    let epoch = ports.clock.now().unix_ms() / PROBE_CHANGES_MS;
-    let written = Bytes::from(format!("oarlock probe {epoch}\n"));
-    let blob = ports.blobs.put(written.clone()).await?;
-    let (read, _) = ports.blobs.read(&blob, 0, written.len()).await?;
-    if read != written {
-        return Err(JournalError::BlobCorrupt {
-            blob,
-            why: "what was read is not what was written".to_owned(),
-        });
-    }
+    ports.blobs.probe().await?;
     ports.catalog.list(&Filter { limit: Some(1), ..Filter::default() }).await.map(drop)
 }
 

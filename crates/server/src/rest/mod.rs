@@ -134,7 +134,8 @@ pub fn guarded(
     let rest = Rest::new(sessions, drain, figures);
     let passing = (Arc::clone(gate), Arc::clone(&rest.metrics));
     let guarded = router_of(rest.clone()).layer(from_fn_with_state(passing, gate::pass));
-    health::open(rest).fallback_service(guarded)
+    let looked_at = from_fn_with_state(Arc::clone(gate), gate::look);
+    health::open(rest).route_layer(looked_at).fallback_service(guarded)
 }
 
 async fn describe() -> Response {

@@ -141,6 +141,10 @@ impl Blobs for Swallowed {
     ) -> BoxFuture<'a, Result<(Bytes, u64), JournalError>> {
         pending().boxed()
     }
+
+    fn probe(&self) -> BoxFuture<'_, Result<(), JournalError>> {
+        self.0.probe()
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -265,4 +265,8 @@ impl Blobs for SqliteStore {
     ) -> BoxFuture<'a, Result<(Bytes, u64), JournalError>> {
         Box::pin(self.inner.blobs.read(blob.clone(), offset, max_bytes))
     }
+
+    fn probe(&self) -> BoxFuture<'_, Result<(), JournalError>> {
+        Box::pin(self.inner.writer.ask(|desk| Ok(schema::touch(desk.connection)?)))
+    }
 }

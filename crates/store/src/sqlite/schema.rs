@@ -18,6 +18,9 @@ const SQLITE_VERSION_MIN: i32 = 3_051_003;
 /// How long a connection waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Says in the database's head whose it is: `oarl`.
+const APPLICATION: i32 = 0x6f61_726c;
+
 const TABLES: &[M<'static>] = &[
     M::up(SESSIONS),
     M::up("CREATE TABLE checkpoint (session INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;"),
@@ -191,6 +194,11 @@ fn make_tables(folder: &Path, connection: &mut Connection) -> Result<(), Journal
             ),
         },
     })
+}
+
+/// Writes the first page of the database as it is: the smallest change that is committed as others are.
+pub(super) fn touch(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "application_id", APPLICATION)
 }
 
 /// Makes a folder that nobody else may look into.

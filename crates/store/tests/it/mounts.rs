@@ -66,6 +66,16 @@ async fn the_child_fills_its_disk() {
     assert!(blob.contains("disk is full"), "{blob}");
     let log = opened.journal.read(&session("s"), 0, usize::MAX).await.unwrap();
     assert_eq!(log.last().unwrap().last(), kept);
+    // The last pages go to whoever asks whether there are any.
+    let mut left = 0;
+    let probed = loop {
+        match opened.blobs.probe().await {
+            Ok(()) => left += 1,
+            Err(error) => break error.to_string(),
+        }
+        assert!(left < 300, "a disk of 1 MB took more pages than it has");
+    };
+    assert!(probed.contains("disk is full"), "{probed}");
     opened.close().await;
     let store = SqliteStore::open(&folder, crate::site::node()).unwrap();
     let log = Journal::read(&store, &session("s"), 0, usize::MAX).await.unwrap();

@@ -1,10 +1,11 @@
 //! Cases about stored bodies.
 
 use bytes::Bytes;
+use futures::future::join;
 use oarlock_core::ids::BlobId;
-use oarlock_core::ports::journal::JournalError;
+use oarlock_core::ports::journal::{Filter, JournalError};
 
-use super::{Damage, Damaged, Site};
+use super::{Damage, Damaged, Script, Site, session};
 
 fn body(bytes: usize) -> Bytes {
     (0..bytes).map(|at| u8::try_from(at * 7 % 251).expect("below 251")).collect()
@@ -79,4 +80,18 @@ pub(super) async fn bodies_survive_reopening(site: &dyn Site) {
     assert_eq!(opened.blobs.read(&id, 0, 5000).await.unwrap().0, body(5000));
     opened.crash();
     assert_eq!(site.open().await.blobs.read(&id, 0, 5000).await.unwrap().0, body(5000));
+}
+
+pub(super) async fn a_probe_changes_nothing_beside_entries_that_are_written(site: &dyn Site) {
+    let opened = site.open().await;
+    let mut script = Script::create(&opened, "s").await;
+    for _ in 0..3 {
+        let (written, probed) = join(script.try_say(&["word"]), opened.blobs.probe()).await;
+        written.unwrap();
+        probed.unwrap();
+    }
+    let log = opened.journal.read(&session("s"), 0, usize::MAX).await.unwrap();
+    assert_eq!(log.last().unwrap().last() + 1, script.fence.next);
+    let listed = opened.catalog.list(&Filter::default()).await.unwrap();
+    assert_eq!(listed.len(), 1);
 }

@@ -146,6 +146,7 @@ const CASES: &[(&str, Case)] = cases![
     blobs::a_missing_body_is_not_found,
     blobs::a_damaged_body_is_found,
     blobs::bodies_survive_reopening,
+    blobs::a_probe_changes_nothing_beside_entries_that_are_written,
 ];
 
 /// How many cases there are.

@@ -440,6 +440,10 @@ impl Blobs for Broken {
         }
         .boxed()
     }
+
+    fn probe(&self) -> BoxFuture<'_, Result<(), JournalError>> {
+        self.blobs.probe()
+    }
 }
 
 /// Takes bytes and keeps none.

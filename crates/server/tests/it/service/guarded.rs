@@ -3,19 +3,27 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use axum::body::Body;
-use futures::StreamExt;
+use bytes::Bytes;
+use futures::future::{BoxFuture, join_all};
+use futures::{FutureExt, StreamExt};
 use hyper::Request;
-use oarlock_core::ids::Tenant;
+use oarlock_core::ids::{BlobId, Tenant};
+use oarlock_core::limits::RuntimeLimits;
+use oarlock_core::memory::MemoryStore;
+use oarlock_core::ports::journal::{BlobWriter, Blobs, JournalError};
 use oarlock_core::ports::model::ModelErrorKind;
 use oarlock_core::spec::Mode;
+use oarlock_core::{DefaultAgentCore, Ports};
 use oarlock_server::Figures;
 use oarlock_server::operations::operations;
 use oarlock_server::rest::{Admission, Token};
 use oarlock_server::service::Scope;
-use oarlock_testkit::kit::Parts;
+use oarlock_testkit::kit::{Kit, Parts, node};
 use oarlock_testkit::model::{Say, text};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -203,6 +211,88 @@ async fn health_wants_no_token_and_figures_have_no_names_in_them() {
     assert!(!figures.contains(&session) && !figures.contains("acme"), "{figures}");
 }
 
+/// A store that is asked whether it takes writes, and says so or does not.
+#[derive(Debug)]
+struct Probed {
+    store: MemoryStore,
+    asked: AtomicUsize,
+    is_full: AtomicBool,
+}
+
+impl Blobs for Probed {
+    fn put(&self, body: Bytes) -> BoxFuture<'_, Result<BlobId, JournalError>> {
+        self.store.put(body)
+    }
+
+    fn writer(&self) -> BoxFuture<'_, Result<Box<dyn BlobWriter>, JournalError>> {
+        self.store.writer()
+    }
+
+    fn read<'a>(
+        &'a self,
+        blob: &'a BlobId,
+        offset: u64,
+        most: usize,
+    ) -> BoxFuture<'a, Result<(Bytes, u64), JournalError>> {
+        Blobs::read(&self.store, blob, offset, most)
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<(), JournalError>> {
+        self.asked.fetch_add(1, SeqCst);
+        let is_full = self.is_full.load(SeqCst);
+        let why = "the disk is full".to_owned();
+        let told = if is_full { Err(JournalError::Unavailable { why }) } else { Ok(()) };
+        async {
+            sleep_until(Instant::now() + Duration::from_millis(100)).await;
+            told
+        }
+        .boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_is_that_of_the_store_asked_once_a_second_and_of_whom_may_ask() {
+    let store = MemoryStore::new(node("a"));
+    let Kit { core, model } = Kit::of(Parts::on(store.clone(), vec![], vec![]));
+    let (asked, is_full) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let probed = Arc::new(Probed { store, asked, is_full });
+    let ports = Ports { blobs: Arc::clone(&probed) as _, ..core.ports().clone() };
+    let core = DefaultAgentCore::new(ports, RuntimeLimits::DEFAULT, node("a"));
+    let desk = Desk::with(Kit { core, model }, Mode::OPEN);
+    let admission = Admission { rate_per_second: NonZeroU32::new(60).unwrap(), ..admission() };
+    let http = Http::guarded(&desk, admission, vec![]).await;
+    let all = join_all((0..20).map(|_| http.get("/healthz"))).await;
+    assert!(all.iter().all(|response| response.status() == 200));
+    // Whoever goes leaves a probe behind, and the next one waits for its second.
+    sleep_until(Instant::now() + Duration::from_secs(1)).await;
+    for _ in 0..5 {
+        drop(timeout(Duration::from_millis(50), http.get("/healthz")).await);
+    }
+    assert!(probed.asked.load(SeqCst) <= 2, "{}", probed.asked.load(SeqCst));
+    probed.is_full.store(true, SeqCst);
+    sleep_until(Instant::now() + Duration::from_secs(3)).await;
+    let failing = http.get("/healthz").await;
+    assert_eq!(failing.status(), 503);
+    assert_eq!(body(failing).await["why"], "the store does not work");
+    for path in ["/healthz", "/readyz"] {
+        let mut request = get(path);
+        request.headers_mut().insert("host", "evil.example".parse().unwrap());
+        assert_eq!(http.send(request).await.status(), 403, "{path}");
+        let mut request = get(path);
+        request.headers_mut().insert("origin", "https://evil.example".parse().unwrap());
+        assert_eq!(http.send(request).await.status(), 403, "{path}");
+    }
+    let mut last = http.get("/readyz").await;
+    for _ in 0..100 {
+        last = http.get("/readyz").await;
+        if last.status() != 200 {
+            break;
+        }
+    }
+    assert_eq!(last.status(), 429);
+    assert!(last.headers().contains_key("retry-after"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn figures_tell_how_turns_end_what_is_awake_and_how_long_the_store_writes() {
     let figures = Arc::<Figures>::default();
@@ -317,7 +407,7 @@ async fn however_many_wait_for_turns_one_token_leaves_places_to_others_and_a_tur
     let go = json!({ "prompt": "go", "wait_ms": 0 });
     assert_eq!(ask(&http, "one", post(&path("turns"), &go)).await.0, 200);
     let waits = |secret| ask(&http, secret, post(&path("wait"), &json!({})));
-    let waiting = futures::future::join_all(["one", "one", "one", "other"].map(waits));
+    let waiting = join_all(["one", "one", "one", "other"].map(waits));
     let (waited, ()) = futures::join!(waiting, async {
         sleep_until(Instant::now() + Duration::from_millis(100)).await;
         for secret in ["one", "other"] {
