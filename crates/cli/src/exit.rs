@@ -53,6 +53,14 @@ impl Exit {
         match ended.stop {
             StopReason::EndTurn if is_pursued => Self::GoalNotReached,
             StopReason::EndTurn if last_outcome == Some(Outcome::Denied) => Self::Denied,
+            stop => Self::of_stop(stop),
+        }
+    }
+
+    /// The code for a turn of which nothing else is known than why it ended.
+    #[must_use]
+    pub fn of_stop(stop: StopReason) -> Self {
+        match stop {
             StopReason::EndTurn => Self::Done,
             StopReason::MaxTokens => Self::MaxTokens,
             StopReason::Refusal => Self::Refusal,

@@ -19,7 +19,9 @@ pub use policy::{PolicyAction, PolicyArgs};
 pub use rpc::RpcArgs;
 pub use run::{ChatArgs, ModelArgs, OutputArgs, Resumed, RunArgs};
 pub use serve::{ServeArgs, ServeCommand, TokenAction, TokenArgs};
-pub use session::{GcArgs, ReplayArgs, SchemaArgs, SessionArgs, SessionCommand};
+pub use session::{
+    GcArgs, MessageKind, PeersArgs, ReplayArgs, SchemaArgs, SendArgs, SessionArgs, SessionCommand,
+};
 pub use setup::{AgentsArgs, DoctorArgs, InitArgs, ModelsArgs, SkillsArgs, TrustArgs};
 
 /// Runs LLM agents in durable sessions.

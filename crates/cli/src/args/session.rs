@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use oarlock_core::ids::{InvalidTimestamp, Timestamp};
 
 /// Arguments of `session`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  oarlock session list --all\n  oarlock session list --text heron --updated-after 2026-11-01\n  oarlock session show ID\n  oarlock session fork ID --at 40\n  oarlock session why ID\n  oarlock session export ID -o session.jsonl\n  oarlock session import session.jsonl\n\nGo on with one: `oarlock run --resume ID \"…\"`."
+    after_help = "Examples:\n  oarlock session list --all\n  oarlock session list --text heron --updated-after 2026-11-01\n  oarlock session show ID\n  oarlock session fork ID --at 40\n  oarlock session why ID\n  oarlock session export ID -o session.jsonl\n  oarlock session import session.jsonl\n  oarlock session send NAME \"…\"\n\nGo on with one: `oarlock run --resume ID \"…\"`."
 )]
 pub struct SessionArgs {
     /// What to do with sessions.
@@ -107,6 +107,10 @@ pub enum SessionCommand {
         /// The file, `-` for stdin
         file: PathBuf,
     },
+    /// Write to a session by its name or id, and wait for its turn
+    Send(SendArgs),
+    /// List sessions that have names, by which others write to them
+    Peers(PeersArgs),
     /// Remove a session for good
     Delete {
         /// The sessions
@@ -143,6 +147,52 @@ fn moment(text: &str) -> Result<Timestamp, String> {
     })
 }
 
+/// Arguments of `session send`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The message is in the session's journal before anything else happens. The turn that takes it runs here and its answer is printed; a response, or a request of a silent intent, waits for the next turn. \
+    A session that another process has is written to there (`oarlock serve`).\n\nExamples:\n  oarlock session send stroke \"set the pace\"\n  oarlock session send stroke --from bow --kind request --intent pace \"28 a minute\"\n  git diff | oarlock session send reviewer -"
+)]
+pub struct SendArgs {
+    /// The session, by its name or id
+    #[arg(value_name = "NAME|ID")]
+    pub to: String,
+    /// The words, `-` for stdin
+    pub text: String,
+    /// The name of the session in whose name it is written
+    #[arg(long, value_name = "NAME")]
+    pub from: Option<String>,
+    /// What it is: a request has a turn of its own, a response begins none
+    #[arg(long, value_enum, default_value_t = MessageKind::Message)]
+    pub kind: MessageKind,
+    /// What a request is about
+    #[arg(long, value_name = "INTENT")]
+    pub intent: Option<String>,
+    /// Written again with the same key, it is there once
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+}
+
+/// What a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MessageKind {
+    /// Words
+    Message,
+    /// Something to be done
+    Request,
+    /// The answer to a request
+    Response,
+}
+
+/// Arguments of `session peers`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  oarlock session peers --json")]
+pub struct PeersArgs {
+    /// At most N, those that were used last
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub limit: u32,
+}
+
 fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -153,7 +203,7 @@ fn label(text: &str) -> Result<(String, String), String> {
 /// Arguments of `gc`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Sessions go when `retention.age_days` or `retention.max_bytes` of your configuration says so, none otherwise; never one that is open, has an open turn, an input that waits, \
+    after_help = "Sessions go when `retention.age_days` or `retention.max_bytes` of your configuration says so, none otherwise; never one that is open, has an open turn, an input that waits for its turn, \
     a goal or a background task. Bodies that no session names go a day after they were written. It may run beside other oarlock processes.\n\nExamples:\n  oarlock gc --dry-run\n  oarlock gc --config retention.age_days=90"
 )]
 pub struct GcArgs {

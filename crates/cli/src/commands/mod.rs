@@ -13,6 +13,7 @@ mod mentioned;
 mod models;
 mod open_files;
 pub(crate) mod overlay;
+mod peers;
 mod policy;
 mod replay;
 mod rpc;
@@ -180,6 +181,7 @@ fn of_table(error: anyhow::Error) -> Option<ErrorCode> {
     let told = error.downcast::<AgentError>().map(SessionError::from);
     let told = told.or_else(|other| other.downcast::<HandleError>().map(SessionError::from));
     let told = told.or_else(|other| other.downcast::<JournalError>().map(SessionError::from));
+    let told = told.or_else(anyhow::Error::downcast::<SessionError>);
     told.ok().map(|error| error.kind)
 }
 

@@ -20,7 +20,7 @@ use oarlock_core::session::summary::summary;
 use oarlock_core::spec::{OUTPUT_RETRIES, SettingsChange};
 use oarlock_core::{ForkSession, Origin};
 
-use super::{Frame, complain, why};
+use super::{Frame, complain, peers, why};
 use crate::args::{ModelArgs, OutputArgs, RunArgs, SessionArgs, SessionCommand};
 use crate::assembly::{Assembled, CliAgentBuilder};
 use crate::console::screen::Screen;
@@ -29,9 +29,13 @@ use crate::portable;
 use crate::terminal::safe;
 
 pub(super) fn run(frame: &Frame, args: SessionArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    if let SessionCommand::Resume { id } = args.command {
-        return resume(frame, id, args.json, out);
-    }
+    let json = args.json;
+    let args = match args.command {
+        SessionCommand::Resume { id } => return resume(frame, id, json, out),
+        SessionCommand::Send(send) => return peers::send(frame, send, json, out),
+        SessionCommand::Peers(list) => return peers::list(frame, &list, json, out),
+        command => SessionArgs { command, json },
+    };
     let loaded = frame.load(Vec::new())?;
     super::block_on(async {
         let assembled = CliAgentBuilder::new(&loaded).build()?;
@@ -123,7 +127,7 @@ async fn act(
                 false => writeln!(out, "{fork}")?,
             }
         }
-        SessionCommand::Resume { .. } => {}
+        SessionCommand::Resume { .. } | SessionCommand::Send(_) | SessionCommand::Peers(_) => {}
         SessionCommand::Export { id, output } => {
             export(assembled, &SessionId::parse(id)?, output, out).await?;
         }

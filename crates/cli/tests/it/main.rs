@@ -25,6 +25,7 @@ mod layers;
 mod login;
 mod logs;
 mod loopback;
+mod messages;
 mod modes;
 mod operations;
 mod outlets;

@@ -32,7 +32,8 @@ fn every_command_of_the_table_is_there_and_every_command_about_sessions_is_in_it
         let command = command.unwrap_or_else(|| panic!("{}: no `{words}`", operation.name));
         assert!(mapped.insert(command.get_name().to_owned()), "`{words}` is two operations");
         let takes_id = command.get_positionals().any(clap::Arg::is_required_set);
-        let wants_id = operation.path.contains("{session_id}") || words == "session search";
+        let wants_id = operation.path.contains("{session_id}")
+            || ["session search", "session send"].contains(&words);
         assert_eq!(takes_id, wants_id, "{words}");
     }
     for (name, why) in OF_PEOPLE {

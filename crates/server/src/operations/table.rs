@@ -172,12 +172,15 @@ fn inputs<M: Made>() -> Vec<M> {
             },
         ),
         M::of_all(
-            row(
-                "session/send",
-                (Verb::Post, "/v1/comms/send"),
-                Scope::Turn,
-                "Write to a session by its name or id, as another session or as nobody",
-            ),
+            Row {
+                command: Some("session send"),
+                ..row(
+                    "session/send",
+                    (Verb::Post, "/v1/comms/send"),
+                    Scope::Turn,
+                    "Write to a session by its name or id, as another session or as nobody",
+                )
+            },
             |sessions: Sessions, request| async move { sessions.send(request).await },
         ),
         M::of_one(
@@ -252,12 +255,15 @@ fn looking<M: Made>() -> Vec<M> {
             },
         ),
         M::of_all(
-            row(
-                "session/peers",
-                (Verb::Get, "/v1/comms/peers"),
-                Scope::Read,
-                "List sessions that others write to by name, those that were used last first",
-            ),
+            Row {
+                command: Some("session peers"),
+                ..row(
+                    "session/peers",
+                    (Verb::Get, "/v1/comms/peers"),
+                    Scope::Read,
+                    "List sessions that others write to by name, those that were used last first",
+                )
+            },
             |sessions: Sessions, request| async move { sessions.peers(request).await },
         ),
         M::of_one(
