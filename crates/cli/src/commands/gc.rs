@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use anyhow::Context;
+use oarlock_core::event::Event;
 use oarlock_core::ids::{Seq, SessionId, Timestamp};
 use oarlock_core::ports::journal::{ArchivedFilter, Filter, JournalError, Listed};
 use oarlock_core::session::state::State;
@@ -21,6 +22,8 @@ use crate::values::Bytes;
 
 /// A body is put before the entry that names it: one that is younger is left alone.
 const BODIES_SPARED: Duration = Duration::from_secs(24 * 60 * 60);
+/// Entries at the end of a journal that are looked at first for its last use.
+const ENTRIES_BACK: Seq = 64;
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// What is done, or would be.
@@ -124,7 +127,11 @@ async fn chosen(
     let mut room = Room::of(&sizes);
     for tree in trees(&rows).into_iter().rev() {
         let updated = tree.iter().map(|row| row.updated).max().unwrap_or_default();
-        let why = match oldest.is_some_and(|oldest| updated < oldest) {
+        let is_old = match oldest {
+            Some(oldest) => updated < oldest || used(assembled, &tree, oldest).await < oldest,
+            None => false,
+        };
+        let why = match is_old {
             true => "age",
             false if retention.max_bytes.is_some_and(|most| room.bytes > most) => "size",
             false => continue,
@@ -141,6 +148,53 @@ async fn chosen(
         }
     }
     Ok(report)
+}
+
+/// When a tree was last used, or a moment after `oldest` that is as good.
+async fn used(assembled: &Assembled, tree: &[&Listed], oldest: Timestamp) -> Timestamp {
+    let mut used = Timestamp::default();
+    for row in tree {
+        used = used.max(match last_use(assembled, row).await {
+            Ok(moment) => moment,
+            // What cannot be read is not taken for unused.
+            Err(_) => row.updated,
+        });
+        if used >= oldest {
+            break;
+        }
+    }
+    used
+}
+
+/// When the last entry was written that says of a use: others may write silently to a session that nobody uses, for ever, which wakes it and lets it sleep again.
+async fn last_use(assembled: &Assembled, row: &Listed) -> Result<Timestamp, JournalError> {
+    let mut back = ENTRIES_BACK;
+    loop {
+        let (mut after, mut last) = (row.tail.saturating_sub(back), None);
+        let begins = after == 0;
+        loop {
+            let entries = assembled.core.entries(&row.id, after).await?;
+            let Some(end) = entries.last() else { break };
+            after = end.seq;
+            let uses = entries.iter().filter(|entry| is_use(&entry.event));
+            last = uses.map(|entry| entry.at).next_back().or(last);
+        }
+        if let Some(last) = last {
+            return Ok(last);
+        }
+        if begins {
+            return Ok(row.updated);
+        }
+        back = back.saturating_mul(8);
+    }
+}
+
+fn is_use(event: &Event) -> bool {
+    match event {
+        Event::InputAdmitted(input) => !input.peer.as_ref().is_some_and(|peer| peer.silent),
+        Event::InputWithdrawn(_) | Event::WriterChanged(_) | Event::WriterReleased => false,
+        _ => true,
+    }
 }
 
 /// What sessions take together: a body that several name, a fork and its source for example, is there once.
@@ -226,7 +280,8 @@ async fn members(assembled: &Assembled, tree: &[&Listed]) -> Result<Vec<(Session
 fn under_way(state: &State) -> Option<&'static str> {
     let table = [
         (state.turn.is_some(), "a turn is open"),
-        (!state.pending.is_empty(), "an input waits"),
+        // A silent message waits until somebody uses the session, which may be never.
+        (state.pending.iter().any(|input| !input.is_silent()), "an input waits"),
         (state.goal.as_ref().is_some_and(|goal| !goal.is_reached()), "it has a goal"),
         (!state.tasks.running.is_empty(), "a background task has no end"),
     ];

@@ -89,6 +89,23 @@ fn gc_removes_what_is_too_old_and_nothing_without_being_told() {
 }
 
 #[test]
+fn a_session_to_which_others_write_silently_is_as_old_as_its_last_use() {
+    let home = home();
+    let (old, fresh) = (made(&home, "one"), made(&home, "two"));
+    aged(&home, &old);
+    for words in ["a", "b"] {
+        let sent = home.run(&["session", "send", &old, words, "--kind", "response"]);
+        assert_eq!(sent.code, Some(0), "{}", sent.err);
+    }
+    let waits = home.run(&["session", "send", &fresh, "c", "--kind", "response"]);
+    assert_eq!(waits.code, Some(0), "{}", waits.err);
+    let report = collected(&home, &["--config", "retention.age_days=30"]);
+    assert_eq!((ids(&report, "sessions"), ids(&report, "kept")), (vec![old], vec![]));
+    let report = collected(&home, &["--config", "retention.max_bytes=1"]);
+    assert_eq!(ids(&report, "sessions"), [fresh], "a silent message holds nobody back");
+}
+
+#[test]
 fn gc_removes_the_oldest_until_the_rest_fits_and_keeps_what_is_under_way() {
     let home = home();
     let (old, fresh) = (made(&home, "one"), made(&home, "two"));
