@@ -30,7 +30,7 @@ pub(super) fn run(frame: &Frame, args: AcpArgs, out: &mut dyn Write) -> anyhow::
     let loaded = frame.load_with(&args.model)?;
     let runtime = super::runtime()?;
     let done = runtime.block_on(async {
-        let folders = Arc::new(Folders::new(loaded, args.model)?);
+        let folders = Folders::new(loaded, args.model)?;
         let (until, streams) = (until()?, streams()?);
         let served = serve(Arc::clone(&folders) as _, streams, until).await;
         if tokio::time::timeout(REST, folders.close()).await.is_err() {

@@ -16,7 +16,7 @@ pub(super) fn run(frame: &Frame, args: RpcArgs) -> anyhow::Result<Exit> {
     let loaded = frame.load_with(&args.model)?;
     let runtime = super::runtime()?;
     let done = runtime.block_on(async {
-        let folders = Arc::new(Folders::new(loaded, args.model)?);
+        let folders = Folders::new(loaded, args.model)?;
         let caller = Caller::trusted("rpc");
         let sessions = Sessions::new(Arc::clone(&folders) as _, frame.cwd.clone(), caller);
         let served = serve(sessions, streams()?, until()?).await;

@@ -50,7 +50,7 @@ pub(super) fn run(frame: &Frame, args: ServeArgs, out: &mut dyn Write) -> anyhow
         if let Some(secret) = tokens.first(SystemClock::new().now())? {
             complain(&format!("a token that may do everything is in {}", secret.display()));
         }
-        let folders = Arc::new(Folders::new(loaded, model)?);
+        let folders = Folders::new(loaded, model)?;
         let served = serve(frame, &args, (Arc::clone(&folders), &tokens, &home), listening).await;
         if tokio::time::timeout(REST, folders.close()).await.is_err() {
             tracing::warn!("the store did not end in time; it is whole when it is opened again");

@@ -4,13 +4,15 @@ mod folder;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use oarlock_core::ids::SessionId;
+use oarlock_core::ports::tool::Tool;
 use oarlock_core::{DefaultAgentCore, DefaultSession};
+use oarlock_server::service::peer_tools;
 use oarlock_server::{Audience, Figures, Host, HostError, Workspace};
 use secrecy::ExposeSecret;
 
@@ -44,6 +46,8 @@ pub struct Folders {
     known: Mutex<Known>,
     audience: Audience,
     figures: Arc<Figures>,
+    /// What sessions of every folder have besides the tools of this machine.
+    tools: Vec<Arc<dyn Tool>>,
 }
 
 impl Folders {
@@ -51,17 +55,18 @@ impl Folders {
     ///
     /// # Errors
     /// When the store cannot be opened or the configuration cannot be used.
-    pub fn new(loaded: Loaded, flags: ModelArgs) -> anyhow::Result<Self> {
+    pub fn new(loaded: Loaded, flags: ModelArgs) -> anyhow::Result<Arc<Self>> {
         let figures = Arc::default();
         let home = Arc::new(CliAgentBuilder::new(&loaded).figures(&figures).build()?);
-        Ok(Self {
+        Ok(Arc::new_cyclic(|folders: &Weak<Self>| Self {
+            tools: peer_tools(&(Weak::clone(folders) as Weak<dyn Host>)),
             home,
             figures,
             loaded,
             flags: Arc::new(flags),
             known: Mutex::default(),
             audience: Audience::default(),
-        })
+        }))
     }
 
     /// What the journal of all folders counted.
@@ -103,8 +108,9 @@ impl Folders {
             tracing::warn!("{ignored}");
         }
         let (home, flags) = (Arc::clone(&self.home), Arc::clone(&self.flags));
+        let tools = self.tools.clone();
         let build = move || {
-            let assembled = CliAgentBuilder::new(&loaded).beside(&home).build()?;
+            let assembled = CliAgentBuilder::new(&loaded).beside(&home).tools(tools).build()?;
             anyhow::Ok(Arc::new(Folder { assembled, loaded, flags }))
         };
         let folder = tokio::task::spawn_blocking(build).await??;

@@ -1,6 +1,7 @@
 //! The session service over the program's sessions: it finds out where a session works, wakes it when somebody wants something of it, and tells it.
 
 mod create;
+mod mail;
 mod makers;
 mod manage;
 mod peers;
@@ -27,6 +28,7 @@ use oarlock_core::spec::SessionSpec;
 use oarlock_core::{DefaultSession, EventStream};
 
 use crate::host::{Host, HostError, Workspace};
+pub use mail::peer_tools;
 use makers::Makers;
 pub(crate) use reading::BLOB_BYTES_MAX;
 

@@ -18,7 +18,7 @@ fn caller(tenant: Option<&str>) -> Caller {
     Caller { tenant: Some(tenant), ..Caller::trusted("library") }
 }
 
-async fn waiting(surface: &dyn Surface, session: &str) -> Vec<Value> {
+pub(super) async fn waiting(surface: &dyn Surface, session: &str) -> Vec<Value> {
     let read = done(surface, "session/read", of(session, json!({}))).await;
     read["waiting"].as_array().cloned().unwrap_or_default()
 }
