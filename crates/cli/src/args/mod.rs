@@ -21,6 +21,7 @@ pub use run::{ChatArgs, ModelArgs, OutputArgs, Resumed, RunArgs};
 pub use serve::{ServeArgs, ServeCommand, TokenAction, TokenArgs};
 pub use session::{
     GcArgs, MessageKind, PeersArgs, ReplayArgs, SchemaArgs, SendArgs, SessionArgs, SessionCommand,
+    Times,
 };
 pub use setup::{AgentsArgs, DoctorArgs, InitArgs, ModelsArgs, SkillsArgs, TrustArgs};
 

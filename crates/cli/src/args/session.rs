@@ -42,6 +42,7 @@ pub enum SessionCommand {
         /// Only those with these words in their title or what was said
         #[arg(long, value_name = "WORDS")]
         text: Option<String>,
+        /// When they were used and made
         #[command(flatten)]
         times: Times,
     },

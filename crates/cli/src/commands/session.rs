@@ -21,7 +21,7 @@ use oarlock_core::spec::{OUTPUT_RETRIES, SettingsChange};
 use oarlock_core::{ForkSession, Origin};
 
 use super::{Frame, complain, peers, why};
-use crate::args::{ModelArgs, OutputArgs, RunArgs, SessionArgs, SessionCommand};
+use crate::args::{ModelArgs, OutputArgs, RunArgs, SessionArgs, SessionCommand, Times};
 use crate::assembly::{Assembled, CliAgentBuilder};
 use crate::console::screen::Screen;
 use crate::exit::Exit;
@@ -84,11 +84,7 @@ async fn act(
                 archived,
                 labels: labels_of(labels)?,
                 text,
-                updated_after: times.updated_after,
-                updated_before: times.updated_before,
-                created_after: times.created_after,
-                created_before: times.created_before,
-                ..unfiltered.clone()
+                ..within(&times, unfiltered.clone())
             };
             let listed = assembled.core.ports().catalog.list(&filter).await?;
             if listed.is_empty() && !args.json {
@@ -122,10 +118,7 @@ async fn act(
         }
         SessionCommand::Fork { id, at, title } => {
             let fork = fork(assembled, &id, at, title).await?;
-            match args.json {
-                true => writeln!(out, "{}", serde_json::json!({ "session": fork }))?,
-                false => writeln!(out, "{fork}")?,
-            }
+            say(&fork, args.json, out)?;
         }
         SessionCommand::Resume { .. } | SessionCommand::Send(_) | SessionCommand::Peers(_) => {}
         SessionCommand::Export { id, output } => {
@@ -133,10 +126,7 @@ async fn act(
         }
         SessionCommand::Import { file } => {
             let id = import(assembled, &file).await?;
-            match args.json {
-                true => writeln!(out, "{}", serde_json::json!({ "session": id }))?,
-                false => writeln!(out, "{id}")?,
-            }
+            say(&id, args.json, out)?;
         }
         SessionCommand::Delete { ids, yes } => {
             let deleted = delete(assembled, ids, yes).await?;
@@ -146,6 +136,20 @@ async fn act(
         }
     }
     Ok(Exit::Done)
+}
+
+/// The same of sessions that were used and made then.
+fn within(times: &Times, filter: Filter) -> Filter {
+    let Times { updated_after, updated_before, created_after, created_before } = *times;
+    Filter { updated_after, updated_before, created_after, created_before, ..filter }
+}
+
+/// Names a session that was made.
+fn say(id: &SessionId, json: bool, out: &mut dyn Write) -> std::io::Result<()> {
+    match json {
+        true => writeln!(out, "{}", serde_json::json!({ "session": id })),
+        false => writeln!(out, "{id}"),
+    }
 }
 
 fn first(limit: u32) -> Filter {
