@@ -463,7 +463,7 @@ pub const KEYS: &[Key] = &[
         Int { min: 1, max: 36_500 },
         "",
         UserOnly,
-        "sessions that were not used for so many days are removed by `oarlock gc`; none for its age when absent",
+        "sessions that were not used for so many days are removed by `oarlock gc`, messages that begin no turn being no use; none for its age when absent",
     ),
     key(
         "retention.max_bytes",
