@@ -10,10 +10,12 @@ use jsonschema::paths::{LazyLocation, Location};
 use jsonschema::{Keyword, PatternOptions, Retrieve, Uri, ValidationError, Validator};
 use serde_json::{Map, Value};
 
-/// Places of a schema that are looked at for one answer. Some tenths of a second.
-const WORK_MAX: u64 = 1_000_000;
+/// Places of a schema that are looked at for one answer, and what counts as much: some hundredths of a second, and some tenths in a build that is not optimised.
+const WORK_MAX: u64 = 250_000;
 /// What making a place ready to be looked at counts for.
 const WORK_OF_MAKING: u64 = 20;
+/// Bytes of a text that count as much as a place: an expression may have to go through all of it.
+const BYTES_OF_WORK: u64 = 16;
 /// Bytes of the stack on which it is done. They are reserved, and used as far as both are deep. 64 MiB.
 const STACK_BYTES: usize = 64 << 20;
 /// Bytes that a regular expression may have once it is compiled.
@@ -94,30 +96,83 @@ fn build(schema: &Value) -> Result<Validator, (String, String)> {
     let built = jsonschema::options()
         .with_retriever(Nothing)
         .with_pattern_options(patterns)
-        .with_keyword(COUNT, move |_: &Map<String, Value>, _: &Value, _: Location| {
+        .with_keyword(COUNT, move |place: &Map<String, Value>, _: &Value, _: Location| {
             spend(&left, WORK_OF_MAKING);
-            Ok(Box::new(Counts(Arc::clone(&left))) as Box<dyn Keyword>)
+            Ok(Box::new(Counts::of(place, &left)) as Box<dyn Keyword>)
         })
         .should_validate_formats(true)
         .build(schema);
     built.map_err(|error| (error.instance_path.to_string(), error.to_string()))
 }
 
-/// Counts when its place is looked at.
-struct Counts(Arc<AtomicU64>);
+/// Counts when its place is looked at: once, and for what else looking there takes.
+struct Counts {
+    left: Arc<AtomicU64>,
+    /// Expressions that the names of an object are held against.
+    names: u64,
+    /// What it takes to compare a value with those that it may be.
+    compares: u64,
+    /// Whether the items of a list are compared with each other.
+    is_unique: bool,
+}
+
+impl Counts {
+    fn of(place: &Map<String, Value>, left: &Arc<AtomicU64>) -> Self {
+        let expressions = place.get("patternProperties").and_then(Value::as_object);
+        let values = ["enum", "const"].into_iter().filter_map(|key| place.get(key));
+        Self {
+            left: Arc::clone(left),
+            names: expressions.map_or(0, |expressions| expressions.len() as u64),
+            compares: values.map(size).sum(),
+            is_unique: place.get("uniqueItems") == Some(&Value::Bool(true)),
+        }
+    }
+
+    fn count(&self, value: &Value) {
+        let of_value = match value {
+            Value::String(text) => text.len() as u64 / BYTES_OF_WORK,
+            Value::Object(members) if self.names > 0 => {
+                let names = members.keys().map(|name| 1 + name.len() as u64 / BYTES_OF_WORK);
+                self.names.saturating_mul(names.sum())
+            }
+            Value::Array(_) if self.is_unique => size(value),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::Object(_)
+            | Value::Array(_) => 0,
+        };
+        spend(&self.left, 1 + self.compares + of_value);
+    }
+}
+
+/// The work of going through a value once.
+fn size(value: &Value) -> u64 {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 1,
+        Value::String(text) => 1 + text.len() as u64 / BYTES_OF_WORK,
+        Value::Array(items) => 1 + items.iter().map(size).sum::<u64>(),
+        Value::Object(members) => {
+            let each = |(name, value): (&String, &Value)| {
+                1 + name.len() as u64 / BYTES_OF_WORK + size(value)
+            };
+            1 + members.iter().map(each).sum::<u64>()
+        }
+    }
+}
 
 impl Keyword for Counts {
     fn validate<'i>(
         &self,
-        _: &'i Value,
+        value: &'i Value,
         _: &LazyLocation<'_, '_>,
     ) -> Result<(), ValidationError<'i>> {
-        spend(&self.0, 1);
+        self.count(value);
         Ok(())
     }
 
-    fn is_valid(&self, _: &Value) -> bool {
-        spend(&self.0, 1);
+    fn is_valid(&self, value: &Value) -> bool {
+        self.count(value);
         true
     }
 }
@@ -145,9 +200,13 @@ fn counted(schema: &Value) -> Value {
 
 fn mark(schema: &mut Value) {
     let Value::Object(members) = schema else { return };
-    if members.insert(COUNT.to_owned(), Value::Bool(true)).is_some() {
+    if members.contains_key(COUNT) {
         return;
     }
+    // First of all: behind a keyword that ends it nothing would be counted.
+    let others = std::mem::take(members);
+    members.insert(COUNT.to_owned(), Value::Bool(true));
+    members.extend(others);
     for (key, value) in members {
         let (is_one, is_named) = (ONE.contains(&key.as_str()), NAMED.contains(&key.as_str()));
         match value {
@@ -233,5 +292,56 @@ impl Retrieve for Nothing {
         uri: &Uri<String>,
     ) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
         Err(format!("it refers to {uri}, and nothing is fetched; put it under `$defs`").into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// Schemas and values that take as much work of their kind as there may be, and more.
+    fn hard() -> Vec<(&'static str, Value, Value)> {
+        let level = |at: usize| match at {
+            19 => json!({ "type": "string" }),
+            at => json!({ "anyOf": [{ "$ref": format!("#/$defs/{}", at + 1), "minLength": 9 },
+                { "$ref": format!("#/$defs/{}", at + 1), "minLength": 9 }] }),
+        };
+        let levels: Map<String, Value> = (0..20).map(|at| (at.to_string(), level(at))).collect();
+        let expressions: Map<String, Value> =
+            (0..500).map(|at| (format!("^(a|b)*{at}$"), json!({}))).collect();
+        let members: Map<String, Value> =
+            (0..5_000).map(|at| (format!("aba{at:040}"), json!(1))).collect();
+        let long = "ab".repeat(500_000);
+        let any_of: Vec<Value> =
+            (0..400).map(|at| json!({ "pattern": format!("^(a|b|ab)*{at}$") })).collect();
+        let list: Value = (0..60_000).map(|at| json!({ "a": at })).collect();
+        let properties: Map<String, Value> =
+            (0..2_500).map(|at| (at.to_string(), json!({ "type": "string" }))).collect();
+        let same: Vec<Value> = (0..400).map(|_| json!({ "uniqueItems": true })).collect();
+        let one = json!({ "type": "object", "properties": { "a": { "type": "integer" } } });
+        vec![
+            ("doubling", json!({ "$ref": "#/$defs/0", "$defs": levels }), json!("a")),
+            ("names", json!({ "patternProperties": expressions }), members.into()),
+            ("texts", json!({ "anyOf": any_of }), json!(long)),
+            ("lists", json!({ "items": one }), list.clone()),
+            ("equal items", json!({ "allOf": same }), list),
+            ("a large schema", json!({ "properties": properties }), json!({ "1": "a" })),
+        ]
+    }
+
+    #[test]
+    fn whatever_is_hard_ends_in_time() {
+        for (what, schema, value) in hard() {
+            let begun = Instant::now();
+            let held = with_validator(&schema, |validator| validator.is_valid(&value));
+            let took = begun.elapsed();
+            // On a build that is not optimised; the worst takes some tenths there.
+            assert!(took.as_secs() < 5, "{what}: {held:?} after {took:?}");
+            let is_bounded = ["doubling", "names", "texts", "equal items"].contains(&what);
+            assert_eq!(held == Err(NotHeld::Work), is_bounded, "{what}: {held:?}");
+        }
     }
 }

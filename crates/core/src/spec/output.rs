@@ -257,7 +257,7 @@ impl OutputSchema {
         system.extend([gap, WORDS, &self.text()]);
     }
 
-    /// The JSON of an answer: all of its text, or what stands in the code fence that the text is. It takes some tenths of a second at most, and the
+    /// The JSON of an answer: all of its text, or what stands in the code fence that the text is. It takes some hundredths of a second at most, and the
     /// thread that asks waits for it.
     ///
     /// # Errors
