@@ -7,6 +7,7 @@ mod host;
 mod lines;
 pub mod operations;
 mod place;
+pub mod portable;
 mod quote;
 pub mod rest;
 pub mod rpc;

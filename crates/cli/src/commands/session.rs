@@ -20,6 +20,8 @@ use oarlock_core::session::summary::summary;
 use oarlock_core::spec::{OUTPUT_RETRIES, SettingsChange};
 use oarlock_core::{ForkSession, Origin};
 
+use oarlock_server::portable::import as import_from;
+
 use super::{Frame, complain, peers, why};
 use crate::args::{ModelArgs, OutputArgs, RunArgs, SessionArgs, SessionCommand, Times};
 use crate::assembly::{Assembled, CliAgentBuilder};
@@ -363,11 +365,10 @@ async fn export(
 
 async fn import(assembled: &Assembled, path: &Path) -> anyhow::Result<SessionId> {
     let imported = if path == Path::new("-") {
-        portable::import(&assembled.core, &assembled.node, &mut BufReader::new(std::io::stdin()))
-            .await
+        import_from(&assembled.core, &mut BufReader::new(std::io::stdin()), None).await
     } else {
         let file = File::open(path).with_context(|| format!("{}: cannot open", path.display()))?;
-        portable::import(&assembled.core, &assembled.node, &mut BufReader::new(file)).await
+        import_from(&assembled.core, &mut BufReader::new(file), None).await
     };
     imported.with_context(|| format!("{}: nothing was imported", path.display()))
 }

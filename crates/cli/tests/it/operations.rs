@@ -11,10 +11,9 @@ use serde_json::json;
 use crate::home::Home;
 
 /// What people do with sessions that is no operation of programs, and why.
-const OF_PEOPLE: [(&str, &str); 3] = [
+const OF_PEOPLE: [(&str, &str); 2] = [
     ("resume", "a program starts a turn, or waits for the one that was cut"),
     ("export", "a program reads the entries"),
-    ("import", "a journal is read from a file of this machine"),
 ];
 
 /// A command by its words.
@@ -33,7 +32,7 @@ fn every_command_of_the_table_is_there_and_every_command_about_sessions_is_in_it
         assert!(mapped.insert(command.get_name().to_owned()), "`{words}` is two operations");
         let takes_id = command.get_positionals().any(clap::Arg::is_required_set);
         let wants_id = operation.path.contains("{session_id}")
-            || ["session search", "session send"].contains(&words);
+            || ["session search", "session send", "session import"].contains(&words);
         assert_eq!(takes_id, wants_id, "{words}");
     }
     for (name, why) in OF_PEOPLE {

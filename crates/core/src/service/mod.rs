@@ -18,8 +18,8 @@ pub use crate::service::error::{ErrorCode, ErrorRow, SessionError, StreamError, 
 pub use crate::service::options::{BudgetLimits, HooksOverride, SessionBuildOptions};
 pub use crate::service::request::{
     AnswerRequest, CompactRequest, ConfigureRequest, CreateSessionRequest, ForkRequest,
-    InitialTurnPolicy, InputDelivery, InputRequest, InterruptRequest, PeersRequest, Prompt,
-    SearchHit, SearchRequest, SendRequest, SessionQuery, StartTurnRequest, WaitRequest,
+    ImportRequest, InitialTurnPolicy, InputDelivery, InputRequest, InterruptRequest, PeersRequest,
+    Prompt, SearchHit, SearchRequest, SendRequest, SessionQuery, StartTurnRequest, WaitRequest,
     WithdrawRequest,
 };
 pub use crate::service::run::Run;

@@ -309,6 +309,15 @@ pub struct ForkRequest {
     pub title: Option<String>,
 }
 
+/// Takes a session over that was exported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImportRequest {
+    /// What `oarlock session export` writes: lines of JSON, all of them.
+    #[schemars(regex(pattern = asked::WORD))]
+    pub journal: String,
+}
+
 /// Which sessions to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -351,6 +351,18 @@ fn keeping<M: Made>() -> Vec<M> {
                 sessions.fork(&id, request).await
             },
         ),
+        M::of_all(
+            Row {
+                command: Some("session import"),
+                ..row(
+                    "session/import",
+                    (Verb::Post, "/v1/import"),
+                    Scope::Manage,
+                    "Take a session over that was exported",
+                )
+            },
+            |sessions: Sessions, request| async move { sessions.import(request).await },
+        ),
         M::of_one(
             Row {
                 is_urgent: true,

@@ -140,7 +140,11 @@ impl Sessions {
     }
 
     /// The folders by their true names. A caller that is kept within some is told the same of all others, whether they are there or not.
-    async fn place(&self, cwd: PathBuf, roots: Vec<PathBuf>) -> Result<Place, SessionError> {
+    pub(super) async fn place(
+        &self,
+        cwd: PathBuf,
+        roots: Vec<PathBuf>,
+    ) -> Result<Place, SessionError> {
         let (asked, all) = (cwd.clone(), roots.clone());
         let found = async { Ok(Place { cwd: folder(cwd).await?, roots: folders(roots).await? }) };
         let found = found.await.map_err(|error: PlaceError| misplaced(&error));

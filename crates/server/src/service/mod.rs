@@ -1,6 +1,7 @@
 //! The session service over the program's sessions: it finds out where a session works, wakes it when somebody wants something of it, and tells it.
 
 mod create;
+mod import;
 mod mail;
 mod makers;
 mod manage;

@@ -10,6 +10,7 @@ mod errors;
 mod fields;
 mod guarded;
 pub(crate) mod http;
+mod import;
 mod mail;
 mod peers;
 mod races;

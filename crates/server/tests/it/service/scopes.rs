@@ -36,6 +36,7 @@ fn asked(operation: &Operation, session: &str) -> Value {
         "session/answer" => json!({ "kind": "permission", "call": "c1", "choice": "allow_once" }),
         "session/configure" => json!({ "title": "another" }),
         "session/send" => json!({ "session_id": session, "text": "go" }),
+        "session/import" => json!({ "journal": "no export" }),
         _ => json!({}),
     };
     match operation.path.contains("{session_id}") {
@@ -93,7 +94,7 @@ async fn an_operation_is_done_with_its_scope_alone() {
             let answer = asking.call(operation.name, asked(operation, &session)).await;
             let code = answer.err().map(|refusal| refusal.code);
             let expected = match operation.name {
-                "session/withdraw" | "session/answer" => Some("INVALID_REQUEST"),
+                "session/withdraw" | "session/answer" | "session/import" => Some("INVALID_REQUEST"),
                 "turn/interrupt" => Some("SESSION_NOT_RUNNING"),
                 // A summary of so little is longer than what it stands for.
                 "session/compact" => Some("AGENT_ERROR"),

@@ -10,8 +10,14 @@ use super::contract::Program;
 use super::{Surface, deferred};
 
 /// Operations that concern no session in particular.
-const OF_NO_SESSION: [&str; 5] =
-    ["session/create", "session/list", "session/peers", "session/search", "session/send"];
+const OF_NO_SESSION: [&str; 6] = [
+    "session/create",
+    "session/import",
+    "session/list",
+    "session/peers",
+    "session/search",
+    "session/send",
+];
 
 /// Requests that have every object which a request can have.
 fn requests() -> Vec<(&'static str, Value)> {
@@ -54,6 +60,7 @@ fn requests() -> Vec<(&'static str, Value)> {
             }),
         ),
         ("session/fork", json!({})),
+        ("session/import", json!({ "journal": "x" })),
         ("task/cancel", json!({})),
     ]
 }
