@@ -30,6 +30,7 @@ use oarlock_tools::{
     AgentProfile, ComposePrompt, LocalFiles, LocalShell, SpawnAgent, ToolsConfig, default_tools,
 };
 
+use crate::commands::open_files;
 use crate::config::agents::Profiles;
 use crate::config::skills::{Shelf, Shelved};
 use crate::config::{self, Loaded, paths};
@@ -265,7 +266,8 @@ fn hooks(
 fn inherited(loaded: &Loaded) -> anyhow::Result<oarlock_tools::Environment> {
     // Whatever variable holds a provider's key is kept from commands, however it is named.
     let keys = providers::key_variables(&loaded.config);
-    Ok(oarlock_tools::Environment::without_secrets(loaded.environment.all(), &keys)?)
+    let environment = oarlock_tools::Environment::without_secrets(loaded.environment.all(), &keys)?;
+    Ok(environment.opening(open_files::of_commands()))
 }
 
 /// The storage ports, all of one store, and the way to the sessions that are live over it.

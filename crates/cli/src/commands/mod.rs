@@ -11,7 +11,7 @@ mod login;
 mod logout;
 mod mentioned;
 mod models;
-mod open_files;
+pub(crate) mod open_files;
 pub(crate) mod overlay;
 mod peers;
 mod policy;

@@ -155,7 +155,10 @@ impl Host for Folders {
     }
 
     fn store_name(&self) -> &'static str {
-        "sqlite"
+        match self.home.store() {
+            Some(_) => "sqlite",
+            None => "memory",
+        }
     }
 
     fn audience(&self) -> &Audience {

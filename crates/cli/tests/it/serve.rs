@@ -261,7 +261,7 @@ fn a_signal_ends_it_in_the_middle_of_a_turn_which_goes_on_from_its_journal() {
     are_gone(&home);
     let mut rest = String::new();
     seen.read_to_string(&mut rest).unwrap();
-    assert!(rest.contains("retry: 1000"), "{rest}");
+    assert!(rest.contains("retry: "), "{rest}");
     let server = Server::start(&home, &arguments);
     let wait = format!("/v1/sessions/{session}/wait");
     let (status, ended) = server.ask("POST", &wait, &server.token, &json!({}));

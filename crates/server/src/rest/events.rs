@@ -46,8 +46,9 @@ pub(super) async fn stream(
     }
 }
 
-/// The last message before the program ends: come back in a second, with the cursor.
-const AGAIN: &[u8] = b"retry: 1000\n\n";
+/// Milliseconds after which the first readers come back when the program has ended, and over how many the others are spread: thousands that come at
+/// once would be held to the rate.
+const AGAIN_MS: (u64, u64) = (500, 2_000);
 
 /// A session that is followed, and how its events are encoded.
 pub(super) struct Following {
@@ -55,6 +56,8 @@ pub(super) struct Following {
     pub(super) reader: Reader,
     drain: Drain,
     revoked: Drain,
+    /// When to come back, should the program end.
+    again_ms: u64,
     _reading: Reading,
 }
 
@@ -100,6 +103,7 @@ pub(super) async fn follow(
         reader,
         drain: rest.drain.clone(),
         revoked: revoked.clone(),
+        again_ms: AGAIN_MS.0 + rest.sessions.core().ports().ids.random() % AGAIN_MS.1,
         _reading: rest.metrics.reading(),
     })
 }
@@ -143,7 +147,8 @@ fn sent(following: Following) -> Response {
                 Some((message(&event, &following.reader.json(&event)), Some(following)))
             }
             Next::Broken(error) => Some((broken(&error), None)),
-            Next::Drained => Some((Bytes::from_static(AGAIN), None)),
+            // The last message: come back, with the cursor.
+            Next::Drained => Some((format!("retry: {}\n\n", following.again_ms).into(), None)),
         }
     });
     let messages = futures::StreamExt::map(messages, Ok::<_, Infallible>);

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 /// Where a word stands in a name.
 #[derive(Clone, Copy)]
@@ -36,11 +37,15 @@ const SECRETS: [Word; 16] = [
 
 /// What commands inherit. Cheap to clone.
 #[derive(Clone)]
-pub struct Environment(Arc<[(OsString, OsString)]>);
+pub struct Environment {
+    variables: Arc<[(OsString, OsString)]>,
+    /// How many files each of their processes may open, where that is less than this process may.
+    open_files: Option<u64>,
+}
 
 impl std::fmt::Debug for Environment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+        f.debug_list().entries(self.variables.iter().map(|(name, _)| name)).finish()
     }
 }
 
@@ -73,11 +78,35 @@ impl Environment {
                 || names.iter().any(|hidden| hidden.eq_ignore_ascii_case(&text))
                 || patterns.is_match(name)
         };
-        Ok(Self(variables.into_iter().filter(|(name, _)| !is_hidden(name)).collect()))
+        let variables = variables.into_iter().filter(|(name, _)| !is_hidden(name)).collect();
+        Ok(Self { variables, open_files: None })
+    }
+
+    /// The same for commands whose processes may open so many files, unless they ask for more: those of a process that raised its own limit, which others
+    /// are not written for. As many as this process may when absent.
+    #[must_use]
+    pub fn opening(self, open_files: Option<u64>) -> Self {
+        Self { open_files, ..self }
+    }
+
+    /// Sets it for a process that was just started, and is no shell.
+    pub(super) fn limit_files(&self, process: Option<u32>) {
+        let process = process.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let (Some(_), Some(process)) = (self.open_files, process) else { return };
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        let limit = Rlimit { current: self.open_files, maximum };
+        if let Err(error) = prlimit(Some(process), Resource::Nofile, limit) {
+            tracing::debug!(%error, "a program may open as many files as this process");
+        }
+    }
+
+    /// Words for the shell that set it.
+    pub(super) fn limit(&self) -> String {
+        self.open_files.map_or_else(String::new, |files| format!("ulimit -Sn {files}; "))
     }
 
     pub(super) fn variables(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
-        self.0.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+        self.variables.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
     }
 }
 

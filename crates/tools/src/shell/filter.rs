@@ -113,5 +113,6 @@ fn launch(
     drop(command);
     let mut mark = Mark::new(variable, pipe);
     mark.shell(child.id());
+    environment.limit_files(child.id());
     Ok((Leash { mark, child }, said.into(), complained.into()))
 }

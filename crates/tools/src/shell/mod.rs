@@ -83,7 +83,8 @@ fn launch(
         Stdin::Piped => (std::process::Stdio::piped(), Some(io::pipe()?)),
     };
     let watch = life.as_ref().map_or_else(String::new, |(reader, _)| watch(reader));
-    shell.arg("-c").arg(format!("exec 9>&1; {watch}{}", command.command));
+    let limit = environment.limit();
+    shell.arg("-c").arg(format!("exec 9>&1; {limit}{watch}{}", command.command));
     shell.env_clear().envs(environment.variables());
     shell.envs(command.env.iter().map(|(name, value)| (name, value))).env(&variable, "1");
     shell.current_dir(cwd).process_group(0).stdin(stdin);

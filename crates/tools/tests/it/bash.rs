@@ -53,6 +53,13 @@ async fn a_command_gives_its_output_its_status_and_its_figures() {
 }
 
 #[tokio::test]
+async fn a_command_opens_as_many_files_as_is_said_and_may_ask_for_more() {
+    let kit = Kit::new().opening(97);
+    let asked = json!({"command": "ulimit -Sn; ulimit -Sn 98 && sh -c 'ulimit -Sn'"});
+    assert_eq!(text(&kit.done("bash", asked).await), "97\n98\n");
+}
+
+#[tokio::test]
 async fn arguments_that_do_not_fit_are_refused() {
     let kit = Kit::new();
     let cases = [

@@ -85,6 +85,7 @@ pub(crate) struct Kit {
     pub(crate) shown: Arc<Mutex<Vec<String>>>,
     tools: Vec<Arc<dyn Tool>>,
     environment: Vec<(OsString, OsString)>,
+    open_files: Option<u64>,
 }
 
 impl Kit {
@@ -109,6 +110,7 @@ impl Kit {
             shown: Arc::default(),
             tools,
             environment,
+            open_files: None,
         }
     }
 
@@ -117,11 +119,13 @@ impl Kit {
         self
     }
 
+    pub(crate) fn opening(self, files: u64) -> Self {
+        Self { open_files: Some(files), ..self }
+    }
+
     pub(crate) fn shell(&self) -> LocalShell {
-        LocalShell::new(
-            &self.place,
-            Environment::without_secrets(self.environment.clone(), &[]).unwrap(),
-        )
+        let environment = Environment::without_secrets(self.environment.clone(), &[]).unwrap();
+        LocalShell::new(&self.place, environment.opening(self.open_files))
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

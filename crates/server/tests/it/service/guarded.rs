@@ -355,6 +355,11 @@ async fn a_token_that_asks_too_often_is_told_when_to_come_back() {
     assert_eq!((last.0, &last.1["error"]["code"]), (429, &json!("RATE_LIMITED")));
     assert!(last.1["error"]["retry_after_ms"].as_u64().unwrap() <= 1000);
     assert_eq!(ask(&http, "other", get("/v1/sessions")).await.0, 200, "others are not concerned");
+    let mut events = get("/v1/sessions/any/events");
+    events.headers_mut().insert("authorization", "Bearer one".parse().unwrap());
+    let events = http.send(events).await;
+    assert_eq!(events.status(), 429);
+    assert!(events.headers().contains_key("retry-after"), "a reader is told as others are");
 }
 
 #[tokio::test(start_paused = true)]
