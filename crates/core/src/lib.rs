@@ -60,7 +60,7 @@ pub use ports::tool::{SessionToolFactory, Tool};
 pub use prompt::{BasePromptConfig, PromptConfig, load_project_prompt, resolve_system_prompt};
 pub use registry::{ModelSource as ProviderEntry, ProviderRegistry};
 pub use runtime::{DefaultAgentCore, Ports};
-pub use service::{ScopedAgentEvent, StreamScopeFrame};
+pub use service::{ScopedAgentEvent, SessionCheckpointer, StreamScopeFrame};
 pub use session::feed::LocalBus;
 pub use session::follow::EventStream;
 pub use session::forget::{CompactionReport, CompactionSlot};

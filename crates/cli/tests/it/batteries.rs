@@ -12,6 +12,23 @@ use oarlock::core::{LoadSession, Origin, Recovery};
 use oarlock::{CliAgentBuilder, DefaultFeatureSet, Feature};
 use oarlock_testkit::tool::{Act, TestTool};
 
+#[tokio::test]
+async fn the_example_runs_a_session_with_its_own_tool_and_reads_its_scoped_events() {
+    // Alone it is given the environment of its process, which a test has no part in.
+    let _: fn() -> Result<(), Box<dyn std::error::Error>> = crate::example::main;
+    let home = tempfile::tempdir().unwrap();
+    let environment = Environment::of(&[("HOME", home.path().to_str().unwrap())]);
+    let told = crate::example::run(environment, home.path()).await.unwrap();
+    let place = |line: &str| {
+        let found = told.iter().position(|told| told == line);
+        found.unwrap_or_else(|| panic!("{line}: {told:#?}"))
+    };
+    assert!(told[0].contains("Moby-Dick"), "{}", told[0]);
+    assert_eq!(place("a copy after 1 turn(s)"), 1);
+    let kinds = ["session_created", "tool_called", "tool_settled", "turn_ended"];
+    assert!(kinds.map(|kind| place(&format!("primary \"{kind}\""))).is_sorted());
+}
+
 fn loaded(home: &Path) -> Loaded {
     let environment = Environment::of(&[("HOME", home.to_str().unwrap())]);
     let cwd = home.canonicalize().unwrap();

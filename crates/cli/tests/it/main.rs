@@ -12,6 +12,8 @@ mod docs;
 mod editor;
 mod editors_machine;
 mod embedded_skills;
+#[path = "../../examples/service.rs"]
+mod example;
 mod flood;
 mod forgets;
 mod gc;

@@ -98,7 +98,8 @@ impl DefaultSession {
     }
 
     /// The models that the session can use when this handle wakes it.
-    pub(crate) fn models(&self) -> Arc<dyn Models> {
+    #[must_use]
+    pub fn models(&self) -> Arc<dyn Models> {
         self.backends.models(&self.core.ports().models)
     }
 

@@ -1,8 +1,10 @@
 //! The session service: one contract for programs, whatever wire they speak.
 
 mod asked;
+mod checkpointer;
 mod error;
 mod options;
+mod parts;
 mod request;
 mod run;
 mod scoped;
@@ -14,8 +16,12 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
+pub use crate::service::checkpointer::{
+    CHECKPOINT_MS, Checkpoint, CheckpointFigures, Checkpoints, SessionCheckpointer,
+};
 pub use crate::service::error::{ErrorCode, ErrorRow, SessionError, StreamError, with_causes};
 pub use crate::service::options::{BudgetLimits, HooksOverride, SessionBuildOptions};
+pub use crate::service::parts::SessionParts;
 pub use crate::service::request::{
     AnswerRequest, CompactRequest, ConfigureRequest, CreateSessionRequest, ForkRequest,
     ImportRequest, InitialTurnPolicy, InputDelivery, InputRequest, InterruptRequest, PeersRequest,
@@ -102,12 +108,8 @@ pub trait SessionService: Send + Sync + fmt::Debug {
         path: Vec<StreamScopeFrame>,
     ) -> BoxFuture<'a, Result<ScopedEventStream, StreamError>> {
         async move {
-            let scopes = match path.is_empty() {
-                true => Scopes::of(id.clone()),
-                false => Scopes::below(path),
-            };
             let events = self.subscribe_session_events(id, after).await?;
-            Ok(ScopedEventStream::new(events, scopes))
+            Ok(ScopedEventStream { events, scopes: Scopes::new(id, path) })
         }
         .boxed()
     }

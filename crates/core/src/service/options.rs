@@ -69,6 +69,22 @@ pub struct SessionBuildOptions {
     /// Refused: parameters that only a provider's adapter understands would be ignored by all others; the fields of the request say the same for all.
     #[schemars(with = "()")]
     pub provider_params: Option<Value>,
+    /// Refused: it is code, which no wire carries; a program that embeds the service brings it in `SessionParts::model`.
+    #[serde(skip_serializing)]
+    #[schemars(with = "()")]
+    pub llm_client_override: Option<Value>,
+    /// Refused: it is code, which no wire carries; a program that embeds the service brings it in `SessionParts::checkpointer`.
+    #[serde(skip_serializing)]
+    #[schemars(with = "()")]
+    pub checkpointer: Option<Value>,
+    /// Refused: events are read from a stream; a program that embeds the service does so by `subscribe_scoped_events`.
+    #[serde(skip_serializing)]
+    #[schemars(with = "()")]
+    pub scoped_event_tx: Option<Value>,
+    /// Refused: it is named where the stream is begun, as `path` of `subscribe_scoped_events`.
+    #[serde(skip_serializing)]
+    #[schemars(with = "()")]
+    pub scoped_event_path: Option<Value>,
 }
 
 /// Which hooks of the configuration a session leaves out.
@@ -128,6 +144,7 @@ impl SessionBuildOptions {
                 "`build.override_mob` is refused: there are no mobs; use subagents or messages between sessions, and leave the field out",
             ));
         }
+        self.check_code()?;
         self.comms()?;
         match self.config_generation {
             None | Some(0) => Ok(()),
@@ -136,6 +153,23 @@ impl SessionBuildOptions {
             ))),
         }
     }
+
+    /// Whether nothing is asked for that only a program in this process can bring.
+    fn check_code(&self) -> Result<(), SessionError> {
+        let code = [
+            ("llm_client_override", &self.llm_client_override),
+            ("checkpointer", &self.checkpointer),
+            ("scoped_event_tx", &self.scoped_event_tx),
+            ("scoped_event_path", &self.scoped_event_path),
+        ];
+        let asked = code.iter().find(|(_, asked)| asked.is_some());
+        asked.map_or(Ok(()), |(field, _)| {
+            Err(SessionError::invalid(format!(
+                "`build.{field}` is refused: it is code or its part, which no wire carries; a program that embeds the service brings it in `SessionParts`, and reads events by `subscribe_scoped_events`; leave the field out"
+            )))
+        })
+    }
+
     /// What the session is to others of its tenant.
     ///
     /// # Errors

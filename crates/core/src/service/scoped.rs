@@ -1,5 +1,6 @@
 //! Events under the name of whoever they are of: the session that is followed, or a subagent below it.
 
+use std::collections::VecDeque;
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -79,86 +80,67 @@ fn scope_id(path: &[StreamScopeFrame]) -> String {
     }
 }
 
+/// Subagents whose call and profile are remembered while they are open; of the oldest of more than these the frames name neither.
+const OPEN_MAX: usize = 1024;
+
 /// Gives events of a session their places. It remembers the subagents that are open, so that their frames name the call and the profile.
 #[derive(Debug, Clone)]
 pub struct Scopes {
     base: Vec<StreamScopeFrame>,
-    /// Each under the sessions that lead to it.
-    open: Vec<(Vec<SessionId>, SubagentOpened)>,
+    open: VecDeque<SubagentOpened>,
 }
 
 impl Scopes {
-    /// Places below the session that is followed.
+    /// Places below this path, which is that of the session; it is the primary one where the path is empty.
     #[must_use]
-    pub fn of(session: SessionId) -> Self {
-        Self::below(vec![StreamScopeFrame::Primary { session_id: session }])
-    }
-
-    /// Places below this path, which is that of the session that is followed.
-    #[must_use]
-    pub fn below(base: Vec<StreamScopeFrame>) -> Self {
-        Self { base, open: Vec::new() }
+    pub fn new(session: &SessionId, path: Vec<StreamScopeFrame>) -> Self {
+        let base = match path.is_empty() {
+            true => vec![StreamScopeFrame::Primary { session_id: session.clone() }],
+            false => path,
+        };
+        Self { base, open: VecDeque::new() }
     }
 
     /// The event with its place. Events are given in the order in which the session's stream gives them.
     pub fn place(&mut self, event: AgentEvent) -> ScopedAgentEvent {
-        let (own, of): (&AgentEvent, &[SessionId]) = match &event {
-            AgentEvent::Scoped { scope, event } => (event, scope),
-            own @ (AgentEvent::Entry(_) | AgentEvent::Delta(_) | AgentEvent::CaughtUp { .. }) => {
-                (own, &[])
-            }
-        };
-        let (mut opened, mut closed) = (None, None);
-        if let AgentEvent::Entry(entry) = own {
+        let mut scoped = ScopedAgentEvent::new(self.base.clone(), event);
+        scoped.scope_path[self.base.len()..].iter_mut().for_each(|frame| self.name(frame));
+        if let AgentEvent::Entry(entry) = &scoped.event {
             match &entry.event {
-                Event::SubagentOpened(said) => {
-                    opened = Some((below(of, &said.child), said.clone()));
+                Event::SubagentOpened(opened) => {
+                    self.open.truncate(OPEN_MAX - 1);
+                    self.open.push_front(opened.clone());
                 }
-                Event::SubagentClosed(said) => closed = Some(below(of, &said.child)),
+                Event::SubagentClosed(closed) => {
+                    self.open.retain(|known| known.child != closed.child);
+                }
                 _ => {}
             }
         }
-        let mut scoped = ScopedAgentEvent::new(self.base.clone(), event);
-        self.name(&mut scoped.scope_path);
-        if let Some(closed) = closed {
-            self.open.retain(|(path, _)| !path.starts_with(&closed));
-        }
-        self.open.extend(opened);
         scoped
     }
 
-    /// Says of the subagents on a path what is known of them.
-    fn name(&self, path: &mut [StreamScopeFrame]) {
-        for frame in path.iter_mut().skip(self.base.len()) {
-            let StreamScopeFrame::SubAgent { agent_id, tool_call_id, label } = frame else {
-                continue;
-            };
-            if let Some((_, known)) = self.open.iter().find(|(_, known)| known.child == *agent_id) {
-                *tool_call_id = Some(known.call.clone());
-                *label = Some(known.profile.clone());
-            }
+    /// Says of a subagent what is known of it.
+    fn name(&self, frame: &mut StreamScopeFrame) {
+        if let StreamScopeFrame::SubAgent { agent_id, tool_call_id, label } = frame
+            && let Some(known) = self.open.iter().find(|known| known.child == *agent_id)
+        {
+            *tool_call_id = Some(known.call.clone());
+            *label = Some(known.profile.clone());
         }
     }
-}
-
-fn below(path: &[SessionId], child: &SessionId) -> Vec<SessionId> {
-    path.iter().chain([child]).cloned().collect()
 }
 
 /// The events of a session and its subagents, each with its place: an [`EventStream`] with names.
 #[derive(Debug)]
 pub struct ScopedEventStream {
-    events: EventStream,
-    scopes: Scopes,
+    /// The events.
+    pub events: EventStream,
+    /// Their places.
+    pub scopes: Scopes,
 }
 
 impl ScopedEventStream {
-    /// The same events with these places.
-    #[must_use]
-    pub fn new(events: EventStream, scopes: Scopes) -> Self {
-        Self { events, scopes }
-    }
-
     /// As [`EventStream::next`].
     ///
     /// # Errors

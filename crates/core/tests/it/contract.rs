@@ -100,6 +100,7 @@ published!(
     ScopedAgentEvent,
     StreamScopeFrame,
     AgentToolDispatcher,
+    SessionCheckpointer,
 );
 
 /// Whether a file declares the name, or gives it to something by `as` in the list of exports.

@@ -16,6 +16,7 @@ use oarlock_testkit::kit::{Kit, Parts, journal, node, settings, spec, tags, wait
 use oarlock_testkit::model::{Say, ScriptedModel, calls, info, text};
 use oarlock_testkit::tool::{Act, TestTool};
 
+use crate::recovery::dies_after;
 use crate::subagents::go;
 
 fn says(words: &str) -> Vec<Say> {
@@ -225,4 +226,38 @@ async fn without_its_own_model_a_session_is_told_that_there_is_none_and_with_it_
     without.close().await.unwrap();
     let session = kit.core.open(load(with(vec![says("aye again")]))).await.unwrap();
     assert_eq!(session.run_turn(go()).await.unwrap().stop, StopReason::EndTurn);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_a_dead_process_ran_is_settled_though_its_dispatcher_is_not_brought_again() {
+    for (effect, outcome, why) in [
+        (Effect::Pure, Outcome::Cancelled, "stopped before it was done"),
+        (Effect::Mutating, Outcome::Indeterminate, ""),
+    ] {
+        let mut found = None;
+        for appends in 1..20 {
+            let store = MemoryStore::new(node("a"));
+            let journal = dies_after(appends, &store);
+            let parts = Parts::on(store.clone(), vec![asks("lookup", "{}")], vec![]);
+            let kit = Kit::of(Parts { journal, ..parts });
+            let tools = brought(vec![TestTool::new("lookup", effect, Act::After(10, "found"))]);
+            let session = open(&kit, spec(settings()), tools).await;
+            session.run_turn(go()).await.unwrap_err();
+            let said = tags(&oarlock_testkit::kit::journal(&kit.core, &session).await);
+            if said.last().is_some_and(|tag| tag == "tool_started") {
+                // The dead process lets go of its store here.
+                found = Some((store.reopen(node("b")), session.id().clone()));
+                break;
+            }
+        }
+        let (data, session) = found.expect("it dies while the call runs");
+        let kit = Kit::of(Parts { name: "b", ..Parts::on(data, vec![says("end")], vec![]) });
+        let load = LoadSession::new(session, Recovery::Continue);
+        let session = kit.core.open(Origin::Resume(load)).await.unwrap();
+        let end = wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
+        assert!(matches!(&end.event, Event::TurnEnded(end) if end.stop == StopReason::EndTurn));
+        let (found, words) = settled(&journal(&kit.core, &session).await);
+        assert_eq!(found, outcome, "{words}");
+        assert!(words.contains(why), "{words}");
+    }
 }

@@ -10,6 +10,7 @@ mod bounds;
 mod cancels;
 mod capabilities;
 mod checkpoint;
+mod checkpointer;
 mod contract;
 mod dispatched;
 mod embedding;

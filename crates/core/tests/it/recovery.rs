@@ -17,7 +17,7 @@ use oarlock_testkit::model::{Say, calls, text};
 use oarlock_testkit::tool::{Act, TestTool};
 
 /// A journal that takes so many appends and then none: for its session the process is dead.
-fn dies_after(appends: usize, store: &MemoryStore) -> Arc<GatedJournal> {
+pub(crate) fn dies_after(appends: usize, store: &MemoryStore) -> Arc<GatedJournal> {
     let left = AtomicUsize::new(appends);
     GatedJournal::new(store.clone(), move |asked, session| {
         let is_alive = || left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();

@@ -41,10 +41,10 @@ async fn events_of_subagents_come_under_their_path_with_call_and_profile() {
     let kit = kit_with(answer, tools(order()));
     let session = kit.open().await;
     let id = session.id().clone();
-    let live = ScopedEventStream::new(session.events(0), Scopes::of(id.clone()));
-    let (live, _) = tokio::join!(told(live, &id), session.run_turn(go()));
-    let late = ScopedEventStream::new(session.events(0), Scopes::of(id.clone()));
-    let late = told(late, &id).await;
+    let stream =
+        || ScopedEventStream { events: session.events(0), scopes: Scopes::new(&id, vec![]) };
+    let (live, _) = tokio::join!(told(stream(), &id), session.run_turn(go()));
+    let late = told(stream(), &id).await;
     let own = journal(&kit.core, &session).await;
     let child = opened(&own).remove(0);
     let childs = tags(&journal(&kit.core, &kit.core.handle(child.child.clone())).await);
@@ -79,12 +79,13 @@ fn a_path_is_put_before_those_of_subagents() {
     let deep = AgentEvent::Scoped { scope: vec![id("a"), id("b")], event: here() };
     for (base, event, name) in [
         (vec![], *here(), "primary"),
+        (vec![], deep.clone(), "primary/sub:a/sub:b"),
         (vec![primary.clone()], *here(), "primary"),
         (vec![primary.clone()], deep.clone(), "primary/sub:a/sub:b"),
         (vec![primary.clone(), sub("x")], *here(), "primary/sub:x"),
         (vec![primary.clone(), sub("x")], deep.clone(), "primary/sub:x/sub:a/sub:b"),
     ] {
-        let scoped = Scopes::below(base.clone()).place(event);
+        let scoped = Scopes::new(&id("root"), base.clone()).place(event);
         assert_eq!((scoped.scope_id.as_str(), &scoped.event), (name, &*here()));
         assert_eq!(scoped.scope_path[..base.len()], base);
     }

@@ -23,7 +23,8 @@ fn settle_fields(schema: &'static Value, fields: &mut Params) -> Result<(), Stri
     let (known, other) = (&schema["properties"], &schema["additionalProperties"]);
     fields.iter_mut().try_for_each(|(name, value)| {
         let below = known.get(name).unwrap_or(other);
-        if value.is_array() && !takes_lists(below) {
+        // A field that takes nothing is refused with its own reason.
+        if value.is_array() && below["type"] != "null" && !takes_lists(below) {
             return Err(format!("`{}` is no list", cut(name)));
         }
         settle(below, value)

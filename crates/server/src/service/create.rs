@@ -9,7 +9,7 @@ use oarlock_core::ports::tool::Place;
 use oarlock_core::prompt::Overlays;
 use oarlock_core::service::{
     CreateSessionRequest, Cursor, ErrorCode, InitialTurnPolicy, RunResult, RunState,
-    SessionBuildOptions, SessionError,
+    SessionBuildOptions, SessionError, SessionParts,
 };
 use oarlock_core::spec::{Keyed, SessionSpec};
 use oarlock_core::{
@@ -27,9 +27,11 @@ impl Sessions {
     pub(super) async fn create(
         &self,
         request: CreateSessionRequest,
+        parts: SessionParts,
     ) -> Result<RunResult, SessionError> {
         self.allow(Scope::Manage)?;
         check(&request)?;
+        self.brought.check(&parts)?;
         let tenant = self.tenant();
         if self.caller.tenant.is_some() && request.build.resume_session.is_some() {
             return Err(SessionError::invalid(
@@ -52,7 +54,7 @@ impl Sessions {
         self.check_bodies(&id, &request.prompt).await?;
         let CreateSessionRequest { event_tx, wait_ms, .. } = request.clone();
         let this = self.clone();
-        let begin = async move { this.made((id, tenant), keyed, &request).await };
+        let begin = async move { this.made((id, tenant), keyed, (&request, parts)).await };
         match self.makers.finish(begin).await? {
             (session, None) => deferred(&session).await,
             (session, Some(input)) => run(&session, input, wait_ms, event_tx).await,
@@ -86,14 +88,14 @@ impl Sessions {
         &self,
         (id, tenant): (SessionId, Option<Tenant>),
         keyed: Option<Keyed>,
-        request: &CreateSessionRequest,
+        (request, parts): (&CreateSessionRequest, SessionParts),
     ) -> Result<(DefaultSession, Option<Seq>), SessionError> {
         let cwd = request.cwd.clone().unwrap_or_else(|| PathBuf::clone(&self.cwd));
         let place = self.place(cwd, request.roots.clone()).await?;
         let workspace = self.folder(&place.cwd).await?;
         let named = (&request.skill_references[..], request.prompt.clone());
         let prompt = skills::prompt(&*workspace, &place.cwd, named).await?;
-        let spec = self.spec(&*workspace, place, request).await?;
+        let spec = self.spec(&*workspace, place, (request, &parts)).await?;
         let spec = SessionSpec { request: keyed.clone(), tenant, ..spec };
         let comms = request.build.comms()?;
         let input = match request.initial_turn {
@@ -108,11 +110,13 @@ impl Sessions {
             id: Some(id.clone()),
             comms: comms.clone(),
             input: input.clone().map(Box::new),
+            backends: parts.backends(),
             ..NewSession::from(spec)
         };
         let first = new.first_input();
         match (workspace.core().open(Origin::New(Box::new(new))).await, keyed) {
             (Ok(session), _) => {
+                self.brought.keep(&session, parts, 0);
                 if let Some(comms) = comms {
                     let named = Named { tenant: self.tenant(), comms };
                     self.announce(session.id(), named, "is here").await;
@@ -122,7 +126,10 @@ impl Sessions {
             (Err(AgentError::DuplicateSessionId { .. }), Some(keyed)) => {
                 match self.birth(&id).await?.request {
                     Some(known) if known == keyed => {
-                        let session = self.session(&id).await?;
+                        let session = match parts.is_empty() {
+                            true => self.session(&id).await?,
+                            false => self.taken_up(&id, parts).await?,
+                        };
                         let input = match input {
                             Some(input) => Some(admit(&session, input).await?),
                             None => None,
@@ -175,7 +182,7 @@ impl Sessions {
         &self,
         workspace: &dyn Workspace,
         place: Place,
-        request: &CreateSessionRequest,
+        (request, parts): (&CreateSessionRequest, &SessionParts),
     ) -> Result<SessionSpec, SessionError> {
         let mut spec = workspace
             .spec(place, self.caller.surface, Frontend::Headless)
@@ -194,8 +201,19 @@ impl Sessions {
             spec.system.push_str(&words);
         }
         let settings = &mut spec.settings;
-        if let Some(model) = named_model(request)? {
-            settings.model = workspace.model(&model).map_err(|error| refused(&error))?;
+        let own = parts.model.as_ref().map(|model| &model.info().selection);
+        match (named_model(request)?, own) {
+            (Some(model), None) => {
+                settings.model = workspace.model(&model).map_err(|error| refused(&error))?;
+            }
+            (Some(model), Some(own)) if model != own.to_string() => {
+                return Err(SessionError::invalid(format!(
+                    "`model` is `{}`, and the model that was brought is `{own}`; name that, or leave `model` out",
+                    cut(&model)
+                )));
+            }
+            (_, Some(own)) => settings.model = own.clone(),
+            (None, None) => {}
         }
         if let Some(mode) = &request.mode {
             settings.mode = mode.clone();

@@ -31,9 +31,13 @@ impl Sessions {
         let (external_tools, expected) = (request.external_tools, request.expected_generation);
         let output = request.output;
         let model = model
-            .map(|name| workspace.model(&name))
-            .transpose()
-            .map_err(|error| refused(&error))?;
+            .map(|name| match self.brought.parts(id).model {
+                Some(own) if own.info().selection.to_string() == name => {
+                    Ok(own.info().selection.clone())
+                }
+                Some(_) | None => workspace.model(&name).map_err(|error| refused(&error)),
+            })
+            .transpose()?;
         let change = SettingsChange {
             model,
             mode,
@@ -45,7 +49,7 @@ impl Sessions {
             output,
             ..SettingsChange::default()
         };
-        let session = workspace.core().handle(id.clone());
+        let session = self.handle(&*workspace, id);
         session.tell(Command::Configure { change: Box::new(change), expected }).await?;
         self.view(id).await
     }
@@ -89,6 +93,7 @@ impl Sessions {
                 }
             }
         }
+        self.brought.hush(id).await;
         if is_lent {
             // Whoever wakes it next does so with what its folder is by then.
             session.close().await?;
@@ -108,7 +113,15 @@ impl Sessions {
         let session = self.session(id).await?;
         self.check_name(&session).await?;
         let had_name = self.has_name(&session).await?.is_some();
-        match session.tell(Command::Restore).await {
+        let after = match self.brought.parts(id).checkpointer {
+            Some(_) => in_time(session.state()).await?.tip,
+            None => 0,
+        };
+        let told = session.tell(Command::Restore).await;
+        if told.is_ok() {
+            self.brought.tell_again(&session, after);
+        }
+        match told {
             Ok(_) if had_name => Ok(()),
             Ok(_) => {
                 if let Some(named) = self.has_name(&session).await? {
@@ -164,6 +177,7 @@ impl Sessions {
         in_time(core.ports().catalog.purge(id, core.node())).await?;
         // Whoever woke it meanwhile has a session without a journal; its task ends by that.
         drop(session.close().await);
+        self.brought.forget(id);
         if let Some(named) = named {
             self.announce(id, named, "has gone").await;
         }

@@ -5,6 +5,7 @@ mod import;
 mod mail;
 mod makers;
 mod manage;
+mod parts;
 mod peers;
 mod reading;
 mod skills;
@@ -23,7 +24,8 @@ use oarlock_core::ids::SessionId;
 use oarlock_core::ports::journal::TenantFilter;
 use oarlock_core::service::{
     CreateSessionRequest, Cursor, ErrorCode, InterruptRequest, RunResult, SessionError,
-    SessionPage, SessionQuery, SessionService, SessionView, StartTurnRequest, StreamError,
+    SessionPage, SessionParts, SessionQuery, SessionService, SessionView, StartTurnRequest,
+    StreamError,
 };
 use oarlock_core::spec::SessionSpec;
 use oarlock_core::{DefaultSession, EventStream};
@@ -108,14 +110,15 @@ pub struct Sessions {
     caller: Arc<Caller>,
     makers: Arc<Makers>,
     uploads: Arc<uploads::Uploads>,
+    brought: Arc<parts::Brought>,
 }
 
 impl Sessions {
     /// The sessions of a program; those that name no folder work in `cwd`.
     #[must_use]
     pub fn new(host: Arc<dyn Host>, cwd: PathBuf, caller: Caller) -> Self {
-        let (makers, uploads) = (Arc::default(), Arc::default());
-        Self { host, cwd: Arc::new(cwd), caller: Arc::new(caller), makers, uploads }
+        let (makers, uploads, brought) = (Arc::default(), Arc::default(), Arc::default());
+        Self { host, cwd: Arc::new(cwd), caller: Arc::new(caller), makers, uploads, brought }
     }
 
     /// The same sessions for somebody else.
@@ -229,12 +232,18 @@ impl Sessions {
         self.birth(id).await?;
         let awake = self.host.awake(id);
         let core = awake.as_ref().map_or_else(|| self.host.core(), |workspace| workspace.core());
-        Ok(core.handle(id.clone()))
+        Ok(core.handle(id.clone()).with_backends(self.brought.parts(id).backends()))
+    }
+
+    /// A session with what was brought to it.
+    fn handle(&self, workspace: &dyn Workspace, id: &SessionId) -> DefaultSession {
+        workspace.core().handle(id.clone()).with_backends(self.brought.parts(id).backends())
     }
 
     /// A session that exists, to be told something.
     async fn session(&self, id: &SessionId) -> Result<DefaultSession, SessionError> {
-        Ok(self.workspace(id).await?.core().handle(id.clone()))
+        let workspace = self.workspace(id).await?;
+        Ok(self.handle(&*workspace, id))
     }
 }
 
@@ -253,7 +262,7 @@ impl SessionService for Sessions {
         &self,
         request: CreateSessionRequest,
     ) -> BoxFuture<'_, Result<RunResult, SessionError>> {
-        self.create(request).boxed()
+        self.create(request, SessionParts::default()).boxed()
     }
 
     fn start_turn<'a>(

@@ -43,7 +43,7 @@ impl Sessions {
         let session = self.present(id).await?;
         let core = session.core();
         let state = in_time(core.state(id)).await?;
-        let model = core.ports().models.resolve(&state.spec.settings.model).ok();
+        let model = session.models().resolve(&state.spec.settings.model).ok();
         let waits = match tokio::time::timeout(LOOK_WITHIN, core.why(id)).await {
             Ok(why) => why?.waits,
             Err(_) => Vec::new(),

@@ -31,7 +31,7 @@ impl Sessions {
     ) -> Result<RunResult, SessionError> {
         self.allow(Scope::Turn)?;
         let (workspace, birth) = (self.workspace(id).await?, self.birth(id).await?);
-        let session = workspace.core().handle(id.clone());
+        let session = self.handle(&*workspace, id);
         let StartTurnRequest { prompt, event_tx, idempotency_key, wait_ms, .. } = request;
         self.check_bodies(id, &prompt).await?;
         let named = (&request.skill_references[..], prompt);
@@ -139,7 +139,8 @@ impl Sessions {
         if state.turn.is_none() && state.pending.is_empty() {
             return Ok(session);
         }
-        let load = LoadSession::new(id.clone(), Recovery::Interrupt);
+        let backends = self.brought.parts(id).backends();
+        let load = LoadSession { backends, ..LoadSession::new(id.clone(), Recovery::Interrupt) };
         match session.core().open(Origin::Resume(load)).await {
             Ok(session) => Ok(session),
             Err(AgentError::LiveElsewhere { .. }) => Ok(session),

@@ -16,6 +16,7 @@ use oarlock_core::ports::journal::{
 use oarlock_core::spec::Mode;
 use oarlock_core::{DefaultAgentCore, Ports};
 use oarlock_store::SqliteStore;
+use oarlock_testkit::clock::CountedIds;
 use oarlock_testkit::kit::{Kit, Parts};
 use oarlock_testkit::model::Say;
 use tempfile::TempDir;
@@ -45,8 +46,10 @@ pub(crate) fn on(folder: &Path, ends: Option<TempDir>, script: Vec<Vec<Say>>) ->
     let store = SqliteStore::open(folder, node.clone()).expect("the folder takes a store");
     let Kit { core, model } = Kit::of(Parts::new(script, vec![]));
     let journal = Arc::new(Stored { store: store.clone(), _folder: ends });
-    let ports =
-        Ports { catalog: journal.clone(), journal, blobs: Arc::new(store), ..core.ports().clone() };
+    // Two programs on one folder draw different ids.
+    let ids = Arc::new(CountedIds::new(node.as_str()));
+    let (catalog, blobs) = (journal.clone(), Arc::new(store));
+    let ports = Ports { catalog, journal, blobs, ids, ..core.ports().clone() };
     let core = DefaultAgentCore::new(ports, RuntimeLimits::DEFAULT, node);
     Desk::with(Kit { core, model }, Mode::OPEN)
 }

@@ -12,6 +12,7 @@ mod guarded;
 pub(crate) mod http;
 mod import;
 mod mail;
+mod parts;
 mod peers;
 mod races;
 mod rpc;
