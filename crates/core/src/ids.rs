@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -48,14 +49,14 @@ macro_rules! id {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
         #[serde(transparent)]
-        pub struct $name(#[schemars(length(min = 1, max = $max), regex(pattern = PATTERN))] Box<str>);
+        pub struct $name(#[schemars(length(min = 1, max = $max), regex(pattern = PATTERN))] Arc<str>);
 
         impl $name {
             /// Checks and takes over an identifier.
             ///
             /// # Errors
             /// [`InvalidId`] when it is empty, too long or has a character outside the allowed set.
-            pub fn parse(text: impl Into<Box<str>>) -> Result<Self, InvalidId> {
+            pub fn parse(text: impl Into<Arc<str>>) -> Result<Self, InvalidId> {
                 let text = text.into();
                 check($kind, &text, $max)?;
                 Ok(Self(text))
@@ -76,7 +77,7 @@ macro_rules! id {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                Self::parse(Box::<str>::deserialize(d)?).map_err(serde::de::Error::custom)
+                Self::parse(Arc::<str>::deserialize(d)?).map_err(serde::de::Error::custom)
             }
         }
     };
@@ -115,7 +116,7 @@ impl TaskId {
 /// is never taken for a session.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Tenant(Box<str>);
+pub struct Tenant(Arc<str>);
 
 /// A name that no tenant can have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -132,7 +133,7 @@ impl Tenant {
     ///
     /// # Errors
     /// [`InvalidTenant`] when it is none; no name is ever changed into a valid one.
-    pub fn parse(text: impl Into<Box<str>>) -> Result<Self, InvalidTenant> {
+    pub fn parse(text: impl Into<Arc<str>>) -> Result<Self, InvalidTenant> {
         let text = text.into();
         let first_ok = text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
         let rest_ok = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
@@ -157,7 +158,7 @@ impl fmt::Display for Tenant {
 
 impl<'de> Deserialize<'de> for Tenant {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        Self::parse(Box::<str>::deserialize(d)?).map_err(serde::de::Error::custom)
+        Self::parse(Arc::<str>::deserialize(d)?).map_err(serde::de::Error::custom)
     }
 }
 
