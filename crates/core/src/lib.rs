@@ -12,6 +12,7 @@ pub mod memory;
 pub mod message;
 pub mod ports;
 pub mod prompt;
+pub mod queue;
 pub mod registry;
 pub mod replay;
 pub mod runtime;

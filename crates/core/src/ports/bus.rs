@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::command::{Command, Reply};
 use crate::event::{Delta, Entry};
 use crate::ids::{Epoch, SessionId};
+use crate::queue::Receiver;
 
 /// Carries commands to owners and live events to followers. At most once, ordered for each publisher; never proof of anything: what was
 /// missed is read from the journal.
@@ -59,14 +60,14 @@ pub enum Followed {
 /// A command and the place for its answer.
 #[derive(Debug)]
 pub struct Request {
-    /// The command, boxed, since a queue makes room for 32 at once.
+    /// The command, boxed, since a queue keeps a few places.
     pub command: Box<Command>,
     /// Where the answer goes. Dropping it tells the sender [`BusError::Lost`].
     pub reply: oneshot::Sender<Result<Reply, BusError>>,
 }
 
 /// An owner's queue of commands.
-pub type Requests = mpsc::Receiver<Request>;
+pub type Requests = Receiver<Request>;
 
 /// Why a command got no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Either, select};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 use crate::command::{Attached, Command, Reply};
 use crate::event::{AgentEvent, AssistantMessage, Delta, DeltaItem, Entry, Event, ModelFailed};
 use crate::ids::{CallId, Epoch, Seq, SessionId, StepNo, TaskId, TurnNo};
 use crate::ports::bus::{Bus, BusError, Followed, Live, LiveFeed, Request, Requests};
 use crate::ports::journal::JournalError;
+use crate::queue::{Sender, Unsent, queue};
 use crate::session::follow::Whom;
 use crate::session::log::Store;
 
@@ -39,7 +40,7 @@ type Hubs = Mutex<HashMap<SessionId, Hub>>;
 #[derive(Debug, Default)]
 struct Hub {
     followers: Vec<Weak<Queue>>,
-    owner: Option<(Epoch, mpsc::Sender<Request>)>,
+    owner: Option<(Epoch, Sender<Request>)>,
 }
 
 #[derive(Debug, Default)]
@@ -100,8 +101,8 @@ impl Bus for LocalBus {
             let (reply, answer) = oneshot::channel();
             match owner.try_send(Request { command: Box::new(command), reply }) {
                 Ok(()) => answer.await.unwrap_or(Err(BusError::Lost { session })),
-                Err(mpsc::error::TrySendError::Full(_)) => Err(BusError::Overloaded { session }),
-                Err(mpsc::error::TrySendError::Closed(_)) => Err(BusError::NoOwner { session }),
+                Err(Unsent::Full(_)) => Err(BusError::Overloaded { session }),
+                Err(Unsent::Closed(_)) => Err(BusError::NoOwner { session }),
             }
         }
         .boxed()
@@ -112,7 +113,7 @@ impl Bus for LocalBus {
     }
 
     fn serve(&self, session: &SessionId, epoch: Epoch) -> Requests {
-        let (owner, requests) = mpsc::channel(COMMANDS_MAX);
+        let (owner, requests) = queue(COMMANDS_MAX);
         self.with(session, |hub| hub.owner = Some((epoch, owner)));
         requests
     }

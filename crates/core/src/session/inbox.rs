@@ -1,7 +1,7 @@
 //! Everything that reaches a session's task, in the order in which it is taken. Recorded, this order is all that a replay needs.
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::command::{Command, Reply};
 use crate::event::{SubagentClosed, TaskKind};
@@ -10,6 +10,7 @@ use crate::ports::bus::{BusError, Requests};
 use crate::ports::clock::Clock;
 use crate::ports::hook::HookEnd;
 use crate::ports::model::{self, ModelError, ModelEvent};
+use crate::queue::{Receiver, Sender, queue};
 use crate::session::children::{ChildWanted, Lease};
 use crate::session::hooks::HookPlace;
 use crate::turn::tools::CallEnd;
@@ -134,12 +135,12 @@ pub(crate) enum Asker {
     Call(oneshot::Sender<Leased>),
 }
 
-/// A signal of an effect, boxed, since a queue makes room for 32 at once and thousands of sessions have one.
+/// A signal of an effect, boxed, since a queue keeps a few places and thousands of sessions have one.
 type Posted = Box<(Signal, Asker)>;
 
 /// Where effects put their signals.
 #[derive(Debug, Clone)]
-pub(crate) struct Outbox(mpsc::Sender<Posted>);
+pub(crate) struct Outbox(Sender<Posted>);
 
 impl Outbox {
     /// Waits for room. When the session is gone, so is the signal.
@@ -167,12 +168,12 @@ impl Outbox {
 #[derive(Debug)]
 pub(crate) struct Inbox {
     requests: Requests,
-    signals: mpsc::Receiver<Posted>,
+    signals: Receiver<Posted>,
 }
 
 impl Inbox {
     pub(crate) fn new(requests: Requests) -> (Self, Outbox) {
-        let (outbox, signals) = mpsc::channel(SIGNALS_MAX);
+        let (outbox, signals) = queue(SIGNALS_MAX);
         (Self { requests, signals }, Outbox(outbox))
     }
 
@@ -192,7 +193,7 @@ impl Inbox {
     /// Ends the queue of commands. What had come in is told that nobody owns the session, so that it can be sent again.
     pub(crate) fn close(&mut self, session: &SessionId) {
         self.requests.close();
-        while let Ok(request) = self.requests.try_recv() {
+        while let Some(request) = self.requests.try_recv() {
             // A sender that went away needs no answer.
             drop(request.reply.send(Err(BusError::NoOwner { session: session.clone() })));
         }

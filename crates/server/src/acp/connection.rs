@@ -13,8 +13,9 @@ use agent_client_protocol::v1::schema::{
 };
 use agent_client_protocol::v1::{ConnectionTo, Responder};
 use agent_client_protocol::{Agent, Client, ConnectTo, Error, JsonRpcResponse};
+use oarlock_core::queue::{Receiver, Sender, Unsent, queue};
 use oarlock_core::{ids, new_session_id};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
 use super::error::{WireError, id, no_session, refused};
@@ -86,7 +87,7 @@ pub(super) struct Editor {
     gauge: Arc<Gauge>,
     /// What it can do, once it has said so.
     client: OnceLock<Arc<ClientCapabilities>>,
-    lanes: Mutex<HashMap<ids::SessionId, mpsc::Sender<Box<Order>>>>,
+    lanes: Mutex<HashMap<ids::SessionId, Sender<Box<Order>>>>,
     tasks: Mutex<JoinSet<()>>,
     /// Kilobytes of prompts that no lane has taken yet.
     prompts: Arc<Semaphore>,
@@ -241,7 +242,7 @@ impl Editor {
         if let Some(lane) = lanes.get(&id).filter(|lane| !lane.is_closed()) {
             return hand(lane, Order::Reopened(Box::new(wanted)));
         }
-        let (lane, mut orders) = mpsc::channel(ORDERS_MAX + 1);
+        let (lane, mut orders) = queue(ORDERS_MAX + 1);
         lanes.insert(id.clone(), lane.clone());
         drop(lanes);
         let out = Outbound {
@@ -266,7 +267,7 @@ impl Editor {
             }
             orders.close();
             editor.forget(&id, &lane);
-            while let Ok(order) = orders.try_recv() {
+            while let Some(order) = orders.try_recv() {
                 editor.again(&connection, &id, *order);
             }
         });
@@ -286,10 +287,10 @@ impl Editor {
     }
 
     /// The lane of a session has ended.
-    fn forget(&self, id: &ids::SessionId, ended: &mpsc::Sender<Box<Order>>) {
+    fn forget(&self, id: &ids::SessionId, ended: &Sender<Box<Order>>) {
         let mut lanes = lock(&self.lanes);
         // Another one of its name may have come meanwhile.
-        if lanes.get(id).is_some_and(|other| other.same_channel(ended)) {
+        if lanes.get(id).is_some_and(|other| other.is_same(ended)) {
             lanes.remove(id);
         }
     }
@@ -372,22 +373,22 @@ impl Editor {
 
 /// Hands an order to a lane that may have too many. The last place is kept for a cancellation: one that finds it taken has another one before it,
 /// and nothing between them.
-fn hand(lane: &mpsc::Sender<Box<Order>>, order: Order) {
+fn hand(lane: &Sender<Box<Order>>, order: Order) {
     let is_full = || refused(format!("{ORDERS_MAX} requests of this session wait already"));
-    if lane.capacity() <= 1 && !lane.is_closed() && !matches!(order, Order::Cancel) {
+    if lane.room() <= 1 && !lane.is_closed() && !matches!(order, Order::Cancel) {
         return order.refuse(is_full());
     }
     match lane.try_send(Box::new(order)) {
         Ok(()) => {}
-        Err(mpsc::error::TrySendError::Full(order)) => order.refuse(is_full()),
-        Err(mpsc::error::TrySendError::Closed(order)) => order.refuse(refused(CLOSING)),
+        Err(Unsent::Full(order)) => order.refuse(is_full()),
+        Err(Unsent::Closed(order)) => order.refuse(refused(CLOSING)),
     }
 }
 
 /// Refuses what was wanted of a session that was not opened.
-fn refuse_all(orders: &mut mpsc::Receiver<Box<Order>>, id: &ids::SessionId) {
+fn refuse_all(orders: &mut Receiver<Box<Order>>, id: &ids::SessionId) {
     orders.close();
-    while let Ok(order) = orders.try_recv() {
+    while let Some(order) = orders.try_recv() {
         order.refuse(no_session(&SessionId::new(id.as_str())));
     }
 }

@@ -17,10 +17,10 @@ use oarlock_core::event::AgentEvent;
 use oarlock_core::ids;
 use oarlock_core::ports::tool::Place;
 use oarlock_core::prompt::answer;
+use oarlock_core::queue::Receiver;
 use oarlock_core::session::state::State;
 use oarlock_core::spec::SessionSpec;
 use oarlock_core::{Command, DefaultSession, Reply, SessionError};
-use tokio::sync::mpsc;
 
 use super::error::{WireError, failed, refused};
 use super::following::Following;
@@ -163,7 +163,7 @@ impl Lane {
     }
 
     /// Until the session is closed or the client is gone.
-    pub(super) async fn run(mut self: Box<Self>, orders: &mut mpsc::Receiver<Box<Order>>) {
+    pub(super) async fn run(mut self: Box<Self>, orders: &mut Receiver<Box<Order>>) {
         loop {
             let behind = self.behind();
             let gauge = Arc::clone(&self.out.gauge);
