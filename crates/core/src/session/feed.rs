@@ -267,8 +267,8 @@ impl Growing {
 /// Everything that happens to one session after a cursor: entries once and in order, a mark where the past ends, then entries and deltas as
 /// they come. Dropping it, or a future of [`OwnEvents::next`], is safe at any time.
 pub(crate) struct OwnEvents {
-    store: Store,
-    bus: Arc<dyn Bus>,
+    pub(super) store: Store,
+    pub(super) bus: Arc<dyn Bus>,
     session: SessionId,
     feed: Box<dyn LiveFeed>,
     phase: Phase,
@@ -347,6 +347,10 @@ impl OwnEvents {
         !self.ready.is_empty()
     }
 
+    pub(crate) fn has_children(&self) -> bool {
+        !self.children.is_empty()
+    }
+
     /// Subagents that were open when the past ended.
     pub(crate) fn open_children(&self) -> Vec<SessionId> {
         self.children.clone()
@@ -370,9 +374,10 @@ impl OwnEvents {
                     let folds = !self.marked && self.whom != Whom::Alone && self.cursor > 0;
                     let (store, bus) = (self.store.clone(), Arc::clone(&self.bus));
                     let session = self.session.clone();
+                    // Boxed, as reading is: a stream is small while nothing happens.
                     let begin = || attach(store, bus, session, folds).boxed();
                     let Attached { tip, growing, children } =
-                        match kept(&mut self.attaching, begin).await {
+                        match Box::pin(kept(&mut self.attaching, begin)).await {
                             Err(JournalError::NotFound { .. }) if self.is_of_parent() => {
                                 self.phase = Phase::Unborn;
                                 continue;
@@ -388,7 +393,7 @@ impl OwnEvents {
                     let (tip, after) = (*tip, self.cursor);
                     let (store, session) = (self.store.clone(), self.session.clone());
                     let begin = || read_on(store, session, after).boxed();
-                    let entries = kept(&mut self.reading, begin).await?;
+                    let entries = Box::pin(kept(&mut self.reading, begin)).await?;
                     for entry in entries.into_iter().filter(|entry| entry.seq <= tip) {
                         self.give_entry(Arc::new(entry));
                     }

@@ -21,16 +21,14 @@ use crate::session::log::Store;
 #[derive(Debug)]
 pub struct EventStream {
     own: OwnEvents,
-    store: Store,
-    bus: Arc<dyn Bus>,
     whom: Whom,
     children: Vec<ChildEvents>,
     /// Subagents whose beginning was given out or found, followed or not any more.
     known: HashSet<SessionId>,
     /// The end of a subagent, given out once all of it was.
-    held: Option<(SessionId, AgentEvent)>,
+    held: Option<Box<(SessionId, AgentEvent)>>,
     /// An event of the session that is being looked at.
-    taken: Option<AgentEvent>,
+    taken: Option<Box<AgentEvent>>,
     /// The session's own event was the last one: its subagents come first.
     gave_own: bool,
 }
@@ -68,9 +66,9 @@ impl EventStream {
         (session, after): (SessionId, Seq),
         whom: Whom,
     ) -> Self {
-        let own = OwnEvents::new(store.clone(), Arc::clone(&bus), (session, after), whom);
+        let own = OwnEvents::new(store, bus, (session, after), whom);
         let (children, known) = (Vec::new(), HashSet::new());
-        Self { own, store, bus, whom, children, known, held: None, taken: None, gave_own: false }
+        Self { own, whom, children, known, held: None, taken: None, gave_own: false }
     }
 
     /// The next event. It waits for as long as nothing happens; it never ends by itself.
@@ -84,7 +82,7 @@ impl EventStream {
             }
             // Dropped while it looks, it looks again.
             if let Some(event) = self.taken.clone() {
-                let given = self.weave(event).await;
+                let given = Box::pin(self.weave(*event)).await;
                 self.taken = None;
                 match given {
                     Some(event) => return Ok(event),
@@ -95,7 +93,13 @@ impl EventStream {
             self.gave_own = matches!(next, Next::Own(_));
             match next {
                 Next::Own(event) if self.whom == Whom::Alone => return event,
-                Next::Own(event) => self.taken = Some(event?),
+                Next::Own(event) => {
+                    let event = event?;
+                    if !self.has_to_look(&event) {
+                        return Ok(event);
+                    }
+                    self.taken = Some(Box::new(event));
+                }
                 Next::Child(at, event) => {
                     if let Some(event) = self.take_child(at, event) {
                         return Ok(event);
@@ -126,7 +130,7 @@ impl EventStream {
 
     /// The end of a subagent of which everything was given out. What it could not close itself is let go with it.
     fn released(&mut self) -> Option<AgentEvent> {
-        let (child, _) = self.held.as_ref()?;
+        let (child, _) = self.held.as_deref()?;
         let is_drained = |child: &ChildEvents| {
             let events = &child.events;
             child.last.is_some_and(|last| events.own.cursor() >= last)
@@ -138,34 +142,49 @@ impl EventStream {
             Some(at) if !is_drained(&self.children[at]) => None,
             Some(at) => {
                 self.children.remove(at);
-                self.held.take().map(|(_, event)| event)
+                self.held.take().map(|held| held.1)
             }
-            None => self.held.take().map(|(_, event)| event),
+            None => self.held.take().map(|held| held.1),
         }
     }
 
-    /// Begins and ends following subagents as the session's own event says, which is given back unless it has to wait.
+    /// Whether it takes a look at subagents before an event is given out. One that begins is followed without.
+    fn has_to_look(&mut self, event: &AgentEvent) -> bool {
+        match event {
+            AgentEvent::CaughtUp { .. } => self.own.has_children(),
+            AgentEvent::Entry(entry) => match &entry.event {
+                Event::SubagentOpened(opened) => {
+                    self.follow(opened.child.clone(), 0);
+                    false
+                }
+                Event::SubagentClosed(_) => true,
+                _ => false,
+            },
+            AgentEvent::Delta(_) | AgentEvent::Scoped { .. } => false,
+        }
+    }
+
+    /// Looks at the subagents that the session's own event is about, and gives it back unless it has to wait for one.
     async fn weave(&mut self, event: AgentEvent) -> Option<AgentEvent> {
         match &event {
             AgentEvent::CaughtUp { .. } => {
                 for child in self.own.open_children() {
                     // What was opened after the cursor has been met by now.
                     if !self.known.contains(&child) {
-                        let tail = self.store.journal.tail(&child).await;
+                        let tail = self.own.store.journal.tail(&child).await;
                         self.follow(child, tail.map_or(0, |tail| tail.next.saturating_sub(1)));
                     }
                 }
             }
             AgentEvent::Entry(entry) => match &entry.event {
-                Event::SubagentOpened(opened) => self.follow(opened.child.clone(), 0),
                 Event::SubagentClosed(closed) => {
                     self.known.remove(&closed.child);
                     let followed = self.children.iter_mut().find(|c| c.child == closed.child);
                     if let Some(followed) = followed {
                         // One whose journal was never begun has no tail.
-                        let tail = self.store.journal.tail(&closed.child).await;
+                        let tail = self.own.store.journal.tail(&closed.child).await;
                         followed.last = Some(tail.map_or(0, |tail| tail.next.saturating_sub(1)));
-                        self.held = Some((closed.child.clone(), event));
+                        self.held = Some(Box::new((closed.child.clone(), event)));
                         return None;
                     }
                 }
@@ -178,7 +197,7 @@ impl EventStream {
 
     fn follow(&mut self, child: SessionId, after: Seq) {
         if self.known.insert(child.clone()) {
-            let (store, bus) = (self.store.clone(), Arc::clone(&self.bus));
+            let (store, bus) = (self.own.store.clone(), Arc::clone(&self.own.bus));
             let events = Self::new(store, bus, (child.clone(), after), Whom::ChildOf);
             self.children.push(ChildEvents { child, events: Box::new(events), last: None });
         }

@@ -154,7 +154,8 @@ impl SessionTask {
         let heard = Usage { output: text_tokens(answer_bytes), ..Usage::default() };
         let usage = reply.as_ref().map_or(heard, |reply| reply.usage);
         let cost_micros = price.map(|price| price.of(&usage));
-        self.work.summary = CompactionSlot::Ready(SummaryEnd { reply, usage, cost_micros });
+        self.work.summary =
+            CompactionSlot::Ready(Box::new(SummaryEnd { reply, usage, cost_micros }));
     }
 
     fn end_late_summary(&mut self) {

@@ -72,7 +72,7 @@ pub struct State {
     /// What the last request was made of.
     pub last_request: Option<RequestAuditTracker>,
     /// The summary that was begun and has not ended.
-    pub summary: Option<OpenSummary>,
+    pub summary: Option<Box<OpenSummary>>,
     /// The last summary that was tried and could not be used, until something was forgotten otherwise.
     pub summary_failed: Option<SummaryFailure>,
     /// What it is to reach before it stops.

@@ -252,13 +252,12 @@ impl Editor {
         };
         let (host, connection) = (Arc::clone(&self.host), connection.clone());
         let openings = Arc::clone(&self.openings);
-        let wanted = Box::new(wanted);
-        let opened = async move {
+        // What opening takes is given back before the lane begins its long life.
+        let opened = Box::pin(async move {
             // It is never closed; without a place the session would be opened all the same.
             let _place = openings.acquire().await;
-            // What opening takes is there only now, and given back before the lane begins its long life.
-            Box::pin(open(&*host, out, *wanted)).await.map(Box::new)
-        };
+            Box::pin(open(&*host, out, wanted)).await.map(Box::new)
+        });
         let editor = Arc::clone(self);
         self.spawn(async move {
             match opened.await {

@@ -57,6 +57,11 @@ pub(super) enum Order {
 }
 
 impl Order {
+    /// Whether the lane ends with it.
+    fn is_last(&self) -> bool {
+        matches!(self, Self::Close(_) | Self::Leave)
+    }
+
     /// Says that it cannot be done. A cancellation needs no answer.
     pub(super) fn refuse(self, error: Error) {
         match self {
@@ -175,11 +180,10 @@ impl Lane {
             tokio::select! {
                 biased;
                 // Boxed, as all that is rarely done: a lane is small while nothing happens.
-                order = orders.recv() => match order.map(|order| *order) {
+                order = orders.recv() => match order {
                     None => return,
-                    Some(Order::Close(answer)) => return Box::pin(self.close(answer)).await,
-                    Some(Order::Leave) => return Box::pin(self.leave()).await,
-                    Some(order) => Box::pin(self.take(order)).await,
+                    Some(order) if order.is_last() => return Box::pin(self.end(*order)).await,
+                    Some(order) => Box::pin(self.take(*order)).await,
                 },
                 Some(done) = self.work.next(), if !self.work.is_empty() => match done {
                     Done::Unwanted if self.is_unwanted() => return Box::pin(self.leave()).await,
@@ -214,8 +218,15 @@ impl Lane {
             Order::Set(setting) => self.set(setting).await,
             Order::Opened(answer) => self.opened(answer),
             Order::Reopened(wanted) => self.reopen(*wanted),
-            // The loop does them.
+            // The loop ends with them.
             Order::Close(_) | Order::Leave => {}
+        }
+    }
+
+    async fn end(self, order: Order) {
+        match order {
+            Order::Close(answer) => self.close(answer).await,
+            _ => self.leave().await,
         }
     }
 

@@ -44,6 +44,10 @@ impl Shows {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn pop(&self) -> Option<Show> {
+        self.waiting().as_mut()?.pop_front()
+    }
+
     /// Has a terminal shown. One that cannot be is dropped.
     fn push(&self, show: Show) {
         if let Some(waiting) = &mut *self.waiting() {
@@ -100,11 +104,10 @@ impl Terminals {
     /// The next terminal that is to be shown. Dropping the future loses none.
     pub(super) async fn to_show(&self) -> Show {
         loop {
-            let next = self.shows.waiting().as_mut().and_then(VecDeque::pop_front);
-            match next {
-                Some(show) => return show,
-                None => self.shows.come.notified().await,
+            if let Some(show) = self.shows.pop() {
+                return show;
             }
+            self.shows.come.notified().await;
         }
     }
 

@@ -85,7 +85,7 @@ impl State {
         if dropped > self.conversation.messages.len() {
             return Err("it is about messages that are not there");
         }
-        self.summary = Some(OpenSummary {
+        self.summary = Some(Box::new(OpenSummary {
             cause: started.cause,
             dropped,
             shape: self.conversation.shape,
@@ -93,7 +93,7 @@ impl State {
             reserved: started.reserved,
             hooked: false,
             refused: None,
-        });
+        }));
         Ok(())
     }
 

@@ -33,7 +33,7 @@ pub enum CompactionSlot {
     /// One is being made.
     Busy(Flight),
     /// One has ended and waits for the end of the step.
-    Ready(SummaryEnd),
+    Ready(Box<SummaryEnd>),
 }
 
 /// A summary that is being made.
