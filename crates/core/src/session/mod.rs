@@ -384,6 +384,7 @@ impl SessionTask {
         }
         match &event {
             Event::TurnEnded(_) => {
+                self.assessments.forget();
                 let summary = std::mem::take(&mut self.work.summary);
                 let was = std::mem::take(&mut self.work);
                 self.work = Work {

@@ -172,7 +172,8 @@ impl Assessments {
     /// Forgets what was known, so that a long session does not grow.
     pub(crate) fn forget(&self) {
         if matches!(self.source, AssessmentSource::Toolbox(_)) {
-            self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            // Its room is given back, too.
+            *self.known.lock().unwrap_or_else(PoisonError::into_inner) = HashMap::new();
         }
     }
 }

@@ -88,6 +88,10 @@ impl Lane {
                 let name = name_of(scope, &settled.call);
                 self.questions.withdraw(|key, _| key == name);
                 self.questions.calls.remove(&name);
+                if self.questions.calls.is_empty() {
+                    // An empty map keeps its room.
+                    self.questions.calls = HashMap::new();
+                }
             }
             // A crash voids the questions of its turn; they are asked again. What words are waited for is waited for on.
             Event::TurnRecovered(_) => self.questions.withdraw(|_, question| {

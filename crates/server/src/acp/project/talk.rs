@@ -59,6 +59,10 @@ impl Talk {
                 updates.push(SessionUpdate::UserMessageChunk(chunk));
             }
         }
+        if self.waiting.is_empty() {
+            // An empty map keeps the room of eleven.
+            self.waiting = BTreeMap::new();
+        }
     }
 
     fn begin(&mut self, attempt: Attempt) {
@@ -108,7 +112,7 @@ impl Talk {
     /// The answer under way is void. What was shown of it cannot be taken back; where another one follows, it
     /// is to be said that it ends there.
     pub(super) fn broke_off(&mut self) -> Option<SessionUpdate> {
-        let mut shown = self.shown.drain().filter(|(_, bytes)| *bytes > 0);
+        let mut shown = std::mem::take(&mut self.shown).into_iter().filter(|(_, bytes)| *bytes > 0);
         let text = shown.find(|(item, _)| matches!(item, DeltaItem::Text { .. }));
         text.map(|(item, _)| said(&item, self.attempt, CUT))
     }
