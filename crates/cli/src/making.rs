@@ -62,7 +62,7 @@ impl Maker<'_> {
             self.system_prompt(assembled, (&cwd, frontend), profile.as_ref()).await?;
         let modes = modes::catalog(config)?;
         let new = SessionSpec::new(cwd, surface, settings);
-        let mut spec = SessionSpec { roots, system, overlays, modes, ..new };
+        let mut spec = SessionSpec { roots, system: system.into(), overlays, modes, ..new };
         if let Some(profile) = &profile {
             profiled::apply(profile, self.loaded, &mut spec);
         }

@@ -83,11 +83,12 @@ pub trait Workspace: Send + Sync + std::fmt::Debug {
     /// The slash commands that a person may type here.
     fn commands(&self) -> BoxFuture<'_, Result<Vec<Listed>, HostError>>;
 
-    /// What a person's words mean to this session: a slash command, or a prompt with the files that it mentions.
+    /// What a person's words mean to this session, which works in `place`: a slash command, or a prompt with the files that it mentions.
     fn read<'a>(
         &'a self,
         words: String,
         session: &'a DefaultSession,
+        place: &'a Place,
     ) -> BoxFuture<'a, Result<Said, HostError>>;
 }
 

@@ -151,7 +151,7 @@ pub fn settings() -> Settings {
 #[must_use]
 pub fn spec(settings: Settings) -> SessionSpec {
     SessionSpec {
-        system: "be brief".to_owned(),
+        system: "be brief".into(),
         ..SessionSpec::new(PathBuf::from("/"), "test", settings)
     }
 }

@@ -181,7 +181,7 @@ impl Bench {
     async fn session(&self, core: &DefaultAgentCore) -> DefaultSession {
         let settings = Settings::new(selection(), Mode::READ_ONLY, Answers::Nobody);
         let spec = SessionSpec {
-            system: "You are measured.".to_owned(),
+            system: "You are measured.".into(),
             ..SessionSpec::new(
                 self.work.path().canonicalize().expect("it exists"),
                 "bench",

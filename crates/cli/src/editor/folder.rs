@@ -1,7 +1,7 @@
 //! One folder that an editor works in: its configuration and runtime.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -31,6 +31,8 @@ pub(super) struct Folder {
     pub(super) assembled: Assembled,
     pub(super) loaded: Loaded,
     pub(super) flags: Arc<ModelArgs>,
+    /// The last session's system prompt, which the next one mostly has, too.
+    pub(super) told: Mutex<Arc<str>>,
 }
 
 /// What a person asked for makes no sense.
@@ -65,15 +67,28 @@ impl Folder {
         Maker { loaded: &self.loaded, flags: &self.flags, cwd: &self.loaded.cwd }
     }
 
+    /// The same system prompt, from the last session if it is that one's.
+    fn shared(&self, system: Arc<str>) -> Arc<str> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told != system {
+            *told = system;
+        }
+        Arc::clone(&told)
+    }
+
     /// The model of new sessions.
     pub(super) fn selected(&self) -> anyhow::Result<ModelSelection> {
         let maker = self.maker();
         maker.selected(maker.profile()?.as_ref())
     }
 
-    async fn said(&self, words: String, session: &DefaultSession) -> Result<Said, HostError> {
+    async fn said(
+        &self,
+        words: String,
+        (session, place): (&DefaultSession, &Place),
+    ) -> Result<Said, HostError> {
         let prompt = async |words| {
-            let prompt = self.prompt(words, session).await;
+            let prompt = self.prompt(words, (session, place)).await;
             prompt.map_err(|error| unread(&error))
         };
         let slash = match slash::read(&self.loaded, &words).map_err(|error| unread(&error))? {
@@ -100,14 +115,18 @@ impl Folder {
     }
 
     /// The words with the files that they mention, as far as the session may read them.
-    async fn prompt(&self, words: String, session: &DefaultSession) -> anyhow::Result<Vec<Part>> {
-        let state = session.state().await?;
-        let place = Place::of(&state.spec);
+    async fn prompt(
+        &self,
+        words: String,
+        (session, place): (&DefaultSession, &Place),
+    ) -> anyhow::Result<Vec<Part>> {
+        // Only who mentions a file has the journal read for what may be done to it.
         if words.contains('@') {
-            let rights = Rights { modes: state.spec.modes.clone(), settings: state.spec.settings };
-            rights.check(&words, &place).await?;
+            let spec = session.state().await?.spec;
+            let rights = Rights { modes: spec.modes, settings: spec.settings };
+            rights.check(&words, place).await?;
         }
-        content(&self.assembled, &place, (words, true), &[]).await
+        content(&self.assembled, place, (words, true), &[]).await
     }
 }
 
@@ -127,7 +146,9 @@ impl Workspace for Folder {
             let cwd = place.cwd.clone();
             let maker = Maker { cwd: &cwd, ..self.maker() };
             let made = maker.spec(&self.assembled, place, (surface, frontend)).await;
-            made.map_err(|error| unselected(&error))
+            let mut spec = made.map_err(|error| unselected(&error))?;
+            spec.system = self.shared(spec.system);
+            Ok(spec)
         }
         .boxed()
     }
@@ -178,7 +199,8 @@ impl Workspace for Folder {
         &'a self,
         words: String,
         session: &'a DefaultSession,
+        place: &'a Place,
     ) -> BoxFuture<'a, Result<Said, HostError>> {
-        self.said(words, session).boxed()
+        self.said(words, (session, place)).boxed()
     }
 }

@@ -111,7 +111,7 @@ impl Folders {
         let tools = self.tools.clone();
         let build = move || {
             let assembled = CliAgentBuilder::new(&loaded).beside(&home).tools(tools).build()?;
-            anyhow::Ok(Arc::new(Folder { assembled, loaded, flags }))
+            anyhow::Ok(Arc::new(Folder { assembled, loaded, flags, told: Mutex::default() }))
         };
         let folder = tokio::task::spawn_blocking(build).await??;
         let mut known = self.known();

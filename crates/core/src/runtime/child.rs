@@ -181,7 +181,7 @@ fn child_spec(of: &SessionId, lease: Lease, order: AgentOrder, tools: Vec<String
     settings.output = None;
     (settings.title, settings.labels) = (None, std::collections::BTreeMap::new());
     SessionSpec {
-        system: order.prompt.system,
+        system: order.prompt.system.into(),
         overlays: order.prompt.overlays,
         settings,
         parent: Some(of.clone()),

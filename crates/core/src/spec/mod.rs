@@ -11,6 +11,7 @@ mod turn;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -54,7 +55,7 @@ pub struct SessionSpec {
     pub surface: String,
     /// The system prompt, but for `overlays`. It stays what it was, so that provider caches hit.
     #[serde(default)]
-    pub system: String,
+    pub system: Arc<str>,
     /// What of the system prompt depends on the model, and what follows it.
     #[serde(default, skip_serializing_if = "Overlays::is_empty")]
     pub overlays: Overlays,
@@ -183,7 +184,7 @@ impl SessionSpec {
             roots: Vec::new(),
             tenant: None,
             surface: surface.to_owned(),
-            system: String::new(),
+            system: Arc::default(),
             overlays: Overlays::default(),
             settings,
             modes: ModeCatalog::default(),

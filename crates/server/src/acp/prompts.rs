@@ -244,8 +244,9 @@ impl Lane {
         });
         let Some((no, Prompt { words, attached })) = next else { return };
         let (workspace, session) = (self.workspace.clone(), self.session.clone());
+        let place = self.place.clone();
         let _leash = self.leashed(async move {
-            let said = timeout(READ_WITHIN, workspace.read(words, &session)).await;
+            let said = timeout(READ_WITHIN, workspace.read(words, &session, &place)).await;
             let said = said.unwrap_or_else(|_| Err(HostError::Failed(UNREADABLE.to_owned())));
             Done::Read(Read { prompt: no, said, attached })
         });

@@ -190,15 +190,16 @@ impl Sessions {
             .map_err(|error| refused(&error))?;
         spec.settings.answers = oarlock_core::spec::Answers::Somebody;
         if let Some(system) = &request.system_prompt {
-            spec.system.clone_from(system);
+            spec.system = system.as_str().into();
             spec.overlays = Overlays::default();
         }
         let preloaded = ("build.preload_skills", &request.build.preload_skills[..]);
         for words in skills::words(workspace, &spec.cwd, preloaded).await? {
-            if !spec.system.is_empty() {
-                spec.system.push_str("\n\n");
-            }
-            spec.system.push_str(&words);
+            let said = match spec.system.is_empty() {
+                true => words,
+                false => format!("{}\n\n{words}", spec.system),
+            };
+            spec.system = said.into();
         }
         let settings = &mut spec.settings;
         let own = parts.model.as_ref().map(|model| &model.info().selection);

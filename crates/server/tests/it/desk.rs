@@ -186,6 +186,7 @@ impl Workspace for Desk {
         &'a self,
         words: String,
         _: &'a DefaultSession,
+        _: &'a Place,
     ) -> BoxFuture<'a, Result<Said, HostError>> {
         async move {
             if words == UNREADABLE {
