@@ -176,20 +176,18 @@ impl EventStream {
                     }
                 }
             }
-            AgentEvent::Entry(entry) => match &entry.event {
-                Event::SubagentClosed(closed) => {
-                    self.known.remove(&closed.child);
-                    let followed = self.children.iter_mut().find(|c| c.child == closed.child);
-                    if let Some(followed) = followed {
-                        // One whose journal was never begun has no tail.
-                        let tail = self.own.store.journal.tail(&closed.child).await;
-                        followed.last = Some(tail.map_or(0, |tail| tail.next.saturating_sub(1)));
-                        self.held = Some(Box::new((closed.child.clone(), event)));
-                        return None;
-                    }
+            AgentEvent::Entry(entry) => {
+                let Event::SubagentClosed(closed) = &entry.event else { return Some(event) };
+                self.known.remove(&closed.child);
+                let followed = self.children.iter_mut().find(|c| c.child == closed.child);
+                if let Some(followed) = followed {
+                    // One whose journal was never begun has no tail.
+                    let tail = self.own.store.journal.tail(&closed.child).await;
+                    followed.last = Some(tail.map_or(0, |tail| tail.next.saturating_sub(1)));
+                    self.held = Some(Box::new((closed.child.clone(), event)));
+                    return None;
                 }
-                _ => {}
-            },
+            }
             AgentEvent::Delta(_) | AgentEvent::Scoped { .. } => {}
         }
         Some(event)
