@@ -2,6 +2,7 @@
 
 mod child;
 mod fork;
+mod narrowed;
 mod opening;
 
 use std::collections::HashMap;
@@ -86,6 +87,7 @@ struct Shared {
     node: NodeId,
     embedding: Embedding,
     live: Mutex<HashMap<SessionId, Slot>>,
+    narrowed: narrowed::Narrowed,
 }
 
 /// A place for a session: whoever holds the lock opens it.
@@ -147,8 +149,8 @@ impl DefaultAgentCore {
         node: NodeId,
         embedding: Embedding,
     ) -> Self {
-        let (limits, live) = (Arc::new(limits), Mutex::default());
-        Self { shared: Arc::new(Shared { ports, limits, node, embedding, live }) }
+        let (limits, live, narrowed) = (Arc::new(limits), Mutex::default(), Default::default());
+        Self { shared: Arc::new(Shared { ports, limits, node, embedding, live, narrowed }) }
     }
 
     /// Opens a session: the one way in. Observers are told of it before anybody has it. Must be called within a tokio runtime.

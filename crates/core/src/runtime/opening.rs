@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures::future::{Either, select};
 use tokio::sync::watch;
 
+use super::narrowed::Narrowed;
 use super::{DefaultAgentCore, Ended, Started};
 use crate::agent::emitter::EventEmitter;
 use crate::agent::error::AgentError;
@@ -73,11 +74,12 @@ impl DefaultAgentCore {
         check_rules(&spec.settings.rules)
             .map_err(|error| AgentError::Invalid(error.to_string()))?;
         let (place, model) = (Place::of(spec), backends.model.clone());
+        let narrowed = &self.shared.narrowed;
         if let (Some(tools), Some(files), Some(shell)) =
             (&backends.tools, &backends.files, &backends.shell)
         {
             let (files, shell) = (Arc::clone(files), Arc::clone(shell));
-            let registry = allowed(spec, named, Arc::clone(tools))?;
+            let registry = allowed(spec, named, (Arc::clone(tools), narrowed))?;
             return Ok(Toolbox { registry, files, shell, place, model });
         }
         let (clock, within_ms) = (&self.shared.ports.clock, self.shared.limits.tools_ms);
@@ -89,8 +91,9 @@ impl DefaultAgentCore {
             })?,
             Either::Right(((), _)) => return Err(AgentError::ToolsTimeout { within_ms }),
         };
+        let tools = backends.tools.clone().unwrap_or(built.tools);
         Ok(Toolbox {
-            registry: allowed(spec, named, backends.tools.clone().unwrap_or(built.tools))?,
+            registry: allowed(spec, named, (tools, narrowed))?,
             files: backends.files.clone().unwrap_or(built.files),
             shell: backends.shell.clone().unwrap_or(built.shell),
             place,
@@ -357,7 +360,7 @@ impl Named {
 fn allowed(
     spec: &SessionSpec,
     named: Named,
-    tools: Arc<dyn ToolRegistry>,
+    (tools, narrowed): (Arc<dyn ToolRegistry>, &Narrowed),
 ) -> Result<Arc<dyn ToolRegistry>, AgentError> {
     let chosen: Arc<dyn ToolRegistry> = match &spec.tools {
         None => tools,
@@ -382,7 +385,5 @@ fn allowed(
     if without.is_empty() {
         return Ok(chosen);
     }
-    let names = chosen.schemas().iter().map(|schema| schema.name.as_str());
-    let others = names.filter(|name| !without.contains(name)).filter_map(|name| chosen.get(name));
-    Ok(Arc::new(StaticToolRegistry::new(others.map(Arc::clone))))
+    Ok(narrowed.without(&chosen, without))
 }
