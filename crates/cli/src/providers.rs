@@ -6,7 +6,7 @@ use oarlock_core::ports::model::{ModelError, ModelInfo, Price};
 use oarlock_models::catalog;
 use oarlock_models::{
     AnswerSchemas, HttpSettings, HttpTransport, ModelConfig, ProviderConfig, Proxies, Quirks,
-    WellKnown, Wire, list_models,
+    ThoughtItems, WellKnown, Wire, list_models,
 };
 
 use secrecy::SecretString;
@@ -48,6 +48,16 @@ pub enum ProviderError {
         /// Its wire.
         wire: Wire,
     },
+    /// It is said how thought comes and goes over a wire that has one way for it, or in words that mean nothing.
+    #[error(
+        "provider `{provider}` speaks no wire that has a choice of `thought_items` \"{written}\"; take it out"
+    )]
+    ThoughtItems {
+        /// Its name.
+        provider: String,
+        /// What is written.
+        written: String,
+    },
     /// Its key cannot be used.
     #[error(transparent)]
     Key(#[from] SecretError),
@@ -80,18 +90,24 @@ pub fn with_key(
         (None, Some(known)) => known.wire,
         (None, None) => return Err(incomplete()),
     };
-    let mut quirks = known.filter(|known| known.wire == wire).map_or(Quirks::PLAIN, |k| k.quirks);
+    let mut quirks = known.and_then(|known| known.quirks_over(wire)).unwrap_or(Quirks::PLAIN);
     if let Some(searches) = section.web_search {
-        if searches && wire != Wire::AnthropicMessages {
+        if searches && wire == Wire::OpenAiChat {
             return Err(ProviderError::WebSearch { provider: name.to_owned(), wire });
         }
         quirks.hosted.web_search = searches;
     }
     if let Some(takes) = section.effort {
-        if wire != Wire::OpenAiChat {
+        if wire == Wire::AnthropicMessages {
             return Err(ProviderError::Effort { provider: name.to_owned(), wire });
         }
         quirks.effort = takes;
+    }
+    if let Some(written) = &section.thought_items {
+        let known = ThoughtItems::ALL.into_iter().find(|items| items.as_str() == written);
+        quirks.thought_items = known.filter(|_| wire == Wire::OpenAiResponses).ok_or_else(|| {
+            ProviderError::ThoughtItems { provider: name.to_owned(), written: written.clone() }
+        })?;
     }
     if let Some(takes) = section.answer_schemas {
         quirks.answer_schemas = if takes { AnswerSchemas::TAKEN } else { AnswerSchemas::UNKNOWN };

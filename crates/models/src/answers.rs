@@ -44,7 +44,7 @@ pub(crate) const ANTHROPIC: SchemaSubset = SchemaSubset {
     loose: false,
 };
 
-/// The schemas that the field of `openai-chat` takes.
+/// The schemas that the fields of `openai-chat` and `openai-responses` take.
 pub(crate) const OPENAI: SchemaSubset = SchemaSubset {
     keywords: &[
         "$defs",
@@ -91,7 +91,7 @@ pub(crate) const OPENAI: SchemaSubset = SchemaSubset {
 fn field(wire: Wire) -> &'static SchemaSubset {
     match wire {
         Wire::AnthropicMessages => &ANTHROPIC,
-        Wire::OpenAiChat => &OPENAI,
+        Wire::OpenAiChat | Wire::OpenAiResponses => &OPENAI,
     }
 }
 

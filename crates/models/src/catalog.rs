@@ -20,10 +20,21 @@ pub struct WellKnown {
     pub key_variable: Option<&'static str>,
     /// What is special about it.
     pub quirks: Quirks,
+    /// Further protocols that it speaks at the same endpoint, and what is special about them.
+    pub further: &'static [(Wire, Quirks)],
     /// The model when none is named; none where it depends on what is installed or changes too often.
     pub default_model: Option<&'static str>,
     /// Models about which something is known, by family.
     pub models: &'static [KnownModel],
+}
+
+impl WellKnown {
+    /// What is special about it over this protocol; nothing where it is not known to speak it.
+    #[must_use]
+    pub fn quirks_over(&self, wire: Wire) -> Option<Quirks> {
+        let further = || self.further.iter().find(|(other, _)| *other == wire);
+        if wire == self.wire { Some(self.quirks) } else { further().map(|(_, quirks)| *quirks) }
+    }
 }
 
 /// What is known about a model, or about all releases of a family.
@@ -52,6 +63,7 @@ pub const WELL_KNOWN: &[WellKnown] = &[
             answer_schemas: AnswerSchemas { taken: true, but: OLDER_CLAUDES },
             ..Quirks::PLAIN
         },
+        further: &[],
         default_model: Some("claude-sonnet-4-5"),
         models: ANTHROPIC,
     },
@@ -64,6 +76,16 @@ pub const WELL_KNOWN: &[WellKnown] = &[
             answer_schemas: AnswerSchemas { taken: true, but: OLDER_GPTS },
             ..Quirks::PLAIN
         },
+        further: &[(
+            Wire::OpenAiResponses,
+            Quirks {
+                hosted: HostedCapabilities { web_search: true },
+                effort: true,
+                cache_key: true,
+                answer_schemas: AnswerSchemas { taken: true, but: OLDER_GPTS },
+                ..Quirks::PLAIN
+            },
+        )],
         models: OPENAI,
         ..chat(("openai", "OpenAI"), "https://api.openai.com/v1", Some("OPENAI_API_KEY"))
     },
@@ -92,7 +114,13 @@ pub const WELL_KNOWN: &[WellKnown] = &[
         quirks: Quirks { stream_usage: false, call_ids: CallIds::NineLetters, ..Quirks::PLAIN },
         ..chat(("mistral", "Mistral"), "https://api.mistral.ai/v1", Some("MISTRAL_API_KEY"))
     },
-    chat(("xai", "xAI"), "https://api.x.ai/v1", Some("XAI_API_KEY")),
+    WellKnown {
+        further: &[(
+            Wire::OpenAiResponses,
+            Quirks { hosted: HostedCapabilities { web_search: true }, ..Quirks::PLAIN },
+        )],
+        ..chat(("xai", "xAI"), "https://api.x.ai/v1", Some("XAI_API_KEY"))
+    },
     chat(("together", "Together"), "https://api.together.xyz/v1", Some("TOGETHER_API_KEY")),
     chat(("litellm", "LiteLLM"), "http://localhost:4000/v1", Some("LITELLM_API_KEY")),
     chat(("ollama", "Ollama"), "http://localhost:11434/v1", None),
@@ -126,6 +154,7 @@ const fn chat(
         base_url,
         key_variable,
         quirks: Quirks::PLAIN,
+        further: &[],
         default_model: None,
         models: &[],
     }

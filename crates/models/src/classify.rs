@@ -186,6 +186,8 @@ const CODES: &[(&str, Kind)] = &[
     ("billing_hard_limit_reached", Kind::QuotaExhausted),
     ("billing_not_active", Kind::QuotaExhausted),
     ("billing_error", Kind::QuotaExhausted),
+    ("usage_limit_reached", Kind::QuotaExhausted),
+    ("usage_not_included", Kind::QuotaExhausted),
     ("invalid_api_key", Kind::Auth),
     ("authentication_error", Kind::Auth),
     ("permission_error", Kind::Auth),
@@ -270,23 +272,27 @@ fn names_a_model(said: &Said) -> bool {
 
 /// How long to wait: `retry-after-ms`, or `retry-after` in seconds or as a date, which is compared with the answer's own `date`.
 pub(crate) fn retry_after_ms(headers: &[(String, String)]) -> Option<u64> {
-    let number = |text: &str| text.parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "it is not negative, and the cast saturates"
-    )]
-    let whole = |ms: f64| (ms.ceil() as u64).min(RETRY_AFTER_MS_MAX);
-    if let Some(ms) = header(headers, "retry-after-ms").and_then(number) {
-        return Some(whole(ms));
+    let number = |text: &str| text.parse::<f64>().ok();
+    if let Some(ms) = header(headers, "retry-after-ms").and_then(number).and_then(wait_ms) {
+        return Some(ms);
     }
     let after = header(headers, "retry-after")?;
-    if let Some(seconds) = number(after) {
-        return Some(whole(seconds * 1_000.0));
+    if let Some(ms) = number(after).and_then(|seconds| wait_ms(seconds * 1_000.0)) {
+        return Some(ms);
     }
     let date = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|date| date.timestamp());
     let wait = date(after)?.duration_since(date(header(headers, "date")?)?);
     Some(u64::try_from(wait.as_millis()).unwrap_or(0).min(RETRY_AFTER_MS_MAX))
+}
+
+/// A wait in whole milliseconds, at most a day; none when the number is none.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it is not negative, and the cast saturates"
+)]
+pub(crate) fn wait_ms(ms: f64) -> Option<u64> {
+    (ms.is_finite() && ms >= 0.0).then(|| (ms.ceil() as u64).min(RETRY_AFTER_MS_MAX))
 }
 
 fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {

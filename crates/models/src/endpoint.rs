@@ -33,6 +33,7 @@ impl Endpoint {
         let path = match self.config.wire {
             Wire::AnthropicMessages => "/v1/messages",
             Wire::OpenAiChat => "/chat/completions",
+            Wire::OpenAiResponses => "/responses",
         };
         let mut headers = self.headers();
         headers.push(("content-type".into(), "application/json".into()));
@@ -45,7 +46,7 @@ impl Endpoint {
     pub(crate) fn listing(&self) -> HttpRequest {
         let url = match self.config.wire {
             Wire::AnthropicMessages => self.address("/v1/models", "limit=1000"),
-            Wire::OpenAiChat => self.address("/models", ""),
+            Wire::OpenAiChat | Wire::OpenAiResponses => self.address("/models", ""),
         };
         HttpRequest { method: Method::Get, url, headers: self.headers(), body: Bytes::new() }
     }
@@ -74,7 +75,7 @@ impl Endpoint {
             headers.push(match (&self.config.auth_header, self.config.wire) {
                 (Some(name), _) if name.eq_ignore_ascii_case("authorization") => bearer(),
                 (Some(name), _) => (name.clone(), key.to_owned()),
-                (None, Wire::OpenAiChat) => bearer(),
+                (None, Wire::OpenAiChat | Wire::OpenAiResponses) => bearer(),
                 (None, Wire::AnthropicMessages) => ("x-api-key".into(), key.to_owned()),
             });
         }
@@ -209,6 +210,7 @@ mod tests {
             (Wire::AnthropicMessages, "https://h/v1/", "https://h/v1/messages"),
             (Wire::AnthropicMessages, "https://h/x/v1", "https://h/x/v1/messages"),
             (Wire::OpenAiChat, "https://h/v1", "https://h/v1/chat/completions"),
+            (Wire::OpenAiResponses, "https://h/openai/v1/", "https://h/openai/v1/responses"),
             (Wire::OpenAiChat, "https://h/v1//?a=b#c", "https://h/v1/chat/completions?a=b"),
         ];
         for (wire, base, expected) in table {

@@ -15,6 +15,7 @@ mod item;
 mod listing;
 mod lower;
 mod openai_chat;
+mod openai_responses;
 mod provider;
 mod quirks;
 mod registry;
@@ -32,8 +33,10 @@ pub use http::{HttpSettings, HttpTransport, Proxies};
 pub use listing::list_models;
 #[doc(hidden)]
 pub use openai_chat::{decode_chat, decode_chat_whole, encode_chat};
+#[doc(hidden)]
+pub use openai_responses::{decode_responses, decode_responses_whole, encode_responses};
 pub use provider::{ModelConfig, ProviderConfig, UnknownWire, Wire, family};
-pub use quirks::{AnswerSchemas, CallIds, OutputField, Quirks, ThoughtEcho};
+pub use quirks::{AnswerSchemas, CallIds, OutputField, Quirks, ThoughtEcho, ThoughtItems};
 pub use registry::Registry;
 pub use remote::HttpModel;
 pub use script::{ScriptError, ScriptModel};

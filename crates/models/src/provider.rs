@@ -18,11 +18,13 @@ pub enum Wire {
     AnthropicMessages,
     /// OpenAI's Chat Completions.
     OpenAiChat,
+    /// OpenAI's Responses.
+    OpenAiResponses,
 }
 
 impl Wire {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::AnthropicMessages, Self::OpenAiChat];
+    pub const ALL: [Self; 3] = [Self::AnthropicMessages, Self::OpenAiChat, Self::OpenAiResponses];
 
     /// Its name in configurations and journals.
     #[must_use]
@@ -30,6 +32,7 @@ impl Wire {
         match self {
             Self::AnthropicMessages => "anthropic-messages",
             Self::OpenAiChat => "openai-chat",
+            Self::OpenAiResponses => "openai-responses",
         }
     }
 }
@@ -42,7 +45,7 @@ impl fmt::Display for Wire {
 
 /// A name that is no wire's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown wire `{name}`; write `anthropic-messages` or `openai-chat`")]
+#[error("unknown wire `{name}`; write `anthropic-messages`, `openai-chat` or `openai-responses`")]
 pub struct UnknownWire {
     /// The name.
     pub name: String,
@@ -126,6 +129,12 @@ impl ProviderConfig {
                 effort: self.quirks.effort,
                 top_k: false,
                 stop_sequences_max: Some(4),
+                ..Accepts::default()
+            },
+            Wire::OpenAiResponses => Accepts {
+                effort: self.quirks.effort,
+                top_k: false,
+                stop_sequences_max: Some(0),
                 ..Accepts::default()
             },
         }

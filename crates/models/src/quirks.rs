@@ -24,6 +24,33 @@ pub enum ThoughtEcho {
     Always,
 }
 
+/// How thought comes over `openai-responses`, where nothing is stored, and how it goes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ThoughtItems {
+    /// It is asked for in encrypted form, of models that think, and sent back as it came.
+    #[default]
+    Encrypted,
+    /// The same, but it is sent back without its id, which the endpoint refuses.
+    EncryptedWithoutIds,
+    /// It is not asked for, since the endpoint knows no `include`; what comes in full is sent back as it came.
+    Plain,
+}
+
+impl ThoughtItems {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Encrypted, Self::EncryptedWithoutIds, Self::Plain];
+
+    /// Its name in configurations.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Encrypted => "encrypted",
+            Self::EncryptedWithoutIds => "encrypted-without-ids",
+            Self::Plain => "plain",
+        }
+    }
+}
+
 /// Which ids of calls an endpoint takes. An id that does not fit is replaced by one that is made from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CallIds {
@@ -69,6 +96,8 @@ pub struct Quirks {
     pub stream_usage: bool,
     /// Whether thought is echoed.
     pub thought_echo: ThoughtEcho,
+    /// How items of thought come and go, over `openai-responses`.
+    pub thought_items: ThoughtItems,
     /// What it does for its models while they answer.
     pub hosted: HostedCapabilities,
     /// Which ids of calls are taken.
@@ -87,6 +116,7 @@ impl Quirks {
         output_field: OutputField::MaxTokens,
         stream_usage: true,
         thought_echo: ThoughtEcho::Never,
+        thought_items: ThoughtItems::Encrypted,
         hosted: HostedCapabilities { web_search: false },
         call_ids: CallIds::Any,
         effort: false,

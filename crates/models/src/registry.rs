@@ -11,6 +11,7 @@ use crate::catalog::{self, nearest};
 use crate::codec::Codec;
 use crate::endpoint::Endpoint;
 use crate::openai_chat::OpenAiChat;
+use crate::openai_responses::OpenAiResponses;
 use crate::provider::{ProviderConfig, Wire};
 use crate::remote::HttpModel;
 use crate::transport::Transport;
@@ -133,6 +134,7 @@ fn codec(wire: Wire) -> Arc<dyn Codec> {
     match wire {
         Wire::AnthropicMessages => Arc::new(AnthropicMessages),
         Wire::OpenAiChat => Arc::new(OpenAiChat),
+        Wire::OpenAiResponses => Arc::new(OpenAiResponses),
     }
 }
 

@@ -90,3 +90,52 @@ pub fn check_openai(body: &Value) {
         }
     }
 }
+
+/// Checks a body for OpenAI's Responses, when nothing is stored there.
+///
+/// # Panics
+/// When the endpoint would refuse it.
+pub fn check_responses(body: &Value) {
+    assert_eq!(body["store"], false, "{body}");
+    let input = list(body, "input");
+    assert!(!input.is_empty(), "nothing is said: {body}");
+    let (mut open, mut calls, mut ids) = (Vec::new(), HashSet::new(), HashSet::new());
+    for (at, item) in input.iter().enumerate() {
+        let is_ours = item["type"] == "function_call_output" || item["role"] == "user";
+        assert!(item["id"].is_null() || ids.insert(words(&item["id"])), "an id twice: {body}");
+        match words(&item["type"]) {
+            "message" => {
+                let said = match &item["content"] {
+                    Value::String(text) => !text.trim().is_empty(),
+                    Value::Array(parts) => !parts.is_empty(),
+                    Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
+                };
+                assert!(said, "an empty message: {body}");
+                assert!(!is_ours || open.is_empty(), "calls without results: {body}");
+            }
+            "reasoning" => {
+                let sealed = !words(&item["encrypted_content"]).is_empty();
+                assert!(sealed || !list(item, "content").is_empty(), "thought is kept: {body}");
+                let next = &input.get(at + 1).expect("something follows a thought");
+                assert!(next["role"] != "user" && next["type"] != "function_call_output", "{body}");
+            }
+            "function_call" => {
+                let id = words(&item["call_id"]);
+                assert!((1..=64).contains(&id.len()), "length of an id: {body}");
+                assert!(calls.insert(id), "an id stands for two calls: {body}");
+                assert!(words(&item["name"]).bytes().all(is_letter), "{body}");
+                assert!(words(&item["arguments"]).starts_with('{'), "{body}");
+                open.push(id);
+            }
+            "function_call_output" => {
+                let id = words(&item["call_id"]);
+                let call = open.iter().position(|open| *open == id);
+                open.remove(call.unwrap_or_else(|| panic!("{id} answers no call: {body}")));
+                assert!(item["output"].is_string() || item["output"].is_array(), "{body}");
+            }
+            "" => panic!("an item without a type: {body}"),
+            _ => {}
+        }
+    }
+    assert!(open.is_empty(), "calls without results: {body}");
+}

@@ -9,7 +9,8 @@ use super::kind::Kind::{
 
 const BASES: Kind = Choice(super::modes::BASES);
 const EFFORTS: Kind = Choice(&["none", "minimal", "low", "medium", "high", "xhigh"]);
-const WIRES: Kind = Choice(&["anthropic-messages", "openai-chat"]);
+const WIRES: Kind = Choice(&["anthropic-messages", "openai-chat", "openai-responses"]);
+const THOUGHT_ITEMS: Kind = Choice(&["encrypted", "encrypted-without-ids", "plain"]);
 const COUNT: Kind = Int { min: 1, max: u32::MAX as i64 };
 const TOKENS: Kind = Int { min: 1, max: i64::MAX };
 const SHARE: Kind = Number { max: 1 };
@@ -287,14 +288,21 @@ pub const KEYS: &[Key] = &[
         Bool,
         "",
         Trust,
-        "whether it searches the web for a model that asks it to; only over `anthropic-messages`",
+        "whether it searches the web for a model that asks it to; not over `openai-chat`",
     ),
     key(
         "providers.*.effort",
         Bool,
         "",
         Trust,
-        "whether its endpoint takes a reasoning effort; only over `openai-chat`",
+        "whether its endpoint takes a reasoning effort; not over `anthropic-messages`",
+    ),
+    key(
+        "providers.*.thought_items",
+        THOUGHT_ITEMS,
+        "",
+        Trust,
+        "how its endpoint gives thought and takes it back; only over `openai-responses`",
     ),
     key(
         "providers.*.answer_schemas",

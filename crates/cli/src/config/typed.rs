@@ -225,7 +225,7 @@ pub struct SkillsConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProviderSection {
-    /// `anthropic-messages` or `openai-chat`.
+    /// `anthropic-messages`, `openai-chat` or `openai-responses`.
     pub wire: Option<String>,
     /// The endpoint.
     pub base_url: Option<String>,
@@ -243,6 +243,8 @@ pub struct ProviderSection {
     pub web_search: Option<bool>,
     /// Whether its endpoint takes a reasoning effort.
     pub effort: Option<bool>,
+    /// How items of thought come and go over `openai-responses`.
+    pub thought_items: Option<String>,
     /// Whether its endpoint takes the schema of an answer.
     pub answer_schemas: Option<bool>,
 }

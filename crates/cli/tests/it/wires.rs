@@ -10,7 +10,7 @@ use oarlock_core::spec::ModelSelection;
 use oarlock_models::{CannedTransport, ProviderConfig, Quirks, Registry, Wire};
 use oarlock_testkit::story::draw::{config, stories};
 use oarlock_testkit::story::play;
-use oarlock_testkit::wires::{check_anthropic, check_openai};
+use oarlock_testkit::wires::{check_anthropic, check_openai, check_responses};
 use proptest::prelude::{ProptestConfig, proptest};
 use serde_json::Value;
 
@@ -71,7 +71,8 @@ fn prefix_text(body: &Value) -> Vec<Value> {
         }
         _ => vec![message.clone()],
     };
-    body["messages"].as_array().unwrap().iter().flat_map(flat).collect()
+    let messages = body.get("messages").unwrap_or(&body["input"]);
+    messages.as_array().unwrap().iter().flat_map(flat).collect()
 }
 
 proptest! {
@@ -86,6 +87,7 @@ proptest! {
                 match wire {
                     Wire::AnthropicMessages => check_anthropic(body),
                     Wire::OpenAiChat => check_openai(body),
+                    Wire::OpenAiResponses => check_responses(body),
                 }
             }
             for (pair, asked) in bodies.windows(2).zip(told.requests.windows(2)) {

@@ -14,6 +14,8 @@ mod estimates;
 mod framing;
 mod openai_chat;
 mod recorded;
+mod responses;
+mod responses_corpus;
 mod sampling;
 mod script;
 mod switching;
