@@ -105,9 +105,10 @@ pub fn with_key(
     }
     if let Some(written) = &section.thought_items {
         let known = ThoughtItems::ALL.into_iter().find(|items| items.as_str() == written);
-        quirks.thought_items = known.filter(|_| wire == Wire::OpenAiResponses).ok_or_else(|| {
-            ProviderError::ThoughtItems { provider: name.to_owned(), written: written.clone() }
-        })?;
+        quirks.thought_items =
+            known.filter(|_| wire == Wire::OpenAiResponses).ok_or_else(|| {
+                ProviderError::ThoughtItems { provider: name.to_owned(), written: written.clone() }
+            })?;
     }
     if let Some(takes) = section.answer_schemas {
         quirks.answer_schemas = if takes { AnswerSchemas::TAKEN } else { AnswerSchemas::UNKNOWN };

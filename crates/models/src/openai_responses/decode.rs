@@ -122,8 +122,11 @@ impl ResponsesDecoder {
                 self.model = model.unwrap_or_else(|| std::mem::take(&mut self.model));
                 return Ok(());
             }
-            kind @ ("response.completed" | "response.incomplete" | "response.failed"
-            | "response.cancelled" | "response.done") => {
+            kind @ ("response.completed"
+            | "response.incomplete"
+            | "response.failed"
+            | "response.cancelled"
+            | "response.done") => {
                 let told = kind.trim_start_matches("response.");
                 return self.end(response(event)?, told, out);
             }
@@ -138,10 +141,8 @@ impl ResponsesDecoder {
             }
             _ => return Ok(()),
         };
-        let at = self.position(
-            event.item_id.and_then(text).as_deref(),
-            event.output_index.and_then(number),
-        );
+        let at = self
+            .position(event.item_id.and_then(text).as_deref(), event.output_index.and_then(number));
         if let (Some(at), Some(delta)) = (at, event.delta.and_then(text)) {
             self.blocks[at].grow(at, piece, &delta, out);
         }
@@ -156,10 +157,16 @@ impl ResponsesDecoder {
         found.or_else(|| self.blocks.len().checked_sub(1).filter(|_| nameless))
     }
 
+    /// The block of an item with this id. Items of different types may have one id.
+    fn named(&self, id: Option<&str>, item: &Item) -> Option<usize> {
+        let at = self.by_id.get(id?).copied();
+        at.filter(|at| self.blocks[*at].is_like(item))
+    }
+
     fn open(&mut self, event: &Event<'_>) {
         let Some(item) = event.item.and_then(|raw| Item::parse(raw.get())) else { return };
         let id = item.text("id");
-        if id.as_ref().is_none_or(|id| !self.by_id.contains_key(id)) {
+        if self.named(id.as_deref(), &item).is_none() {
             self.push(Growing::opened(item), id, event.output_index.and_then(number));
         }
     }
@@ -176,10 +183,9 @@ impl ResponsesDecoder {
     fn close(&mut self, index: Option<u64>, raw: &RawValue, out: &mut Vec<ModelEvent>) {
         let Some(item) = Item::parse(raw.get()) else { return };
         let id = item.text("id");
-        let by_id = id.as_ref().and_then(|id| self.by_id.get(id)).copied();
         let same = |at: &usize| self.blocks[*at].may_become(&item);
         let by_index = || self.position(None, index).filter(same);
-        let at = by_id.or_else(by_index);
+        let at = self.named(id.as_deref(), &item).or_else(by_index);
         let at = at.unwrap_or_else(|| self.push(Growing::default(), id, index));
         self.blocks[at].close(at, raw, &item, out);
     }
@@ -223,9 +229,9 @@ impl ResponsesDecoder {
         let streamed = self.blocks.len();
         for (index, raw) in (0..).zip(output) {
             let Some(item) = Item::parse(raw.get()) else { continue };
-            let by_id = item.text("id").and_then(|id| self.by_id.get(&id)).copied();
             let same = |at: &usize| self.blocks[*at].is_like(&item);
-            let found = by_id.or_else(|| self.by_index.get(&index).copied().filter(same));
+            let found = self.named(item.text("id").as_deref(), &item);
+            let found = found.or_else(|| self.by_index.get(&index).copied().filter(same));
             match found {
                 Some(at) if self.blocks[at].lacks(&item) => {
                     self.blocks[at].close(at, raw, &item, out);
@@ -256,7 +262,9 @@ impl Decoder for ResponsesDecoder {
                     None => self.take(name, &event, out)?,
                 },
                 // An event that nobody knows may look as it likes, as long as it is JSON.
-                Err(_) if name != Some("error") && serde_json::from_str::<&RawValue>(data).is_ok() => {}
+                Err(_)
+                    if name != Some("error") && serde_json::from_str::<&RawValue>(data).is_ok() => {
+                }
                 Err(_) if name == Some("error") => return Err(fault(&Value::from(data))),
                 Err(error) => {
                     return Err(Fault::protocol(format!(
@@ -297,7 +305,8 @@ impl Decoder for ResponsesDecoder {
             item,
         };
         let refused = self.blocks.iter().any(|block| block.refused);
-        let blocks: Vec<Block> = self.blocks.into_iter().map(|block| block.finish(native)).collect();
+        let blocks: Vec<Block> =
+            self.blocks.into_iter().map(|block| block.finish(native)).collect();
         let called = blocks.iter().any(|block| matches!(block.content, Content::ToolCall { .. }));
         let stop = match ending {
             Ending::Incomplete(reason) => match reason.as_str() {

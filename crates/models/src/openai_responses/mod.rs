@@ -43,7 +43,9 @@ fn fault(error: &Value) -> Fault {
         ModelErrorKind::Overloaded if code == "image_content_policy_violation" => {
             ModelErrorKind::ContentFilter
         }
-        ModelErrorKind::Overloaded if OF_THE_REQUEST.iter().any(|start| code.starts_with(start)) => {
+        ModelErrorKind::Overloaded
+            if OF_THE_REQUEST.iter().any(|start| code.starts_with(start)) =>
+        {
             match says(&["usage policy", "safety"]) {
                 true => ModelErrorKind::ContentFilter,
                 false => ModelErrorKind::InvalidRequest,

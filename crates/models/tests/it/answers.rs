@@ -7,8 +7,8 @@ use oarlock_core::message::{Message, Part};
 use oarlock_core::ports::model::{ModelError, ModelErrorKind, ModelRequest, Models as _};
 use oarlock_core::spec::{ModelSelection, OutputSchema, ResolvedSessionCapabilities, SchemaCompat};
 use oarlock_models::{
-    AnswerSchemas, CannedTransport, ProviderConfig, Quirks, Registry, Transport, catalog,
-    encode_anthropic, encode_chat,
+    AnswerSchemas, CannedTransport, ProviderConfig, Quirks, Registry, Transport, Wire, catalog,
+    encode_anthropic, encode_chat, encode_responses,
 };
 use serde_json::{Value, json};
 
@@ -46,11 +46,8 @@ fn asking(schema: OutputSchema) -> ModelRequest {
 
 /// Where the form stands in a body.
 fn place(body: &Value) -> &'static str {
-    match (body.get("output_config"), body.get("response_format")) {
-        (Some(_), _) => "output_config",
-        (None, Some(_)) => "response_format",
-        (None, None) => "words",
-    }
+    let fields = ["output_config", "response_format", "text"];
+    fields.into_iter().find(|field| body.get(field).is_some()).unwrap_or("words")
 }
 
 #[test]
@@ -80,6 +77,14 @@ fn a_field_for_schemas_is_known_of_endpoints_and_of_the_models_that_came_before_
     let mut own = config("vllm");
     own.quirks.answer_schemas = AnswerSchemas::TAKEN;
     assert_eq!(place(&sent(own, "any", asking(schema())).unwrap()), "response_format");
+    let over = |wire| {
+        let known = catalog::find("openai").unwrap();
+        ProviderConfig { wire, quirks: known.quirks_over(wire).unwrap(), ..config("openai") }
+    };
+    for (model, wanted) in [("gpt-5", "text"), ("gpt-4-turbo", "words")] {
+        let body = sent(over(Wire::OpenAiResponses), model, asking(schema())).unwrap();
+        assert_eq!(place(&body), wanted, "{model}");
+    }
 }
 
 #[test]
@@ -109,6 +114,8 @@ fn each_wire_has_its_own_field_and_sends_it_only_when_it_is_asked() {
     let parse = |body: Vec<u8>| serde_json::from_slice::<Value>(&body).unwrap();
     let anthropic = |request: &ModelRequest| parse(encode_anthropic(request, "anthropic", "m"));
     let chat = |request: &ModelRequest| parse(encode_chat(request, ("openai", "m"), Quirks::PLAIN));
+    let responses =
+        |request: &ModelRequest| parse(encode_responses(request, ("openai", "m"), Quirks::PLAIN));
     let object = OutputSchema::new(json!({"type": "object"}));
     let named = OutputSchema { name: Some("count".to_owned()), strict: true, ..object.clone() };
     let wanted = json!({"format": {"type": "json_schema", "schema": {"type": "object"}}});
@@ -116,11 +123,14 @@ fn each_wire_has_its_own_field_and_sends_it_only_when_it_is_asked() {
     for (schema, name, strict) in [(named, "count", true), (object.clone(), "answer", false)] {
         let wanted = json!({"type": "json_schema",
             "json_schema": {"name": name, "schema": {"type": "object"}, "strict": strict}});
-        assert_eq!(chat(&asking(schema))["response_format"], wanted);
+        assert_eq!(chat(&asking(schema.clone()))["response_format"], wanted);
+        let wanted = json!({"format": {"type": "json_schema", "name": name, "schema": {"type": "object"}, "strict": strict}});
+        assert_eq!(responses(&asking(schema))["text"], wanted);
     }
     let free = ModelRequest { output: None, ..asking(object.clone()) };
     assert_eq!(anthropic(&free).get("output_config"), None);
     assert_eq!(chat(&free).get("response_format"), None);
+    assert_eq!(responses(&free).get("text"), None);
     // Nothing else of the body is another one.
     let mut with = anthropic(&asking(object));
     with.as_object_mut().unwrap().shift_remove("output_config");

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use crate::chat_corpus::CHAT;
 use crate::recorded::{Case, answer, cases, corpus};
+use crate::responses_corpus::RESPONSES;
 
 const CHAT_ANSWER: &str = r#"data: {"model":"m","choices":[{"index":0,"delta":{"role":"assistant","reasoning_content":"hm "}}]}
 
@@ -49,8 +50,33 @@ data: {"type":"message_stop"}
 
 "#;
 
-const WIRES: [(Wire, &str); 2] =
-    [(Wire::OpenAiChat, CHAT_ANSWER), (Wire::AnthropicMessages, ANTHROPIC_ANSWER)];
+const RESPONSES_ANSWER: &str = r#"event: response.created
+data: {"type":"response.created","response":{"model":"m","status":"in_progress","output":[]}}
+
+: a comment
+
+event: response.output_item.added
+data: {"type":"response.output_item.added","output_index":0,"item":{"type":"message","id":"m","content":[]}}
+
+event: response.output_text.delta
+data: {"type":"response.output_text.delta","output_index":0,"item_id":"m","delta":"grüße"}
+
+event: response.output_item.done
+data: {"type":"response.output_item.done","output_index":0,"item":{"type":"message","id":"m","content":[{"type":"output_text","text":"grüße"}]}}
+
+event: response.output_item.done
+data: {"type":"response.output_item.done","output_index":1,"item":{"type":"function_call","id":"fc","call_id":"a","name":"f","arguments":"{\"x\" :1}"}}
+
+event: response.completed
+data: {"type":"response.completed","response":{"model":"m","status":"completed","usage":{"input_tokens":5,"output_tokens":7,"total_tokens":12}}}
+
+"#;
+
+const WIRES: [(Wire, &str); 3] = [
+    (Wire::OpenAiChat, CHAT_ANSWER),
+    (Wire::AnthropicMessages, ANTHROPIC_ANSWER),
+    (Wire::OpenAiResponses, RESPONSES_ANSWER),
+];
 
 fn stream(name: &str, body: impl Into<Vec<u8>>) -> Case {
     Case {
@@ -123,7 +149,9 @@ fn recorded_answers_are_the_same_in_every_framing_and_never_end_too_soon_in_sile
     let Some(root) = corpus() else { return };
     let mut streams = 0;
     let folders = CHAT.map(|folder| (Wire::OpenAiChat, folder));
-    for (wire, folder) in folders.into_iter().chain([(Wire::AnthropicMessages, "anthropic")]) {
+    let items = RESPONSES.map(|folder| (Wire::OpenAiResponses, folder));
+    let anthropic = [(Wire::AnthropicMessages, "anthropic")];
+    for (wire, folder) in folders.into_iter().chain(items).chain(anthropic) {
         for case in cases(&root.join(folder)).iter().filter(|case| case.kind == "sse") {
             streams += 1;
             is_the_same_however_it_is_cut(wire, case);
@@ -131,7 +159,7 @@ fn recorded_answers_are_the_same_in_every_framing_and_never_end_too_soon_in_sile
         }
     }
     println!("{streams} streams, none skipped");
-    assert!(streams >= 83, "only {streams} streams");
+    assert!(streams >= 116, "only {streams} streams");
 }
 
 /// Cut behind any event, an answer is whole only if its reason to stop had come.
@@ -142,14 +170,20 @@ fn a_cut_is_never_a_success(wire: Wire, case: &Case) {
             text.find("\"finish_reason\":\"").or_else(|| text.find("\"finish_reason\": \""))
         }
         Wire::AnthropicMessages => text.find("message_stop"),
+        Wire::OpenAiResponses => {
+            text.find("response.completed").or_else(|| text.find("response.incomplete"))
+        }
+    };
+    let fails = match wire {
+        Wire::OpenAiChat | Wire::AnthropicMessages => text.contains("\"error\""),
+        Wire::OpenAiResponses => text.contains("response.failed"),
     };
     let ends = text.match_indices("\n\n").map(|(at, _)| at + 2);
     for end in ends.filter(|end| stops.is_none_or(|stops| *end <= stops)) {
         let cut = stream(&case.name, &text.as_bytes()[..end]);
         let error = decoded(wire, &cut, &[usize::MAX]);
         assert!(
-            matches!(&error, Err(error) if error.kind == ModelErrorKind::Truncated)
-                || text.contains("\"error\""),
+            matches!(&error, Err(error) if error.kind == ModelErrorKind::Truncated) || fails,
             "{} cut at {end}: {error:?}",
             case.name
         );
@@ -192,6 +226,18 @@ fn damage_ends_in_the_error_that_it_is() {
             ModelErrorKind::Overloaded,
         ),
         (Wire::AnthropicMessages, "data: {not json\n\n", ModelErrorKind::Transport),
+        (
+            Wire::OpenAiResponses,
+            "event: error\ndata: {\"type\":\"error\",\"error\":{\"code\":\"server_error\",\"message\":\"oops\"}}\n\n",
+            ModelErrorKind::Overloaded,
+        ),
+        (
+            Wire::OpenAiResponses,
+            "data: {\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"rate_limit_exceeded\",\"message\":\"slow\"}}}\n\n",
+            ModelErrorKind::RateLimited,
+        ),
+        (Wire::OpenAiResponses, "event: error\ndata: boom\n\n", ModelErrorKind::Overloaded),
+        (Wire::OpenAiResponses, "data: {not json\n\n", ModelErrorKind::Transport),
     ];
     for (wire, damage, kind) in in_band {
         let (_, body) = WIRES.into_iter().find(|(of, _)| *of == wire).unwrap();

@@ -177,7 +177,10 @@ fn spellings() -> Vec<(&'static str, Vec<Value>, Vec<(&'static str, bool)>)> {
         (
             "arguments that are an object",
             vec![
-                done(0, json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": {"x": [1]}})),
+                done(
+                    0,
+                    json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": {"x": [1]}}),
+                ),
                 completed(json!([])),
             ],
             vec![("c f({\"x\":[1]})", true)],
@@ -189,7 +192,8 @@ fn spellings() -> Vec<(&'static str, Vec<Value>, Vec<(&'static str, bool)>)> {
 fn items_are_told_once_however_servers_spell_them() {
     for (what, events, wanted) in spellings() {
         let reply = decode(&events);
-        let wanted: Vec<_> = wanted.iter().map(|(words, back)| ((*words).to_owned(), *back)).collect();
+        let wanted: Vec<_> =
+            wanted.iter().map(|(words, back)| ((*words).to_owned(), *back)).collect();
         assert_eq!(blocks(&reply), wanted, "{what}");
     }
     let (_, events, _) = spellings().remove(8);
@@ -211,7 +215,11 @@ fn thought_is_told_in_full_or_as_a_summary_and_never_twice() {
         json!({"type": "reasoning", "id": "r", "summary": list("summary_text", parts), "content": list("reasoning_text", content)})
     };
     let table = [
-        (vec![summary(0, "a"), summary(0, "b"), summary(1, "c")], item(&[], &["ab", "c"]), "ab\n\nc"),
+        (
+            vec![summary(0, "a"), summary(0, "b"), summary(1, "c")],
+            item(&[], &["ab", "c"]),
+            "ab\n\nc",
+        ),
         (vec![full("a"), full("b")], item(&["ab"], &[]), "ab"),
         (vec![full("long"), summary(0, "short")], item(&["long"], &["short"]), "long"),
         (vec![summary(0, "short"), full("long")], item(&["long"], &["short"]), "short"),
@@ -238,9 +246,13 @@ fn thought_is_told_in_full_or_as_a_summary_and_never_twice() {
 fn answers_end_for_the_reason_that_is_said() {
     let ends = |kind: &str, response: Value| json!({"type": kind, "response": response});
     let incomplete = |reason: &str| {
-        ends("response.incomplete", json!({"status": "incomplete", "incomplete_details": {"reason": reason}}))
+        ends(
+            "response.incomplete",
+            json!({"status": "incomplete", "incomplete_details": {"reason": reason}}),
+        )
     };
-    let refusal = json!({"type": "message", "id": "m", "content": [{"type": "refusal", "refusal": "no"}]});
+    let refusal =
+        json!({"type": "message", "id": "m", "content": [{"type": "refusal", "refusal": "no"}]});
     let table = [
         (vec![completed(json!([]))], ReplyStop::EndTurn),
         (vec![completed(json!([call("a", "{}")]))], ReplyStop::ToolUse),
@@ -263,27 +275,38 @@ fn each_token_is_counted_once() {
     let usage = |input: u64, cached: u64, written: u64, output: u64, thought: u64, total: u64| {
         let counts = json!({"input_tokens": input, "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": written},
             "output_tokens": output, "output_tokens_details": {"reasoning_tokens": thought}, "total_tokens": total});
-        decode_responses_whole(json!({"output": [], "usage": counts}).to_string().as_bytes()).unwrap().1.usage
+        decode_responses_whole(json!({"output": [], "usage": counts}).to_string().as_bytes())
+            .unwrap()
+            .1
+            .usage
     };
     let wanted = Usage { input: 5, output: 7, cache_read: 3, cache_write: 2, reasoning: 4 };
     assert_eq!(usage(10, 3, 2, 7, 4, 17), wanted);
     // More from the cache than was sent, and thought beside the output.
-    assert_eq!(usage(10, 30, 2, 7, 0, 17), Usage { input: 0, output: 7, cache_read: 10, ..Usage::default() });
-    assert_eq!(usage(10, 0, 0, 3, 4, 17), Usage { input: 10, output: 7, reasoning: 4, ..Usage::default() });
+    assert_eq!(
+        usage(10, 30, 2, 7, 0, 17),
+        Usage { input: 0, output: 7, cache_read: 10, ..Usage::default() }
+    );
+    assert_eq!(
+        usage(10, 0, 0, 3, 4, 17),
+        Usage { input: 10, output: 7, reasoning: 4, ..Usage::default() }
+    );
 }
 
 #[test]
 fn failures_are_of_their_kind_wherever_they_stand() {
     use ModelErrorKind as Kind;
-    let failed = |code: &str, message: &str| {
-        json!({"type": "response.failed", "response": {"status": "failed", "error": {"code": code, "message": message}}})
-    };
+    let failed = |code: &str, message: &str| json!({"type": "response.failed", "response": {"status": "failed", "error": {"code": code, "message": message}}});
     let table = [
         (failed("server_error", "oops"), Kind::Overloaded, None),
         (failed("insufficient_quota", "pay"), Kind::QuotaExhausted, None),
         (failed("context_length_exceeded", "long"), Kind::ContextOverflow, None),
         (failed("invalid_image_format", "what is that"), Kind::InvalidRequest, None),
-        (failed("invalid_prompt", "flagged as violating our usage policy"), Kind::ContentFilter, None),
+        (
+            failed("invalid_prompt", "flagged as violating our usage policy"),
+            Kind::ContentFilter,
+            None,
+        ),
         (failed("image_content_policy_violation", "no"), Kind::ContentFilter, None),
         (
             failed("rate_limit_exceeded", "Rate limit reached. Please try again in 1.25s. Visit"),
@@ -292,18 +315,39 @@ fn failures_are_of_their_kind_wherever_they_stand() {
         ),
         (failed("rate_limit_exceeded", "Please try again in 28ms."), Kind::RateLimited, Some(28)),
         (failed("rate_limit_exceeded", "Please try again in 6m0s."), Kind::RateLimited, None),
-        (json!({"type": "response.failed", "response": {"status": "failed"}}), Kind::Overloaded, None),
-        (json!({"type": "response.done", "response": {"status": "cancelled"}}), Kind::Overloaded, None),
-        (json!({"type": "error", "code": "rate_limit_exceeded", "message": "slow"}), Kind::RateLimited, None),
-        (json!({"type": "error", "error": {"type": "insufficient_quota", "message": "pay"}}), Kind::QuotaExhausted, None),
+        (
+            json!({"type": "response.failed", "response": {"status": "failed"}}),
+            Kind::Overloaded,
+            None,
+        ),
+        (
+            json!({"type": "response.done", "response": {"status": "cancelled"}}),
+            Kind::Overloaded,
+            None,
+        ),
+        (
+            json!({"type": "error", "code": "rate_limit_exceeded", "message": "slow"}),
+            Kind::RateLimited,
+            None,
+        ),
+        (
+            json!({"type": "error", "error": {"type": "insufficient_quota", "message": "pay"}}),
+            Kind::QuotaExhausted,
+            None,
+        ),
         (json!({"type": "error", "message": "boom", "code": null}), Kind::Overloaded, None),
-        (json!({"error": {"message": "bad", "type": "invalid_request_error"}}), Kind::InvalidRequest, None),
+        (
+            json!({"error": {"message": "bad", "type": "invalid_request_error"}}),
+            Kind::InvalidRequest,
+            None,
+        ),
     ];
     for (event, kind, wait) in table {
         let error = try_decode(&[done(0, said("m", "hi")), event.clone()]).unwrap_err();
         assert_eq!((error.kind, error.retry_after_ms), (kind, wait), "{event}: {error}");
     }
-    let whole = |body: Value| decode_responses_whole(body.to_string().as_bytes()).map(|(_, reply)| reply);
+    let whole =
+        |body: Value| decode_responses_whole(body.to_string().as_bytes()).map(|(_, reply)| reply);
     let kind = |body: Value| whole(body).unwrap_err().kind;
     assert_eq!(kind(json!({"error": {"code": "server_error", "message": "x"}})), Kind::Overloaded);
     assert_eq!(kind(json!({"status": "queued", "output": []})), Kind::Truncated);
@@ -333,10 +377,15 @@ fn result(id: &str, parts: Vec<Part>) -> ToolResult {
 
 #[test]
 fn a_request_says_everything_in_the_fields_of_the_wire() {
-    let image = Part::Image { media_type: "image/png".to_owned(), blob: BlobId("b".into()), bytes: 3 };
-    let lost = Part::Image { media_type: "image/png".to_owned(), blob: BlobId("c".into()), bytes: 3 };
+    let image =
+        Part::Image { media_type: "image/png".to_owned(), blob: BlobId::of(b"b"), bytes: 3 };
+    let lost = Part::Image { media_type: "image/png".to_owned(), blob: BlobId::of(b"c"), bytes: 3 };
     let foreign = Block {
-        content: Content::ToolCall { id: CallId("x".repeat(65).into()), name: "a b".to_owned(), arguments: "{\"n\" : 1}".to_owned() },
+        content: Content::ToolCall {
+            id: CallId("x".repeat(65).into()),
+            name: "a b".to_owned(),
+            arguments: "{\"n\" : 1}".to_owned(),
+        },
         native: None,
     };
     let long = "x".repeat(65);
@@ -348,9 +397,13 @@ fn a_request_says_everything_in_the_fields_of_the_wire() {
             input: json!({"type": "object"}),
             runs: Runs::Here,
         }]),
-        images: BTreeMap::from([(BlobId("b".into()), Bytes::from_static(b"png"))]),
+        images: BTreeMap::from([(BlobId::of(b"b"), Bytes::from_static(b"png"))]),
         effort: Some(ReasoningEffort::Low),
-        sampling: Sampling { temperature: Some(Decimal(250)), top_p: Some(Decimal(900)), ..Sampling::default() },
+        sampling: Sampling {
+            temperature: Some(Decimal(250)),
+            top_p: Some(Decimal(900)),
+            ..Sampling::default()
+        },
         output_max: Some(100),
         capabilities: ResolvedSessionCapabilities { web_search: true },
         cache_key: "session".to_owned(),
@@ -362,7 +415,8 @@ fn a_request_says_everything_in_the_fields_of_the_wire() {
     };
     let quirks = Quirks { effort: true, cache_key: true, ..Quirks::PLAIN };
     let body = encoded(&request, quirks);
-    let picture = json!({"type": "input_image", "image_url": "data:image/png;base64,cG5n", "detail": "auto"});
+    let picture =
+        json!({"type": "input_image", "image_url": "data:image/png;base64,cG5n", "detail": "auto"});
     let id = body["input"][1]["call_id"].clone();
     let wanted = json!({
         "model": "m", "stream": true, "store": false, "include": ["reasoning.encrypted_content"],
@@ -423,7 +477,8 @@ fn back(items: &[Value], quirks: Quirks) -> Vec<(String, String)> {
     check_responses(&body);
     let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let input = body["input"].as_array().unwrap().iter();
-    let of_model = input.filter(|item| item["role"] != "user" && item["type"] != "function_call_output");
+    let of_model =
+        input.filter(|item| item["role"] != "user" && item["type"] != "function_call_output");
     of_model.map(|item| (word(&item["type"]), word(&item["id"]))).collect()
 }
 
@@ -459,19 +514,27 @@ fn thought_goes_with_what_follows_it_or_not_at_all() {
         (vec![call("a", "{}"), said("a", "hi")], &[("function_call", "a"), ("message", "-")]),
     ];
     for (items, wanted) in table {
-        let wanted: Vec<_> = wanted.iter().map(|(kind, id)| ((*kind).to_owned(), (*id).to_owned())).collect();
+        let wanted: Vec<_> =
+            wanted.iter().map(|(kind, id)| ((*kind).to_owned(), (*id).to_owned())).collect();
         assert_eq!(back(&items, Quirks::PLAIN), wanted, "{items:?}");
     }
     let nameless = Quirks { thought_items: ThoughtItems::EncryptedWithoutIds, ..Quirks::PLAIN };
     let sent = back(&[thought("r", "S"), call("a", "{}")], nameless);
-    assert_eq!(sent, [("reasoning".to_owned(), "-".to_owned()), ("function_call".to_owned(), "a".to_owned())]);
+    assert_eq!(
+        sent,
+        [("reasoning".to_owned(), "-".to_owned()), ("function_call".to_owned(), "a".to_owned())]
+    );
 }
 
 #[test]
 fn items_go_back_byte_for_byte_but_for_a_call_that_was_renamed_or_cut() {
     let spaced = "{\"type\": \"function_call\", \"id\": \"fc\",  \"call_id\": \"c\", \"name\": \"f\", \"arguments\": \"{ \\\"x\\\" : 1 }\"}";
     let block = |id: &str, arguments: &str, item: &str| Block {
-        content: Content::ToolCall { id: CallId(id.into()), name: "f".to_owned(), arguments: arguments.to_owned() },
+        content: Content::ToolCall {
+            id: CallId(id.into()),
+            name: "f".to_owned(),
+            arguments: arguments.to_owned(),
+        },
         native: Some(Native {
             wire: "openai-responses".to_owned(),
             endpoint: "here".to_owned(),
@@ -481,12 +544,17 @@ fn items_go_back_byte_for_byte_but_for_a_call_that_was_renamed_or_cut() {
     };
     let sent = |block: Block, id: &str| {
         let results = vec![result(id, vec![Part::text("done")])];
-        let messages = vec![user("go"), Message::Assistant { blocks: vec![block] }, Message::Tool { results }];
-        String::from_utf8(encode_responses(&request(messages), ("here", "m"), Quirks::PLAIN)).unwrap()
+        let messages =
+            vec![user("go"), Message::Assistant { blocks: vec![block] }, Message::Tool { results }];
+        String::from_utf8(encode_responses(&request(messages), ("here", "m"), Quirks::PLAIN))
+            .unwrap()
     };
     assert!(sent(block("c", "{ \"x\" : 1 }", spaced), "c").contains(spaced));
     let renamed = sent(block("d", "{ \"x\" : 1 }", spaced), "d");
-    assert!(renamed.contains(r#""id":"fc","call_id":"d","name":"f","arguments":"{ \"x\" : 1 }""#), "{renamed}");
+    assert!(
+        renamed.contains(r#""id":"fc","call_id":"d","name":"f","arguments":"{ \"x\" : 1 }""#),
+        "{renamed}"
+    );
     let cut = sent(block("c", "{\"x", &spaced.replace("{ \\\"x\\\" : 1 }", "{\\\"x")), "c");
     assert!(cut.contains(r#"{\"unparsable_arguments\":\"{\\\"x\"}"#), "{cut}");
 }

@@ -13,8 +13,13 @@ use crate::recorded::request;
 
 /// The body that was sent, if one was, and why not if none was.
 fn sent(provider: &str, request: ModelRequest) -> (Option<Value>, Option<ModelError>) {
+    let wire = provider.strip_suffix("-responses").map(|_| Wire::OpenAiResponses);
+    let provider = provider.trim_end_matches("-responses");
     let known = catalog::find(provider).unwrap();
-    let config = ProviderConfig::well_known(known, Some("key".to_owned().into()));
+    let mut config = ProviderConfig::well_known(known, Some("key".to_owned().into()));
+    if let Some(wire) = wire {
+        (config.wire, config.quirks) = (wire, known.quirks_over(wire).unwrap());
+    }
     let canned = Arc::new(CannedTransport::default());
     let registry = Registry::new(vec![config], Arc::clone(&canned) as Arc<dyn Transport>);
     let selection = ModelSelection { provider: provider.to_owned(), model: "m".to_owned() };
@@ -51,7 +56,12 @@ fn each_wire_says_how_words_are_drawn_in_its_own_fields() {
     let body = body.unwrap();
     let fields = ["temperature", "top_p", "top_k", "stop_sequences"].map(|name| body[name].clone());
     assert_eq!(fields, [json!(0.25), json!(0.9), json!(5), json!(["END"])]);
-    for provider in ["openai", "anthropic"] {
+    let quiet = Sampling { stop_sequences: Vec::new(), ..drawn() };
+    let (body, _) = sent("openai-responses", asking(quiet, Some(ReasoningEffort::Low)));
+    let body = body.unwrap();
+    let fields = ["temperature", "top_p", "reasoning"].map(|name| body[name].clone());
+    assert_eq!(fields, [json!(0.25), json!(0.9), json!({"effort": "low", "summary": "auto"})]);
+    for provider in ["openai", "openai-responses", "anthropic"] {
         let (body, _) = sent(provider, asking(Sampling::default(), None));
         let body = body.unwrap();
         for absent in ["temperature", "top_p", "top_k", "stop", "stop_sequences"] {
@@ -66,6 +76,13 @@ fn what_a_wire_has_no_words_for_is_an_error_and_nothing_is_sent() {
     let table = [
         ("openai", Sampling { top_k: Some(5), ..drawn() }, None, "has no `top_k`"),
         ("openai", Sampling { stop_sequences: five, ..drawn() }, None, "at most 4"),
+        (
+            "openai-responses",
+            Sampling { stop_sequences: Vec::new(), top_k: Some(5), ..drawn() },
+            None,
+            "has no `top_k`",
+        ),
+        ("openai-responses", drawn(), None, "at most 0"),
         ("groq", drawn(), Some(ReasoningEffort::High), "cannot be told how hard to think"),
         ("anthropic", drawn(), Some(ReasoningEffort::High), "while it thinks"),
     ];
@@ -75,5 +92,5 @@ fn what_a_wire_has_no_words_for_is_an_error_and_nothing_is_sent() {
         assert_eq!((body, error.kind), (None, ModelErrorKind::InvalidRequest), "{provider}");
         assert!(error.message.contains(words), "{}", error.message);
     }
-    assert_eq!(Wire::ALL.len(), 2, "a new wire needs its lines above");
+    assert_eq!(Wire::ALL.len(), 3, "a new wire needs its lines above");
 }

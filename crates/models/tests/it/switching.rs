@@ -1,14 +1,16 @@
-//! A session that goes from one wire to the other and back: every endpoint gets a conversation that its vendor takes, its own items
+//! A session that goes from one wire to another and back: every endpoint gets a conversation that its vendor takes, its own items
 //! byte for byte, and nothing that only somebody else understands.
 
 use oarlock_core::ids::CallId;
 use oarlock_core::message::{Block, Content, Message, Part, ToolResult};
 use oarlock_core::ports::model::{ModelRequest, Reply};
 use oarlock_core::spec::ReasoningEffort;
+use oarlock_models::Wire::{AnthropicMessages, OpenAiChat, OpenAiResponses};
 use oarlock_models::{
-    CallIds, Quirks, ThoughtEcho, decode_anthropic, decode_chat, encode_anthropic, encode_chat,
+    CallIds, Quirks, ThoughtEcho, Wire, decode_anthropic, decode_chat, decode_responses,
+    encode_anthropic, encode_chat, encode_responses,
 };
-use oarlock_testkit::wires::{check_anthropic, check_openai};
+use oarlock_testkit::wires::{check_anthropic, check_openai, check_responses};
 use serde_json::{Value, json};
 
 use crate::recorded::request;
@@ -16,7 +18,7 @@ use crate::recorded::request;
 /// Who answers, or who is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place {
-    chat: bool,
+    wire: Wire,
     endpoint: &'static str,
     family: &'static str,
     quirks: Quirks,
@@ -25,28 +27,33 @@ struct Place {
 const ECHO: Quirks = Quirks { thought_echo: ThoughtEcho::Always, effort: true, ..Quirks::PLAIN };
 const NINE: Quirks = Quirks { call_ids: CallIds::NineLetters, ..ECHO };
 
-const fn place(chat: bool, endpoint: &'static str, family: &'static str) -> Place {
-    Place { chat, endpoint, family, quirks: ECHO }
+const fn place(wire: Wire, endpoint: &'static str, family: &'static str) -> Place {
+    Place { wire, endpoint, family, quirks: ECHO }
 }
 
-/// Both wires, each with a second endpoint and a second family; the endpoint `gate` speaks both wires with a model of one name.
-const PLACES: [Place; 9] = [
-    place(false, "anthropic", "claude"),
-    place(false, "anthropic", "claude-small"),
-    place(false, "gate", "claude"),
-    place(true, "openai", "gpt"),
-    place(true, "openai", "gpt-small"),
-    place(true, "gate", "gpt"),
-    place(true, "gate", "claude"),
-    Place { quirks: NINE, ..place(true, "mistral", "gpt") },
-    Place { quirks: Quirks::PLAIN, ..place(true, "plain", "gpt") },
+/// All wires, each with a second endpoint and a second family; the endpoint `gate` speaks all of them with a model of one name.
+const PLACES: [Place; 13] = [
+    place(AnthropicMessages, "anthropic", "claude"),
+    place(AnthropicMessages, "anthropic", "claude-small"),
+    place(AnthropicMessages, "gate", "claude"),
+    place(OpenAiChat, "openai", "gpt"),
+    place(OpenAiChat, "openai", "gpt-small"),
+    place(OpenAiChat, "gate", "gpt"),
+    place(OpenAiChat, "gate", "claude"),
+    Place { quirks: NINE, ..place(OpenAiChat, "mistral", "gpt") },
+    Place { quirks: Quirks::PLAIN, ..place(OpenAiChat, "plain", "gpt") },
+    place(OpenAiResponses, "openai", "gpt"),
+    place(OpenAiResponses, "openai", "gpt-small"),
+    place(OpenAiResponses, "azure", "gpt"),
+    place(OpenAiResponses, "gate", "claude"),
 ];
 
 /// Text that only the vendor of this answer understands. It holds the number of the answer, so that one is told from another.
 fn secrets(place: Place, number: usize) -> Vec<String> {
-    let kinds: &[&str] = match place.chat {
-        true => &["DETAIL", "EXTRA"],
-        false => &["SIGNATURE", "srvtoolu_", "CIPHER"],
+    let kinds: &[&str] = match place.wire {
+        OpenAiChat => &["DETAIL", "EXTRA"],
+        AnthropicMessages => &["SIGNATURE", "srvtoolu_", "CIPHER"],
+        OpenAiResponses => &["SEAL", "rs_", "ws_", "msg_", "fc_", "PHASE"],
     };
     kinds.iter().map(|kind| format!("{kind}{number}Z")).collect()
 }
@@ -111,13 +118,43 @@ fn chat(place: Place, number: usize) -> Reply {
     decode_chat(events, place.endpoint, place.family).unwrap().1
 }
 
+/// An answer over the Responses wire: encrypted thought, a search of the provider's own, text, and two calls.
+fn responses(place: Place, number: usize) -> Reply {
+    let [seal, thought, searched, message, call, phase] = &secrets(place, number)[..] else {
+        panic!("six secrets")
+    };
+    let call = |index: usize| {
+        json!({"type": "function_call", "id": format!("{call}{index}"), "call_id": format!("call_{number}_{index}"),
+            "name": "bash", "arguments": format!("{{\"command\" : \"id {number}.{index}\"}}"), "status": "completed"})
+    };
+    let items = [
+        json!({"type": "reasoning", "id": thought, "encrypted_content": seal,
+            "summary": [{"type": "summary_text", "text": format!("thought {number}")}]}),
+        json!({"type": "web_search_call", "id": searched, "status": "completed", "action": {"query": "a"}}),
+        json!({"type": "message", "id": message, "role": "assistant", "phase": phase,
+            "content": [{"type": "output_text", "text": format!("said {number}"), "annotations": []}]}),
+        call(0),
+        call(1),
+    ];
+    let done = |(index, item): (usize, &Value)| json!({"type": "response.output_item.done", "output_index": index, "item": item});
+    let end =
+        json!({"type": "response.completed", "response": {"status": "completed", "output": items}});
+    let events = items.iter().enumerate().map(done).chain([end]);
+    let named = events.map(|event| (event["type"].as_str().map(str::to_owned), event.to_string()));
+    decode_responses(named, place.endpoint, place.family).unwrap().1
+}
+
 fn user(text: &str) -> Message {
     Message::User { parts: vec![Part::text(text)] }
 }
 
 /// The answer of a place, and the results of its calls.
 fn step(place: Place, number: usize) -> [Message; 2] {
-    let reply = if place.chat { chat(place, number) } else { anthropic(place, number) };
+    let reply = match place.wire {
+        AnthropicMessages => anthropic(place, number),
+        OpenAiChat => chat(place, number),
+        OpenAiResponses => responses(place, number),
+    };
     let answer = |id: &CallId| ToolResult {
         call: id.clone(),
         name: "bash".to_owned(),
@@ -132,9 +169,10 @@ fn step(place: Place, number: usize) -> [Message; 2] {
 fn body(place: Place, messages: &[Message]) -> String {
     let effort = Some(ReasoningEffort::High);
     let request = ModelRequest { effort, ..request(messages.to_vec()) };
-    let body = match place.chat {
-        true => encode_chat(&request, (place.endpoint, place.family), place.quirks),
-        false => encode_anthropic(&request, place.endpoint, place.family),
+    let body = match place.wire {
+        OpenAiChat => encode_chat(&request, (place.endpoint, place.family), place.quirks),
+        OpenAiResponses => encode_responses(&request, (place.endpoint, place.family), place.quirks),
+        AnthropicMessages => encode_anthropic(&request, place.endpoint, place.family),
     };
     String::from_utf8(body).unwrap()
 }
@@ -154,8 +192,10 @@ fn members(place: Place, block: &Block) -> Vec<String> {
 fn meaning(place: Place, blocks: &[Block]) -> Vec<String> {
     let told = |block: &Block| match &block.content {
         Content::Text { text } => Some(text.clone()),
-        Content::ToolCall { arguments, .. } if place.chat => Some(json!(arguments).to_string()),
-        Content::ToolCall { arguments, .. } => Some(arguments.clone()),
+        Content::ToolCall { arguments, .. } => Some(match place.wire {
+            AnthropicMessages => arguments.clone(),
+            OpenAiChat | OpenAiResponses => json!(arguments).to_string(),
+        }),
         Content::Thinking { .. } | Content::Opaque { .. } => None,
     };
     blocks.iter().filter_map(told).collect()
@@ -165,10 +205,10 @@ fn meaning(place: Place, blocks: &[Block]) -> Vec<String> {
 fn check(asked: Place, told: &[Place], messages: &[Message]) {
     let body = body(asked, messages);
     let parsed: Value = serde_json::from_str(&body).unwrap();
-    if asked.chat {
-        check_openai(&parsed);
-    } else {
-        check_anthropic(&parsed);
+    match asked.wire {
+        OpenAiChat => check_openai(&parsed),
+        OpenAiResponses => check_responses(&parsed),
+        AnthropicMessages => check_anthropic(&parsed),
     }
     let answers = messages.iter().filter_map(|message| match message {
         Message::Assistant { blocks } => Some(blocks),
@@ -179,7 +219,7 @@ fn check(asked: Place, told: &[Place], messages: &[Message]) {
             assert!(body.contains(&words), "{asked:?} is not told {words:?} of {from:?}: {body}");
         }
         assert!(body.contains(&format!("result of {number}")), "{body}");
-        if (from.chat, from.endpoint, from.family) == (asked.chat, asked.endpoint, asked.family) {
+        if (from.wire, from.endpoint, from.family) == (asked.wire, asked.endpoint, asked.family) {
             for item in answer.iter().flat_map(|block| members(asked, block)) {
                 assert!(body.contains(&item), "{asked:?} is not given back {item}: {body}");
             }
@@ -225,7 +265,7 @@ fn a_session_that_switches_between_the_wires_is_valid_on_each_and_gives_each_its
 
 #[test]
 fn a_place_that_a_session_comes_back_to_reads_what_it_read_before() {
-    for [home, away] in [[PLACES[0], PLACES[3]], [PLACES[3], PLACES[0]]] {
+    for [home, away] in [[0, 3], [3, 0], [9, 3], [0, 9]].map(|pair| pair.map(|at| PLACES[at])) {
         let mut messages = vec![user("go")];
         messages.extend(step(home, 0));
         let before = body(home, &messages);
@@ -234,8 +274,12 @@ fn a_place_that_a_session_comes_back_to_reads_what_it_read_before() {
         let after = body(home, &messages);
         let answer = |body: &str| {
             let body: Value = serde_json::from_str(body).unwrap();
-            let messages = body["messages"].as_array().unwrap();
-            messages.iter().find(|message| message["role"] == "assistant").unwrap().to_string()
+            let mut messages =
+                body.get("messages").unwrap_or(&body["input"]).as_array().unwrap().iter();
+            // Over the wire of items an answer begins with its thought.
+            let answers =
+                |message: &&Value| message["role"] == "assistant" || message["type"] == "reasoning";
+            messages.find(answers).unwrap().to_string()
         };
         assert_eq!(answer(&before), answer(&after));
     }
