@@ -1,4 +1,4 @@
-//! A provider on 127.0.0.1 that speaks both wires, answers with given text and keeps what it was asked.
+//! A provider on 127.0.0.1 that speaks every wire, answers with given text and keeps what it was asked.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -66,8 +66,12 @@ fn serve(mut stream: &TcpStream, asked: &Mutex<Vec<Value>>, answer: &str) {
         }
         path => {
             asked.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
-            let openai = path.ends_with("/chat/completions");
-            ("text/event-stream", if openai { chat(answer) } else { messages(answer) })
+            let text = match path.rsplit('/').next() {
+                Some("completions") => chat(answer),
+                Some("responses") => responses(answer),
+                _ => messages(answer),
+            };
+            ("text/event-stream", text)
         }
     };
     let head = format!(
@@ -101,6 +105,21 @@ fn messages(answer: &str) -> String {
         json!({"type": "content_block_stop", "index": 0}),
         json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 5}}),
         json!({"type": "message_stop"}),
+    ];
+    let line =
+        |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap());
+    events.iter().map(line).collect()
+}
+
+fn responses(answer: &str) -> String {
+    let item = json!({"type": "message", "id": "msg_1", "role": "assistant", "content": [{"type": "output_text", "text": answer}]});
+    let response = json!({"model": "m", "status": "completed", "output": [item],
+        "usage": {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}});
+    let events = [
+        json!({"type": "response.output_item.added", "output_index": 0, "item": {"type": "message", "id": "msg_1"}}),
+        json!({"type": "response.output_text.delta", "output_index": 0, "item_id": "msg_1", "delta": answer}),
+        json!({"type": "response.output_item.done", "output_index": 0, "item": item}),
+        json!({"type": "response.completed", "response": response}),
     ];
     let line =
         |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap());

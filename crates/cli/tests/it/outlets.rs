@@ -38,16 +38,19 @@ fn a_closed_stdout_ends_a_run_and_the_schema_quietly() {
 }
 
 #[test]
-fn both_wires_carry_the_appended_prompt_and_only_folders_that_were_added_are_read() {
-    for wire in ["openai-chat", "anthropic-messages"] {
+fn every_wire_carries_the_appended_prompt_and_only_folders_that_were_added_are_read() {
+    for wire in ["openai-chat", "openai-responses", "anthropic-messages"] {
         let server = Loopback::start("hello from afar");
         let home = server.home(wire, "");
         let ran = home.run(&["run", "--append-system-prompt", "speak like a rower", "hi"]);
         assert_eq!((ran.code, ran.out.as_str()), (Some(0), "hello from afar\n"), "{}", ran.err);
         let asked = server.asked();
         assert_eq!(asked.len(), 1);
-        let system =
-            if wire == "openai-chat" { &asked[0]["messages"][0] } else { &asked[0]["system"] };
+        let system = match wire {
+            "openai-chat" => &asked[0]["messages"][0],
+            "openai-responses" => &asked[0]["instructions"],
+            _ => &asked[0]["system"],
+        };
         assert!(system.to_string().contains("speak like a rower"), "{system}");
         let again = home.run(&["run", "--resume", "--append-system-prompt", "x", "hi"]);
         assert!(again.refused(1).contains("--append-system-prompt"));

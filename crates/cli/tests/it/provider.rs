@@ -205,4 +205,24 @@ fn an_effort_is_sent_to_a_gateway_that_is_declared_to_take_one_and_to_no_other()
     assert_eq!(server.asked()[0]["reasoning_effort"], "high");
     let refused = server.home("anthropic-messages", "effort = true\n").run(&run);
     assert!(refused.err.contains("take `effort` out"), "{}", refused.err);
+    let ran = server.home("openai-responses", "effort = true\n").run(&run);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_eq!(server.asked()[1]["reasoning"]["effort"], "high");
+}
+
+#[test]
+fn how_thought_comes_and_goes_is_said_where_the_wire_has_a_choice() {
+    let server = Loopback::start("Hello.");
+    for (written, asks) in [("plain", false), ("encrypted-without-ids", true)] {
+        let more = format!("thought_items = \"{written}\"\n");
+        let ran = server.home("openai-responses", &more).run(&["run", "hi"]);
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        let asked = server.asked();
+        let body = asked.last().unwrap();
+        assert_eq!(body.get("include").is_some(), asks, "{body}");
+        let refused = server.home("openai-chat", &more).run(&["run", "hi"]);
+        assert!(refused.err.contains("take it out"), "{}", refused.err);
+    }
+    let refused = server.home("openai-responses", "thought_items = \"x\"\n").run(&["run", "hi"]);
+    assert!(refused.err.contains("encrypted-without-ids"), "{}", refused.err);
 }
