@@ -246,6 +246,7 @@ mod tests {
                 known.name
             );
             assert!(!known.base_url.ends_with('/'), "{}", known.base_url);
+            assert!(known.further.iter().all(|(wire, _)| *wire != known.wire), "{}", known.name);
             for model in known.models {
                 assert_eq!(family(model.id), model.id);
                 assert!(model.output_max <= model.context_window, "{}", model.id);

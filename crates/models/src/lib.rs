@@ -16,6 +16,7 @@ mod listing;
 mod lower;
 mod openai_chat;
 mod openai_responses;
+mod outgoing;
 mod provider;
 mod quirks;
 mod registry;

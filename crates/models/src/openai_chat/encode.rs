@@ -18,12 +18,11 @@ use serde_json::{Value, json};
 use super::WIRE;
 use crate::codec::Target;
 use crate::item::{Item, raw_of};
+use crate::outgoing::{joined, object_of, tool_name};
 use crate::quirks::{CallIds, OutputField, ThoughtEcho};
 
 /// Characters of a call's id that every endpoint takes.
 const ID_CHARS_MAX: usize = 40;
-/// Characters of a tool's name that every endpoint takes.
-const NAME_CHARS_MAX: usize = 64;
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -188,19 +187,11 @@ impl Conversation<'_> {
             && native.model == self.target.family
     }
 
-    /// The call as it came, under the id that the runtime knows it by. Arguments that are no JSON object are quoted in one, since many
-    /// endpoints parse them and refuse the whole conversation otherwise.
+    /// The call as it came, under the id that the runtime knows it by.
     fn call(&self, (id, name, arguments): (&str, &str, &str), native: Item) -> Item {
-        let is_object = arguments.trim_start().starts_with('{')
-            && serde_json::from_str::<&RawValue>(arguments).is_ok();
-        let quoted = match arguments.trim() {
-            _ if is_object => arguments.to_owned(),
-            "" => "{}".to_owned(),
-            _ => json!({ "unparsable_arguments": arguments }).to_string(),
-        };
         let mut function = Item::default();
-        function.set_text("name", &wire_name(name));
-        function.set_text("arguments", &quoted);
+        function.set_text("name", &tool_name(name));
+        function.set_text("arguments", &object_of(arguments));
         let mut item = Item::default();
         item.set_text("id", &self.call_id(id));
         item.set_text("type", "function");
@@ -272,23 +263,7 @@ impl Conversation<'_> {
     }
 }
 
-fn joined<'a>(parts: impl IntoIterator<Item = &'a Part>) -> String {
-    let texts = parts.into_iter().filter_map(|part| match part {
-        Part::Text { text } => Some(text.as_str()),
-        Part::Image { .. } => None,
-    });
-    texts.collect::<Vec<_>>().join("\n\n")
-}
-
 /// So many letters and digits that stand for an id: the same for the same id, and hardly ever for another.
 fn letters(id: &str, count: usize) -> String {
     blake3::hash(id.as_bytes()).to_hex()[..count].to_owned()
-}
-
-/// A tool's name in the letters that the wire takes.
-fn wire_name(name: &str) -> String {
-    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    let name: String =
-        name.chars().map(|c| if fits(c) { c } else { '_' }).take(NAME_CHARS_MAX).collect();
-    if name.is_empty() { "unnamed".to_owned() } else { name }
 }

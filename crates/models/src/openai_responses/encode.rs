@@ -17,12 +17,11 @@ use super::WIRE;
 use super::growing::{is_unsealed, parts};
 use crate::codec::Target;
 use crate::item::{Item, raw_of};
+use crate::outgoing::{joined, object_of, tool_name};
 use crate::quirks::ThoughtItems;
 
 /// Characters of a call's id that every endpoint takes.
 const ID_CHARS_MAX: usize = 64;
-/// Characters of a tool's name that every endpoint takes.
-const NAME_CHARS_MAX: usize = 64;
 /// What asks for thought in the form in which it can be sent back.
 const SEALED_THOUGHT: &str = "reasoning.encrypted_content";
 /// Families that do not think, and are refused when they are asked for their thought; a `*` at the end stands for anything.
@@ -233,21 +232,15 @@ impl Conversation<'_> {
             (Content::ToolCall { id, arguments, .. }, Some(mut back)) => {
                 // The runtime may have renamed a call whose id was not unique.
                 back.set_text("call_id", &call_id(id.as_str()));
-                if !is_object(arguments) {
-                    back.set_text("arguments", &quoted(arguments));
-                }
+                back.set_text("arguments", &object_of(arguments));
                 Some(back)
             }
             (Content::ToolCall { id, name, arguments }, None) => {
                 let mut item = Item::default();
                 item.set_text("type", "function_call");
                 item.set_text("call_id", &call_id(id.as_str()));
-                item.set_text("name", &wire_name(name));
-                let arguments = match is_object(arguments) {
-                    true => arguments.clone(),
-                    false => quoted(arguments),
-                };
-                item.set_text("arguments", &arguments);
+                item.set_text("name", &tool_name(name));
+                item.set_text("arguments", &object_of(arguments));
                 Some(Back::canonical(item))
             }
             (Content::Text { .. } | Content::Opaque { .. }, Some(back)) => Some(back),
@@ -303,38 +296,10 @@ fn message(role: &str, content: Box<RawValue>) -> Item {
     item
 }
 
-fn joined(parts: &[Part]) -> String {
-    let texts = parts.iter().filter_map(|part| match part {
-        Part::Text { text } => Some(text.as_str()),
-        Part::Image { .. } => None,
-    });
-    texts.collect::<Vec<_>>().join("\n\n")
-}
-
-fn is_object(arguments: &str) -> bool {
-    arguments.trim_start().starts_with('{') && serde_json::from_str::<&RawValue>(arguments).is_ok()
-}
-
-/// Arguments that are no JSON object, in one that quotes them: servers parse them, and refuse the whole conversation otherwise.
-fn quoted(arguments: &str) -> String {
-    match arguments.trim() {
-        "" => "{}".to_owned(),
-        _ => json!({ "unparsable_arguments": arguments }).to_string(),
-    }
-}
-
 /// The id itself where the wire takes it, else one that stands for it: the same for the same id, and hardly ever for another.
 fn call_id(id: &str) -> String {
     match (1..=ID_CHARS_MAX).contains(&id.len()) {
         true => id.to_owned(),
         false => format!("call_{}", &blake3::hash(id.as_bytes()).to_hex()[..24]),
     }
-}
-
-/// A tool's name in the letters that the wire takes.
-fn wire_name(name: &str) -> String {
-    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    let name: String =
-        name.chars().map(|c| if fits(c) { c } else { '_' }).take(NAME_CHARS_MAX).collect();
-    if name.is_empty() { "unnamed".to_owned() } else { name }
 }
