@@ -50,8 +50,10 @@ pub(super) fn run(frame: &Frame, args: ServeArgs, out: &mut dyn Write) -> anyhow
         if let Some(secret) = tokens.first(SystemClock::new().now())? {
             complain(&format!("a token that may do everything is in {}", secret.display()));
         }
-        let folders = Folders::new(loaded, model)?;
-        let served = serve(frame, &args, (Arc::clone(&folders), &tokens, &home), listening).await;
+        let admission = admission(frame, &args, &home)?;
+        let folders = Folders::within(loaded, model, Some(&admission.roots))?;
+        let sessions = (Arc::clone(&folders), home);
+        let served = serve(&args, (admission, &tokens), sessions, listening).await;
         if tokio::time::timeout(REST, folders.close()).await.is_err() {
             tracing::warn!("the store did not end in time; it is whole when it is opened again");
         }
@@ -62,9 +64,9 @@ pub(super) fn run(frame: &Frame, args: ServeArgs, out: &mut dyn Write) -> anyhow
 }
 
 async fn serve(
-    frame: &Frame,
     args: &ServeArgs,
-    (folders, tokens, home): (Arc<Folders>, &Tokens, &Path),
+    (admission, tokens): (Admission, &Tokens),
+    (folders, home): (Arc<Folders>, PathBuf),
     Listening { listener, name, mut socket }: Listening,
 ) -> anyhow::Result<()> {
     let mut terminated = signal(SignalKind::terminate()).context("cannot listen to signals")?;
@@ -72,9 +74,9 @@ async fn serve(
     let (drainer, drain) = Drain::new();
     // Before they are read: what changes in between is read once more.
     let seen = tokens.changed();
-    let gate = Gate::new(admission(frame, args, home)?, tokens.load()?, drain.clone());
+    let gate = Gate::new(admission, tokens.load()?, drain.clone());
     let figures = folders.figures();
-    let sessions = Sessions::new(folders as _, home.to_owned(), Caller::trusted("rest"));
+    let sessions = Sessions::new(folders as _, home, Caller::trusted("rest"));
     let router = rest::guarded(&sessions, &gate, drain, figures);
     let connections = open_files::room_for(args.connections);
     complain(&format!("listening on {name}"));

@@ -56,10 +56,22 @@ impl Folders {
     /// # Errors
     /// When the store cannot be opened or the configuration cannot be used.
     pub fn new(loaded: Loaded, flags: ModelArgs) -> anyhow::Result<Arc<Self>> {
+        Self::within(loaded, flags, None)
+    }
+
+    /// The same, whose models write to sessions in these folders alone.
+    ///
+    /// # Errors
+    /// As [`Folders::new`].
+    pub fn within(
+        loaded: Loaded,
+        flags: ModelArgs,
+        roots: Option<&Arc<[PathBuf]>>,
+    ) -> anyhow::Result<Arc<Self>> {
         let figures = Arc::default();
         let home = Arc::new(CliAgentBuilder::new(&loaded).figures(&figures).build()?);
         Ok(Arc::new_cyclic(|folders: &Weak<Self>| Self {
-            tools: peer_tools(&(Weak::clone(folders) as Weak<dyn Host>)),
+            tools: peer_tools(&(Weak::clone(folders) as Weak<dyn Host>), roots),
             home,
             figures,
             loaded,

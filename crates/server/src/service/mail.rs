@@ -29,10 +29,19 @@ const TEXT_BYTES: usize = 64 * 1024;
 /// Peers that one call lists.
 const LISTED: u32 = 100;
 
-/// `send_message` and `peers`, for the sessions of this program. Sessions without a name are not offered them.
+/// `send_message` and `peers`, for the sessions of this program. Sessions without a name are not offered them. With folders in `within`, sessions that
+/// lie elsewhere are none to them: a program that keeps its callers to folders keeps its models to them, too.
 #[must_use]
-pub fn peer_tools(host: &Weak<dyn Host>) -> Vec<Arc<dyn Tool>> {
-    vec![Arc::new(SendMessage::new(host.clone())), Arc::new(Peers::new(host.clone()))]
+pub fn peer_tools(host: &Weak<dyn Host>, within: Option<&Arc<[PathBuf]>>) -> Vec<Arc<dyn Tool>> {
+    let door = Door { host: Weak::clone(host), within: within.map(Arc::clone) };
+    vec![Arc::new(SendMessage::new(door.clone())), Arc::new(Peers::new(door))]
+}
+
+/// What leads to the sessions that can be written to.
+#[derive(Debug, Clone)]
+struct Door {
+    host: Weak<dyn Host>,
+    within: Option<Arc<[PathBuf]>>,
 }
 
 /// The session of a call, as its peers know it.
@@ -42,9 +51,9 @@ struct Own {
     comms: Comms,
 }
 
-impl Own {
-    async fn of(host: &Weak<dyn Host>, session: &SessionId) -> Result<Self, ToolError> {
-        let host = host.upgrade().ok_or_else(|| ToolError::failed("the program is ending"))?;
+impl Door {
+    async fn own(&self, session: &SessionId) -> Result<Own, ToolError> {
+        let host = self.host.upgrade().ok_or_else(|| ToolError::failed("the program is ending"))?;
         let state = in_time(host.core().state(session)).await.map_err(told)?;
         let none = || ToolError::failed("this session has no name, so that nobody could answer");
         let comms = state.comms.filter(|_| !state.archived).ok_or_else(none)?;
@@ -53,10 +62,10 @@ impl Own {
             surface: "tool",
             scopes: vec![Scope::Read, Scope::Turn],
             tenant: Some(tenant),
-            within: None,
+            within: self.within.clone(),
         };
         let sessions = Sessions::new(host, PathBuf::from("/"), caller);
-        Ok(Self { sessions, session: session.clone(), comms })
+        Ok(Own { sessions, session: session.clone(), comms })
     }
 }
 
@@ -126,11 +135,11 @@ impl Letter {
 #[derive(Debug)]
 struct SendMessage {
     schema: ToolSchema,
-    host: Weak<dyn Host>,
+    door: Door,
 }
 
 impl SendMessage {
-    fn new(host: Weak<dyn Host>) -> Self {
+    fn new(door: Door) -> Self {
         let description = "Write to another session by its name. It gets your words with your own name, when it comes to them; you go on at once, and an answer \
             comes as a message of its own. Answer a request with a `response`. Write only what the other needs: each message that is not a response costs it a step.";
         let input = json!({
@@ -144,7 +153,7 @@ impl SendMessage {
             "required": ["to", "text"],
             "additionalProperties": false
         });
-        Self { schema: schema(SEND_MESSAGE, description, input), host }
+        Self { schema: schema(SEND_MESSAGE, description, input), door }
     }
 }
 
@@ -180,7 +189,7 @@ impl Tool for SendMessage {
         async move {
             let Letter { to, text, kind, intent } =
                 Letter::of(&arguments).map_err(ToolError::Arguments)?;
-            let own = Own::of(&self.host, &cx.session).await?;
+            let own = self.door.own(&cx.session).await?;
             if to == own.comms.name {
                 return Err(ToolError::Arguments("`to` is this session itself".to_owned()));
             }
@@ -216,14 +225,14 @@ struct Nothing {}
 #[derive(Debug)]
 struct Peers {
     schema: ToolSchema,
-    host: Weak<dyn Host>,
+    door: Door,
 }
 
 impl Peers {
-    fn new(host: Weak<dyn Host>) -> Self {
+    fn new(door: Door) -> Self {
         let description = "List the sessions that you can write to by `send_message`: their names, what they are for, and whether they are busy.";
         let input = json!({"type": "object", "properties": {}, "additionalProperties": false});
-        Self { schema: schema(PEERS, description, input), host }
+        Self { schema: schema(PEERS, description, input), door }
     }
 }
 
@@ -252,7 +261,7 @@ impl Tool for Peers {
         cx: ToolContext,
     ) -> BoxFuture<'static, Result<ToolOutput, ToolError>> {
         async move {
-            let own = Own::of(&self.host, &cx.session).await?;
+            let own = self.door.own(&cx.session).await?;
             let request = PeersRequest { limit: Some(LISTED), ..PeersRequest::default() };
             let page = own.sessions.peers(request).await.map_err(told)?;
             let others = page.peers.iter().filter(|peer| peer.session_id != own.session);

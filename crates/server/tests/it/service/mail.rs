@@ -1,5 +1,6 @@
 //! Messages that models write to other sessions.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use futures::FutureExt;
@@ -26,14 +27,14 @@ use crate::desk::{Desk, id};
 
 /// The tools by which sessions write to each other, for every session of the program.
 #[derive(Debug)]
-struct Post(Weak<dyn Host>);
+struct Post(Weak<dyn Host>, Option<Arc<[PathBuf]>>);
 
 impl SessionToolFactory for Post {
     fn build<'a>(
         &'a self,
         _: &'a SessionSpec,
     ) -> BoxFuture<'a, Result<SessionTools, SessionToolsError>> {
-        let tools = Arc::new(StaticToolRegistry::new(peer_tools(&self.0)));
+        let tools = Arc::new(StaticToolRegistry::new(peer_tools(&self.0, self.1.as_ref())));
         ready(Ok(SessionTools { tools, files: Arc::new(Nowhere), shell: Arc::new(Nowhere) }))
             .boxed()
     }
@@ -41,10 +42,15 @@ impl SessionToolFactory for Post {
 
 /// A program of these parts whose sessions write to each other.
 fn posted(parts: Parts, mode: Mode) -> Arc<Desk> {
+    posted_within(parts, mode, None)
+}
+
+/// One whose models are kept to these folders.
+fn posted_within(parts: Parts, mode: Mode, within: Option<Arc<[PathBuf]>>) -> Arc<Desk> {
     Arc::new_cyclic(|desk: &Weak<Desk>| {
         let name = parts.name;
         let Kit { core, model } = Kit::of(parts);
-        let tools = Arc::new(Post(Weak::clone(desk) as Weak<dyn Host>));
+        let tools = Arc::new(Post(Weak::clone(desk) as Weak<dyn Host>, within));
         let ports = Ports { tools, ..core.ports().clone() };
         let core = DefaultAgentCore::new(ports, RuntimeLimits::DEFAULT, node(name));
         Desk::with(Kit { core, model }, mode)
@@ -112,6 +118,29 @@ async fn writing_to_others_is_asked_for_as_other_changes_are() {
         (&turn["state"], &turn["pending"][0]["tool"]),
         (&json!("awaiting_input"), &json!("send_message"))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_is_kept_to_folders_neither_sees_nor_reaches_sessions_elsewhere() {
+    let mut script = writes();
+    script.insert(1, vec![Say::Reply(calls(&[("p", "peers", "{}")]))]);
+    let roots = Arc::from([PathBuf::from("/usr")]);
+    let desk = posted_within(Parts::new(script, vec![]), Mode::OPEN, Some(roots));
+    let surface = Direct::open(&desk).await;
+    let at = |name: &str, cwd: &str| {
+        let mut create = named_as(name);
+        create["cwd"] = cwd.into();
+        create
+    };
+    let stroke = done(&surface, "session/create", at("stroke", "/usr")).await;
+    let bow = done(&surface, "session/create", at("bow", "/etc")).await;
+    let go = of(stroke["session_id"].as_str().unwrap(), json!({ "prompt": "go" }));
+    assert_eq!(done(&surface, "turn/start", go).await["text"], "sent");
+    let results = format!("{:?}", desk.kit.model.requests().last().unwrap().messages);
+    for words in ["no session with the name bow", "no other session has a name"] {
+        assert!(results.contains(words), "{words}: {results}");
+    }
+    assert_eq!(waiting(&surface, bow["session_id"].as_str().unwrap()).await.len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
