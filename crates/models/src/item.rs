@@ -1,5 +1,6 @@
 //! A JSON object whose members keep their order and their bytes.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use oarlock_core::message::RawJson;
@@ -8,9 +9,16 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+/// So many members are searched one by one; more of them have their places noted, since a provider may send any number.
+const SEARCHED_MAX: usize = 16;
+
 /// The members of an object, in order.
 #[derive(Debug, Default)]
-pub(crate) struct Item(Vec<(String, Box<RawValue>)>);
+pub(crate) struct Item {
+    members: Vec<(String, Box<RawValue>)>,
+    /// Where each of them stands; empty up to [`SEARCHED_MAX`].
+    places: HashMap<String, usize>,
+}
 
 impl Item {
     /// Reads an object; `None` when the text is something else.
@@ -20,7 +28,14 @@ impl Item {
 
     /// The text of a member.
     pub(crate) fn raw(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.get())
+        self.place(key).map(|at| self.members[at].1.get())
+    }
+
+    fn place(&self, key: &str) -> Option<usize> {
+        match self.places.is_empty() {
+            true => self.members.iter().position(|(name, _)| name == key),
+            false => self.places.get(key).copied(),
+        }
     }
 
     /// A member that is a string.
@@ -35,9 +50,14 @@ impl Item {
 
     /// Replaces a member in its place, or adds it at the end.
     pub(crate) fn set(&mut self, key: &str, value: Box<RawValue>) {
-        match self.0.iter_mut().find(|(name, _)| name == key) {
-            Some((_, slot)) => *slot = value,
-            None => self.0.push((key.to_owned(), value)),
+        match self.place(key) {
+            Some(at) => self.members[at].1 = value,
+            None => self.members.push((key.to_owned(), value)),
+        }
+        let noted = self.places.len();
+        if self.members.len() > SEARCHED_MAX && noted < self.members.len() {
+            let new = self.members.iter().enumerate().skip(noted);
+            self.places.extend(new.map(|(at, (name, _))| (name.clone(), at)));
         }
     }
 
@@ -48,24 +68,30 @@ impl Item {
 
     /// The object without these members.
     pub(crate) fn without(self, keys: &[&str]) -> Self {
-        Self(self.0.into_iter().filter(|(name, _)| !keys.contains(&name.as_str())).collect())
+        let mut kept = Self::default();
+        for (name, value) in self.members {
+            if !keys.contains(&name.as_str()) {
+                kept.set(&name, value);
+            }
+        }
+        kept
     }
 
     /// Sets all members of another object.
     pub(crate) fn merge(&mut self, other: Self) {
-        for (key, value) in other.0 {
+        for (key, value) in other.members {
             self.set(&key, value);
         }
     }
 
     /// Whether there is no member.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.members.is_empty()
     }
 
     /// The members in order.
     pub(crate) fn into_members(self) -> impl Iterator<Item = (String, Box<RawValue>)> {
-        self.0.into_iter()
+        self.members.into_iter()
     }
 
     /// The object as JSON.
@@ -83,8 +109,8 @@ pub(crate) fn raw_of(value: impl Serialize) -> Box<RawValue> {
 
 impl Serialize for Item {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (key, value) in &self.0 {
+        let mut map = serializer.serialize_map(Some(self.members.len()))?;
+        for (key, value) in &self.members {
             map.serialize_entry(key, value)?;
         }
         map.end()
@@ -108,5 +134,27 @@ impl<'de> Deserialize<'de> for Item {
             }
         }
         deserializer.deserialize_map(Members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_of_any_size_keeps_its_order_and_the_last_of_each_name() {
+        for members in [1, SEARCHED_MAX, SEARCHED_MAX + 1, 200_000] {
+            let list: Vec<String> = (0..members).map(|at| format!("\"m{at}\":{at}")).collect();
+            let mut item = Item::parse(&format!("{{{},\"m0\": \"z\"}}", list.join(","))).unwrap();
+            let last = format!("m{}", members - 1);
+            item.set_text("new", "n");
+            item.set_text(&last, "l");
+            item.merge(Item::parse(r#"{"m0":[0],"more":1}"#).unwrap());
+            assert_eq!((item.raw("m0"), item.raw("more")), (Some("[0]"), Some("1")));
+            let names: Vec<String> =
+                item.without(&["new"]).into_members().map(|(name, _)| name).collect();
+            assert_eq!((names.len(), &*names[0], &*names[members]), (members + 1, "m0", "more"));
+            assert_eq!(names[members - 1], last);
+        }
     }
 }
