@@ -27,6 +27,7 @@ REASONS = {
     r"call .* does not wait for an answer": "calls are of one session",
     r"session \S+ has the entries 1 to": "cursors are of one session",
     r"there is no body \S+ to be named here": "bodies are uploaded",
+    r"`journal` does not begin as an export": "a journal is what an export wrote",
     r"the picture \S+ has \d+ bytes and not": "bodies are uploaded",
     # What no pattern says in every dialect, or none at all.
     r"a query has words, of letters and digits": "letters of all scripts",
