@@ -1,5 +1,6 @@
 //! Models: pure codecs for the wires, one transport, and the built-in models that need neither.
 
+mod alone;
 mod answers;
 mod anthropic;
 mod canned;

@@ -6,6 +6,7 @@ mod encode;
 use oarlock_core::ports::model::{ModelError, ModelErrorKind, ModelEvent, ModelRequest, Reply};
 use serde_json::Value;
 
+use crate::alone;
 use crate::codec::{Codec, Decoder, Fault, Target};
 use crate::quirks::Quirks;
 use decode::AnthropicDecoder;
@@ -75,15 +76,7 @@ pub fn decode_anthropic(
     endpoint: &str,
     model: &str,
 ) -> Result<(Vec<ModelEvent>, Reply), ModelError> {
-    let mut decoder = AnthropicMessages.decoder(&plain_target(endpoint, model));
-    let mut out = Vec::new();
-    for (name, data) in events {
-        decoder.event(name.as_deref(), &data, &mut out)?;
-        if decoder.is_done() {
-            break;
-        }
-    }
-    Ok((out, decoder.finish()?))
+    alone::decode(&AnthropicMessages, &plain_target(endpoint, model), events)
 }
 
 /// Decodes an answer that came as one body, from endpoint and model `test`.
@@ -92,10 +85,7 @@ pub fn decode_anthropic(
 /// An error object, or a body that is not of the protocol.
 #[doc(hidden)]
 pub fn decode_anthropic_whole(body: &[u8]) -> Result<(Vec<ModelEvent>, Reply), ModelError> {
-    let mut decoder = AnthropicMessages.decoder(&plain_target("test", "test"));
-    let mut out = Vec::new();
-    decoder.whole(body, &mut out)?;
-    Ok((out, decoder.finish()?))
+    alone::decode_whole(&AnthropicMessages, body)
 }
 
 /// The body of a request to a plain endpoint whose answers may have 32,000 tokens.
@@ -106,11 +96,5 @@ pub fn encode_anthropic(request: &ModelRequest, endpoint: &str, model: &str) -> 
 }
 
 fn plain_target(endpoint: &str, model: &str) -> Target {
-    Target {
-        endpoint: endpoint.to_owned(),
-        model: model.to_owned(),
-        family: model.to_owned(),
-        output_max: Some(32_000),
-        quirks: Quirks::PLAIN,
-    }
+    Target { output_max: Some(32_000), ..alone::target(endpoint, model, Quirks::PLAIN) }
 }

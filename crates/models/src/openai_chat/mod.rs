@@ -7,6 +7,7 @@ mod thought;
 
 use oarlock_core::ports::model::{ModelError, ModelEvent, ModelRequest, Reply};
 
+use crate::alone::{self, target};
 use crate::codec::{Codec, Decoder, Target};
 use crate::quirks::Quirks;
 use decode::ChatDecoder;
@@ -38,15 +39,7 @@ pub fn decode_chat(
     endpoint: &str,
     model: &str,
 ) -> Result<(Vec<ModelEvent>, Reply), ModelError> {
-    let mut decoder = OpenAiChat.decoder(&target(endpoint, model, Quirks::PLAIN));
-    let mut out = Vec::new();
-    for (name, data) in events {
-        decoder.event(name.as_deref(), &data, &mut out)?;
-        if decoder.is_done() {
-            break;
-        }
-    }
-    Ok((out, decoder.finish()?))
+    alone::decode(&OpenAiChat, &target(endpoint, model, Quirks::PLAIN), events)
 }
 
 /// Decodes an answer that came as one body, from endpoint and model `test`.
@@ -55,10 +48,7 @@ pub fn decode_chat(
 /// An error object, or a body that is not of the protocol.
 #[doc(hidden)]
 pub fn decode_chat_whole(body: &[u8]) -> Result<(Vec<ModelEvent>, Reply), ModelError> {
-    let mut decoder = OpenAiChat.decoder(&target("test", "test", Quirks::PLAIN));
-    let mut out = Vec::new();
-    decoder.whole(body, &mut out)?;
-    Ok((out, decoder.finish()?))
+    alone::decode_whole(&OpenAiChat, body)
 }
 
 /// The body of a request to an endpoint with these quirks.
@@ -70,14 +60,4 @@ pub fn encode_chat(
     quirks: Quirks,
 ) -> Vec<u8> {
     OpenAiChat.encode(request, &target(endpoint, model, quirks))
-}
-
-fn target(endpoint: &str, model: &str, quirks: Quirks) -> Target {
-    Target {
-        endpoint: endpoint.to_owned(),
-        model: model.to_owned(),
-        family: model.to_owned(),
-        output_max: None,
-        quirks,
-    }
 }

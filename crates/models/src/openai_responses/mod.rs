@@ -7,6 +7,7 @@ mod growing;
 use oarlock_core::ports::model::{ModelError, ModelErrorKind, ModelEvent, ModelRequest, Reply};
 use serde_json::Value;
 
+use crate::alone::{self, target};
 use crate::classify;
 use crate::codec::{Codec, Decoder, Fault, Target};
 use crate::quirks::Quirks;
@@ -81,15 +82,7 @@ pub fn decode_responses(
     endpoint: &str,
     model: &str,
 ) -> Result<(Vec<ModelEvent>, Reply), ModelError> {
-    let mut decoder = OpenAiResponses.decoder(&target(endpoint, model, Quirks::PLAIN));
-    let mut out = Vec::new();
-    for (name, data) in events {
-        decoder.event(name.as_deref(), &data, &mut out)?;
-        if decoder.is_done() {
-            break;
-        }
-    }
-    Ok((out, decoder.finish()?))
+    alone::decode(&OpenAiResponses, &target(endpoint, model, Quirks::PLAIN), events)
 }
 
 /// Decodes an answer that came as one body, from endpoint and model `test`.
@@ -98,10 +91,7 @@ pub fn decode_responses(
 /// An error object, or a body that is not of the protocol.
 #[doc(hidden)]
 pub fn decode_responses_whole(body: &[u8]) -> Result<(Vec<ModelEvent>, Reply), ModelError> {
-    let mut decoder = OpenAiResponses.decoder(&target("test", "test", Quirks::PLAIN));
-    let mut out = Vec::new();
-    decoder.whole(body, &mut out)?;
-    Ok((out, decoder.finish()?))
+    alone::decode_whole(&OpenAiResponses, body)
 }
 
 /// The body of a request to an endpoint with these quirks.
@@ -113,14 +103,4 @@ pub fn encode_responses(
     quirks: Quirks,
 ) -> Vec<u8> {
     OpenAiResponses.encode(request, &target(endpoint, model, quirks))
-}
-
-fn target(endpoint: &str, model: &str, quirks: Quirks) -> Target {
-    Target {
-        endpoint: endpoint.to_owned(),
-        model: model.to_owned(),
-        family: model.to_owned(),
-        output_max: None,
-        quirks,
-    }
 }
