@@ -93,17 +93,23 @@ async fn any_bytes_are_taken_and_shown_as_text() {
 #[tokio::test]
 async fn a_timeout_holds_although_a_grandchild_holds_the_pipe_and_nothing_survives() {
     let kit = Kit::new();
-    let started = now();
     let command = "echo begun; sleep 7001 & sh -c 'trap \"\" TERM; while :; do sleep 7002; done'";
-    let output = kit.done("bash", json!({"command": command, "timeout_ms": 1000})).await;
-    let elapsed = started.elapsed();
-    assert!(
-        elapsed >= Duration::from_millis(1000) && elapsed < Duration::from_millis(1250),
-        "{elapsed:?}"
-    );
-    assert!(text(&output).starts_with("begun\n[timed out after 1000 ms"), "{}", text(&output));
-    assert_eq!(output.detail["timed_out"], json!(true));
-    assert!(!runs("7001") && !runs("7002"));
+    let mut late = Vec::new();
+    // Other work of the machine may take longer than is allowed here, though hardly three times.
+    while late.len() < 3 {
+        let started = now();
+        let output = kit.done("bash", json!({"command": command, "timeout_ms": 1000})).await;
+        let elapsed = started.elapsed();
+        assert!(elapsed >= Duration::from_millis(1000), "{elapsed:?}");
+        assert!(text(&output).starts_with("begun\n[timed out after 1000 ms"), "{}", text(&output));
+        assert_eq!(output.detail["timed_out"], json!(true));
+        assert!(!runs("7001") && !runs("7002"));
+        if elapsed < Duration::from_millis(1250) {
+            return;
+        }
+        late.push(elapsed);
+    }
+    panic!("{late:?}");
 }
 
 #[tokio::test]
