@@ -169,11 +169,18 @@ impl Models for ProviderRegistry {
     }
 }
 
-/// A session's own model before those of its runtime. It is allowed wherever its program brings it.
+/// The models of a session: its own, if it has one, before those of its runtime. It is allowed wherever its program brings it.
+pub(crate) fn with_own(own: Option<&Arc<dyn Model>>, others: &Arc<dyn Models>) -> Arc<dyn Models> {
+    match own {
+        None => Arc::clone(others),
+        Some(own) => Arc::new(WithOwn { own: Arc::clone(own), others: Arc::clone(others) }),
+    }
+}
+
 #[derive(Debug)]
-pub(crate) struct WithOwn {
-    pub(crate) own: Arc<dyn Model>,
-    pub(crate) others: Arc<dyn Models>,
+struct WithOwn {
+    own: Arc<dyn Model>,
+    others: Arc<dyn Models>,
 }
 
 impl Models for WithOwn {

@@ -9,7 +9,7 @@ use crate::ids::{Seq, SessionId};
 use crate::ports::files::Files;
 use crate::ports::model::{Model, Models};
 use crate::ports::shell::Shell;
-use crate::registry::WithOwn;
+use crate::registry::with_own;
 use crate::session::birth::first_input;
 use crate::session::recover::Recovery;
 use crate::spec::{Comms, SessionSpec, SettingsChange};
@@ -168,10 +168,7 @@ impl Backends {
 
     /// The models that a session with this can use.
     pub(crate) fn models(&self, others: &Arc<dyn Models>) -> Arc<dyn Models> {
-        match &self.model {
-            None => Arc::clone(others),
-            Some(own) => Arc::new(WithOwn { own: Arc::clone(own), others: Arc::clone(others) }),
-        }
+        with_own(self.model.as_ref(), others)
     }
 }
 

@@ -3,7 +3,6 @@
 //! The source is read and nothing else: it is neither woken nor written, and may go on or be purged meanwhile. A crash while copying leaves a beginning
 //! without its mark, which says so to whoever opens it.
 
-use super::opening::Named;
 use super::{DefaultAgentCore, Started};
 use crate::agent::error::AgentError;
 use crate::agent::observer::SessionCreateInfo;
@@ -50,7 +49,7 @@ impl DefaultAgentCore {
             usable::check_load(&open, (&self.shared.limits, models.as_ref()), change)?;
             spec.settings.apply(change);
         }
-        let toolbox = self.toolbox(&spec, Named::No, &backends).await?;
+        let toolbox = self.toolbox(&spec, None, &backends).await?;
         let (log, _) = self.create_log(id, (first, Vec::new())).await?;
         let mut log = self.copy(&from, log, (cut, state)).await.map_err(unread)?;
         let now = self.shared.ports.clock.now();

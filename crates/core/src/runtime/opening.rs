@@ -7,7 +7,6 @@ use std::sync::Arc;
 use futures::future::{Either, select};
 use tokio::sync::watch;
 
-use super::narrowed::Narrowed;
 use super::{DefaultAgentCore, Ended, Started};
 use crate::agent::emitter::EventEmitter;
 use crate::agent::error::AgentError;
@@ -22,6 +21,7 @@ use crate::ids::{Seq, SessionId};
 use crate::ports::hook::HookTable;
 use crate::ports::journal::{Fence, Frame, JournalError};
 use crate::ports::tool::{Place, SessionToolsError};
+use crate::registry::with_own;
 use crate::session::birth::birth;
 use crate::session::fold::Folded;
 use crate::session::inbox::Inbox;
@@ -41,10 +41,14 @@ impl DefaultAgentCore {
     pub(super) async fn toolbox(
         &self,
         spec: &SessionSpec,
-        named: Named,
+        comms: Option<&Comms>,
         backends: &Backends,
     ) -> Result<Arc<Toolbox>, AgentError> {
-        let mut toolbox = self.build(spec, named, backends).await?;
+        let mut toolbox = self.build(spec, backends).await?;
+        let pointless = pointless(spec, comms, toolbox.registry.as_ref());
+        if !pointless.is_empty() {
+            toolbox.registry = self.shared.narrowed.without(&toolbox.registry, pointless);
+        }
         if let Some(dispatcher) = &backends.dispatcher {
             let joined = external::join(toolbox.registry, dispatcher);
             toolbox.registry = joined.map_err(AgentError::Invalid)?;
@@ -54,12 +58,7 @@ impl DefaultAgentCore {
         Ok(Arc::new(toolbox))
     }
 
-    async fn build(
-        &self,
-        spec: &SessionSpec,
-        named: Named,
-        backends: &Backends,
-    ) -> Result<Toolbox, AgentError> {
+    async fn build(&self, spec: &SessionSpec, backends: &Backends) -> Result<Toolbox, AgentError> {
         let invalid = |why: String| AgentError::InvalidCwd { cwd: spec.cwd.clone(), why };
         if let Some(relative) =
             std::iter::once(&spec.cwd).chain(&spec.roots).find(|path| !path.is_absolute())
@@ -74,12 +73,11 @@ impl DefaultAgentCore {
         check_rules(&spec.settings.rules)
             .map_err(|error| AgentError::Invalid(error.to_string()))?;
         let (place, model) = (Place::of(spec), backends.model.clone());
-        let narrowed = &self.shared.narrowed;
         if let (Some(tools), Some(files), Some(shell)) =
             (&backends.tools, &backends.files, &backends.shell)
         {
             let (files, shell) = (Arc::clone(files), Arc::clone(shell));
-            let registry = allowed(spec, named, (Arc::clone(tools), narrowed))?;
+            let registry = allowed(spec, Arc::clone(tools))?;
             return Ok(Toolbox { registry, files, shell, place, model });
         }
         let (clock, within_ms) = (&self.shared.ports.clock, self.shared.limits.tools_ms);
@@ -93,7 +91,7 @@ impl DefaultAgentCore {
         };
         let tools = backends.tools.clone().unwrap_or(built.tools);
         Ok(Toolbox {
-            registry: allowed(spec, named, (tools, narrowed))?,
+            registry: allowed(spec, tools)?,
             files: backends.files.clone().unwrap_or(built.files),
             shell: backends.shell.clone().unwrap_or(built.shell),
             place,
@@ -108,7 +106,7 @@ impl DefaultAgentCore {
     ) -> Result<Started, AgentError> {
         let NewSession { spec, comms, input, backends, .. } = new;
         comms.as_ref().map_or(Ok(()), Comms::check).map_err(AgentError::Invalid)?;
-        let toolbox = self.toolbox(&spec, Named::of(comms.as_ref()), &backends).await?;
+        let toolbox = self.toolbox(&spec, comms.as_ref(), &backends).await?;
         let found = backends.models(&self.shared.ports.models).resolve(&spec.settings.model);
         usable::check(&spec.settings, found.as_ref().map(|model| model.info()))?;
         // A subagent has what its parent has, and nothing that was granted since.
@@ -182,7 +180,7 @@ impl DefaultAgentCore {
             usable::check_load(state, (&self.shared.limits, models.as_ref()), change)?;
             spec.settings.apply(change);
         }
-        let toolbox = self.toolbox(&spec, Named::of(state.comms.as_ref()), &backends).await?;
+        let toolbox = self.toolbox(&spec, state.comms.as_ref(), &backends).await?;
         let taken = self.in_time(&id, self.take_over(found, recovery)).await.map_err(restore)?;
         let (fence, folded, mut events) = taken;
         events.extend(change.map(Event::SessionConfigured));
@@ -261,8 +259,7 @@ impl DefaultAgentCore {
             catalog: Arc::clone(&ports.catalog),
             clock: Arc::clone(&ports.clock),
             ids: Arc::clone(&store.ids),
-            models: Backends { model: toolbox.model.clone(), ..Backends::default() }
-                .models(&ports.models),
+            models: with_own(toolbox.model.as_ref(), &ports.models),
             limits: Arc::clone(&limits),
             saves: self.saves(),
             trace: trace.clone(),
@@ -342,27 +339,12 @@ impl DefaultAgentCore {
     }
 }
 
-/// Whether others write to a session by a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Named {
-    Yes,
-    No,
-}
-
-impl Named {
-    fn of(comms: Option<&Comms>) -> Self {
-        if comms.is_some() { Self::Yes } else { Self::No }
-    }
-}
-
-/// Of the tools those that the session may have. Opening subagents is among them only while another session may stand below it, and writing to others
-/// when they can write back.
+/// Of the tools those that the session's list names.
 fn allowed(
     spec: &SessionSpec,
-    named: Named,
-    (tools, narrowed): (Arc<dyn ToolRegistry>, &Narrowed),
+    tools: Arc<dyn ToolRegistry>,
 ) -> Result<Arc<dyn ToolRegistry>, AgentError> {
-    let chosen: Arc<dyn ToolRegistry> = match &spec.tools {
+    Ok(match &spec.tools {
         None => tools,
         // A subagent has names of what its parent had. One that is not there any more must not keep it from being opened and ended.
         Some(names) if spec.depth > 0 => {
@@ -373,17 +355,23 @@ fn allowed(
             let chosen = filter_registry_by_allowlist(tools.as_ref(), patterns);
             Arc::new(chosen.map_err(|error| AgentError::Invalid(error.to_string()))?)
         }
-    };
-    let mut without = Vec::new();
+    })
+}
+
+/// Of these tools those that would be of no use: opening subagents where no session may stand below it, and writing to others where nobody could write
+/// back.
+fn pointless(
+    spec: &SessionSpec,
+    comms: Option<&Comms>,
+    tools: &dyn ToolRegistry,
+) -> Vec<&'static str> {
+    let mut pointless = Vec::new();
     if spec.depth >= spec.settings.turn.depth_max() {
-        without.push(SPAWN_AGENT);
+        pointless.push(SPAWN_AGENT);
     }
-    if named == Named::No {
-        without.extend([SEND_MESSAGE, PEERS]);
+    if comms.is_none() {
+        pointless.extend([SEND_MESSAGE, PEERS]);
     }
-    without.retain(|name| chosen.get(name).is_some());
-    if without.is_empty() {
-        return Ok(chosen);
-    }
-    Ok(narrowed.without(&chosen, without))
+    pointless.retain(|name| tools.get(name).is_some());
+    pointless
 }
