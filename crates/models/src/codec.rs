@@ -41,6 +41,33 @@ pub(crate) trait Decoder: Send {
     fn finish(self: Box<Self>) -> Result<Reply, Fault>;
 }
 
+/// Bytes that all events of one answer may have; beyond it the answer is refused.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Blocks that one answer may have; beyond it the answer is refused.
+pub(crate) const BLOCKS_MAX: usize = 4096;
+
+/// How much of an answer has come.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    bytes: usize,
+}
+
+impl Received {
+    /// Counts bytes that came for an answer that has so many blocks.
+    ///
+    /// # Errors
+    /// When it is more than an answer may have.
+    pub(crate) fn add(&mut self, bytes: usize, blocks: usize) -> Result<(), Fault> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes > ANSWER_BYTES_MAX || blocks > BLOCKS_MAX {
+            return Err(Fault::protocol(format!(
+                "the answer is larger than {ANSWER_BYTES_MAX} bytes or {BLOCKS_MAX} blocks"
+            )));
+        }
+        Ok(())
+    }
+}
+
 /// Whom a request is for.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
@@ -83,5 +110,21 @@ impl From<Fault> for ModelError {
     fn from(fault: Fault) -> Self {
         let Fault { kind, message, retry_after_ms } = fault;
         Self { kind, message, retry_after_ms }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_has_a_size_that_it_does_not_exceed_and_adds_up() {
+        let mut received = Received::default();
+        for _ in 0..64 {
+            received.add(1 << 20, BLOCKS_MAX).unwrap();
+        }
+        assert_eq!(received.add(1, 0).unwrap_err().kind, ModelErrorKind::Transport);
+        assert!(Received::default().add(0, BLOCKS_MAX + 1).is_err());
+        assert!(Received { bytes: 1 }.add(usize::MAX, 0).is_err());
     }
 }

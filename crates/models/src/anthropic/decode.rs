@@ -11,13 +11,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{WIRE, fault};
-use crate::codec::{Decoder, Fault, Target};
+use crate::codec::{Decoder, Fault, Received, Target};
 use crate::item::{Item, raw_of};
-
-/// Bytes that all events of one answer may have; beyond it the answer is refused.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
-/// Blocks that one answer may have; beyond it the answer is refused.
-const BLOCKS_MAX: usize = 4096;
 
 /// Decodes one answer.
 #[derive(Debug)]
@@ -30,7 +25,7 @@ pub(super) struct AnthropicDecoder {
     by_index: HashMap<u64, usize>,
     stop: Option<String>,
     usage: Usage,
-    bytes: usize,
+    received: Received,
     done: bool,
 }
 
@@ -77,19 +72,9 @@ impl AnthropicDecoder {
             by_index: HashMap::new(),
             stop: None,
             usage: Usage::default(),
-            bytes: 0,
+            received: Received::default(),
             done: false,
         }
-    }
-
-    fn count(&mut self, bytes: usize) -> Result<(), Fault> {
-        self.bytes = self.bytes.saturating_add(bytes);
-        if self.bytes > ANSWER_BYTES_MAX || self.blocks.len() > BLOCKS_MAX {
-            return Err(Fault::protocol(format!(
-                "the answer is larger than {ANSWER_BYTES_MAX} bytes or {BLOCKS_MAX} blocks"
-            )));
-        }
-        Ok(())
     }
 
     /// Takes what a message holds: all of it, or in a stream what is known at the start.
@@ -98,7 +83,7 @@ impl AnthropicDecoder {
         self.stop = message.stop_reason.or_else(|| self.stop.take());
         absorb_usage(&mut self.usage, &message.usage.unwrap_or_default());
         for raw in message.content.unwrap_or_default() {
-            self.count(0)?;
+            self.received.add(0, self.blocks.len())?;
             self.open(None, &raw, out);
         }
         Ok(())
@@ -170,7 +155,7 @@ impl Decoder for AnthropicDecoder {
             out.push(ModelEvent::Alive);
             return Ok(());
         }
-        self.count(data.len())?;
+        self.received.add(data.len(), self.blocks.len())?;
         let event: Event = match serde_json::from_str(data) {
             Ok(event) => event,
             // An event that nobody knows may look as it likes, as long as it is JSON.
@@ -216,7 +201,7 @@ impl Decoder for AnthropicDecoder {
     }
 
     fn whole(&mut self, body: &[u8], out: &mut Vec<ModelEvent>) -> Result<(), Fault> {
-        self.count(body.len())?;
+        self.received.add(body.len(), self.blocks.len())?;
         let message: Message = serde_json::from_slice(body)
             .map_err(|error| Fault::protocol(format!("the answer is not a message: {error}")))?;
         if let Some(error) = &message.error {

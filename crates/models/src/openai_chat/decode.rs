@@ -11,13 +11,9 @@ use super::WIRE;
 use super::calls::{Call, Piece, continued};
 use super::thought::Thought;
 use crate::classify;
-use crate::codec::{Decoder, Fault, Target};
+use crate::codec::{Decoder, Fault, Received, Target};
 use crate::item::{Item, raw_of};
 
-/// Bytes that all events of one answer may have; beyond it the answer is refused.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
-/// Blocks that one answer may have; beyond it the answer is refused.
-const BLOCKS_MAX: usize = 4096;
 /// Members that carry thought as text.
 const THOUGHT_FIELDS: [&str; 2] = ["reasoning_content", "reasoning"];
 
@@ -30,7 +26,7 @@ pub(super) struct ChatDecoder {
     blocks: Vec<Growing>,
     stop: Option<String>,
     usage: Usage,
-    bytes: usize,
+    received: Received,
     /// A choice was seen: there is an answer, even an empty one.
     answered: bool,
     done: bool,
@@ -77,7 +73,7 @@ impl ChatDecoder {
             blocks: Vec::new(),
             stop: None,
             usage: Usage::default(),
-            bytes: 0,
+            received: Received::default(),
             answered: false,
             done: false,
         }
@@ -130,10 +126,7 @@ impl ChatDecoder {
             }
             Some(_) => self.stop = choice.finish_reason,
         }
-        if self.blocks.len() > BLOCKS_MAX {
-            return Err(Fault::protocol(format!("the answer has more than {BLOCKS_MAX} blocks")));
-        }
-        Ok(())
+        self.received.add(0, self.blocks.len())
     }
 
     fn delta(&mut self, delta: Item, out: &mut Vec<ModelEvent>) {
@@ -279,16 +272,6 @@ impl ChatDecoder {
         self.blocks.push(block);
         self.blocks.len() - 1
     }
-
-    fn count(&mut self, bytes: usize) -> Result<(), Fault> {
-        self.bytes = self.bytes.saturating_add(bytes);
-        match self.bytes > ANSWER_BYTES_MAX {
-            true => {
-                Err(Fault::protocol(format!("the answer is larger than {ANSWER_BYTES_MAX} bytes")))
-            }
-            false => Ok(()),
-        }
-    }
 }
 
 impl Decoder for ChatDecoder {
@@ -308,7 +291,7 @@ impl Decoder for ChatDecoder {
             out.push(ModelEvent::Alive);
             return Ok(());
         }
-        self.count(data.len())?;
+        self.received.add(data.len(), self.blocks.len())?;
         if name == Some("error") {
             let error = serde_json::from_str(data).unwrap_or_else(|_| Value::from(data));
             return Err(classify::inside(error.get("error").unwrap_or(&error)));
@@ -320,7 +303,7 @@ impl Decoder for ChatDecoder {
     }
 
     fn whole(&mut self, body: &[u8], out: &mut Vec<ModelEvent>) -> Result<(), Fault> {
-        self.count(body.len())?;
+        self.received.add(body.len(), self.blocks.len())?;
         let chunk: Chunk = serde_json::from_slice(body)
             .map_err(|error| Fault::protocol(format!("the answer is not a completion: {error}")))?;
         self.chunk(chunk, out)?;

@@ -10,13 +10,8 @@ use serde_json::value::RawValue;
 
 use super::growing::{Growing, Piece};
 use super::{WIRE, fault};
-use crate::codec::{Decoder, Fault, Target};
+use crate::codec::{BLOCKS_MAX, Decoder, Fault, Received, Target};
 use crate::item::Item;
-
-/// Bytes that all events of one answer may have; beyond it the answer is refused.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
-/// Blocks that one answer may have; beyond it the answer is refused.
-const BLOCKS_MAX: usize = 4096;
 
 /// Decodes one answer.
 #[derive(Debug)]
@@ -29,7 +24,7 @@ pub(super) struct ResponsesDecoder {
     by_index: HashMap<u64, usize>,
     ending: Option<Ending>,
     usage: Usage,
-    bytes: usize,
+    received: Received,
 }
 
 /// How an answer ended that was not an error.
@@ -85,18 +80,8 @@ impl ResponsesDecoder {
             by_index: HashMap::new(),
             ending: None,
             usage: Usage::default(),
-            bytes: 0,
+            received: Received::default(),
         }
-    }
-
-    fn count(&mut self, bytes: usize) -> Result<(), Fault> {
-        self.bytes = self.bytes.saturating_add(bytes);
-        if self.bytes > ANSWER_BYTES_MAX || self.blocks.len() > BLOCKS_MAX {
-            return Err(Fault::protocol(format!(
-                "the answer is larger than {ANSWER_BYTES_MAX} bytes or {BLOCKS_MAX} blocks"
-            )));
-        }
-        Ok(())
     }
 
     fn take(
@@ -202,7 +187,7 @@ impl ResponsesDecoder {
         self.model = response.model.unwrap_or_else(|| std::mem::take(&mut self.model));
         absorb_usage(&mut self.usage, &response.usage.unwrap_or_default());
         self.complete(&response.output.unwrap_or_default(), out);
-        self.count(0)?;
+        self.received.add(0, self.blocks.len())?;
         let reason = response.incomplete_details.unwrap_or_default();
         self.ending = Some(match response.status.as_deref().unwrap_or(told) {
             "failed" => return Err(fault(&Value::Null)),
@@ -255,7 +240,7 @@ impl Decoder for ResponsesDecoder {
         let data = data.trim();
         let before = out.len();
         if !self.is_done() && !data.is_empty() && data != "[DONE]" {
-            self.count(data.len())?;
+            self.received.add(data.len(), self.blocks.len())?;
             match serde_json::from_str::<Event<'_>>(data) {
                 Ok(event) => match error_of(name, &event, data) {
                     Some(error) => return Err(fault(&error)),
@@ -280,7 +265,7 @@ impl Decoder for ResponsesDecoder {
     }
 
     fn whole(&mut self, body: &[u8], out: &mut Vec<ModelEvent>) -> Result<(), Fault> {
-        self.count(body.len())?;
+        self.received.add(body.len(), self.blocks.len())?;
         let response: Response = serde_json::from_slice(body)
             .map_err(|error| Fault::protocol(format!("the answer is not a response: {error}")))?;
         if response.output.is_none() && response.error.as_ref().is_none_or(Value::is_null) {

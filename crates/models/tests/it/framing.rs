@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use oarlock_core::ports::model::{ModelError, ModelErrorKind, ModelEvent, Reply};
-use oarlock_models::Wire;
+use oarlock_models::{Wire, decode_anthropic, decode_chat, decode_responses};
 use proptest::prelude::*;
+use serde_json::json;
 
 use crate::chat_corpus::CHAT;
 use crate::recorded::{Case, answer, cases, corpus};
@@ -294,5 +295,33 @@ proptest! {
         }).collect();
         prop_assert_eq!(&told, &text);
         prop_assert_eq!(reply.blocks.len(), if text.is_empty() { 1 } else { 2 });
+    }
+}
+
+/// Events that open as many blocks of one answer as an answer may never have.
+fn crowded(wire: Wire) -> Vec<(Option<String>, String)> {
+    let events = (0..5_000).map(|at| match wire {
+        Wire::AnthropicMessages => json!({ "type": "content_block_start", "index": at,
+            "content_block": { "type": "text", "text": "" } }),
+        Wire::OpenAiChat => json!({ "choices": [{ "delta": { "tool_calls": [
+            { "index": at, "id": format!("c{at}"), "function": { "name": "f", "arguments": "" } },
+        ] } }] }),
+        Wire::OpenAiResponses => json!({ "type": "response.output_item.added", "output_index": at,
+            "item": { "type": "message", "id": format!("m{at}") } }),
+    });
+    events.map(|event| (None, event.to_string())).collect()
+}
+
+#[test]
+fn an_answer_of_more_blocks_than_one_may_have_is_refused_on_every_wire() {
+    for wire in Wire::ALL {
+        let events = crowded(wire).into_iter();
+        let decoded = match wire {
+            Wire::AnthropicMessages => decode_anthropic(events, "test", "test"),
+            Wire::OpenAiChat => decode_chat(events, "test", "test"),
+            Wire::OpenAiResponses => decode_responses(events, "test", "test"),
+        };
+        let error = decoded.unwrap_err();
+        assert!(error.message.contains("4096 blocks"), "{wire}: {error}");
     }
 }
