@@ -98,7 +98,7 @@ pub fn with_key(
         quirks.hosted.web_search = searches;
     }
     if let Some(takes) = section.effort {
-        if wire == Wire::AnthropicMessages {
+        if matches!(wire, Wire::AnthropicMessages | Wire::Gemini) {
             return Err(ProviderError::Effort { provider: name.to_owned(), wire });
         }
         quirks.effort = takes;

@@ -4,7 +4,8 @@ use oarlock_core::ports::model::ModelRequest;
 use oarlock_core::spec::{SchemaCompat, SchemaWarning};
 
 use crate::codec::Target;
-use crate::lower::{LoweredSchema, SchemaSubset, lower};
+use crate::gemini::family::is_third;
+use crate::lower::{LoweredSchema, References, SchemaSubset, lower};
 use crate::provider::Wire;
 
 /// The schemas that the field of `anthropic-messages` takes.
@@ -40,7 +41,7 @@ pub(crate) const ANTHROPIC: SchemaSubset = SchemaSubset {
     optional_max: Some(24),
     unions_max: Some(16),
     all_required: false,
-    recursive: false,
+    references: References::Acyclic,
     loose: false,
 };
 
@@ -83,8 +84,36 @@ pub(crate) const OPENAI: SchemaSubset = SchemaSubset {
     optional_max: None,
     unions_max: None,
     all_required: true,
-    recursive: true,
+    references: References::Any,
     loose: true,
+};
+
+/// The schemas that the field of `gemini` takes, but for lists of several types and anchors.
+const GEMINI: SchemaSubset = SchemaSubset {
+    keywords: &[
+        "$defs",
+        "$ref",
+        "anyOf",
+        "description",
+        "enum",
+        "format",
+        "items",
+        "maxItems",
+        "maximum",
+        "minItems",
+        "minimum",
+        "oneOf",
+        "properties",
+        "required",
+        "title",
+        "type",
+    ],
+    formats: &["date", "date-time", "time"],
+    optional_max: None,
+    unions_max: None,
+    all_required: false,
+    references: References::Alone,
+    loose: false,
 };
 
 /// The field of a wire.
@@ -92,6 +121,7 @@ fn field(wire: Wire) -> &'static SchemaSubset {
     match wire {
         Wire::AnthropicMessages => &ANTHROPIC,
         Wire::OpenAiChat | Wire::OpenAiResponses => &OPENAI,
+        Wire::Gemini => &GEMINI,
     }
 }
 
@@ -106,8 +136,12 @@ pub(crate) fn prepare(
 ) -> Result<Vec<SchemaWarning>, String> {
     let Some(mut asked) = request.output.take() else { return Ok(Vec::new()) };
     // A provider that searches by itself quotes its sources within the text, which a field for the form forbids.
-    let has_field =
-        target.quirks.answer_schemas.by(&target.family) && !request.capabilities.web_search;
+    // Before Gemini 3 it cannot stand beside tools.
+    let is_alone = request.tools.is_empty() && !request.capabilities.web_search;
+    let beside = wire != Wire::Gemini || is_third(&target.family) || is_alone;
+    let has_field = target.quirks.answer_schemas.by(&target.family)
+        && !request.capabilities.web_search
+        && beside;
     let LoweredSchema { sent, warnings } = match has_field {
         true => lower(&asked, field(wire), &target.endpoint),
         false => LoweredSchema::default(),

@@ -90,6 +90,21 @@ pub const WELL_KNOWN: &[WellKnown] = &[
         ..chat(("openai", "OpenAI"), "https://api.openai.com/v1", Some("OPENAI_API_KEY"))
     },
     WellKnown {
+        default_model: Some("gemini-3.8-flash"),
+        wire: Wire::Gemini,
+        quirks: Quirks {
+            hosted: HostedCapabilities { web_search: true },
+            answer_schemas: AnswerSchemas { taken: true, but: OLDER_GEMINIS },
+            ..Quirks::PLAIN
+        },
+        models: GOOGLE,
+        ..chat(
+            ("google", "Google"),
+            "https://generativelanguage.googleapis.com/v1beta",
+            Some("GEMINI_API_KEY"),
+        )
+    },
+    WellKnown {
         default_model: Some("deepseek-chat"),
         quirks: Quirks { thought_echo: ThoughtEcho::CurrentTurn, ..Quirks::PLAIN },
         models: DEEPSEEK,
@@ -200,6 +215,28 @@ const OPENAI: &[KnownModel] = &[
     model("gpt-4o", 128_000, 16_384, openai(2_500_000, 10_000_000, 1_250_000)),
     model("gpt-4o-mini", 128_000, 16_384, openai(150_000, 600_000, 75_000)),
 ];
+
+/// Google's scheme: writing the cache costs what input costs. What reading it costs is not known to every row, and then it is dear, too.
+const fn google(input: u64, output: u64) -> Price {
+    Price { input, output, cache_read: input, cache_write: input }
+}
+
+/// Windows from docs.cloud.google.com/gemini-enterprise-agent-platform, prices from ai.google.dev/gemini-api/docs/pricing as of October 2026: those of
+/// prompts of at most 200,000 tokens, and for 3.8 Flash those from January 2027 on, which are twice the present ones.
+const GOOGLE: &[KnownModel] = &[
+    model("gemini-3.8-flash", 1_048_576, 65_536, google(1_500_000, 7_500_000)),
+    model("gemini-3.5-flash", 1_048_576, 65_536, google(1_500_000, 9_000_000)),
+    model("gemini-3.1-pro-preview", 1_048_576, 65_536, google(2_000_000, 12_000_000)),
+    KnownModel {
+        id: "gemini-3.7-flash",
+        context_window: Some(1_048_576),
+        output_max: Some(65_536),
+        price: None,
+    },
+];
+
+/// They came before answers of a schema.
+const OLDER_GEMINIS: &[&str] = &["gemini-1*", "gemini-2.0*", "gemma*"];
 
 /// They came before answers of a schema.
 const OLDER_CLAUDES: &[&str] = &[

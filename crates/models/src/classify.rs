@@ -33,6 +33,7 @@ pub(crate) fn refusal(refusal: Refusal<'_>) -> Fault {
     }
     let said = said(body);
     let kind = kind(status, &said);
+    let retry_after_ms = retry_after_ms.or(said.detail.wait_ms);
     let message = match said.words() {
         Some(words) => format!("HTTP {status}: {words}"),
         None => format!("HTTP {status} without an explanation"),
@@ -47,12 +48,13 @@ pub(crate) fn inside(error: &Value) -> Fault {
     let status = match (said.code.parse::<u16>(), said.kind.as_str()) {
         (Ok(status), _) => status,
         (Err(_), "invalid_request_error" | "BadRequestError") => 400,
+        (Err(_), _) if said.detail.status == "INVALID_ARGUMENT" => 400,
         (Err(_), _) => phrase(&said.message).map_or(500, |_| 400),
     };
     let message = said
         .words()
         .unwrap_or_else(|| "the provider reported an error without a reason".to_owned());
-    Fault { kind: kind(status, &said), message, retry_after_ms: None }
+    Fault { kind: kind(status, &said), message, retry_after_ms: said.detail.wait_ms }
 }
 
 /// What a success that is a web page means.
@@ -114,6 +116,45 @@ struct Said {
     code: String,
     kind: String,
     message: String,
+    detail: Detail,
+}
+
+/// What Google says beside code and message.
+#[derive(Debug, Default)]
+struct Detail {
+    /// The name of the code, such as `UNAVAILABLE`.
+    status: String,
+    /// What is wrong, such as `API_KEY_INVALID`.
+    reason: String,
+    /// Which of its quotas are used up.
+    quotas: Vec<String>,
+    /// How long to wait.
+    wait_ms: Option<u64>,
+}
+
+impl Detail {
+    fn of(error: &Value) -> Self {
+        let list = error.get("details").and_then(Value::as_array);
+        let details = || list.into_iter().flatten();
+        let word = |value: &Value, key| value.get(key).and_then(Value::as_str).map(str::to_owned);
+        let violations = details().filter_map(|detail| detail.get("violations")?.as_array());
+        let delay = details().find_map(|detail| word(detail, "retryDelay"));
+        let seconds = delay.and_then(|delay| delay.strip_suffix('s')?.parse::<f64>().ok());
+        Self {
+            status: word(error, "status").unwrap_or_default(),
+            reason: details().find_map(|detail| word(detail, "reason")).unwrap_or_default(),
+            quotas: violations.flatten().filter_map(|quota| word(quota, "quotaId")).collect(),
+            wait_ms: seconds.and_then(|seconds| wait_ms(seconds * 1_000.0)),
+        }
+    }
+
+    /// What it means that a quota is used up: one of a day comes back too late to wait for, whatever wait is named beside it.
+    fn quota(&self) -> Option<Kind> {
+        let is_daily = self.quotas.iter().any(|quota| quota.contains("PerDay"));
+        let passes = !self.quotas.is_empty() || self.wait_ms.is_some();
+        let is_quota = self.status == "RESOURCE_EXHAUSTED" && passes;
+        is_quota.then_some(if is_daily { Kind::QuotaExhausted } else { Kind::RateLimited })
+    }
 }
 
 impl Said {
@@ -129,7 +170,7 @@ impl Said {
     }
 }
 
-/// Reads OpenAI's and Anthropic's `error` objects and what gateways make of them: a bare text, `detail`, `errors`, a list around it all.
+/// Reads OpenAI's, Anthropic's and Google's `error` objects and what gateways make of them: a bare text, `detail`, `errors`, a list around it all.
 fn said(body: &[u8]) -> Said {
     let Ok(value) = serde_json::from_slice::<Value>(body) else {
         return Said { message: String::from_utf8_lossy(body).into_owned(), ..Said::default() };
@@ -153,6 +194,7 @@ fn said(body: &[u8]) -> Said {
             None if message.is_empty() => value.to_string(),
             None => message,
         },
+        detail: Detail::of(inner),
     }
 }
 
@@ -202,6 +244,13 @@ const CODES: &[(&str, Kind)] = &[
     ("rate_limit_error", Kind::RateLimited),
     ("overloaded_error", Kind::Overloaded),
     ("timeout_error", Kind::Overloaded),
+    ("API_KEY_INVALID", Kind::Auth),
+    ("ACCESS_TOKEN_EXPIRED", Kind::Auth),
+    ("BILLING_DISABLED", Kind::QuotaExhausted),
+    ("UNAUTHENTICATED", Kind::Auth),
+    ("PERMISSION_DENIED", Kind::Auth),
+    ("RESOURCE_EXHAUSTED", Kind::RateLimited),
+    ("UNAVAILABLE", Kind::Overloaded),
 ];
 
 /// Phrases in lower case, in the order in which they are looked for. Used only for 4xx, where a status alone is too coarse.
@@ -217,6 +266,7 @@ const PHRASES: &[(&str, Kind)] = &[
     ("greater than the context length", Kind::ContextOverflow),
     ("request too large for model", Kind::ContextOverflow),
     ("input is too long", Kind::ContextOverflow),
+    ("exceeds the maximum number of tokens", Kind::ContextOverflow),
     ("credit balance is too low", Kind::QuotaExhausted),
     ("insufficient balance", Kind::QuotaExhausted),
     ("insufficient credits", Kind::QuotaExhausted),
@@ -232,7 +282,11 @@ const PHRASES: &[(&str, Kind)] = &[
 
 fn kind(status: u16, said: &Said) -> Kind {
     let named = |label: &str| CODES.iter().find(|(code, _)| *code == label).map(|(_, kind)| *kind);
-    if let Some(kind) = named(&said.code).or_else(|| named(&said.kind)) {
+    if let Some(kind) = said.detail.quota() {
+        return kind;
+    }
+    let labels = [&said.code, &said.kind, &said.detail.reason, &said.detail.status];
+    if let Some(kind) = labels.into_iter().find_map(|label| named(label)) {
         // A code for lack of rate beside a phrase for lack of money or window means the phrase: waiting would not help.
         return match (kind, phrase(&said.message)) {
             (Kind::RateLimited, Some(more @ (Kind::QuotaExhausted | Kind::ContextOverflow))) => {
@@ -388,6 +442,30 @@ mod tests {
                 "HTTP 400: API key not valid",
             ),
             (
+                400,
+                r#"{"error":{"code":400,"message":"Denied.","status":"INVALID_ARGUMENT","details":[{"reason":"API_KEY_INVALID"}]}}"#,
+                Kind::Auth,
+                "HTTP 400: Denied.",
+            ),
+            (
+                400,
+                r#"{"error":{"code":400,"message":"The input token count (1250074) exceeds the maximum number of tokens allowed (1048576).","status":"INVALID_ARGUMENT"}}"#,
+                Kind::ContextOverflow,
+                "HTTP 400: The input token count (1250074) exceeds the maximum number of tokens allowed (1048576).",
+            ),
+            (
+                429,
+                r#"{"error":{"code":429,"message":"Resource exhausted. Please try again later.","status":"RESOURCE_EXHAUSTED"}}"#,
+                Kind::RateLimited,
+                "HTTP 429: Resource exhausted. Please try again later.",
+            ),
+            (
+                403,
+                r#"{"error":{"code":403,"message":"Off.","status":"PERMISSION_DENIED","details":[{"reason":"BILLING_DISABLED"}]}}"#,
+                Kind::QuotaExhausted,
+                "HTTP 403: Off.",
+            ),
+            (
                 529,
                 r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#,
                 Kind::Overloaded,
@@ -410,6 +488,36 @@ mod tests {
         for (status, body, kind, message) in table {
             let fault = refusal(Refusal { status, headers: &[], body: body.as_bytes() });
             assert_eq!((fault.kind, fault.message.as_str()), (kind, message), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_quota_of_google_is_waited_for_unless_it_is_one_of_a_day() {
+        let body = |quotas: &[&str], delay: Option<&str>| {
+            let violations: Vec<Value> =
+                quotas.iter().map(|quota| serde_json::json!({ "quotaId": quota })).collect();
+            serde_json::json!({"code": 429, "message": "You exceeded your current quota",
+                "status": "RESOURCE_EXHAUSTED",
+                "details": [{ "violations": violations }, { "retryDelay": delay }]})
+        };
+        let (minute, day) = ("InputTokensPerModelPerMinute", "GenerateRequestsPerDayPerProject");
+        let table = [
+            (body(&[minute], Some("48s")), Kind::RateLimited, Some(48_000)),
+            (body(&[minute], None), Kind::RateLimited, None),
+            (body(&[], Some("0.25s")), Kind::RateLimited, Some(250)),
+            (body(&[minute, day], Some("48s")), Kind::QuotaExhausted, Some(48_000)),
+            (body(&[], None), Kind::QuotaExhausted, None),
+            (body(&[], Some("soon")), Kind::QuotaExhausted, None),
+        ];
+        for (error, kind, wait) in table {
+            let whole = serde_json::json!({ "error": error }).to_string();
+            let told = refusal(Refusal { status: 429, headers: &[], body: whole.as_bytes() });
+            assert_eq!((told.kind, told.retry_after_ms), (kind, wait), "{whole}");
+            let inside = inside(&error);
+            assert_eq!((inside.kind, inside.retry_after_ms), (kind, wait), "{whole}");
+            let headers = [("retry-after".to_owned(), "7".to_owned())];
+            let told = refusal(Refusal { status: 429, headers: &headers, body: whole.as_bytes() });
+            assert_eq!(told.retry_after_ms, Some(7_000), "{whole}");
         }
     }
 

@@ -28,17 +28,20 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// A model call.
-    pub(crate) fn call(&self, body: Vec<u8>) -> HttpRequest {
-        let path = match self.config.wire {
-            Wire::AnthropicMessages => "/v1/messages",
-            Wire::OpenAiChat => "/chat/completions",
-            Wire::OpenAiResponses => "/responses",
+    /// A call of a model.
+    pub(crate) fn call(&self, model: &str, body: Vec<u8>) -> HttpRequest {
+        let url = match self.config.wire {
+            Wire::AnthropicMessages => self.address("/v1/messages", ""),
+            Wire::OpenAiChat => self.address("/chat/completions", ""),
+            Wire::OpenAiResponses => self.address("/responses", ""),
+            Wire::Gemini => {
+                let name = in_path(model.trim_start_matches("models/"));
+                self.address(&format!("/models/{name}:streamGenerateContent"), "alt=sse")
+            }
         };
         let mut headers = self.headers();
         headers.push(("content-type".into(), "application/json".into()));
         headers.push(("accept".into(), "text/event-stream, application/json".into()));
-        let url = self.address(path, "");
         HttpRequest { method: Method::Post, url, headers, body: Bytes::from(body) }
     }
 
@@ -47,11 +50,13 @@ impl Endpoint {
         let url = match self.config.wire {
             Wire::AnthropicMessages => self.address("/v1/models", "limit=1000"),
             Wire::OpenAiChat | Wire::OpenAiResponses => self.address("/models", ""),
+            Wire::Gemini => self.address("/models", "pageSize=1000"),
         };
         HttpRequest { method: Method::Get, url, headers: self.headers(), body: Bytes::new() }
     }
 
-    /// The base with a path. A `/v1` that both have stands once; the base's query comes last.
+    /// The base with a path. A `/v1` that both have stands once; a base of Google's wire without a path means `/v1beta`; the base's query comes
+    /// last.
     fn address(&self, path: &str, query: &str) -> String {
         let base = self.config.base_url.split('#').next().unwrap_or_default();
         let (base, own_query) = base.split_once('?').unwrap_or((base, ""));
@@ -60,10 +65,12 @@ impl Endpoint {
             true => base.strip_suffix("/v1").unwrap_or(base),
             false => base,
         };
+        let is_bare = base.split_once("://").is_some_and(|(_, rest)| !rest.contains('/'));
+        let version = if is_bare && self.config.wire == Wire::Gemini { "/v1beta" } else { "" };
         let queries: Vec<&str> = [query, own_query].into_iter().filter(|q| !q.is_empty()).collect();
         match queries.is_empty() {
-            true => format!("{base}{path}"),
-            false => format!("{base}{path}?{}", queries.join("&")),
+            true => format!("{base}{version}{path}"),
+            false => format!("{base}{version}{path}?{}", queries.join("&")),
         }
     }
 
@@ -77,6 +84,8 @@ impl Endpoint {
                 (Some(name), _) => (name.clone(), key.to_owned()),
                 (None, Wire::OpenAiChat | Wire::OpenAiResponses) => bearer(),
                 (None, Wire::AnthropicMessages) => ("x-api-key".into(), key.to_owned()),
+                (None, Wire::Gemini) if self.is_vertex() => bearer(),
+                (None, Wire::Gemini) => ("x-goog-api-key".into(), key.to_owned()),
             });
         }
         if self.config.wire == Wire::AnthropicMessages {
@@ -88,13 +97,22 @@ impl Endpoint {
         headers
     }
 
+    /// Whether it is Google's cloud, which takes a token of its own instead of a key.
+    fn is_vertex(&self) -> bool {
+        let host = self.host().strip_suffix("aiplatform.googleapis.com");
+        host.is_some_and(|region| region.is_empty() || region.ends_with(['-', '.']))
+    }
+
     /// `provider at host`.
     fn name(&self) -> String {
+        format!("{} at {}", self.config.name, self.host())
+    }
+
+    fn host(&self) -> &str {
         let base = &self.config.base_url;
         let rest = base.split_once("://").map_or(base.as_str(), |(_, rest)| rest);
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        let host = authority.rsplit('@').next().unwrap_or_default();
-        format!("{} at {host}", self.config.name)
+        authority.rsplit('@').next().unwrap_or_default()
     }
 
     /// A fault, told with endpoint and model.
@@ -166,6 +184,16 @@ impl Endpoint {
     }
 }
 
+/// A name as part of a path, where it can be nothing else than that.
+fn in_path(name: &str) -> String {
+    let stays = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~@/".contains(byte);
+    let written = |byte: u8| match stays(&byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    name.bytes().map(written).collect()
+}
+
 /// The words without the secret, and without a beginning of it at their end, where they may have been cut.
 fn without(words: &str, secret: &str) -> String {
     let mut kept = words.replace(secret, "(hidden)");
@@ -214,10 +242,60 @@ mod tests {
             (Wire::OpenAiChat, "https://h/v1//?a=b#c", "https://h/v1/chat/completions?a=b"),
         ];
         for (wire, base, expected) in table {
-            assert_eq!(endpoint(wire, base, &[]).call(Vec::new()).url, expected);
+            assert_eq!(endpoint(wire, base, &[]).call("m", Vec::new()).url, expected);
         }
+        let place =
+            "https://eu-aiplatform.googleapis.com/v1/projects/p/locations/eu/publishers/google";
+        let google = [
+            (
+                "https://h",
+                "m",
+                "https://h/v1beta/models/m:streamGenerateContent?alt=sse".to_owned(),
+            ),
+            (
+                "https://h/v1beta/",
+                "models/m",
+                "https://h/v1beta/models/m:streamGenerateContent?alt=sse".to_owned(),
+            ),
+            (
+                "https://h/x?k=v",
+                "a?b#c",
+                "https://h/x/models/a%3Fb%23c:streamGenerateContent?alt=sse&k=v".to_owned(),
+            ),
+            (place, "m", format!("{place}/models/m:streamGenerateContent?alt=sse")),
+        ];
+        for (base, model, expected) in google {
+            assert_eq!(endpoint(Wire::Gemini, base, &[]).call(model, Vec::new()).url, expected);
+        }
+        let listed = endpoint(Wire::Gemini, "https://h", &[]).listing();
+        assert_eq!(listed.url, "https://h/v1beta/models?pageSize=1000");
         let listed = endpoint(Wire::AnthropicMessages, "https://h?k=v", &[]).listing();
         assert_eq!(listed.url, "https://h/v1/models?limit=1000&k=v");
+    }
+
+    #[test]
+    fn google_is_given_a_key_and_its_cloud_a_token() {
+        let header = |base: &str, name: Option<&str>| {
+            let mut endpoint = endpoint(Wire::Gemini, base, &[]);
+            endpoint.config.auth_header = name.map(str::to_owned);
+            let (name, value) = endpoint.listing().headers.remove(0);
+            format!("{name}: {}", value.replace("canary-key-0123456789", "KEY"))
+        };
+        let table = [
+            ("https://generativelanguage.googleapis.com/v1beta", None, "x-goog-api-key: KEY"),
+            (
+                "https://aiplatform.googleapis.com/v1/publishers/google",
+                None,
+                "authorization: Bearer KEY",
+            ),
+            ("https://us-aiplatform.googleapis.com/v1", None, "authorization: Bearer KEY"),
+            ("https://us-aiplatform.googleapis.com/v1", Some("x-key"), "x-key: KEY"),
+            ("https://evilaiplatform.googleapis.com.example", None, "x-goog-api-key: KEY"),
+            ("https://gate/v1", Some("Authorization"), "authorization: Bearer KEY"),
+        ];
+        for (base, name, expected) in table {
+            assert_eq!(header(base, name), expected, "{base}");
+        }
     }
 
     #[test]

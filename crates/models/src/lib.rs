@@ -11,6 +11,7 @@ mod demo;
 mod endpoint;
 #[cfg(test)]
 mod faults;
+mod gemini;
 mod http;
 mod item;
 mod listing;
@@ -31,6 +32,8 @@ pub use anthropic::{decode_anthropic, decode_anthropic_whole, encode_anthropic};
 pub use canned::{CannedAnswer, CannedTransport};
 pub use catalog::{KnownModel, WELL_KNOWN, WellKnown};
 pub use demo::DemoModel;
+#[doc(hidden)]
+pub use gemini::{decode_gemini, decode_gemini_whole, encode_gemini};
 pub use http::{HttpSettings, HttpTransport, Proxies};
 pub use listing::list_models;
 #[doc(hidden)]

@@ -71,7 +71,11 @@ fn parse(config: &ProviderConfig, body: &[u8]) -> Option<Vec<ModelInfo>> {
 }
 
 fn model(config: &ProviderConfig, item: &Value) -> Option<ModelInfo> {
-    let id = item.get("id").or_else(|| item.get("name"))?.as_str()?;
+    let id = item.get("id").or_else(|| item.get("name"))?.as_str()?.trim_start_matches("models/");
+    let methods = item.get("supportedGenerationMethods").and_then(Value::as_array);
+    if methods.is_some_and(|methods| methods.iter().all(|method| method != "generateContent")) {
+        return None;
+    }
     let first = |pointers: &[&str]| {
         let said = pointers.iter().find_map(|pointer| item.pointer(pointer)?.as_u64());
         said.filter(|tokens| *tokens > 0)
@@ -83,8 +87,14 @@ fn model(config: &ProviderConfig, item: &Value) -> Option<ModelInfo> {
         "/max_context_length",
         "/max_model_len",
         "/max_input_tokens",
+        "/inputTokenLimit",
     ];
-    let outputs = ["/max_completion_tokens", "/top_provider/max_completion_tokens", "/max_tokens"];
+    let outputs = [
+        "/max_completion_tokens",
+        "/top_provider/max_completion_tokens",
+        "/max_tokens",
+        "/outputTokenLimit",
+    ];
     Some(ModelInfo {
         context_window: known.context_window.or_else(|| first(&windows)),
         output_max: known.output_max.or_else(|| first(&outputs)),
@@ -141,6 +151,19 @@ mod tests {
                 expected.map(|ids| ids.into_iter().map(str::to_owned).collect::<Vec<_>>())
             );
         }
+    }
+
+    #[test]
+    fn a_list_of_google_has_the_models_that_answer_under_their_own_names() {
+        let config = ProviderConfig::well_known(catalog::find("google").unwrap(), None);
+        let body = br#"{"models":[{"name":"models/g","inputTokenLimit":100,"outputTokenLimit":10,
+            "supportedGenerationMethods":["generateContent","countTokens"]},
+            {"name":"models/e","supportedGenerationMethods":["embedContent"]},{"name":"models/u"}]}"#;
+        let list = parse(&config, body).unwrap();
+        let told =
+            |info: &ModelInfo| (info.selection.model.clone(), info.context_window, info.output_max);
+        let wanted = [("g".to_owned(), Some(100), Some(10)), ("u".to_owned(), None, None)];
+        assert_eq!(list.iter().map(told).collect::<Vec<_>>(), wanted);
     }
 
     #[test]

@@ -66,10 +66,21 @@ pub(crate) struct SchemaSubset {
     pub(crate) unions_max: Option<u32>,
     /// Whether every member of an object has to be required.
     pub(crate) all_required: bool,
-    /// Whether a schema may contain itself.
-    pub(crate) recursive: bool,
+    /// Which references it may have.
+    pub(crate) references: References,
     /// Whether a schema that is not `strict` is taken as it is.
     pub(crate) loose: bool,
+}
+
+/// Which references a schema may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum References {
+    /// Any: it may contain itself.
+    Any,
+    /// Those by which it does not contain itself.
+    Acyclic,
+    /// The same, and nothing beside them.
+    Alone,
 }
 
 /// What of a schema a provider is sent.
@@ -89,7 +100,7 @@ pub(crate) fn lower(asked: &OutputSchema, subset: &SchemaSubset, provider: &str)
         work.give_up(&root, "its root is not of `type` \"object\"");
     } else if subset.loose && !asked.strict {
         return LoweredSchema { sent: Some(asked.schema.clone()), warnings: Vec::new() };
-    } else if !subset.recursive && contains_itself(&asked.schema) {
+    } else if subset.references != References::Any && contains_itself(&asked.schema) {
         work.give_up(&root, "it contains itself");
     }
     let sent = work.node(&asked.schema, &root);
@@ -163,6 +174,9 @@ impl Lowering<'_> {
                 sent.insert(key.clone(), value);
             }
         }
+        if self.subset.references == References::Alone && sent.contains_key("$ref") {
+            self.alone(&mut sent, at);
+        }
         let is_list = |kind: &Value| kind.is_array();
         self.unions +=
             u32::from(members.contains_key("anyOf") || members.get("type").is_some_and(is_list));
@@ -170,6 +184,21 @@ impl Lowering<'_> {
             self.close(members, &mut sent, at);
         }
         Value::Object(sent)
+    }
+
+    /// Takes away what stands beside a reference: what only narrows or notes, since what gives shape is given up elsewhere.
+    fn alone(&mut self, sent: &mut Map<String, Value>, at: &Path<'_>) {
+        let beside: Vec<String> =
+            sent.keys().filter(|key| !key.starts_with('$')).cloned().collect();
+        for key in beside {
+            sent.shift_remove(&key);
+            if !NOTES.contains(&key.as_str()) {
+                self.warn(
+                    at,
+                    format!("`{key}` is not sent beside `$ref`; answers are held against it here"),
+                );
+            }
+        }
     }
 
     fn member(&mut self, key: &str, value: &Value, at: &Path<'_>) -> Option<Value> {
@@ -275,17 +304,17 @@ fn is_object(members: &Map<String, Value>) -> bool {
 
 /// Whether a way through it leads back to where it was.
 fn contains_itself(schema: &Value) -> bool {
-    let mut walk = References { root: schema, open: vec![""], done: HashSet::new() };
+    let mut walk = Walk { root: schema, open: vec![""], done: HashSet::new() };
     walk.lead_back(schema)
 }
 
-struct References<'a> {
+struct Walk<'a> {
     root: &'a Value,
     open: Vec<&'a str>,
     done: HashSet<&'a str>,
 }
 
-impl<'a> References<'a> {
+impl<'a> Walk<'a> {
     fn lead_back(&mut self, value: &'a Value) -> bool {
         match value {
             Value::Array(items) => items.iter().any(|item| self.lead_back(item)),
@@ -342,7 +371,7 @@ mod tests {
         optional_max: Some(2),
         unions_max: Some(1),
         all_required: false,
-        recursive: false,
+        references: References::Acyclic,
         loose: false,
     };
 

@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 
-use oarlock_core::ports::model::{Accepts, ModelCandidate, ModelInfo, Price, ProviderInfo};
+use oarlock_core::ports::model::{
+    Accepts, HostedCapabilities, ModelCandidate, ModelInfo, Price, ProviderInfo,
+};
 use oarlock_core::spec::ModelSelection;
 use secrecy::SecretString;
 
 use crate::catalog::{KnownModel, WellKnown};
+use crate::gemini::family::{is_third, thinks};
 use crate::quirks::Quirks;
 
 /// The protocol that an endpoint speaks.
@@ -20,11 +23,14 @@ pub enum Wire {
     OpenAiChat,
     /// OpenAI's Responses.
     OpenAiResponses,
+    /// Google's `generateContent`.
+    Gemini,
 }
 
 impl Wire {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::AnthropicMessages, Self::OpenAiChat, Self::OpenAiResponses];
+    pub const ALL: [Self; 4] =
+        [Self::AnthropicMessages, Self::OpenAiChat, Self::OpenAiResponses, Self::Gemini];
 
     /// Its name in configurations and journals.
     #[must_use]
@@ -33,6 +39,7 @@ impl Wire {
             Self::AnthropicMessages => "anthropic-messages",
             Self::OpenAiChat => "openai-chat",
             Self::OpenAiResponses => "openai-responses",
+            Self::Gemini => "gemini",
         }
     }
 }
@@ -45,7 +52,9 @@ impl fmt::Display for Wire {
 
 /// A name that is no wire's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown wire `{name}`; write `anthropic-messages`, `openai-chat` or `openai-responses`")]
+#[error(
+    "unknown wire `{name}`; write `anthropic-messages`, `openai-chat`, `openai-responses` or `gemini`"
+)]
 pub struct UnknownWire {
     /// The name.
     pub name: String,
@@ -73,7 +82,7 @@ pub struct ProviderConfig {
     pub base_url: String,
     /// Its key; none for servers that take none.
     pub key: Option<SecretString>,
-    /// The header that carries the key as it is; the wire's own (`x-api-key`, or `authorization` with `Bearer`) when absent.
+    /// The header that carries the key as it is; the wire's own (`x-api-key`, `x-goog-api-key`, or `authorization` with `Bearer`) when absent.
     /// `authorization` always says `Bearer`.
     pub auth_header: Option<String>,
     /// Further headers of every request; they win over those of the wire.
@@ -113,14 +122,20 @@ impl ProviderConfig {
             context_window: known.and_then(|known| known.context_window),
             output_max: known.and_then(|known| known.output_max),
             price: known.and_then(|known| known.price),
-            hosted: self.quirks.hosted,
-            accepts: self.accepts(),
+            hosted: self.hosted(family),
+            accepts: self.accepts(family),
             takes_output: true,
         }
     }
 
-    /// What requests to its models can say: a matter of its wire and of what its endpoint understands.
-    fn accepts(&self) -> Accepts {
+    /// What it does for a model of this family: those before Gemini 3 do not search beside tools.
+    fn hosted(&self, family: &str) -> HostedCapabilities {
+        let can = self.wire != Wire::Gemini || is_third(family);
+        HostedCapabilities { web_search: self.quirks.hosted.web_search && can }
+    }
+
+    /// What requests to its models can say: a matter of its wire and of what its endpoint or the family understands.
+    fn accepts(&self, family: &str) -> Accepts {
         match self.wire {
             Wire::AnthropicMessages => {
                 Accepts { draws_while_thinking: false, ..Accepts::default() }
@@ -135,6 +150,11 @@ impl ProviderConfig {
                 effort: self.quirks.effort,
                 top_k: false,
                 stop_sequences_max: Some(0),
+                ..Accepts::default()
+            },
+            Wire::Gemini => Accepts {
+                effort: thinks(family),
+                stop_sequences_max: Some(5),
                 ..Accepts::default()
             },
         }

@@ -79,11 +79,15 @@ impl AnswerSchemas {
     /// Whether models of this family take one.
     #[must_use]
     pub fn by(&self, family: &str) -> bool {
-        let is = |but: &&str| match but.strip_suffix('*') {
-            Some(start) => family.starts_with(start),
-            None => family == *but,
-        };
-        self.taken && !self.but.iter().any(is)
+        self.taken && !self.but.iter().any(|but| is_of(family, but))
+    }
+}
+
+/// Whether a family is one of those that a pattern means; a `*` at its end stands for anything.
+pub(crate) fn is_of(family: &str, pattern: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => family.starts_with(start),
+        None => family == pattern,
     }
 }
 

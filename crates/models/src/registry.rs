@@ -10,6 +10,7 @@ use crate::anthropic::AnthropicMessages;
 use crate::catalog::{self, nearest};
 use crate::codec::Codec;
 use crate::endpoint::Endpoint;
+use crate::gemini::Gemini;
 use crate::openai_chat::OpenAiChat;
 use crate::openai_responses::OpenAiResponses;
 use crate::provider::{ProviderConfig, Wire};
@@ -135,6 +136,7 @@ fn codec(wire: Wire) -> Arc<dyn Codec> {
         Wire::AnthropicMessages => Arc::new(AnthropicMessages),
         Wire::OpenAiChat => Arc::new(OpenAiChat),
         Wire::OpenAiResponses => Arc::new(OpenAiResponses),
+        Wire::Gemini => Arc::new(Gemini),
     }
 }
 

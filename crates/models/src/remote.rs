@@ -80,7 +80,10 @@ impl Model for HttpModel {
             model: self.target.model.clone(),
             endpoint: Arc::clone(&self.endpoint),
             transport: Arc::clone(&self.transport),
-            stage: Stage::Unsent(self.endpoint.call(body), self.codec.decoder(&self.target)),
+            stage: Stage::Unsent(
+                self.endpoint.call(&self.target.model, body),
+                self.codec.decoder(&self.target),
+            ),
             ready: VecDeque::new(),
         };
         let warned = move |event| match event {

@@ -139,3 +139,71 @@ pub fn check_responses(body: &Value) {
     }
     assert!(open.is_empty(), "calls without results: {body}");
 }
+
+/// What a part of Gemini's holds, of which there is one.
+const GEMINI_DATA: [&str; 9] = [
+    "text",
+    "functionCall",
+    "functionResponse",
+    "inlineData",
+    "fileData",
+    "executableCode",
+    "codeExecutionResult",
+    "toolCall",
+    "toolResponse",
+];
+
+/// Checks a body for Google's `generateContent`. With `third` it is one for a model of Gemini 3 or later, which asks for signatures and ids.
+///
+/// # Panics
+/// When the endpoint would refuse it.
+pub fn check_gemini(body: &Value, third: bool) {
+    let contents = list(body, "contents");
+    assert_eq!(contents.first().map(|first| words(&first["role"])), Some("user"), "{body}");
+    let mut open: Vec<&Value> = Vec::new();
+    for (at, content) in contents.iter().enumerate() {
+        let role = words(&content["role"]);
+        assert!(matches!(role, "user" | "model"), "{body}");
+        assert!(at == 0 || contents[at - 1]["role"] != role, "roles alternate: {body}");
+        let parts = list(content, "parts");
+        assert!(!parts.is_empty(), "nothing is said: {body}");
+        for part in parts {
+            gemini_part(part, role);
+        }
+        let of =
+            |key: &str| -> Vec<&Value> { parts.iter().filter_map(|part| part.get(key)).collect() };
+        let answers = of("functionResponse");
+        assert_eq!(answers.len(), open.len(), "each call is answered in the next turn: {body}");
+        let first = parts.iter().take(open.len());
+        assert!(first.clone().all(|part| part.get("functionResponse").is_some()), "{body}");
+        for (call, answer) in open.iter().zip(answers) {
+            assert_eq!((&call["name"], &call["id"]), (&answer["name"], &answer["id"]), "{body}");
+            assert!(third || answer.get("parts").is_none(), "pictures in a result: {body}");
+        }
+        open = of("functionCall");
+        let signed = parts.iter().find(|part| part.get("functionCall").is_some());
+        let signature = signed.map(|part| words(&part["thoughtSignature"]));
+        assert!(!third || signature != Some(""), "the first call is not signed: {body}");
+    }
+    assert!(open.is_empty(), "calls without results: {body}");
+}
+
+fn gemini_part(part: &Value, role: &str) {
+    let held = GEMINI_DATA.iter().filter(|name| part.get(**name).is_some()).count();
+    assert_eq!(held, 1, "a part holds one thing: {part}");
+    let blank = part["text"].as_str().is_some_and(str::is_empty);
+    assert!(!blank || !words(&part["thoughtSignature"]).is_empty(), "an empty text: {part}");
+    let named = |of: &Value| {
+        let name = words(&of["name"]);
+        assert!(name.bytes().all(is_letter) && !name.starts_with(|c: char| c.is_ascii_digit()));
+        assert!((1..=64).contains(&name.len()), "{part}");
+    };
+    if let Some(call) = part.get("functionCall") {
+        assert!(role == "model" && (call["args"].is_object() || call["args"].is_null()), "{part}");
+        named(call);
+    }
+    if let Some(answer) = part.get("functionResponse") {
+        assert!(role == "user" && answer["response"].is_object(), "{part}");
+        named(answer);
+    }
+}

@@ -69,6 +69,7 @@ fn serve(mut stream: &TcpStream, asked: &Mutex<Vec<Value>>, answer: &str) {
             let text = match path.rsplit('/').next() {
                 Some("completions") => chat(answer),
                 Some("responses") => responses(answer),
+                Some(method) if method.contains(":streamGenerateContent") => contents(answer),
                 _ => messages(answer),
             };
             ("text/event-stream", text)
@@ -109,6 +110,12 @@ fn messages(answer: &str) -> String {
     let line =
         |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap());
     events.iter().map(line).collect()
+}
+
+fn contents(answer: &str) -> String {
+    let chunk = json!({"candidates": [{"content": {"role": "model", "parts": [{"text": answer}]}, "finishReason": "STOP"}],
+        "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}, "modelVersion": "m"});
+    format!("data: {chunk}\n\n")
 }
 
 fn responses(answer: &str) -> String {

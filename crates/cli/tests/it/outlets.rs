@@ -39,7 +39,7 @@ fn a_closed_stdout_ends_a_run_and_the_schema_quietly() {
 
 #[test]
 fn every_wire_carries_the_appended_prompt_and_only_folders_that_were_added_are_read() {
-    for wire in ["openai-chat", "openai-responses", "anthropic-messages"] {
+    for wire in ["openai-chat", "openai-responses", "anthropic-messages", "gemini"] {
         let server = Loopback::start("hello from afar");
         let home = server.home(wire, "");
         let ran = home.run(&["run", "--append-system-prompt", "speak like a rower", "hi"]);
@@ -49,6 +49,7 @@ fn every_wire_carries_the_appended_prompt_and_only_folders_that_were_added_are_r
         let system = match wire {
             "openai-chat" => &asked[0]["messages"][0],
             "openai-responses" => &asked[0]["instructions"],
+            "gemini" => &asked[0]["systemInstruction"],
             _ => &asked[0]["system"],
         };
         assert!(system.to_string().contains("speak like a rower"), "{system}");

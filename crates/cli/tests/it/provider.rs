@@ -80,6 +80,11 @@ fn reply(path: &str) -> (&'static str, String) {
             "application/json",
             json!({ "data": [{ "id": "boat-1" }, { "id": "boat-2" }] }).to_string(),
         ),
+        Some(path) if path.ends_with(":streamGenerateContent") => {
+            let chunk = json!({ "candidates": [{ "content": { "role": "model", "parts": [{ "text": "Hello." }] }, "finishReason": "STOP" }], "modelVersion": "boat-1",
+                "usageMetadata": { "promptTokenCount": 10, "candidatesTokenCount": 2, "totalTokenCount": 12 } });
+            ("text/event-stream", format!("data: {chunk}\n\n"))
+        }
         Some("/v1/messages") => {
             let usage = json!({ "input_tokens": 10, "output_tokens": 2 });
             let events = [
@@ -111,7 +116,7 @@ fn home(provider: &Provider) -> Home {
     let home = Home::new();
     let address = &provider.address;
     home.user(&format!(
-        "[providers.anthropic]\nbase_url = \"{address}\"\n[providers.openai]\nbase_url = \"{address}/v1\"\n"
+        "[providers.anthropic]\nbase_url = \"{address}\"\n[providers.openai]\nbase_url = \"{address}/v1\"\n[providers.google]\nbase_url = \"{address}\"\n"
     ));
     home
 }
@@ -121,6 +126,12 @@ fn a_key_in_the_environment_selects_its_provider_and_says_so() {
     let wires = [
         ("ANTHROPIC_API_KEY", "anthropic/", "/v1/messages", "x-api-key: sesame"),
         ("OPENAI_API_KEY", "openai/", "/v1/chat/completions", "authorization: bearer sesame"),
+        (
+            "GEMINI_API_KEY",
+            "google/",
+            "/v1beta/models/gemini-3.8-flash:streamGenerateContent?alt=sse",
+            "x-goog-api-key: sesame",
+        ),
     ];
     for (variable, name, path, header) in wires {
         let provider = Provider::start();

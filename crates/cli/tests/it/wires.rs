@@ -10,7 +10,7 @@ use oarlock_core::spec::ModelSelection;
 use oarlock_models::{CannedTransport, ProviderConfig, Quirks, Registry, Wire};
 use oarlock_testkit::story::draw::{config, stories};
 use oarlock_testkit::story::play;
-use oarlock_testkit::wires::{check_anthropic, check_openai, check_responses};
+use oarlock_testkit::wires::{check_anthropic, check_gemini, check_openai, check_responses};
 use proptest::prelude::{ProptestConfig, proptest};
 use serde_json::Value;
 
@@ -65,14 +65,14 @@ fn without_marks(value: &mut Value) {
 fn prefix_text(body: &Value) -> Vec<Value> {
     let mut body = body.clone();
     without_marks(&mut body);
-    let flat = |message: &Value| match &message["content"] {
+    let flat = |message: &Value| match message.get("content").unwrap_or(&message["parts"]) {
         Value::Array(blocks) => {
             blocks.iter().map(|block| serde_json::json!([message["role"], block])).collect()
         }
         _ => vec![message.clone()],
     };
-    let messages = body.get("messages").unwrap_or(&body["input"]);
-    messages.as_array().unwrap().iter().flat_map(flat).collect()
+    let messages = ["messages", "input", "contents"].iter().find_map(|name| body.get(name));
+    messages.unwrap().as_array().unwrap().iter().flat_map(flat).collect()
 }
 
 proptest! {
@@ -88,6 +88,7 @@ proptest! {
                     Wire::AnthropicMessages => check_anthropic(body),
                     Wire::OpenAiChat => check_openai(body),
                     Wire::OpenAiResponses => check_responses(body),
+                    Wire::Gemini => check_gemini(body, true),
                 }
             }
             for (pair, asked) in bodies.windows(2).zip(told.requests.windows(2)) {
@@ -99,6 +100,7 @@ proptest! {
                 assert!(after.starts_with(&before), "{wire}: the prefix changed: {} then {}", pair[0], pair[1]);
                 assert_eq!(pair[0]["tools"], pair[1]["tools"]);
                 assert_eq!(pair[0]["system"], pair[1]["system"]);
+                assert_eq!(pair[0]["systemInstruction"], pair[1]["systemInstruction"]);
             }
         }
     }

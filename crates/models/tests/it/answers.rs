@@ -5,10 +5,11 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use oarlock_core::message::{Message, Part};
 use oarlock_core::ports::model::{ModelError, ModelErrorKind, ModelRequest, Models as _};
+use oarlock_core::ports::tool::{Runs, ToolSchema};
 use oarlock_core::spec::{ModelSelection, OutputSchema, ResolvedSessionCapabilities, SchemaCompat};
 use oarlock_models::{
     AnswerSchemas, CannedTransport, ProviderConfig, Quirks, Registry, Transport, Wire, catalog,
-    encode_anthropic, encode_chat, encode_responses,
+    encode_anthropic, encode_chat, encode_gemini, encode_responses,
 };
 use serde_json::{Value, json};
 
@@ -47,6 +48,9 @@ fn asking(schema: OutputSchema) -> ModelRequest {
 /// Where the form stands in a body.
 fn place(body: &Value) -> &'static str {
     let fields = ["output_config", "response_format", "text"];
+    if body.pointer("/generationConfig/responseJsonSchema").is_some() {
+        return "generationConfig";
+    }
     fields.into_iter().find(|field| body.get(field).is_some()).unwrap_or("words")
 }
 
@@ -67,6 +71,10 @@ fn a_field_for_schemas_is_known_of_endpoints_and_of_the_models_that_came_before_
         ("deepseek", "deepseek-chat", "words"),
         ("ollama", "llama3", "words"),
         ("openrouter", "openai/gpt-5", "words"),
+        ("google", "gemini-2.5-flash", "generationConfig"),
+        ("google", "gemini-3.8-flash", "generationConfig"),
+        ("google", "gemini-2.0-flash", "words"),
+        ("google", "gemma-3-27b-it", "words"),
     ];
     for (provider, model, wanted) in table {
         let body = sent(config(provider), model, asking(schema())).unwrap();
@@ -94,6 +102,40 @@ fn a_search_of_the_provider_leaves_only_words() {
     let body = sent(config("anthropic"), "claude-sonnet-4-5", searching).unwrap();
     assert_eq!(place(&body), "words");
     assert!(body["system"][0]["text"].as_str().unwrap().ends_with(&schema().text()));
+}
+
+#[test]
+fn a_schema_stands_beside_tools_from_gemini_3_on() {
+    let tool = ToolSchema {
+        name: "f".to_owned(),
+        description: "does f".to_owned(),
+        input: json!({"type": "object"}),
+        runs: Runs::Here,
+    };
+    for (model, wanted) in [("gemini-2.5-flash", "words"), ("gemini-3.8-flash", "generationConfig")]
+    {
+        let request = ModelRequest { tools: Arc::new(vec![tool.clone()]), ..asking(schema()) };
+        assert_eq!(place(&sent(config("google"), model, request).unwrap()), wanted, "{model}");
+    }
+}
+
+#[test]
+fn google_is_sent_closed_objects_and_references_that_stand_alone() {
+    let schema = json!({"type": "object", "required": ["a"], "additionalProperties": false,
+        "properties": {"a": {"$ref": "#/$defs/n", "description": "n", "minimum": 1},
+            "b": {"type": "array", "items": {"type": "string", "pattern": "x"}, "minItems": 1}},
+        "$defs": {"n": {"type": "integer", "minimum": 1}}});
+    let body =
+        sent(config("google"), "gemini-3.8-flash", asking(OutputSchema::new(schema))).unwrap();
+    let wanted = json!({"type": "object", "required": ["a"], "additionalProperties": false,
+        "properties": {"a": {"$ref": "#/$defs/n"},
+            "b": {"type": "array", "items": {"type": "string"}, "minItems": 1}},
+        "$defs": {"n": {"type": "integer", "minimum": 1}}});
+    let config = &body["generationConfig"];
+    assert_eq!(
+        (&config["responseJsonSchema"], &config["responseMimeType"]),
+        (&wanted, &json!("application/json"))
+    );
 }
 
 #[test]
@@ -127,6 +169,10 @@ fn each_wire_has_its_own_field_and_sends_it_only_when_it_is_asked() {
         let wanted = json!({"format": {"type": "json_schema", "name": name, "schema": {"type": "object"}, "strict": strict}});
         assert_eq!(responses(&asking(schema))["text"], wanted);
     }
+    let google = |request: &ModelRequest| parse(encode_gemini(request, "google", "m"));
+    let wanted =
+        json!({"responseMimeType": "application/json", "responseJsonSchema": {"type": "object"}});
+    assert_eq!(google(&asking(object.clone()))["generationConfig"], wanted);
     let free = ModelRequest { output: None, ..asking(object.clone()) };
     assert_eq!(anthropic(&free).get("output_config"), None);
     assert_eq!(chat(&free).get("response_format"), None);

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use oarlock_core::ports::model::{ModelError, ModelErrorKind, ModelEvent, Reply};
-use oarlock_models::{Wire, decode_anthropic, decode_chat, decode_responses};
+use oarlock_models::{Wire, decode_anthropic, decode_chat, decode_gemini, decode_responses};
 use proptest::prelude::*;
 use serde_json::json;
 
 use crate::chat_corpus::CHAT;
+use crate::gemini_corpus::GEMINI;
 use crate::recorded::{Case, answer, cases, corpus};
 use crate::responses_corpus::RESPONSES;
 
@@ -73,10 +74,23 @@ data: {"type":"response.completed","response":{"model":"m","status":"completed",
 
 "#;
 
-const WIRES: [(Wire, &str); 3] = [
+const GEMINI_ANSWER: &str = r#"data: {"candidates":[{"content":{"parts":[{"text":"hm ","thought":true}],"role":"model"}}],"modelVersion":"m"}
+
+: a comment
+
+data: {"candidates":[{"content":{"parts":[{"text":"grü"}],"role":"model"}}],"modelVersion":"m"}
+
+data: {"candidates":[{"content":{"parts":[{"text":"ße"},{"functionCall":{"name":"f","args":{"x" :1}},"thoughtSignature":"S"}],"role":"model"}}]}
+
+data: {"candidates":[{"content":{"parts":[{"text":""}],"role":"model"},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":5,"candidatesTokenCount":7,"totalTokenCount":12}}
+
+"#;
+
+const WIRES: [(Wire, &str); 4] = [
     (Wire::OpenAiChat, CHAT_ANSWER),
     (Wire::AnthropicMessages, ANTHROPIC_ANSWER),
     (Wire::OpenAiResponses, RESPONSES_ANSWER),
+    (Wire::Gemini, GEMINI_ANSWER),
 ];
 
 fn stream(name: &str, body: impl Into<Vec<u8>>) -> Case {
@@ -152,7 +166,8 @@ fn recorded_answers_are_the_same_in_every_framing_and_never_end_too_soon_in_sile
     let folders = CHAT.map(|folder| (Wire::OpenAiChat, folder));
     let items = RESPONSES.map(|folder| (Wire::OpenAiResponses, folder));
     let anthropic = [(Wire::AnthropicMessages, "anthropic")];
-    for (wire, folder) in folders.into_iter().chain(items).chain(anthropic) {
+    let google = GEMINI.map(|folder| (Wire::Gemini, folder));
+    for (wire, folder) in folders.into_iter().chain(items).chain(anthropic).chain(google) {
         for case in cases(&root.join(folder)).iter().filter(|case| case.kind == "sse") {
             streams += 1;
             is_the_same_however_it_is_cut(wire, case);
@@ -160,7 +175,7 @@ fn recorded_answers_are_the_same_in_every_framing_and_never_end_too_soon_in_sile
         }
     }
     println!("{streams} streams, none skipped");
-    assert!(streams >= 116, "only {streams} streams");
+    assert!(streams >= 129, "only {streams} streams");
 }
 
 /// Cut behind any event, an answer is whole only if its reason to stop had come.
@@ -174,10 +189,13 @@ fn a_cut_is_never_a_success(wire: Wire, case: &Case) {
         Wire::OpenAiResponses => {
             text.find("response.completed").or_else(|| text.find("response.incomplete"))
         }
+        Wire::Gemini => text.find("\"finishReason\":"),
     };
     let fails = match wire {
         Wire::OpenAiChat | Wire::AnthropicMessages => text.contains("\"error\""),
         Wire::OpenAiResponses => text.contains("response.failed"),
+        // A refusal whose kind of body is a stream's.
+        Wire::Gemini => case.status != 200,
     };
     let ends = text.match_indices("\n\n").map(|(at, _)| at + 2);
     for end in ends.filter(|end| stops.is_none_or(|stops| *end <= stops)) {
@@ -189,6 +207,24 @@ fn a_cut_is_never_a_success(wire: Wire, case: &Case) {
             case.name
         );
     }
+}
+
+/// The same for Google's wire.
+fn of_google() -> Vec<(Wire, &'static str, ModelErrorKind)> {
+    vec![
+        (
+            Wire::Gemini,
+            "data: {\"error\":{\"code\":503,\"message\":\"The model is overloaded.\",\"status\":\"UNAVAILABLE\"}}\n\n",
+            ModelErrorKind::Overloaded,
+        ),
+        (
+            Wire::Gemini,
+            "data: [{\"error\":{\"code\":429,\"message\":\"Slow\",\"status\":\"RESOURCE_EXHAUSTED\"}}]\n\n",
+            ModelErrorKind::RateLimited,
+        ),
+        (Wire::Gemini, "event: error\ndata: boom\n\n", ModelErrorKind::Overloaded),
+        (Wire::Gemini, "data: {not json\n\n", ModelErrorKind::Transport),
+    ]
 }
 
 #[test]
@@ -240,7 +276,7 @@ fn damage_ends_in_the_error_that_it_is() {
         (Wire::OpenAiResponses, "event: error\ndata: boom\n\n", ModelErrorKind::Overloaded),
         (Wire::OpenAiResponses, "data: {not json\n\n", ModelErrorKind::Transport),
     ];
-    for (wire, damage, kind) in in_band {
+    for (wire, damage, kind) in in_band.into_iter().chain(of_google()) {
         let (_, body) = WIRES.into_iter().find(|(of, _)| *of == wire).unwrap();
         let half = body[..body.len() / 2].rfind("\n\n").unwrap() + 2;
         let damaged = stream(damage, [&body[..half], damage, &body[half..]].concat());
@@ -308,6 +344,9 @@ fn crowded(wire: Wire) -> Vec<(Option<String>, String)> {
         ] } }] }),
         Wire::OpenAiResponses => json!({ "type": "response.output_item.added", "output_index": at,
             "item": { "type": "message", "id": format!("m{at}") } }),
+        Wire::Gemini => json!({ "candidates": [{ "content": { "parts": [
+            { "functionCall": { "name": "f", "args": { "at": at } } },
+        ] } }] }),
     });
     events.map(|event| (None, event.to_string())).collect()
 }
@@ -320,6 +359,7 @@ fn an_answer_of_more_blocks_than_one_may_have_is_refused_on_every_wire() {
             Wire::AnthropicMessages => decode_anthropic(events, "test", "test"),
             Wire::OpenAiChat => decode_chat(events, "test", "test"),
             Wire::OpenAiResponses => decode_responses(events, "test", "test"),
+            Wire::Gemini => decode_gemini(events, "test", "test"),
         };
         let error = decoded.unwrap_err();
         assert!(error.message.contains("4096 blocks"), "{wire}: {error}");

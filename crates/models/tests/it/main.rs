@@ -12,6 +12,8 @@ mod chat_corpus;
 mod counting;
 mod estimates;
 mod framing;
+mod gemini;
+mod gemini_corpus;
 mod openai_chat;
 mod recorded;
 mod responses;

@@ -61,6 +61,15 @@ fn each_wire_says_how_words_are_drawn_in_its_own_fields() {
     let body = body.unwrap();
     let fields = ["temperature", "top_p", "reasoning"].map(|name| body[name].clone());
     assert_eq!(fields, [json!(0.25), json!(0.9), json!({"effort": "low", "summary": "auto"})]);
+    let (body, _) =
+        sent("google", asking(Sampling { top_k: Some(5), ..drawn() }, Some(ReasoningEffort::Low)));
+    let config = &body.unwrap()["generationConfig"];
+    let fields = ["temperature", "topP", "topK", "stopSequences", "thinkingConfig"]
+        .map(|name| config[name].clone());
+    let thinking = json!({"thinkingLevel": "low", "includeThoughts": true});
+    assert_eq!(fields, [json!(0.25), json!(0.9), json!(5), json!(["END"]), thinking]);
+    let (body, _) = sent("google", asking(Sampling::default(), None));
+    assert_eq!(body.unwrap()["generationConfig"], json!({}));
     for provider in ["openai", "openai-responses", "anthropic"] {
         let (body, _) = sent(provider, asking(Sampling::default(), None));
         let body = body.unwrap();
@@ -72,7 +81,7 @@ fn each_wire_says_how_words_are_drawn_in_its_own_fields() {
 
 #[test]
 fn what_a_wire_has_no_words_for_is_an_error_and_nothing_is_sent() {
-    let five = (0..5).map(|at| at.to_string()).collect();
+    let [five, six] = [5, 6].map(|count| (0..count).map(|at| at.to_string()).collect());
     let table = [
         ("openai", Sampling { top_k: Some(5), ..drawn() }, None, "has no `top_k`"),
         ("openai", Sampling { stop_sequences: five, ..drawn() }, None, "at most 4"),
@@ -85,6 +94,7 @@ fn what_a_wire_has_no_words_for_is_an_error_and_nothing_is_sent() {
         ("openai-responses", drawn(), None, "at most 0"),
         ("groq", drawn(), Some(ReasoningEffort::High), "cannot be told how hard to think"),
         ("anthropic", drawn(), Some(ReasoningEffort::High), "while it thinks"),
+        ("google", Sampling { stop_sequences: six, ..drawn() }, None, "at most 5"),
     ];
     for (provider, sampling, effort, words) in table {
         let (body, error) = sent(provider, asking(sampling, effort));
@@ -92,5 +102,5 @@ fn what_a_wire_has_no_words_for_is_an_error_and_nothing_is_sent() {
         assert_eq!((body, error.kind), (None, ModelErrorKind::InvalidRequest), "{provider}");
         assert!(error.message.contains(words), "{}", error.message);
     }
-    assert_eq!(Wire::ALL.len(), 3, "a new wire needs its lines above");
+    assert_eq!(Wire::ALL.len(), 4, "a new wire needs its lines above");
 }

@@ -5,12 +5,12 @@ use oarlock_core::ids::CallId;
 use oarlock_core::message::{Block, Content, Message, Part, ToolResult};
 use oarlock_core::ports::model::{ModelRequest, Reply};
 use oarlock_core::spec::ReasoningEffort;
-use oarlock_models::Wire::{AnthropicMessages, OpenAiChat, OpenAiResponses};
+use oarlock_models::Wire::{AnthropicMessages, Gemini, OpenAiChat, OpenAiResponses};
 use oarlock_models::{
-    CallIds, Quirks, ThoughtEcho, Wire, decode_anthropic, decode_chat, decode_responses,
-    encode_anthropic, encode_chat, encode_responses,
+    CallIds, Quirks, ThoughtEcho, Wire, decode_anthropic, decode_chat, decode_gemini,
+    decode_responses, encode_anthropic, encode_chat, encode_gemini, encode_responses,
 };
-use oarlock_testkit::wires::{check_anthropic, check_openai, check_responses};
+use oarlock_testkit::wires::{check_anthropic, check_gemini, check_openai, check_responses};
 use serde_json::{Value, json};
 
 use crate::recorded::request;
@@ -32,7 +32,7 @@ const fn place(wire: Wire, endpoint: &'static str, family: &'static str) -> Plac
 }
 
 /// All wires, each with a second endpoint and a second family; the endpoint `gate` speaks all of them with a model of one name.
-const PLACES: [Place; 13] = [
+const PLACES: [Place; 17] = [
     place(AnthropicMessages, "anthropic", "claude"),
     place(AnthropicMessages, "anthropic", "claude-small"),
     place(AnthropicMessages, "gate", "claude"),
@@ -46,7 +46,14 @@ const PLACES: [Place; 13] = [
     place(OpenAiResponses, "openai", "gpt-small"),
     place(OpenAiResponses, "azure", "gpt"),
     place(OpenAiResponses, "gate", "claude"),
+    place(Gemini, "google", "gemini-3-flash"),
+    place(Gemini, "google", THIS_OLD),
+    place(Gemini, "vertex", "gemini-3-flash"),
+    place(Gemini, "gate", "claude"),
 ];
+
+/// A family that came before calls had to be signed.
+const THIS_OLD: &str = "gemini-2.5-flash";
 
 /// Text that only the vendor of this answer understands. It holds the number of the answer, so that one is told from another.
 fn secrets(place: Place, number: usize) -> Vec<String> {
@@ -54,6 +61,7 @@ fn secrets(place: Place, number: usize) -> Vec<String> {
         OpenAiChat => &["DETAIL", "EXTRA"],
         AnthropicMessages => &["SIGNATURE", "srvtoolu_", "CIPHER"],
         OpenAiResponses => &["SEAL", "rs_", "ws_", "msg_", "fc_", "PHASE"],
+        Gemini => &["SIGNED", "RAN", "LAST"],
     };
     kinds.iter().map(|kind| format!("{kind}{number}Z")).collect()
 }
@@ -144,6 +152,42 @@ fn responses(place: Place, number: usize) -> Reply {
     decode_responses(named, place.endpoint, place.family).unwrap().1
 }
 
+/// An answer of Google's: thought, code that it ran, text in pieces, two calls under one name of which the first is signed, and a signature by itself.
+fn gemini(place: Place, number: usize) -> Reply {
+    let [signed, ran, last] = &secrets(place, number)[..] else { panic!("three secrets") };
+    let call = |index: usize| {
+        let mut call = json!({"name": "bash", "args": {"command": format!("id {number}.{index}")}});
+        if place.family != THIS_OLD {
+            call["id"] = json!(format!("own_{number}_{index}"));
+        }
+        call
+    };
+    let chunk =
+        |parts: Value| json!({"candidates": [{"content": {"role": "model", "parts": parts}}]});
+    let events = [
+        chunk(json!([{"text": format!("thought {number}"), "thought": true}])),
+        chunk(json!([{"executableCode": {"language": "PYTHON", "code": ran}}])),
+        chunk(json!([{"text": "said"}])),
+        chunk(json!([{"text": format!(" {number}")}])),
+        chunk(
+            json!([{"functionCall": call(0), "thoughtSignature": signed}, {"functionCall": call(1)}]),
+        ),
+        chunk(json!([{"text": "", "thoughtSignature": last}])),
+        json!({"candidates": [{"finishReason": "STOP"}], "usageMetadata": {"promptTokenCount": 9}}),
+    ];
+    let events = events.iter().map(|event| (None, event.to_string()));
+    let mut reply = decode_gemini(events, place.endpoint, place.family).unwrap().1;
+    // As the runtime does with calls that have no id of their own.
+    for (at, block) in reply.blocks.iter_mut().enumerate() {
+        if let Content::ToolCall { id, .. } = &mut block.content
+            && id.as_str().is_empty()
+        {
+            *id = CallId(format!("call_{number}_{at}").into());
+        }
+    }
+    reply
+}
+
 fn user(text: &str) -> Message {
     Message::User { parts: vec![Part::text(text)] }
 }
@@ -154,6 +198,7 @@ fn step(place: Place, number: usize) -> [Message; 2] {
         AnthropicMessages => anthropic(place, number),
         OpenAiChat => chat(place, number),
         OpenAiResponses => responses(place, number),
+        Gemini => gemini(place, number),
     };
     let answer = |id: &CallId| ToolResult {
         call: id.clone(),
@@ -173,6 +218,7 @@ fn body(place: Place, messages: &[Message]) -> String {
         OpenAiChat => encode_chat(&request, (place.endpoint, place.family), place.quirks),
         OpenAiResponses => encode_responses(&request, (place.endpoint, place.family), place.quirks),
         AnthropicMessages => encode_anthropic(&request, place.endpoint, place.family),
+        Gemini => encode_gemini(&request, place.endpoint, place.family),
     };
     String::from_utf8(body).unwrap()
 }
@@ -193,7 +239,7 @@ fn meaning(place: Place, blocks: &[Block]) -> Vec<String> {
     let told = |block: &Block| match &block.content {
         Content::Text { text } => Some(text.clone()),
         Content::ToolCall { arguments, .. } => Some(match place.wire {
-            AnthropicMessages => arguments.clone(),
+            AnthropicMessages | Gemini => arguments.clone(),
             OpenAiChat | OpenAiResponses => json!(arguments).to_string(),
         }),
         Content::Thinking { .. } | Content::Opaque { .. } => None,
@@ -209,6 +255,7 @@ fn check(asked: Place, told: &[Place], messages: &[Message]) {
         OpenAiChat => check_openai(&parsed),
         OpenAiResponses => check_responses(&parsed),
         AnthropicMessages => check_anthropic(&parsed),
+        Gemini => check_gemini(&parsed, asked.family != THIS_OLD),
     }
     let answers = messages.iter().filter_map(|message| match message {
         Message::Assistant { blocks } => Some(blocks),
@@ -265,7 +312,9 @@ fn a_session_that_switches_between_the_wires_is_valid_on_each_and_gives_each_its
 
 #[test]
 fn a_place_that_a_session_comes_back_to_reads_what_it_read_before() {
-    for [home, away] in [[0, 3], [3, 0], [9, 3], [0, 9]].map(|pair| pair.map(|at| PLACES[at])) {
+    for [home, away] in
+        [[0, 3], [3, 0], [9, 3], [0, 9], [13, 0], [9, 14]].map(|pair| pair.map(|at| PLACES[at]))
+    {
         let mut messages = vec![user("go")];
         messages.extend(step(home, 0));
         let before = body(home, &messages);
@@ -274,11 +323,15 @@ fn a_place_that_a_session_comes_back_to_reads_what_it_read_before() {
         let after = body(home, &messages);
         let answer = |body: &str| {
             let body: Value = serde_json::from_str(body).unwrap();
-            let mut messages =
-                body.get("messages").unwrap_or(&body["input"]).as_array().unwrap().iter();
+            let lists = ["messages", "input", "contents"];
+            let list = lists.iter().find_map(|name| body.get(name)).unwrap();
+            let mut messages = list.as_array().unwrap().iter();
             // Over the wire of items an answer begins with its thought.
-            let answers =
-                |message: &&Value| message["role"] == "assistant" || message["type"] == "reasoning";
+            let answers = |message: &&Value| {
+                message["role"] == "assistant"
+                    || message["role"] == "model"
+                    || message["type"] == "reasoning"
+            };
             messages.find(answers).unwrap().to_string()
         };
         assert_eq!(answer(&before), answer(&after));

@@ -10,12 +10,13 @@ pub(crate) const RULES: [fn(&Source) -> Vec<String>; 7] =
     [opening, length, name, purity, leftovers, environment, connections];
 
 /// Parts of core and models that decide and never act.
-const PURE: [&str; 11] = [
+const PURE: [&str; 12] = [
     "crates/core/src/session/state.rs",
     "crates/core/src/session/decide.rs",
     "crates/core/src/session/plan.rs",
     "crates/core/src/session/context.rs",
     "crates/models/src/anthropic/",
+    "crates/models/src/gemini/",
     "crates/models/src/openai_chat/",
     "crates/models/src/classify.rs",
     "crates/models/src/codec.rs",

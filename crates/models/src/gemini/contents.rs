@@ -1,0 +1,279 @@
+//! The messages of a request, as turns of the user and of the model.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use oarlock_core::ids::{BlobId, CallId};
+use oarlock_core::message::{Block, Content, Message, Native, Part, ToolResult};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::WIRE;
+use super::family::is_third;
+use super::growing::{SIGNATURE, parts};
+use crate::codec::Target;
+use crate::item::{Item, raw_of};
+use crate::outgoing::{object_of, tool_name};
+
+/// Stands where a call has no signature: another model made it, or its own gave none. Google documents it for conversations from elsewhere
+/// (ai.google.dev/gemini-api/docs/thought-signatures); without one Gemini 3 refuses the whole conversation.
+const UNSIGNED: &str = "skip_thought_signature_validator";
+/// What pictures may be. Any other would be refused, and the whole conversation with it.
+const PICTURES: [&str; 5] = ["image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"];
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Role {
+    User,
+    Model,
+}
+
+/// What one side says.
+#[derive(Serialize)]
+pub(super) struct Turn {
+    role: Role,
+    parts: Vec<Box<RawValue>>,
+}
+
+/// A call that waits for its result.
+struct Asked<'a> {
+    call: &'a CallId,
+    /// As they stand in the call that is sent.
+    id: Option<String>,
+    name: String,
+}
+
+/// The messages while they are put together.
+pub(super) struct Conversation<'a> {
+    target: &'a Target,
+    images: &'a BTreeMap<BlobId, Bytes>,
+    /// Whether the family is of Gemini 3 or later.
+    is_third: bool,
+    turns: Vec<Turn>,
+}
+
+impl<'a> Conversation<'a> {
+    pub(super) fn new(target: &'a Target, images: &'a BTreeMap<BlobId, Bytes>) -> Self {
+        Self { target, images, is_third: is_third(&target.family), turns: Vec::new() }
+    }
+
+    pub(super) fn render(mut self, messages: &[Message]) -> Vec<Turn> {
+        let mut asked = Vec::new();
+        for (at, message) in messages.iter().enumerate() {
+            match message {
+                Message::User { parts } => {
+                    let parts = parts.iter().filter_map(|part| self.part(part)).collect();
+                    self.push(Role::User, parts);
+                }
+                Message::Assistant { blocks } => {
+                    asked = self.answer(blocks);
+                    if !asked.is_empty()
+                        && !matches!(messages.get(at + 1), Some(Message::Tool { .. }))
+                    {
+                        self.results(&std::mem::take(&mut asked), &[]);
+                    }
+                }
+                Message::Tool { results } => self.results(&std::mem::take(&mut asked), results),
+            }
+        }
+        if self.turns.is_empty() {
+            self.push(Role::User, vec![text("(continued)")]);
+        }
+        self.turns
+    }
+
+    /// Appends parts; neighbours of one role are one turn, and the first turn is the user's.
+    fn push(&mut self, role: Role, mut parts: Vec<Box<RawValue>>) {
+        if parts.is_empty() {
+            return;
+        }
+        if self.turns.is_empty() && role == Role::Model {
+            self.turns.push(Turn { role: Role::User, parts: vec![text("(continued)")] });
+        }
+        match self.turns.last_mut() {
+            Some(last) if last.role == role => last.parts.append(&mut parts),
+            _ => self.turns.push(Turn { role, parts }),
+        }
+    }
+
+    /// An answer, and the calls that it makes.
+    fn answer<'b>(&mut self, blocks: &'b [Block]) -> Vec<Asked<'b>> {
+        let (mut sent, mut asked) = (Vec::new(), Vec::new());
+        for block in blocks {
+            let native = block.native.as_ref().filter(|native| self.is_ours(native));
+            match (&block.content, native) {
+                (Content::ToolCall { id, name, arguments }, native) => {
+                    let wants_signature = self.is_third && asked.is_empty();
+                    let (item, call) = match native {
+                        Some(native) => called_here(native, id, wants_signature),
+                        None => self.called_elsewhere((id, name, arguments), wants_signature),
+                    };
+                    sent.push(item);
+                    asked.push(call);
+                }
+                (_, Some(native)) => sent.extend(parts(&native.item)),
+                (Content::Text { text: words }, None) if !words.trim().is_empty() => {
+                    sent.push(text(words));
+                }
+                (
+                    Content::Text { .. } | Content::Thinking { .. } | Content::Opaque { .. },
+                    None,
+                ) => {}
+            }
+        }
+        self.push(Role::Model, sent);
+        asked
+    }
+
+    fn is_ours(&self, native: &Native) -> bool {
+        native.wire == WIRE
+            && native.endpoint == self.target.endpoint
+            && native.model == self.target.family
+    }
+
+    /// A call of another model. Families before Gemini 3 know calls by their names and order, and some of their endpoints refuse an id.
+    fn called_elsewhere<'b>(
+        &self,
+        (call, name, arguments): (&'b CallId, &str, &str),
+        wants_signature: bool,
+    ) -> (Box<RawValue>, Asked<'b>) {
+        let id = Some(call.as_str().to_owned()).filter(|id| self.is_third && !id.is_empty());
+        let name = function_name(name);
+        let mut function = Item::default();
+        if let Some(id) = &id {
+            function.set_text("id", id);
+        }
+        function.set_text("name", &name);
+        let arguments = RawValue::from_string(object_of(arguments).into_owned());
+        function.set("args", arguments.expect("an object is JSON"));
+        let mut item = Item::default();
+        item.set("functionCall", raw_of(function));
+        if wants_signature {
+            item.set_text(SIGNATURE, UNSIGNED);
+        }
+        (raw_of(item), Asked { call, id, name })
+    }
+
+    /// Answers each call once and in call order; a result that answers none becomes text.
+    fn results(&mut self, asked: &[Asked<'_>], results: &[ToolResult]) {
+        let (mut answers, mut after) = (Vec::new(), Vec::new());
+        for call in asked {
+            let result = results.iter().find(|result| result.call == *call.call);
+            answers.push(match result {
+                Some(result) => self.result(call, result, &mut after),
+                None => response(call, "error", "no result is known", &[]),
+            });
+        }
+        let is_stray = |result: &&ToolResult| asked.iter().all(|call| result.call != *call.call);
+        for stray in results.iter().filter(is_stray) {
+            after.push(text(&format!("Result of an earlier call of {}:", stray.name)));
+            after.extend(stray.parts.iter().filter_map(|part| self.part(part)));
+        }
+        answers.append(&mut after);
+        self.push(Role::User, answers);
+    }
+
+    /// One result. Its pictures stand in it where the family takes them there, else after all results.
+    fn result(
+        &self,
+        call: &Asked<'_>,
+        result: &ToolResult,
+        after: &mut Vec<Box<RawValue>>,
+    ) -> Box<RawValue> {
+        let (mut words, mut pictures) = (Vec::new(), Vec::new());
+        for part in &result.parts {
+            match part {
+                Part::Text { text } => words.push(text.clone()),
+                Part::Image { media_type, blob, .. } => match self.picture(media_type, blob) {
+                    Ok(picture) => pictures.push(picture),
+                    Err(instead) => words.push(instead),
+                },
+            }
+        }
+        if !self.is_third {
+            after.extend(pictures.drain(..).map(raw_of));
+        }
+        let key = if result.is_error { "error" } else { "output" };
+        response(call, key, &words.join("\n\n"), &pictures)
+    }
+
+    fn part(&self, part: &Part) -> Option<Box<RawValue>> {
+        match part {
+            Part::Text { text: words } => (!words.trim().is_empty()).then(|| text(words)),
+            Part::Image { media_type, blob, .. } => {
+                Some(self.picture(media_type, blob).map_or_else(|words| text(&words), raw_of))
+            }
+        }
+    }
+
+    /// A picture, or the words that stand for it.
+    fn picture(&self, media_type: &str, blob: &BlobId) -> Result<Value, String> {
+        let bytes = self.images.get(blob);
+        let bytes = bytes.ok_or("[a picture that is no longer available]")?;
+        match PICTURES.contains(&media_type) {
+            true => {
+                let data = STANDARD.encode(bytes);
+                Ok(json!({"inlineData": {"mimeType": media_type, "data": data}}))
+            }
+            false => {
+                Err(format!("[a picture of type {media_type}, which this model is not shown]"))
+            }
+        }
+    }
+}
+
+/// A call as this model made it, under the name that the runtime has for it if it had one, and signed where it has to be.
+fn called_here<'b>(
+    native: &Native,
+    call: &'b CallId,
+    wants_signature: bool,
+) -> (Box<RawValue>, Asked<'b>) {
+    let mut item = Item::parse(native.item.as_str()).unwrap_or_default();
+    let mut function = item.raw("functionCall").and_then(Item::parse).unwrap_or_default();
+    let name = function.text("name").unwrap_or_default();
+    let had = function.text("id").filter(|id| !id.is_empty());
+    let id = had.as_ref().map(|_| call.as_str().to_owned());
+    let is_renamed = had != id;
+    if let (true, Some(id)) = (is_renamed, &id) {
+        function.set_text("id", id);
+        item.set("functionCall", raw_of(function));
+    }
+    let lacks_signature = wants_signature && item.raw(SIGNATURE).is_none();
+    if lacks_signature {
+        item.set_text(SIGNATURE, UNSIGNED);
+    }
+    let sent = match is_renamed || lacks_signature {
+        true => raw_of(item),
+        false => raw_of(&native.item),
+    };
+    (sent, Asked { call, id, name })
+}
+
+fn response(call: &Asked<'_>, key: &str, words: &str, pictures: &[Value]) -> Box<RawValue> {
+    let mut function = Item::default();
+    if let Some(id) = &call.id {
+        function.set_text("id", id);
+    }
+    function.set_text("name", &call.name);
+    function.set("response", raw_of(json!({ key: words })));
+    if !pictures.is_empty() {
+        function.set("parts", raw_of(pictures));
+    }
+    raw_of(json!({ "functionResponse": function }))
+}
+
+fn text(words: &str) -> Box<RawValue> {
+    raw_of(json!({ "text": words }))
+}
+
+/// A tool's name in the letters that the wire takes: it begins with a letter or an underscore.
+fn function_name(name: &str) -> String {
+    let name = tool_name(name);
+    match name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+        true => name,
+        false => tool_name(&format!("_{name}")),
+    }
+}
