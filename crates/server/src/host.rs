@@ -44,8 +44,30 @@ pub trait Host: Send + Sync + std::fmt::Debug {
     /// Whether models can be called: a provider is configured, and its key is there and taken.
     fn authenticate(&self) -> BoxFuture<'_, Result<(), HostError>>;
 
+    /// Whether there is a key for the model of new sessions. Nothing goes over the network, so that a key that is there may still be refused.
+    /// Programs that do not say are unknown.
+    fn login(&self) -> BoxFuture<'_, Login> {
+        Box::pin(std::future::ready(Login::Unknown))
+    }
+
     /// Forgets every key that the program has stored. Those of the environment are not its own.
     fn logout(&self) -> BoxFuture<'_, Result<(), HostError>>;
+}
+
+/// How a program stands with the provider of new sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Login {
+    /// There is a key.
+    In {
+        /// Whose it is and where it comes from, for a person; never the key.
+        label: String,
+    },
+    /// There is none, and one is needed, or the one that is there cannot be read.
+    Out,
+    /// None is needed.
+    Needless,
+    /// The configuration does not tell.
+    Unknown,
 }
 
 /// What sessions of one folder work with.

@@ -15,5 +15,5 @@ pub mod service;
 
 pub use audience::Audience;
 pub use figures::Figures;
-pub use host::{Host, HostError, Said, Workspace};
+pub use host::{Host, HostError, Login, Said, Workspace};
 pub use lines::Streams;

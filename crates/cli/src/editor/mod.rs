@@ -13,7 +13,7 @@ use oarlock_core::ids::SessionId;
 use oarlock_core::ports::tool::Tool;
 use oarlock_core::{DefaultAgentCore, DefaultSession};
 use oarlock_server::service::peer_tools;
-use oarlock_server::{Audience, Figures, Host, HostError, Workspace};
+use oarlock_server::{Audience, Figures, Host, HostError, Login, Workspace};
 use secrecy::ExposeSecret;
 
 use crate::args::ModelArgs;
@@ -179,6 +179,25 @@ impl Host for Folders {
 
     fn authenticate(&self) -> BoxFuture<'_, Result<(), HostError>> {
         self.check_key().boxed()
+    }
+
+    fn login(&self) -> BoxFuture<'_, Login> {
+        async {
+            let Ok(folder) = self.folder(&self.loaded.cwd).await else { return Login::Unknown };
+            let model = match folder.selected().map_err(|error| unselected(&error)) {
+                Ok(model) => model,
+                Err(HostError::Unauthenticated(_)) => return Login::Out,
+                Err(HostError::Invalid(_) | HostError::Failed(_)) => return Login::Unknown,
+            };
+            match secret::key(&folder.loaded, &model.provider) {
+                Ok(Some((_, place))) => {
+                    Login::In { label: format!("{}: key from {place}", model.provider) }
+                }
+                Ok(None) => Login::Needless,
+                Err(_) => Login::Out,
+            }
+        }
+        .boxed()
     }
 
     fn logout(&self) -> BoxFuture<'_, Result<(), HostError>> {

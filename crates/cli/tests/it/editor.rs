@@ -140,6 +140,8 @@ fn without_a_key_a_session_is_refused_with_the_remedy_until_somebody_logs_in() {
             "{words}"
         );
     }
+    let standing = |editor: &mut Editor| editor.call("auth/status", &json!({}))["result"].clone();
+    assert_eq!(standing(&mut editor), json!({ "state": "unauthenticated" }));
     // The editor runs its own command with the method's words at the end.
     log_in(&home, "sk-wrong", &["acp", "login", "--no-check"]);
     let answer = editor.call("authenticate", &setup);
@@ -149,6 +151,10 @@ fn without_a_key_a_session_is_refused_with_the_remedy_until_somebody_logs_in() {
     assert_eq!(editor.call("authenticate", &setup)["result"], json!({}));
     let new = editor.session(&home.project());
     assert_eq!(*option(&new, "model"), "anthropic/boat-1");
+    let stands = standing(&mut editor);
+    assert_eq!(stands["state"], "authenticated", "{stands}");
+    let label = stands["accounts"][0]["label"].as_str().unwrap();
+    assert!(label.starts_with("anthropic: key from") && !label.contains(KEY), "{label}");
 
     assert_eq!(editor.call("logout", &json!({}))["result"], json!({}));
     assert!(!home.run(&["login", "--status", "--json"]).out.contains("\"stored\":true"));
@@ -174,6 +180,7 @@ fn without_any_configuration_ci_gets_no_demonstration() {
     editor.leave();
     let (mut editor, _) = Editor::start(&home, &["--model", "demo"], &json!({}));
     assert_eq!(*option(&editor.session(&home.project()), "model"), "demo/demo");
+    assert_eq!(editor.call("auth/status", &json!({}))["result"]["state"], "not_required");
     assert_eq!(editor.call("authenticate", &json!({ "methodId": "setup" }))["result"], json!({}));
     editor.leave();
 }

@@ -2,7 +2,6 @@
 //! time is a task of the connection, and what concerns a session goes to its lane.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use tokio::task::JoinSet;
 
 use super::error::{WireError, id, no_session, refused};
 use super::lane::{CLOSING, ORDERS_MAX, Order};
-use super::opening::{Answer, Wanted, open};
+use super::opening::{Answer, Brought, Wanted, open};
 use super::outbound::{Gauge, Outbound};
 use super::prompts::Asked;
 use super::{content, hello, listing, requests};
@@ -204,11 +203,11 @@ impl Editor {
         self: &Arc<Self>,
         connection: &Connected,
         session: &SessionId,
-        folders: (PathBuf, Vec<PathBuf>, usize),
+        brought: Brought,
         answer: Answer,
     ) {
         match id(session) {
-            Ok(id) => self.open(connection, id, folders, answer),
+            Ok(id) => self.open(connection, id, brought, answer),
             Err(error) => answer.refuse(error),
         }
     }
@@ -218,12 +217,12 @@ impl Editor {
         self: &Arc<Self>,
         connection: &Connected,
         source: &SessionId,
-        folders: (PathBuf, Vec<PathBuf>, usize),
+        brought: Brought,
         to: Responder<ForkSessionResponse>,
     ) {
         match id(source) {
             Ok(source) => {
-                self.open(connection, new_session_id(), folders, Answer::Fork(source, to));
+                self.open(connection, new_session_id(), brought, Answer::Fork(source, to));
             }
             Err(error) => gone(to.respond_with_error(error)),
         }
@@ -234,10 +233,10 @@ impl Editor {
         self: &Arc<Self>,
         connection: &Connected,
         id: ids::SessionId,
-        (cwd, roots, servers): (PathBuf, Vec<PathBuf>, usize),
+        brought: Brought,
         answer: Answer,
     ) {
-        let wanted = Wanted { id: id.clone(), cwd, roots, servers, answer };
+        let wanted = Wanted { id: id.clone(), brought, answer };
         let mut lanes = lock(&self.lanes);
         if let Some(lane) = lanes.get(&id).filter(|lane| !lane.is_closed()) {
             return hand(lane, Order::Reopened(Box::new(wanted)));
@@ -277,8 +276,8 @@ impl Editor {
         let name = SessionId::new(id.as_str());
         match order {
             Order::Reopened(wanted) => {
-                let Wanted { id, cwd, roots, servers, answer } = *wanted;
-                self.open(connection, id, (cwd, roots, servers), answer);
+                let Wanted { id, brought, answer } = *wanted;
+                self.open(connection, id, brought, answer);
             }
             Order::Close(Some(Answer::Close(to))) => self.close(&name, to),
             order => self.order(&name, order),

@@ -3,15 +3,17 @@
 use agent_client_protocol::Error;
 use agent_client_protocol::schema::ProtocolVersion;
 use agent_client_protocol::v1::schema::{
-    AgentAuthCapabilities, AgentCapabilities, AuthMethod, AuthMethodAgent, AuthMethodTerminal,
-    AuthenticateRequest, ClientCapabilities, Implementation, InitializeResponse,
-    LogoutCapabilities, PromptCapabilities, SessionAdditionalDirectoriesCapabilities,
-    SessionArchiveCapabilities, SessionCapabilities, SessionCloseCapabilities,
-    SessionDeleteCapabilities, SessionForkCapabilities, SessionListCapabilities,
-    SessionResumeCapabilities, SessionStatusCapabilities, SessionTitleCapabilities,
+    AgentAuthCapabilities, AgentCapabilities, AuthAccount, AuthMethod, AuthMethodAgent,
+    AuthMethodTerminal, AuthState, AuthStatusCapabilities, AuthStatusResponse, AuthenticateRequest,
+    ClientCapabilities, Implementation, InitializeResponse, LogoutCapabilities, PromptCapabilities,
+    SessionAdditionalDirectoriesCapabilities, SessionArchiveCapabilities, SessionCapabilities,
+    SessionCloseCapabilities, SessionDeleteCapabilities, SessionForkCapabilities,
+    SessionListCapabilities, SessionResumeCapabilities, SessionStatusCapabilities,
+    SessionSystemPromptCapabilities, SessionTitleCapabilities,
 };
 
 use super::error::invalid;
+use crate::host::Login;
 
 /// The untyped authentication method: nothing but a check that models can be called.
 const SETUP: &str = "setup";
@@ -29,12 +31,17 @@ pub(super) fn hello(client: &ClientCapabilities) -> InitializeResponse {
         .archive(SessionArchiveCapabilities::new())
         .status(SessionStatusCapabilities::new())
         .title(SessionTitleCapabilities::new())
+        .system_prompt(SessionSystemPromptCapabilities::new())
         .additional_directories(SessionAdditionalDirectoriesCapabilities::new());
     let capabilities = AgentCapabilities::new()
         .load_session(true)
         .prompt_capabilities(PromptCapabilities::new().image(true).embedded_context(true))
         .session_capabilities(sessions)
-        .auth(AgentAuthCapabilities::new().logout(LogoutCapabilities::new()));
+        .auth(
+            AgentAuthCapabilities::new()
+                .logout(LogoutCapabilities::new())
+                .status(AuthStatusCapabilities::new()),
+        );
     InitializeResponse::new(ProtocolVersion::V1)
         .agent_capabilities(capabilities)
         .agent_info(Implementation::new("oarlock", env!("CARGO_PKG_VERSION")).title("Oarlock"))
@@ -62,5 +69,16 @@ pub(super) fn is_known(request: &AuthenticateRequest) -> Result<(), Error> {
     match &*request.method_id.0 {
         SETUP => Ok(()),
         other => Err(invalid(format!("there is no authentication method `{other}`"))),
+    }
+}
+
+/// Whether sessions can be had without logging in, for a client that shows it.
+pub(super) fn standing(login: Login) -> AuthStatusResponse {
+    match login {
+        Login::In { label } => AuthStatusResponse::new(AuthState::Authenticated)
+            .accounts(vec![AuthAccount::new(label).active(true)]),
+        Login::Out => AuthStatusResponse::new(AuthState::Unauthenticated),
+        Login::Needless => AuthStatusResponse::new(AuthState::NotRequired),
+        Login::Unknown => AuthStatusResponse::new(AuthState::Unknown),
     }
 }

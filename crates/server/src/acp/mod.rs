@@ -11,6 +11,7 @@ mod error;
 mod files;
 mod following;
 mod hello;
+mod instructions;
 mod joining;
 mod lane;
 mod listing;

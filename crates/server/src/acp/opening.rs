@@ -7,7 +7,7 @@ use std::time::Duration;
 use agent_client_protocol::v1::Responder;
 use agent_client_protocol::v1::schema::{
     CloseSessionResponse, ForkSessionResponse, LoadSessionResponse, NewSessionResponse,
-    ResumeSessionResponse, SessionConfigOption, SessionId, SessionModeState,
+    ResumeSessionResponse, SessionConfigOption, SessionId, SessionModeState, SystemPrompt,
 };
 use agent_client_protocol::{Error, RequestCancellation};
 use oarlock_core::ids;
@@ -25,7 +25,7 @@ use super::lane::{Done, Lane, Order};
 use super::outbound::Outbound;
 use super::replay::LookedFor;
 use super::terminals::Terminals;
-use super::{elicitation, joining};
+use super::{elicitation, instructions, joining};
 use crate::host::{Host, Workspace};
 use crate::place;
 
@@ -38,14 +38,22 @@ const LOOK_WITHIN: Duration = Duration::from_secs(10);
 pub(super) struct Wanted {
     /// Its id; that of a new one is drawn before it is made.
     pub(super) id: ids::SessionId,
+    /// What the client says of it.
+    pub(super) brought: Brought,
+    /// The request, which says how it is opened.
+    pub(super) answer: Answer,
+}
+
+/// What a client says of a session that it wants.
+pub(super) struct Brought {
     /// Where it works.
     pub(super) cwd: PathBuf,
     /// Further folders.
     pub(super) roots: Vec<PathBuf>,
     /// How many servers of tools the client brings.
     pub(super) servers: usize,
-    /// The request, which says how it is opened.
-    pub(super) answer: Answer,
+    /// What its model is told beside the rest.
+    pub(super) system: Option<SystemPrompt>,
 }
 
 /// A request about a whole session, to be answered once.
@@ -112,15 +120,23 @@ impl Answer {
 
 /// Opens the session and gives it a lane; its first order is that it was opened. A refusal answers the request.
 pub(super) async fn open(host: &dyn Host, out: Outbound, wanted: Wanted) -> Option<Lane> {
-    let Wanted { id, cwd, roots, servers, answer } = wanted;
+    let Wanted { id, brought: Brought { cwd, roots, servers, system }, answer } = wanted;
+    let told = match instructions::read(system) {
+        Ok(told) => told,
+        Err(error) => {
+            answer.refuse(error);
+            return None;
+        }
+    };
+    let told = told.as_deref();
     let name = SessionId::new(id.as_str());
     let terminals = Terminals::new();
     let guest = Guest { out: &out, name: &name, terminals: &terminals };
     let opened = match &answer {
-        Answer::New(_) => create(host, &id, (cwd, roots), guest).await,
-        Answer::Fork(from, _) => fork(host, (&id, from), (cwd, roots), guest).await,
+        Answer::New(_) => create(host, &id, (cwd, roots, told), guest).await,
+        Answer::Fork(from, _) => fork(host, (&id, from), (cwd, roots, told), guest).await,
         Answer::Load(_) | Answer::Resume(_) | Answer::Close(_) => {
-            load(host, &id, (cwd, roots), guest).await
+            load(host, &id, (cwd, roots, told), guest).await
         }
     };
     match opened {
@@ -147,6 +163,9 @@ pub(super) async fn open(host: &dyn Host, out: Outbound, wanted: Wanted) -> Opti
 /// What a session works with, the session, what it is, and its state when it was taken from the store.
 type Opened = (Arc<dyn Workspace>, DefaultSession, SessionSpec, Option<Box<State>>);
 
+/// The folders that a client names, and what it tells the model.
+type Said<'a> = (PathBuf, Vec<PathBuf>, Option<&'a str>);
+
 /// Who opens a session, and the terminals that it gets there.
 #[derive(Clone, Copy)]
 struct Guest<'a> {
@@ -169,7 +188,7 @@ impl Guest<'_> {
 async fn create(
     host: &dyn Host,
     id: &ids::SessionId,
-    (cwd, roots): (PathBuf, Vec<PathBuf>),
+    (cwd, roots, told): Said<'_>,
     guest: Guest<'_>,
 ) -> Result<Opened, Error> {
     let given: Vec<PathBuf> = std::iter::once(&cwd).chain(&roots).cloned().collect();
@@ -178,8 +197,9 @@ async fn create(
     let workspace = host.workspace(&cwd).await.map_err(|error| WireError::from(error).0)?;
     let frontend = frontend(&guest.out.client);
     let place = Place { cwd, roots };
-    let spec =
+    let mut spec =
         workspace.spec(place, "acp", frontend).await.map_err(|error| WireError::from(error).0)?;
+    instructions::add(told, &mut spec.overlays);
     let backends = guest.backends(&*workspace, &spec, &given).await?;
     let new =
         NewSession { id: Some(id.clone()), spec: spec.clone(), comms: None, input: None, backends };
@@ -191,10 +211,10 @@ async fn create(
 async fn load(
     host: &dyn Host,
     id: &ids::SessionId,
-    (cwd, roots): (PathBuf, Vec<PathBuf>),
+    said: Said<'_>,
     guest: Guest<'_>,
 ) -> Result<Opened, Error> {
-    let (workspace, state, backends) = find(host, id, (cwd, roots), guest).await?;
+    let (workspace, state, backends) = find(host, id, said, guest).await?;
     let load = LoadSession::new(id.clone(), joining::recovery(&state));
     let delegated = LoadSession { backends, ..load.clone() };
     let mut session = workspace.core().open(Origin::Resume(delegated)).await;
@@ -215,10 +235,10 @@ async fn load(
 async fn fork(
     host: &dyn Host,
     (id, from): (&ids::SessionId, &ids::SessionId),
-    folders: (PathBuf, Vec<PathBuf>),
+    said: Said<'_>,
     guest: Guest<'_>,
 ) -> Result<Opened, Error> {
-    let (workspace, _, backends) = find(host, from, folders, guest).await?;
+    let (workspace, _, backends) = find(host, from, said, guest).await?;
     let fork = ForkSession { id: Some(id.clone()), backends, ..ForkSession::new(from.clone()) };
     let session = workspace.core().open(Origin::Fork(Box::new(fork))).await;
     let session = session.map_err(|error| WireError::from(error).0)?;
@@ -230,7 +250,7 @@ async fn fork(
 async fn find(
     host: &dyn Host,
     id: &ids::SessionId,
-    (cwd, roots): (PathBuf, Vec<PathBuf>),
+    (cwd, roots, told): Said<'_>,
     guest: Guest<'_>,
 ) -> Result<(Arc<dyn Workspace>, State, Backends), Error> {
     let state = host.core().state(id).await.map_err(|error| WireError::from(error).0)?;
@@ -239,6 +259,7 @@ async fn find(
     }
     let given: Vec<PathBuf> = std::iter::once(&cwd).chain(&roots).cloned().collect();
     check(&Place::of(&state.spec), cwd, roots).await?;
+    instructions::check(told, &state.spec.overlays)?;
     // Where it is awake it stays, though its folder may be configured otherwise since.
     let workspace = match host.awake(id) {
         Some(workspace) => workspace,
@@ -251,15 +272,20 @@ async fn find(
 impl Lane {
     /// Opens the session once more for a client that has it open already, as soon as its folders have been looked at. The session goes on meanwhile.
     pub(super) fn reopen(&mut self, wanted: Wanted) {
-        let Wanted { cwd, roots, servers, answer, .. } = wanted;
+        let Wanted { brought: Brought { cwd, roots, servers, system }, answer, .. } = wanted;
         if self.replay.looked_for.len() >= LOOKS_MAX {
             let words = format!("{LOOKS_MAX} requests for this session wait for its folders");
             return answer.refuse(refused(words));
         }
         let (place, cancellation) = (self.place.clone(), answer.cancellation());
-        let no = self.replay.next();
+        let (no, session) = (self.replay.next(), self.session.clone());
         let look = async move {
-            let checked = timeout(LOOK_WITHIN, check(&place, cwd, roots));
+            let checked = timeout(LOOK_WITHIN, async {
+                check(&place, cwd, roots).await?;
+                let Some(told) = instructions::read(system)? else { return Ok(()) };
+                let state = session.state().await.map_err(|error| WireError::from(error).0)?;
+                instructions::check(Some(&told), &state.spec.overlays)
+            });
             let found = tokio::select! {
                 checked = checked => checked
                     .unwrap_or_else(|_| Err(failed("the folders do not answer"))),

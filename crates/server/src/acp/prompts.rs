@@ -135,13 +135,13 @@ impl Prompts {
     }
 
     pub(super) fn cancel_all(&mut self) {
-        self.answer_where(|_| true, || Ok(Stop::Cancelled));
+        self.answer_where(|_| true, || over(Stop::Cancelled));
     }
 
     fn answer_where(
         &mut self,
         which: impl Fn(&Stage) -> bool,
-        how: impl Fn() -> Result<Stop, Error>,
+        how: impl Fn() -> Result<PromptResponse, Error>,
     ) {
         let (answered, waiting): (VecDeque<Waiting>, _) =
             std::mem::take(&mut self.waiting).into_iter().partition(|w| which(&w.stage));
@@ -166,8 +166,13 @@ impl Prompts {
 }
 
 /// Answers a prompt. A client that has gone gets no answer.
-fn answer_with(responder: Responder<PromptResponse>, how: Result<Stop, Error>) {
-    drop(responder.respond_with_result(how.map(PromptResponse::new)));
+fn answer_with(responder: Responder<PromptResponse>, how: Result<PromptResponse, Error>) {
+    drop(responder.respond_with_result(how));
+}
+
+/// The answer to a prompt that no turn has worked on.
+fn over(stop: Stop) -> Result<PromptResponse, Error> {
+    Ok(PromptResponse::new(stop))
 }
 
 impl Lane {
@@ -269,7 +274,7 @@ impl Lane {
             // What a person got wrong is said to them as anything else is.
             Ok(Said::Answer(words)) | Err(HostError::Invalid(words)) => {
                 self.say(&words);
-                answer_with(waiting.responder, Ok(Stop::EndTurn));
+                answer_with(waiting.responder, over(Stop::EndTurn));
                 return self.read_next();
             }
             Ok(Said::Ask(ask)) => {
@@ -359,11 +364,11 @@ impl Lane {
         self.prompts.waiting = waiting;
         for Waiting { stage, responder, .. } in done {
             let Stage::Done { words: Some(words), .. } = stage else {
-                answer_with(responder, Ok(Stop::Cancelled));
+                answer_with(responder, over(Stop::Cancelled));
                 continue;
             };
             self.say(&words);
-            answer_with(responder, Ok(Stop::EndTurn));
+            answer_with(responder, over(Stop::EndTurn));
         }
     }
 
@@ -371,7 +376,7 @@ impl Lane {
     pub(super) async fn cancel(&mut self) {
         self.prompts.answer_where(
             |stage| matches!(stage, Stage::Unread(_) | Stage::Reading { .. }),
-            || Ok(Stop::Cancelled),
+            || over(Stop::Cancelled),
         );
         self.prompts.give_up_doing(|_| true);
         let admitted: Vec<Seq> = self
@@ -417,7 +422,7 @@ impl Lane {
                     .partition(|waiting| waiting.no == no);
                 self.prompts.waiting = waiting;
                 let gone: VecDeque<Waiting> = gone;
-                gone.into_iter().for_each(|w| answer_with(w.responder, Ok(Stop::Cancelled)));
+                gone.into_iter().for_each(|w| answer_with(w.responder, over(Stop::Cancelled)));
                 self.read_next();
             }
             Stage::Doing { summarises, .. } => {
@@ -453,13 +458,16 @@ impl Lane {
                 let input = gone.input;
                 self.prompts.answer_where(
                     |stage| matches!(stage, Stage::Admitted(seq) if *seq == input),
-                    || Ok(Stop::Cancelled),
+                    || over(Stop::Cancelled),
                 );
             }
-            Event::TurnEnded(ended) => self.prompts.answer_where(
-                |stage| matches!(stage, Stage::Taken(no) if *no == turn),
-                || stop_of(ended),
-            ),
+            Event::TurnEnded(ended) => {
+                let usage = self.project.spent();
+                self.prompts.answer_where(
+                    |stage| matches!(stage, Stage::Taken(no) if *no == turn),
+                    || stop_of(ended).map(|stop| PromptResponse::new(stop).usage(usage.clone())),
+                );
+            }
             _ => {}
         }
         self.answer_done();

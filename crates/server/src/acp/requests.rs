@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use agent_client_protocol::v1::schema::{
-    ArchiveSessionRequest, AuthenticateRequest, CancelNotification, CloseSessionRequest,
-    DeleteSessionRequest, ForkSessionRequest, InitializeRequest, InitializeResponse,
-    ListSessionsRequest, LoadSessionRequest, LogoutRequest, NewSessionRequest, PromptRequest,
-    ResumeSessionRequest, SessionStatusRequest, SetSessionConfigOptionRequest,
+    ArchiveSessionRequest, AuthStatusRequest, AuthenticateRequest, CancelNotification,
+    CloseSessionRequest, DeleteSessionRequest, ForkSessionRequest, InitializeRequest,
+    InitializeResponse, ListSessionsRequest, LoadSessionRequest, LogoutRequest, NewSessionRequest,
+    PromptRequest, ResumeSessionRequest, SessionStatusRequest, SetSessionConfigOptionRequest,
     SetSessionModeRequest, SetSessionTitleRequest, UnarchiveSessionRequest,
 };
 use agent_client_protocol::v1::{Builder, ConnectionTo, Responder};
@@ -17,7 +17,7 @@ use oarlock_core::new_session_id;
 
 use super::connection::{Editor, gone};
 use super::lane::Order;
-use super::opening::Answer;
+use super::opening::{Answer, Brought};
 use super::options::Setting;
 use super::received::Received;
 use super::{hello, listing};
@@ -38,20 +38,40 @@ macro_rules! request {
 /// Sessions that are to be opened and left.
 pub(super) fn of_sessions(editor: &Arc<Editor>) -> Builder<Agent, impl HandleDispatchFrom<Client>> {
     let create = request!(editor, |editor, Received(r, servers): NewSessionRequest, to, cx| {
-        let folders = (r.cwd, r.additional_directories, servers);
-        editor.open(&cx, new_session_id(), folders, Answer::New(to));
+        let brought = Brought {
+            cwd: r.cwd,
+            roots: r.additional_directories,
+            servers,
+            system: r.system_prompt,
+        };
+        editor.open(&cx, new_session_id(), brought, Answer::New(to));
     });
     let load = request!(editor, |editor, Received(r, servers): LoadSessionRequest, to, cx| {
-        let folders = (r.cwd, r.additional_directories, servers);
-        editor.reopen(&cx, &r.session_id, folders, Answer::Load(to));
+        let brought = Brought {
+            cwd: r.cwd,
+            roots: r.additional_directories,
+            servers,
+            system: r.system_prompt,
+        };
+        editor.reopen(&cx, &r.session_id, brought, Answer::Load(to));
     });
     let resume = request!(editor, |editor, Received(r, servers): ResumeSessionRequest, to, cx| {
-        let folders = (r.cwd, r.additional_directories, servers);
-        editor.reopen(&cx, &r.session_id, folders, Answer::Resume(to));
+        let brought = Brought {
+            cwd: r.cwd,
+            roots: r.additional_directories,
+            servers,
+            system: r.system_prompt,
+        };
+        editor.reopen(&cx, &r.session_id, brought, Answer::Resume(to));
     });
     let fork = request!(editor, |editor, Received(r, servers): ForkSessionRequest, to, cx| {
-        let folders = (r.cwd, r.additional_directories, servers);
-        editor.fork(&cx, &r.session_id, folders, to);
+        let brought = Brought {
+            cwd: r.cwd,
+            roots: r.additional_directories,
+            servers,
+            system: r.system_prompt,
+        };
+        editor.fork(&cx, &r.session_id, brought, to);
     });
     let close = request!(editor, |editor, Received(r, _): CloseSessionRequest, to, _| {
         editor.close(&r.session_id, to);
@@ -135,10 +155,15 @@ pub(super) fn of_everything_else(
     let authenticate =
         request!(editor, |editor, Received(r, _): AuthenticateRequest, to, _| editor
             .authenticate(&r, to));
+    let status = request!(editor, |editor, Received(_, _): AuthStatusRequest, to, _| {
+        let host = editor.host();
+        editor.answer(to, async move { Ok(hello::standing(host.login().await)) });
+    });
     let logout = request!(editor, |editor, Received(_, _): LogoutRequest, to, _| editor.logout(to));
     Agent
         .v1()
         .on_receive_request(hello, on_receive_request!())
         .on_receive_request(authenticate, on_receive_request!())
+        .on_receive_request(status, on_receive_request!())
         .on_receive_request(logout, on_receive_request!())
 }

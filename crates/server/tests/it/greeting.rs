@@ -85,9 +85,9 @@ async fn every_version_is_answered_with_the_first() {
                 "mcpCapabilities": { "http": false, "sse": false },
                 "sessionCapabilities": {
                     "list": {}, "delete": {}, "additionalDirectories": {}, "resume": {}, "close": {},
-                    "fork": {}, "archive": {}, "status": {}, "title": {}
+                    "fork": {}, "archive": {}, "status": {}, "title": {}, "systemPrompt": {}
                 },
-                "auth": { "logout": {} },
+                "auth": { "logout": {}, "status": {} },
             })
         );
         assert!(client.session().await.len() > 8);

@@ -16,5 +16,6 @@ mod service;
 mod stored;
 mod stuck;
 mod subagents;
+mod system_prompts;
 mod terminals;
 mod turns;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use agent_client_protocol::v1::schema::{
     ClientCapabilities, Plan, PlanEntry, PlanEntryPriority, PlanEntryStatus, SessionUpdate,
-    TerminalId, ToolCall,
+    TerminalId, ToolCall, Usage,
 };
 use oarlock_core::DefaultSession;
 use oarlock_core::event::{
@@ -148,6 +148,11 @@ impl Projector {
     pub(super) fn call(&self, name: &str) -> ToolCall {
         let known = self.calls.announced(name).cloned();
         known.unwrap_or_else(|| ToolCall::new(name.to_owned(), "a call that was made before"))
+    }
+
+    /// The tokens of the session as far as the client has been told of it; none when none were counted.
+    pub(super) fn spent(&self) -> Option<Usage> {
+        self.standing.spent()
     }
 
     /// When something is to be told although nothing happens.

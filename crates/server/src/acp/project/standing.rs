@@ -1,5 +1,6 @@
 //! How a session stands: its title, the room in its model's window, and its price.
 
+use agent_client_protocol::v1::schema as acp;
 use agent_client_protocol::v1::schema::{Cost, SessionInfoUpdate, SessionUpdate, UsageUpdate};
 use oarlock_core::event::Event;
 use oarlock_core::ids::Timestamp;
@@ -19,6 +20,8 @@ pub(super) struct Standing {
     /// Tokens of the next request as far as the last answer tells, and of the model's window.
     used: u64,
     window: Option<u64>,
+    /// Tokens of all that was done.
+    spent: Usage,
     cost_micros: u64,
     /// Some of it had no known price.
     is_cost_unknown: bool,
@@ -42,6 +45,7 @@ impl Standing {
             at: state.updated,
             used: 0,
             window,
+            spent: state.used.usage,
             cost_micros: state.used.cost_micros,
             is_cost_unknown: state.used.cost_unknown,
         }
@@ -107,6 +111,7 @@ impl Standing {
         if usage == Usage::default() && cost_micros.is_none() {
             return Changed::Nothing;
         }
+        self.spent += usage;
         self.cost_micros = self.cost_micros.saturating_add(cost_micros.unwrap_or(0));
         self.is_cost_unknown |= cost_micros.is_none();
         Changed::Usage
@@ -125,5 +130,15 @@ impl Standing {
         #[expect(clippy::cast_precision_loss, reason = "no session costs 9 billion dollars")]
         let cost = (!self.is_cost_unknown).then(|| Cost::new(self.cost_micros as f64 / 1e6, "USD"));
         Some(SessionUpdate::UsageUpdate(UsageUpdate::new(self.used, window).cost(cost)))
+    }
+
+    /// The tokens of all turns together; none when none were counted. Thought is part of what was put out.
+    pub(super) fn spent(&self) -> Option<acp::Usage> {
+        let Usage { input, output, cache_read, cache_write, reasoning } = self.spent;
+        let spent = acp::Usage::new(self.spent.total(), input, output)
+            .thought_tokens((reasoning > 0).then_some(reasoning))
+            .cached_read_tokens((cache_read > 0).then_some(cache_read))
+            .cached_write_tokens((cache_write > 0).then_some(cache_write));
+        (self.spent != Usage::default()).then_some(spent)
     }
 }
