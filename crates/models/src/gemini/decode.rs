@@ -20,6 +20,8 @@ pub(super) struct GeminiDecoder {
     endpoint: String,
     family: String,
     model: String,
+    /// The id of the answer, empty until it is told.
+    id: String,
     blocks: Vec<Growing>,
     /// What came beside the parts, each kind as it came last.
     beside: [Option<Box<RawValue>>; BESIDE_PARTS.len()],
@@ -52,6 +54,8 @@ struct Chunk<'a> {
     #[serde(borrow)]
     model_version: Option<&'a RawValue>,
     #[serde(borrow)]
+    response_id: Option<&'a RawValue>,
+    #[serde(borrow)]
     error: Option<&'a RawValue>,
 }
 
@@ -61,6 +65,7 @@ impl GeminiDecoder {
             endpoint: target.endpoint.clone(),
             family: target.family.clone(),
             model: target.model.clone(),
+            id: String::new(),
             blocks: Vec::new(),
             beside: Default::default(),
             finish: None,
@@ -95,6 +100,9 @@ impl GeminiDecoder {
         }
         if let Some(model) = chunk.model_version.and_then(text).filter(|model| !model.is_empty()) {
             self.model = model;
+        }
+        if let Some(id) = chunk.response_id.and_then(text).filter(|_| self.id.is_empty()) {
+            self.id = id;
         }
         if let Some(counts) = chunk.usage_metadata {
             self.counts.absorb(&value(counts));
@@ -220,7 +228,12 @@ impl Decoder for GeminiDecoder {
             let content = Content::Opaque { kind: kind.to_owned() };
             Some(Block { content, native: Some(native(item.into_json())) })
         });
-        let parts = self.blocks.into_iter().map(|block| block.finish(native));
+        let id = self.id;
+        let parts = self.blocks.into_iter().enumerate().map(|(at, block)| {
+            // A call that has no id is known here by its answer's, so that nobody has to rename it; it goes back without one.
+            let call = Some(format!("{id}-{at}")).filter(|_| !id.is_empty());
+            block.named(call).finish(native)
+        });
         let blocks: Vec<Block> = parts.chain(beside).collect();
         let usage = self.counts.usage();
         Ok(Reply { model: self.model, blocks, stop, usage, warnings: Vec::new() })

@@ -80,6 +80,16 @@ impl Growing {
         }
     }
 
+    /// The same under this name, if it is a call that has no id.
+    pub(super) fn named(mut self, name: Option<String>) -> Self {
+        if let (Self::Call { id, .. }, Some(name)) = (&mut self, name)
+            && id.is_empty()
+        {
+            *id = name;
+        }
+        self
+    }
+
     /// The block, with its native form: one part, or a list of them.
     pub(super) fn finish(self, native: impl Fn(RawJson) -> Native) -> Block {
         let (content, item) = match self {

@@ -424,6 +424,30 @@ fn calls_go_back_as_they_came_but_for_a_new_id_or_a_signature_that_was_lacking()
 }
 
 #[test]
+fn calls_without_ids_are_known_by_their_answer_and_go_back_without_one() {
+    let calls = json!([
+        signed(call(None, "f", json!({})), "S"),
+        call(Some("own"), "f", json!({})),
+        call(None, "f", json!({}))
+    ]);
+    let mut answer = chunk(calls);
+    answer["responseId"] = json!("R");
+    let mut late = stop("STOP");
+    late["responseId"] = json!("Q");
+    let blocks = decode(&[answer, late]).blocks;
+    let ids: Vec<&str> = blocks.iter().filter_map(Block::call).map(CallId::as_str).collect();
+    assert_eq!(ids, ["R-0", "own", "R-2"]);
+    let results = ids.iter().map(|id| result(id, vec![Part::text(*id)])).collect();
+    let messages =
+        vec![user("go"), Message::Assistant { blocks: blocks.clone() }, Message::Tool { results }];
+    let parts = &encoded(messages, THIRD)["contents"][2]["parts"];
+    let told = |at: usize| parts[at]["functionResponse"].to_string();
+    assert_eq!(told(0), r#"{"name":"f","response":{"output":"R-0"}}"#);
+    assert_eq!(told(1), r#"{"id":"own","name":"f","response":{"output":"own"}}"#);
+    assert_eq!(told(2), r#"{"name":"f","response":{"output":"R-2"}}"#);
+}
+
+#[test]
 fn results_follow_their_calls_in_order_whatever_the_history_lacks() {
     let calls = || vec![foreign("x", "f", "{}"), foreign("y", "f", "{}")];
     let messages = vec![

@@ -177,14 +177,8 @@ fn tells_what_it_gives(shown: &[ModelEvent], reply: &Reply, name: &str) {
 /// The answer as history: every part and every signature stands in the next request as it came, and the request is valid.
 fn replays_unchanged(reply: &Reply, model: &str, name: &str) {
     let mut blocks = reply.blocks.clone();
-    for (at, block) in blocks.iter_mut().enumerate() {
+    for block in &mut blocks {
         block.native.as_mut().unwrap().model = model.to_owned();
-        // As the runtime does with calls that have no id of their own.
-        if let Content::ToolCall { id, .. } = &mut block.content
-            && id.as_str().is_empty()
-        {
-            *id = oarlock_core::CallId(format!("call-{at}").into());
-        }
     }
     let result = |id: &oarlock_core::CallId| ToolResult {
         call: id.clone(),
