@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use oarlock_core::ports::model::ModelErrorKind;
+use oarlock_models::KeySource;
 use secrecy::SecretString;
 
 use crate::config::Loaded;
@@ -49,17 +50,17 @@ pub fn check(loaded: &Loaded, provider: &str) -> Result<Option<KeyPlace>, Unusab
 }
 
 /// Asks the endpoint of a provider whether it takes a key, by its list of models: once with the key, and once without, since some list them
-/// to everybody. Takes at most `within` for each. Dropping the future ends the request.
+/// to everybody. Takes at most `within` for each, and what it takes to get the key where that has to be asked for. Dropping the future ends the request.
 ///
 /// # Errors
 /// [`ListError`]: the provider cannot be reached, or is not configured to be.
 pub async fn verify(
     loaded: &Loaded,
     provider: &str,
-    key: SecretString,
+    key: impl Into<KeySource>,
     within: Duration,
 ) -> Result<Verdict, ListError> {
-    let with = providers::with_key(loaded, provider, Some(key))?;
+    let with = providers::with_key(loaded, provider, Some(key.into()))?;
     let models = match providers::models_at(loaded, &with, within).await {
         Ok(models) => models.len(),
         Err(ListError::Endpoint(told)) => {

@@ -10,6 +10,7 @@ pub mod editor;
 pub mod exit;
 pub mod features;
 pub mod grants;
+pub mod key_command;
 pub mod logging;
 pub mod making;
 pub mod portable;

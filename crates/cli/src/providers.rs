@@ -5,11 +5,9 @@ use std::time::Duration;
 use oarlock_core::ports::model::{ModelError, ModelInfo, Price};
 use oarlock_models::catalog;
 use oarlock_models::{
-    AnswerSchemas, HttpSettings, HttpTransport, ModelConfig, ProviderConfig, Proxies, Quirks,
-    ThoughtItems, WellKnown, Wire, list_models,
+    AnswerSchemas, HttpSettings, HttpTransport, KeySource, ModelConfig, ProviderConfig, Proxies,
+    Quirks, ThoughtItems, WellKnown, Wire, list_models,
 };
-
-use secrecy::SecretString;
 
 use crate::config::error::ConfigError;
 use crate::config::secret::{self, SecretError};
@@ -79,7 +77,7 @@ pub fn provider(loaded: &Loaded, name: &str) -> Result<ProviderConfig, ProviderE
 pub fn with_key(
     loaded: &Loaded,
     name: &str,
-    key: Option<SecretString>,
+    key: Option<KeySource>,
 ) -> Result<ProviderConfig, ProviderError> {
     let none = ProviderSection::default();
     let section = loaded.config.providers.get(name).unwrap_or(&none);

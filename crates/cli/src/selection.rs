@@ -244,9 +244,10 @@ pub fn usable(
     if around.stored.contains(provider) {
         return Ok(());
     }
-    let has_file = config.providers.get(provider).is_some_and(|s| s.api_key_file.is_some());
+    let names_place = |s: &ProviderSection| s.api_key_file.is_some() || s.api_key_command.is_some();
+    let has_place = config.providers.get(provider).is_some_and(names_place);
     match secret::variable(config, provider) {
-        Some(variable) if !has_file && !around.key_variables.contains(&variable) => {
+        Some(variable) if !has_place && !around.key_variables.contains(&variable) => {
             let provider = provider.to_owned();
             Err(match around.unusable.clone() {
                 Some(why) => SelectionError::Unusable { provider, why },

@@ -1,14 +1,17 @@
 //! Where a provider's requests go, what they carry, and how its failures are told without its key.
 
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use oarlock_core::ports::model::{ModelError, ModelErrorKind};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::classify::{self, Refusal};
 use crate::codec::Fault;
+use crate::key::KeySource;
 use crate::provider::{ProviderConfig, Wire};
 use crate::transport::{HttpRequest, HttpResponse, Method, TransportError};
 
@@ -18,6 +21,8 @@ const REFUSAL_BYTES_MAX: usize = 64 << 10;
 const REFUSAL_BODY_WITHIN: Duration = Duration::from_secs(5);
 /// Shorter texts are no secrets, and removing them would garble messages.
 const SECRET_BYTES_MIN: usize = 6;
+/// Of the tokens that requests carried, so many are known by their words: some hours' worth.
+const TOKENS_MAX: usize = 64;
 /// Version of Anthropic's protocol.
 const ANTHROPIC_VERSION: &str = "2023-06-01";
 
@@ -25,10 +30,16 @@ const ANTHROPIC_VERSION: &str = "2023-06-01";
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) config: ProviderConfig,
+    /// The last tokens that requests carried: an answer may quote one that was replaced since.
+    tokens: Mutex<VecDeque<SecretString>>,
 }
 
 impl Endpoint {
-    /// A call of a model.
+    pub(crate) fn new(config: ProviderConfig) -> Self {
+        Self { config, tokens: Mutex::default() }
+    }
+
+    /// A call of a model, without its key.
     pub(crate) fn call(&self, model: &str, body: Vec<u8>) -> HttpRequest {
         let url = match self.config.wire {
             Wire::AnthropicMessages => self.address("/v1/messages", ""),
@@ -45,7 +56,7 @@ impl Endpoint {
         HttpRequest { method: Method::Post, url, headers, body: Bytes::from(body) }
     }
 
-    /// The question for the list of models.
+    /// The question for the list of models, without its key.
     pub(crate) fn listing(&self) -> HttpRequest {
         let url = match self.config.wire {
             Wire::AnthropicMessages => self.address("/v1/models", "limit=1000"),
@@ -76,18 +87,6 @@ impl Endpoint {
 
     fn headers(&self) -> Vec<(String, String)> {
         let mut headers: Vec<(String, String)> = Vec::new();
-        if let Some(key) = &self.config.key {
-            let key = key.expose_secret();
-            let bearer = || ("authorization".to_owned(), format!("Bearer {key}"));
-            headers.push(match (&self.config.auth_header, self.config.wire) {
-                (Some(name), _) if name.eq_ignore_ascii_case("authorization") => bearer(),
-                (Some(name), _) => (name.clone(), key.to_owned()),
-                (None, Wire::OpenAiChat | Wire::OpenAiResponses) => bearer(),
-                (None, Wire::AnthropicMessages) => ("x-api-key".into(), key.to_owned()),
-                (None, Wire::Gemini) if self.is_vertex() => bearer(),
-                (None, Wire::Gemini) => ("x-goog-api-key".into(), key.to_owned()),
-            });
-        }
         if self.config.wire == Wire::AnthropicMessages {
             headers.push(("anthropic-version".into(), ANTHROPIC_VERSION.into()));
         }
@@ -101,6 +100,51 @@ impl Endpoint {
     fn is_vertex(&self) -> bool {
         let host = self.host().strip_suffix("aiplatform.googleapis.com");
         host.is_some_and(|region| region.is_empty() || region.ends_with(['-', '.']))
+    }
+
+    /// The header that carries the key.
+    fn key_header(&self) -> &str {
+        match (&self.config.auth_header, self.config.wire) {
+            (Some(name), _) => name,
+            (None, Wire::OpenAiChat | Wire::OpenAiResponses) => "authorization",
+            (None, Wire::AnthropicMessages) => "x-api-key",
+            (None, Wire::Gemini) if self.is_vertex() => "authorization",
+            (None, Wire::Gemini) => "x-goog-api-key",
+        }
+    }
+
+    /// Whether a configured header stands in the place of the key.
+    pub(crate) fn replaces_key(&self) -> bool {
+        let header = self.key_header();
+        self.config.headers.keys().any(|name| name.eq_ignore_ascii_case(header))
+    }
+
+    /// The request with this key.
+    pub(crate) fn with_key(
+        &self,
+        mut bare: HttpRequest,
+        key: Option<&SecretString>,
+    ) -> HttpRequest {
+        if let Some(key) = key.map(ExposeSecret::expose_secret) {
+            let header = self.key_header();
+            bare.headers.push(match header.eq_ignore_ascii_case("authorization") {
+                true => ("authorization".to_owned(), format!("Bearer {key}")),
+                false => (header.to_owned(), key.to_owned()),
+            });
+        }
+        bare
+    }
+
+    /// Remembers a token that a request carries, so that no message tells it.
+    pub(crate) fn seen(&self, token: &SecretString) {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = |other: &SecretString| other.expose_secret() == token.expose_secret();
+        if !tokens.iter().any(known) {
+            tokens.push_back(token.clone());
+        }
+        if tokens.len() > TOKENS_MAX {
+            tokens.pop_front();
+        }
     }
 
     /// `provider at host`.
@@ -173,13 +217,18 @@ impl Endpoint {
         self.error(model, &classify::refusal(refusal))
     }
 
-    /// Takes the key, header values and the address's query out of words that came from outside.
+    /// Takes keys, header values and the address's query out of words that came from outside.
     fn scrubbed(&self, words: &str) -> String {
-        let key = self.config.key.iter().map(ExposeSecret::expose_secret);
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let fixed = match &self.config.key {
+            Some(KeySource::Fixed(key)) => Some(key),
+            Some(KeySource::Asked(_)) | None => None,
+        };
+        let keys = fixed.into_iter().chain(tokens.iter()).map(ExposeSecret::expose_secret);
         let values = self.config.headers.values().flat_map(|value| value.split_whitespace());
         let query = self.config.base_url.split_once('?').map_or("", |(_, query)| query);
         let query = query.split('&').filter_map(|pair| pair.split_once('=')).map(|(_, v)| v);
-        let secrets = key.chain(values).chain(query).filter(|s| s.len() >= SECRET_BYTES_MIN);
+        let secrets = keys.chain(values).chain(query).filter(|s| s.len() >= SECRET_BYTES_MIN);
         secrets.fold(words.to_owned(), |words, secret| without(&words, secret))
     }
 }
@@ -209,8 +258,6 @@ fn without(words: &str, secret: &str) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use secrecy::SecretString;
-
     use super::*;
     use crate::quirks::Quirks;
 
@@ -222,13 +269,13 @@ mod tests {
             display_name: "Test".to_owned(),
             wire,
             base_url: base_url.into(),
-            key: Some(SecretString::from("canary-key-0123456789")),
+            key: Some("canary-key-0123456789".to_owned().into()),
             auth_header: None,
             headers,
             quirks: Quirks::PLAIN,
             models: Vec::new(),
         };
-        Endpoint { config }
+        Endpoint::new(config)
     }
 
     #[test]
@@ -278,7 +325,8 @@ mod tests {
         let header = |base: &str, name: Option<&str>| {
             let mut endpoint = endpoint(Wire::Gemini, base, &[]);
             endpoint.config.auth_header = name.map(str::to_owned);
-            let (name, value) = endpoint.listing().headers.remove(0);
+            let key = SecretString::from("canary-key-0123456789");
+            let (name, value) = endpoint.with_key(endpoint.listing(), Some(&key)).headers.remove(0);
             format!("{name}: {}", value.replace("canary-key-0123456789", "KEY"))
         };
         let table = [
@@ -301,9 +349,29 @@ mod tests {
     #[test]
     fn configured_headers_replace_those_of_the_wire() {
         let given = [("X-Api-Key", "another"), ("anthropic-version", "2099-01-01")];
-        let request = endpoint(Wire::AnthropicMessages, "https://h", &given).listing();
+        let endpoint = endpoint(Wire::AnthropicMessages, "https://h", &given);
         let given = given.map(|(k, v)| (k.to_owned(), v.to_owned()));
-        assert_eq!(request.headers, given);
+        assert_eq!(endpoint.listing().headers, given);
+        assert!(endpoint.replaces_key());
+    }
+
+    #[test]
+    fn a_key_is_carried_by_the_header_of_its_wire_or_the_one_that_is_named() {
+        let table = [
+            (Wire::AnthropicMessages, None, ("x-api-key", "k")),
+            (Wire::OpenAiChat, None, ("authorization", "Bearer k")),
+            (Wire::OpenAiResponses, None, ("authorization", "Bearer k")),
+            (Wire::AnthropicMessages, Some("Authorization"), ("authorization", "Bearer k")),
+            (Wire::OpenAiChat, Some("api-key"), ("api-key", "k")),
+        ];
+        for (wire, auth_header, (name, value)) in table {
+            let mut endpoint = endpoint(wire, "https://h", &[]);
+            endpoint.config.auth_header = auth_header.map(str::to_owned);
+            let bare = endpoint.listing();
+            let carried = endpoint.with_key(bare.clone(), Some(&SecretString::from("k")));
+            assert_eq!(carried.headers.last(), Some(&(name.to_owned(), value.to_owned())));
+            assert_eq!(endpoint.with_key(bare.clone(), None), bare);
+        }
     }
 
     #[test]
@@ -313,7 +381,11 @@ mod tests {
             "https://h/v1?sig=query-signature",
             &[("authorization", "Bearer header-canary")],
         );
+        for n in 0..=TOKENS_MAX {
+            endpoint.seen(&SecretString::from(format!("token-canary-{n:02}")));
+        }
         let table = [
+            ("not token-canary-64 nor token-canary-01", "not (hidden) nor (hidden)"),
             ("bad key canary-key-0123456789!", "bad key (hidden)!"),
             ("bad key canary-key-01…", "bad key (hidden)…"),
             ("header-canary at ?sig=query-signature", "(hidden) at ?sig=(hidden)"),

@@ -14,6 +14,7 @@ mod faults;
 mod gemini;
 mod http;
 mod item;
+mod key;
 mod listing;
 mod lower;
 mod openai_chat;
@@ -24,6 +25,7 @@ mod quirks;
 mod registry;
 mod remote;
 mod script;
+mod sending;
 mod sse;
 mod transport;
 
@@ -35,6 +37,7 @@ pub use demo::DemoModel;
 #[doc(hidden)]
 pub use gemini::{decode_gemini, decode_gemini_whole, encode_gemini};
 pub use http::{HttpSettings, HttpTransport, Proxies};
+pub use key::{KeyError, KeySource, Token, TokenSource, Tokens};
 pub use listing::list_models;
 #[doc(hidden)]
 pub use openai_chat::{decode_chat, decode_chat_whole, encode_chat};

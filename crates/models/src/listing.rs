@@ -10,6 +10,7 @@ use crate::classify;
 use crate::codec::Fault;
 use crate::endpoint::Endpoint;
 use crate::provider::ProviderConfig;
+use crate::sending::Authorized;
 use crate::transport::{HttpResponse, Transport};
 
 /// A list may have this many bytes.
@@ -18,29 +19,32 @@ const LIST_BYTES_MAX: usize = 16 << 20;
 const LIST_MODELS_MAX: usize = 5_000;
 
 /// The models that an endpoint says it has, in its order, with what it says about them and, where it says nothing, what is configured. At
-/// most 5,000. Dropping the future ends the request.
+/// most 5,000. Dropping the future ends the request. A key that has to be asked for is asked for first, and has a deadline of its own.
 ///
 /// # Errors
-/// [`ModelError`] when the endpoint cannot be reached, refuses, or does not answer with a list; `Timeout` when it takes longer than `within`.
+/// [`ModelError`] when there is no key to be had, the endpoint cannot be reached, refuses, or does not answer with a list; `Timeout` when it takes
+/// longer than `within`.
 pub async fn list_models(
     config: &ProviderConfig,
     transport: &dyn Transport,
     within: Duration,
 ) -> Result<Vec<ModelInfo>, ModelError> {
-    let endpoint = Endpoint { config: config.clone() };
-    let asked = tokio::time::timeout(within, ask(&endpoint, transport)).await;
+    let endpoint = Endpoint::new(config.clone());
+    let question = endpoint.authorized(None, endpoint.listing()).await?;
+    let asked = tokio::time::timeout(within, ask(&endpoint, question, transport)).await;
     asked.unwrap_or_else(|_| {
         let message = format!("no list of models within {} ms", within.as_millis());
         Err(endpoint.error(None, &fault(ModelErrorKind::Timeout, message)))
     })
 }
 
-async fn ask(endpoint: &Endpoint, transport: &dyn Transport) -> Result<Vec<ModelInfo>, ModelError> {
+async fn ask(
+    endpoint: &Endpoint,
+    question: Authorized,
+    transport: &dyn Transport,
+) -> Result<Vec<ModelInfo>, ModelError> {
     let unreached = |error| endpoint.unreached(None, &error);
-    let answer = transport.send(endpoint.listing()).await.map_err(unreached)?;
-    if !(200..300).contains(&answer.status) {
-        return Err(endpoint.refused(None, answer).await);
-    }
+    let answer = endpoint.send(transport, None, question).await?;
     let HttpResponse { status, body: mut stream, .. } = answer;
     let mut body = Vec::new();
     while let Some(chunk) = stream.next().await {

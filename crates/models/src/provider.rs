@@ -8,10 +8,10 @@ use oarlock_core::ports::model::{
     Accepts, HostedCapabilities, ModelCandidate, ModelInfo, Price, ProviderInfo,
 };
 use oarlock_core::spec::ModelSelection;
-use secrecy::SecretString;
 
 use crate::catalog::{KnownModel, WellKnown};
 use crate::gemini::family::{is_third, thinks};
+use crate::key::KeySource;
 use crate::quirks::Quirks;
 
 /// The protocol that an endpoint speaks.
@@ -80,8 +80,8 @@ pub struct ProviderConfig {
     pub wire: Wire,
     /// Its endpoint, for example `https://host/v1`; a query is kept at the end of every address made from it.
     pub base_url: String,
-    /// Its key; none for servers that take none.
-    pub key: Option<SecretString>,
+    /// Where its key comes from; none for servers that take none.
+    pub key: Option<KeySource>,
     /// The header that carries the key as it is; the wire's own (`x-api-key`, `x-goog-api-key`, or `authorization` with `Bearer`) when absent.
     /// `authorization` always says `Bearer`.
     pub auth_header: Option<String>,
@@ -96,7 +96,7 @@ pub struct ProviderConfig {
 impl ProviderConfig {
     /// A well-known provider with its own endpoint and this key.
     #[must_use]
-    pub fn well_known(known: &WellKnown, key: Option<SecretString>) -> Self {
+    pub fn well_known(known: &WellKnown, key: Option<KeySource>) -> Self {
         Self {
             name: known.name.to_owned(),
             display_name: known.display_name.to_owned(),

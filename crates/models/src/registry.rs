@@ -39,7 +39,7 @@ impl Registry {
         transport: Arc<dyn Transport>,
         codecs: fn(Wire) -> Arc<dyn Codec>,
     ) -> Self {
-        let endpoints = providers.into_iter().map(|config| Arc::new(Endpoint { config }));
+        let endpoints = providers.into_iter().map(|config| Arc::new(Endpoint::new(config)));
         Self { endpoints: endpoints.collect(), built_in: Vec::new(), transport, codecs }
     }
 

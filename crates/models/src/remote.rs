@@ -131,18 +131,18 @@ impl Call {
     }
 
     async fn send(&mut self, request: HttpRequest, decoder: Box<dyn Decoder>) -> Stage {
-        let answer = match self.transport.send(request).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                return self.fail(self.endpoint.unreached(Some(&self.model), &error));
-            }
+        let (endpoint, model) = (&self.endpoint, Some(self.model.as_str()));
+        let answered = async {
+            let request = endpoint.authorized(model, request).await?;
+            endpoint.send(&*self.transport, model, request).await
         };
-        if (200..300).contains(&answer.status) {
-            self.ready.push_back(Ok(ModelEvent::Alive));
-            return Stage::Answering(answer.body, Reader::new(answer.status, decoder));
+        match answered.await {
+            Ok(answer) => {
+                self.ready.push_back(Ok(ModelEvent::Alive));
+                Stage::Answering(answer.body, Reader::new(answer.status, decoder))
+            }
+            Err(error) => self.fail(error),
         }
-        let error = self.endpoint.refused(Some(&self.model), answer).await;
-        self.fail(error)
     }
 
     fn take(

@@ -250,7 +250,12 @@ fn keys(loaded: &Loaded) -> Vec<Check> {
         }
     }
     let stored = around.stored.iter().map(|name| format!("stored for {name}"));
-    let found: Vec<String> = around.key_variables.iter().cloned().chain(stored).collect();
+    let printed = loaded.config.providers.iter().filter_map(|(name, section)| {
+        let program = section.api_key_command.as_ref()?.first()?;
+        Some(format!("the command `{program}` for {name}"))
+    });
+    let variables = around.key_variables.iter().cloned();
+    let found: Vec<String> = variables.chain(stored).chain(printed).collect();
     checks.push(match found.is_empty() {
         true => warn(
             "keys",

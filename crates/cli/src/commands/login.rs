@@ -168,9 +168,9 @@ pub(super) fn elsewhere(loaded: &Loaded, provider: &str) -> Option<KeyPlace> {
 #[derive(Debug, Serialize)]
 struct Line {
     provider: String,
-    /// `variable`, `file` or `stored`; nothing when there is no key.
+    /// `variable`, `file`, `command` or `stored`; nothing when there is no key.
     from: Option<&'static str>,
-    /// The variable or the file.
+    /// The variable, the file or the program.
     place: Option<String>,
     /// Whether a key is stored, used or not.
     stored: bool,
@@ -204,6 +204,7 @@ fn status(loaded: &Loaded, args: &LoginArgs, out: &mut dyn Write) -> anyhow::Res
         let words = match (from, place, needs) {
             (Some("variable"), Some(name), _) => format!("${name}"),
             (Some("file"), Some(path), _) => format!("the key file {path}"),
+            (Some("command"), Some(program), _) => format!("the command `{program}`"),
             (_, Some(path), _) => format!("stored in {path}"),
             (_, None, Some(needs)) => format!("none: {needs}"),
             (_, None, None) => "none; none is needed".to_owned(),
@@ -221,6 +222,7 @@ fn line(loaded: &Loaded, stored: bool, provider: String) -> Line {
         Ok(Some((_, KeyPlace::File(path)))) => {
             (Some("file"), Some(path.display().to_string()), None)
         }
+        Ok(Some((_, KeyPlace::Command(program)))) => (Some("command"), Some(program), None),
         Ok(Some((_, KeyPlace::Stored(path)))) => {
             (Some("stored"), Some(path.display().to_string()), None)
         }

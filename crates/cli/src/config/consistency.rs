@@ -71,6 +71,34 @@ pub fn check(config: &Config, stack: &Stack) -> Result<(), ConfigError> {
             ));
         }
     }
+    keys(config, stack)
+}
+
+/// A key comes from one place, and what is said about a command is said of one that is there.
+fn keys(config: &Config, stack: &Stack) -> Result<(), ConfigError> {
+    for (name, section) in &config.providers {
+        let of = |key: &str| format!("`providers.{name}.{key}`");
+        let at = |key: &str| place(stack, &["providers", name, key]);
+        let (what, key, remedy) = match (&section.api_key_command, &section.api_key_file) {
+            (Some(argv), _) if argv.is_empty() => (
+                format!("{} names no program", of("api_key_command")),
+                "api_key_command",
+                "write for example [\"pass\", \"show\", \"key\"]",
+            ),
+            (Some(_), Some(_)) => (
+                format!("{} stands beside {}", of("api_key_command"), of("api_key_file")),
+                "api_key_command",
+                "take one of them out",
+            ),
+            (None, _) if section.api_key_refresh.is_some() => (
+                format!("{} stands without {}", of("api_key_refresh"), of("api_key_command")),
+                "api_key_refresh",
+                "name the command or take it out",
+            ),
+            (Some(_) | None, _) => continue,
+        };
+        return Err(unusable(what, at(key), remedy.into()));
+    }
     Ok(())
 }
 

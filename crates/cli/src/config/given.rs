@@ -13,7 +13,7 @@ use super::source::{Setting, Source};
 pub const OTHER_VARIABLES: &[(&str, &str)] = &[
     ("OARLOCK_LOG", "what is logged to stderr, as `log.filter`"),
     ("OARLOCK_CORPUS", "recorded provider answers for the tests of this project"),
-    ("OARLOCK_STATE_DIR", "folder of the trust store"),
+    ("OARLOCK_STATE_DIR", "folder of the trust store and of tokens that commands printed"),
 ];
 
 /// The environment, read once.

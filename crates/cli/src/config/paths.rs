@@ -42,15 +42,28 @@ pub fn credentials(env: &Environment) -> Result<PathBuf, ConfigError> {
     Ok(data_dir(env)?.join("credentials.toml"))
 }
 
+/// The folder of what this machine remembers.
+fn state_dir(env: &Environment) -> Result<PathBuf, ConfigError> {
+    match env.folder("OARLOCK_STATE_DIR") {
+        Some(folder) => Ok(folder),
+        None => user_folder(env, "state", "XDG_STATE_HOME", ".local/state"),
+    }
+}
+
 /// The file of the trust store.
 ///
 /// # Errors
 /// [`ConfigError::NoHome`].
 pub fn trust_store(env: &Environment) -> Result<PathBuf, ConfigError> {
-    if let Some(folder) = env.folder("OARLOCK_STATE_DIR") {
-        return Ok(folder.join("trust.json"));
-    }
-    Ok(user_folder(env, "state", "XDG_STATE_HOME", ".local/state")?.join("trust.json"))
+    Ok(state_dir(env)?.join("trust.json"))
+}
+
+/// The folder of the tokens that commands printed.
+///
+/// # Errors
+/// [`ConfigError::NoHome`].
+pub fn key_tokens(env: &Environment) -> Result<PathBuf, ConfigError> {
+    Ok(state_dir(env)?.join("tokens"))
 }
 
 /// A path of the configuration, with a leading `~/` standing for HOME.

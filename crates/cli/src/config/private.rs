@@ -24,14 +24,25 @@ pub fn make_folder_of(path: &Path) -> io::Result<()> {
 /// # Errors
 /// The system's; `WouldBlock` when another process kept it that long.
 pub fn lock(path: &Path) -> io::Result<File> {
-    let path = path.with_extension("lock");
-    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(path)?;
     for _ in 0..LOCK_TRIES {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
-            Err(TryLockError::Error(error)) => return Err(error),
+        match try_lock(path)? {
+            Some(file) => return Ok(file),
+            None => std::thread::sleep(LOCK_PAUSE),
         }
     }
     Err(io::Error::new(io::ErrorKind::WouldBlock, "another process holds the lock"))
+}
+
+/// The same without waiting: nothing when somebody has it.
+///
+/// # Errors
+/// The system's.
+pub fn try_lock(path: &Path) -> io::Result<Option<File>> {
+    let path = path.with_extension("lock");
+    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }

@@ -1,14 +1,15 @@
-//! Keys: from the environment, or from a file that nobody else can read. Nothing else ever holds one. Which of several counts is decided here.
+//! Keys: from the environment, from a file that nobody else can read, or from a command. Nothing else ever holds one. Which of several counts is decided here.
 
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use oarlock_models::catalog;
+use oarlock_models::{KeySource, catalog};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::credentials::CredentialsError;
 use super::{Config, ConfigError, Environment, Loaded, paths};
+use crate::key_command;
 
 /// A key may have this many bytes.
 pub const KEY_BYTES_MAX: u64 = 16 * 1024;
@@ -20,6 +21,8 @@ pub enum KeyPlace {
     Variable(String),
     /// In the file that the configuration names.
     File(PathBuf),
+    /// This program prints it.
+    Command(String),
     /// Stored by `oarlock login`, in this file.
     Stored(PathBuf),
 }
@@ -29,6 +32,7 @@ impl std::fmt::Display for KeyPlace {
         match self {
             Self::Variable(name) => write!(f, "${name}"),
             Self::File(path) => write!(f, "{}", path.display()),
+            Self::Command(program) => write!(f, "the command `{program}`"),
             Self::Stored(path) => write!(f, "{}, by `oarlock login`", path.display()),
         }
     }
@@ -88,25 +92,27 @@ impl SecretError {
 ///
 /// # Errors
 /// [`SecretError`] when a file is configured and cannot be used, or when the key would have to be a stored one and those cannot be used.
-pub fn key(
-    loaded: &Loaded,
-    provider: &str,
-) -> Result<Option<(SecretString, KeyPlace)>, SecretError> {
+pub fn key(loaded: &Loaded, provider: &str) -> Result<Option<(KeySource, KeyPlace)>, SecretError> {
     let section = loaded.config.providers.get(provider);
     if let Some(file) = section.and_then(|section| section.api_key_file.as_ref()) {
         let path = paths::expand(&loaded.environment, file)?;
         let secret = read_key_file(&path)?;
-        return Ok(Some((secret, KeyPlace::File(path))));
+        return Ok(Some((secret.into(), KeyPlace::File(path))));
+    }
+    if let Some(source) = key_command::source(loaded, provider)? {
+        let argv = section.and_then(|section| section.api_key_command.as_ref());
+        let program = argv.and_then(|argv| argv.first()).cloned().unwrap_or_default();
+        return Ok(Some((source, KeyPlace::Command(program))));
     }
     let variable = variable(&loaded.config, provider);
     if let Some((name, value)) = variable.and_then(|name| {
         let value = loaded.environment.text(&name)?.trim().to_owned();
         (!value.is_empty()).then_some((name, value))
     }) {
-        return Ok(Some((SecretString::from(value), KeyPlace::Variable(name))));
+        return Ok(Some((value.into(), KeyPlace::Variable(name))));
     }
     let stored = loaded.stored.key(provider).map_err(SecretError::Stored)?;
-    Ok(stored.map(|(key, path)| (key, KeyPlace::Stored(path.to_owned()))))
+    Ok(stored.map(|(key, path)| (key.into(), KeyPlace::Stored(path.to_owned()))))
 }
 
 /// The variable in which a provider's key is looked for: the configured one, else the well-known one.
@@ -127,8 +133,9 @@ pub(super) fn files(
 ) -> Result<Vec<PathBuf>, ConfigError> {
     let named = config.providers.values().filter_map(|section| section.api_key_file.as_deref());
     let named = named.map(|file| paths::expand(environment, file));
+    let printed = key_command::files(environment, config)?.into_iter().map(Ok);
     // Without a home nothing is stored.
-    paths::credentials(environment).ok().into_iter().map(Ok).chain(named).collect()
+    paths::credentials(environment).ok().into_iter().map(Ok).chain(named).chain(printed).collect()
 }
 
 fn read_key_file(path: &Path) -> Result<SecretString, SecretError> {
@@ -148,7 +155,7 @@ fn read_key_file(path: &Path) -> Result<SecretString, SecretError> {
 ///
 /// # Errors
 /// [`SecretError`], `Unusable` when it is no text, no regular file, or longer than `bytes_max`.
-pub(super) fn read_private(path: &Path, bytes_max: u64) -> Result<SecretString, SecretError> {
+pub(crate) fn read_private(path: &Path, bytes_max: u64) -> Result<SecretString, SecretError> {
     let failed = |source| SecretError::Io { path: path.to_owned(), source };
     let unusable = |why| SecretError::Unusable { path: path.to_owned(), why };
     if !std::fs::metadata(path).map_err(failed)?.is_file() {

@@ -275,6 +275,20 @@ pub const KEYS: &[Key] = &[
         UserOnly,
         "file that holds the key; must be ours and readable by nobody else (mode 0600)",
     ),
+    key(
+        "providers.*.api_key_command",
+        Texts,
+        "",
+        UserOnly,
+        "command that prints the key: a program and its arguments, read by no shell",
+    ),
+    key(
+        "providers.*.api_key_refresh",
+        Duration,
+        "",
+        Trust,
+        "how long what `api_key_command` printed is used; 5m when absent, less when it is a JWT that ends sooner",
+    ),
     key("providers.*.default_model", Text, "", Trust, "the model when none is named"),
     key(
         "providers.*.models",

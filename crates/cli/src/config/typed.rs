@@ -233,6 +233,10 @@ pub struct ProviderSection {
     pub api_key_env: Option<String>,
     /// File that holds the key.
     pub api_key_file: Option<String>,
+    /// Command that prints the key.
+    pub api_key_command: Option<Vec<String>>,
+    /// How long what it printed is used.
+    pub api_key_refresh: Option<Millis>,
     /// The model when none is named.
     pub default_model: Option<String>,
     /// Declared models.

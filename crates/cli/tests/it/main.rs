@@ -22,6 +22,7 @@ mod home;
 mod hooks;
 mod instructions;
 mod interrupts;
+mod key_commands;
 mod keys;
 mod layers;
 mod login;

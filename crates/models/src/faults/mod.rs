@@ -49,7 +49,7 @@ fn config(base_url: &str) -> ProviderConfig {
         display_name: "Test".to_owned(),
         wire: Wire::OpenAiChat,
         base_url: base_url.into(),
-        key: Some(SecretString::from(KEY)),
+        key: Some(SecretString::from(KEY).into()),
         auth_header: None,
         headers: BTreeMap::from([("x-gateway".into(), HEADER_SECRET.into())]),
         quirks: Quirks::PLAIN,

@@ -14,6 +14,7 @@ mod estimates;
 mod framing;
 mod gemini;
 mod gemini_corpus;
+mod key_sources;
 mod openai_chat;
 mod recorded;
 mod responses;
