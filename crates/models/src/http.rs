@@ -169,6 +169,11 @@ fn within_one_origin(attempt: redirect::Attempt<'_>) -> redirect::Action {
 }
 
 fn proxies(settings: &Proxies) -> Result<Vec<Proxy>, TransportError> {
+    // `*` stands for every host. The client takes it for names, and would ask the proxy for addresses.
+    let mut exceptions = settings.bypass.as_deref().into_iter().flat_map(|list| list.split(','));
+    if exceptions.any(|entry| entry.trim() == "*") {
+        return Ok(Vec::new());
+    }
     let bypass = || settings.bypass.as_deref().and_then(NoProxy::from_string);
     let parsed = |made: Result<Proxy, reqwest::Error>, scheme: &str| match made {
         Ok(proxy) => Ok(proxy.no_proxy(bypass())),

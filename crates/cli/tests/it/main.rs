@@ -34,6 +34,7 @@ mod operations;
 mod outlets;
 mod policy;
 mod provider;
+mod proxies;
 mod pty;
 mod quarrels;
 mod replays;
