@@ -2,6 +2,8 @@
 
 use oarlock::config::given::OTHER_VARIABLES;
 use oarlock::config::keys::KEYS;
+use oarlock::config::{Environment, Inputs, load};
+use oarlock::providers::provider;
 
 const PAGE: &str = include_str!("../../../../docs/configuration.md");
 
@@ -165,5 +167,27 @@ fn every_flag_that_the_page_names_for_us_is_one() {
     let text = format!("{before}\n{}", here.collect::<Vec<_>>().join("\n"));
     for word in text.split(|c: char| !(c.is_ascii_lowercase() || c == '-')) {
         assert!(!word.starts_with("--") || word.len() < 4 || flags.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn every_provider_of_the_page_can_be_used_as_it_is_written() {
+    let blocks = PAGE.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut names = std::collections::BTreeSet::new();
+    for block in blocks.filter(|block| block.contains("providers.")) {
+        let home = crate::home::Home::new();
+        home.user(block);
+        let folder = home.path("");
+        let environment = Environment::of(&[("HOME", folder.to_str().unwrap())]);
+        let inputs = Inputs { environment, cwd: home.project(), overrides: vec![], flags: vec![] };
+        let loaded = load(inputs).unwrap_or_else(|error| panic!("{error}:\n{block}"));
+        for name in loaded.config.providers.keys() {
+            let made = provider(&loaded, name);
+            assert!(made.is_ok(), "{name}: {:?}:\n{block}", made.err());
+            names.insert(name.clone());
+        }
+    }
+    for name in ["azure", "litellm", "mine", "openai", "vllm"] {
+        assert!(names.contains(name), "{name} has no example");
     }
 }

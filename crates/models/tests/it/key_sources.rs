@@ -169,3 +169,22 @@ async fn lists_of_models_carry_it_over_every_wire() {
         assert_eq!(carried(&transport), bearer(&["token-1", "token-2"]), "{wire}");
     }
 }
+
+#[tokio::test]
+async fn configured_headers_go_with_every_request() {
+    for wire in Wire::ALL {
+        let source = given(&[Ok("token-1"), Ok("token-2"), Ok("token-3")]);
+        let transport = answers(&[(401, "{}"), (200, ""), (401, "{}"), (200, LIST)]);
+        let headers = [("x-team".to_owned(), "boats".to_owned())].into();
+        let config = ProviderConfig { wire, headers, ..config(&source) };
+        // What the wire makes of an empty answer is no matter of this test.
+        drop(call(config.clone(), &transport).await);
+        list_models(&config, &*transport, Duration::from_secs(20)).await.unwrap();
+        let requests = transport.requests();
+        assert_eq!(requests.len(), 4, "{wire}");
+        for request in requests {
+            let team = request.headers.iter().filter(|(name, _)| name == "x-team");
+            assert!(team.map(|(_, value)| value).eq(["boats"]), "{wire}: {request:?}");
+        }
+    }
+}
