@@ -21,7 +21,7 @@ use oarlock_core::spec::{ModelSelection, SessionSpec};
 use oarlock_core::{
     DefaultAgentCore, LocalBus, Ports, ProviderRegistry, StaticToolRegistry, ToolRegistry,
 };
-use oarlock_models::{DemoModel, HttpTransport, Registry, ScriptModel};
+use oarlock_models::{DemoModel, HttpTransport, Registry, Scripts};
 use oarlock_server::Figures;
 use oarlock_store::SqliteStore;
 use oarlock_tools::hooks::Hooks;
@@ -325,26 +325,29 @@ pub fn models(loaded: &Loaded, clock: Arc<dyn Clock>) -> anyhow::Result<Provider
     let transport = Arc::new(HttpTransport::new(providers::http_settings(loaded)?));
     let registry =
         Registry::new(providers::configured(loaded)?, transport).with(Arc::new(DemoModel::new()));
-    let sources =
-        vec![ModelSource::Many(Arc::new(Scripts { clock })), ModelSource::Many(Arc::new(registry))];
+    let sources = vec![
+        ModelSource::Many(Arc::new(ScriptPaths { clock, scripts: Scripts::default() })),
+        ModelSource::Many(Arc::new(registry)),
+    ];
     let allowed = loaded.config.allowed_models.clone();
     ProviderRegistry::new(sources, None, allowed).context("`allowed_models` and `providers`")
 }
 
 /// Scripts by their path.
 #[derive(Debug)]
-struct Scripts {
+struct ScriptPaths {
     clock: Arc<dyn Clock>,
+    scripts: Scripts,
 }
 
-impl Models for Scripts {
+impl Models for ScriptPaths {
     fn resolve(&self, selection: &ModelSelection) -> Result<Arc<dyn Model>, ModelError> {
         let failed = |kind, message| ModelError { kind, message, retry_after_ms: None };
         if selection.provider != SCRIPT {
             let words = format!("{selection} is no script; write {SCRIPT}/PATH");
             return Err(failed(ModelErrorKind::ModelNotFound, words));
         }
-        let loaded = ScriptModel::load(Path::new(&selection.model), Arc::clone(&self.clock));
+        let loaded = self.scripts.load(Path::new(&selection.model), Arc::clone(&self.clock));
         let script = loaded.map_err(|error| {
             failed(ModelErrorKind::InvalidRequest, format!("{:#}", anyhow::Error::from(error)))
         })?;

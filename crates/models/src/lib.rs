@@ -47,5 +47,5 @@ pub use provider::{ModelConfig, ProviderConfig, UnknownWire, Wire, family};
 pub use quirks::{AnswerSchemas, CallIds, OutputField, Quirks, ThoughtEcho, ThoughtItems};
 pub use registry::Registry;
 pub use remote::HttpModel;
-pub use script::{ScriptError, ScriptModel};
+pub use script::{ScriptError, ScriptModel, Scripts};
 pub use transport::{HttpRequest, HttpResponse, Method, Transport, TransportError};

@@ -1,9 +1,11 @@
 //! `script`: a model that plays a JSON file, for trying a runtime without a provider. The format is described in `docs/script.md`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::SystemTime;
 
 use futures::stream::{self, BoxStream, StreamExt};
 use oarlock_core::event::DeltaItem;
@@ -18,6 +20,8 @@ use oarlock_core::spec::ModelSelection;
 use serde::Deserialize;
 
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Scripts that are remembered; beyond it those that nobody plays are forgotten.
+const KEPT_MAX: usize = 64;
 
 /// Why a script cannot be played.
 #[derive(Debug, thiserror::Error)]
@@ -106,11 +110,61 @@ struct Failure {
     after_text: String,
 }
 
+/// Scripts that are being played: each is in memory once, for as long as its file stays as it is.
+#[derive(Debug, Default)]
+pub struct Scripts(Mutex<HashMap<PathBuf, (Stamp, Weak<Script>)>>);
+
+/// What changes with a file.
+type Stamp = (Option<SystemTime>, u64);
+
+impl Scripts {
+    /// A model that plays this script from its beginning, as [`ScriptModel::load`] makes one.
+    ///
+    /// # Errors
+    /// [`ScriptError`] when the file cannot be read, is too long, or is not a script.
+    pub fn load(&self, path: &Path, clock: Arc<dyn Clock>) -> Result<ScriptModel, ScriptError> {
+        let unread = |source| ScriptError::Read { path: path.to_owned(), source };
+        let file = File::open(path).map_err(unread)?;
+        let meta = file.metadata().map_err(unread)?;
+        let stamp = (meta.modified().ok(), meta.len());
+        let known = self.kept(|kept| {
+            let (of, script) = kept.get(path)?;
+            script.upgrade().filter(|_| *of == stamp)
+        });
+        let script = match known {
+            Some(script) => script,
+            None => Arc::new(read(path, file)?),
+        };
+        self.kept(|kept| {
+            if kept.len() >= KEPT_MAX {
+                kept.retain(|_, (_, script)| script.strong_count() > 0);
+            }
+            kept.insert(path.to_owned(), (stamp, Arc::downgrade(&script)));
+        });
+        Ok(ScriptModel::of(path, script, clock))
+    }
+
+    fn kept<T>(&self, with: impl FnOnce(&mut HashMap<PathBuf, (Stamp, Weak<Script>)>) -> T) -> T {
+        with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn read(path: &Path, file: File) -> Result<Script, ScriptError> {
+    let mut text = Vec::new();
+    let length = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text);
+    let length = length.map_err(|source| ScriptError::Read { path: path.to_owned(), source })?;
+    if length as u64 > FILE_BYTES_MAX {
+        return Err(ScriptError::Long { path: path.to_owned() });
+    }
+    serde_json::from_slice(&text)
+        .map_err(|source| ScriptError::Format { path: path.to_owned(), source })
+}
+
 /// Plays the step whose number is the number of assistant messages in the request, so that a resumed session goes on where it was.
 #[derive(Debug)]
 pub struct ScriptModel {
     info: ModelInfo,
-    script: Script,
+    script: Arc<Script>,
     clock: Arc<dyn Clock>,
     /// Errors of each step that this process has already played.
     failed: Mutex<BTreeMap<usize, usize>>,
@@ -122,15 +176,10 @@ impl ScriptModel {
     /// # Errors
     /// [`ScriptError`] when the file cannot be read, is too long, or is not a script.
     pub fn load(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, ScriptError> {
-        let read = |source| ScriptError::Read { path: path.to_owned(), source };
-        let file = std::fs::File::open(path).map_err(read)?;
-        let mut text = Vec::new();
-        let length = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(read)?;
-        if length as u64 > FILE_BYTES_MAX {
-            return Err(ScriptError::Long { path: path.to_owned() });
-        }
-        let script = serde_json::from_slice(&text)
-            .map_err(|source| ScriptError::Format { path: path.to_owned(), source })?;
+        Scripts::default().load(path, clock)
+    }
+
+    fn of(path: &Path, script: Arc<Script>, clock: Arc<dyn Clock>) -> Self {
         let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("script").to_owned();
         let selection = ModelSelection { provider: "script".to_owned(), model: name };
         let info = ModelInfo {
@@ -143,7 +192,7 @@ impl ScriptModel {
             accepts: Accepts::default(),
             takes_output: false,
         };
-        Ok(Self { info, script, clock, failed: Mutex::default() })
+        Self { info, script, clock, failed: Mutex::default() }
     }
 
     fn step(&self, position: usize) -> Result<&Step, ModelError> {

@@ -1,5 +1,6 @@
 //! `read_file`: a window of a text with line numbers, a picture, or a part of a stored body.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -281,12 +282,12 @@ impl Window {
             let shown = crate::text::head(&text, LINE_BYTES_MAX);
             let cut = self.begun_bytes > LINE_BYTES_MAX as u64;
             self.lossy |= shown.contains('\u{FFFD}');
-            let more = if cut {
-                format!(" [… line of {} bytes]", self.begun_bytes)
-            } else {
-                String::new()
-            };
-            self.text.push_str(&format!("{:>6}\t{shown}{more}\n", self.line));
+            // Writing to a text cannot fail.
+            _ = write!(self.text, "{:>6}\t{shown}", self.line);
+            if cut {
+                _ = write!(self.text, " [… line of {} bytes]", self.begun_bytes);
+            }
+            self.text.push('\n');
             self.lines += 1;
         }
         self.line += 1;

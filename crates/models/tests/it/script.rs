@@ -7,7 +7,7 @@ use oarlock_core::event::DeltaItem;
 use oarlock_core::message::{Block, Content, Message, Part, ReplyStop};
 use oarlock_core::ports::clock::SystemClock;
 use oarlock_core::ports::model::{Model, ModelError, ModelErrorKind, ModelEvent, Reply};
-use oarlock_models::{ScriptError, ScriptModel};
+use oarlock_models::{ScriptError, ScriptModel, Scripts};
 
 use crate::recorded::request;
 
@@ -103,4 +103,25 @@ fn what_is_no_script_is_refused_with_its_place() {
     // A device without end is not read to its end.
     let endless = ScriptModel::load("/dev/zero".as_ref(), Arc::new(SystemClock::new()));
     assert!(told(endless.unwrap_err()).0.contains("1 MiB"));
+}
+
+#[tokio::test]
+async fn a_script_that_is_played_is_in_memory_once_until_its_file_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("play.json");
+    let scripts = Scripts::default();
+    let play = || scripts.load(&path, Arc::new(SystemClock::new()));
+    std::fs::write(&path, r#"{"steps":[{"text":"one","errors":[{"kind":"overloaded"}]}]}"#)
+        .unwrap();
+    let (first, second) = (play().unwrap(), play().unwrap());
+    // Each plays it from the beginning, failures included.
+    for model in [&first, &second] {
+        assert_eq!(call(model, 0).await.1.unwrap_err().kind, ModelErrorKind::Overloaded);
+        assert_eq!(call(model, 0).await.0, "one");
+    }
+    std::fs::write(&path, r#"{"steps":[{"text":"another"}]}"#).unwrap();
+    assert_eq!(call(&play().unwrap(), 0).await.0, "another");
+    assert_eq!(call(&first, 0).await.0, "one", "it goes on as it began");
+    std::fs::remove_file(&path).unwrap();
+    assert!(play().is_err());
 }

@@ -359,6 +359,10 @@ impl Lane {
     /// Answers the slash commands that the client has been told all of.
     pub(super) fn answer_done(&mut self) {
         let is_told = |waiting: &Waiting| matches!(waiting.stage, Stage::Done { tip, .. } if !self.following.is_before(tip));
+        // Asked with every entry, and rarely answered.
+        if !self.prompts.waiting.iter().any(is_told) {
+            return;
+        }
         let (done, waiting): (VecDeque<Waiting>, _) =
             std::mem::take(&mut self.prompts.waiting).into_iter().partition(is_told);
         self.prompts.waiting = waiting;

@@ -39,20 +39,21 @@ async fn the_model_is_told_what_the_client_adds_and_the_session_keeps_it() {
         (told("like a sailor."), false),
         (told("Talk like a pirate."), false),
     ];
+    let ways = ["session/load", "session/resume", "session/fork"];
     // Where it is open, and where it is taken from the store.
-    for is_open in [true, false] {
-        for (system, is_taken) in &table {
-            for method in ["session/load", "session/resume", "session/fork"] {
-                if !is_open {
-                    client.call("session/close", json!({ "sessionId": session })).await;
-                }
-                let open = json!({ "sessionId": session, "cwd": "/", "mcpServers": [], "systemPrompt": system });
-                let (answer, _) = client.call(method, open).await;
-                let refused = (!is_taken).then_some(-32602);
-                let code = answer["error"]["code"].as_i64();
-                assert_eq!(code, refused, "{method} {system} {is_open}: {answer}");
-            }
+    let ways = ways.map(|method| [(method, true), (method, false)]).concat();
+    for ((method, is_open), (system, is_taken)) in
+        ways.iter().flat_map(|way| table.iter().map(move |row| (way, row)))
+    {
+        if !is_open {
+            client.call("session/close", json!({ "sessionId": session })).await;
         }
+        let open =
+            json!({ "sessionId": session, "cwd": "/", "mcpServers": [], "systemPrompt": system });
+        let (answer, _) = client.call(method, open).await;
+        let refused = (!is_taken).then_some(-32602);
+        let code = answer["error"]["code"].as_i64();
+        assert_eq!(code, refused, "{method} {system} {is_open}: {answer}");
     }
     let fork = json!({ "sessionId": session, "cwd": "/", "mcpServers": [] });
     let (forked, _) = client.call("session/fork", fork).await;
