@@ -31,7 +31,10 @@ pub(crate) fn refusal(refusal: Refusal<'_>) -> Fault {
     if is_html(body) {
         return Fault { kind: of_page(status), message: page(status, body), retry_after_ms };
     }
-    let said = said(body);
+    let mut said = said(body);
+    if said.code.is_empty() && said.kind.is_empty() {
+        said.kind = header(headers, "x-amzn-errortype").map(bare).unwrap_or_default();
+    }
     let kind = kind(status, &said);
     let retry_after_ms = retry_after_ms.or(said.detail.wait_ms);
     let message = match said.words() {
@@ -55,6 +58,25 @@ pub(crate) fn inside(error: &Value) -> Fault {
         .words()
         .unwrap_or_else(|| "the provider reported an error without a reason".to_owned());
     Fault { kind: kind(status, &said), message, retry_after_ms: said.detail.wait_ms }
+}
+
+/// What an exception inside a stream of AWS means: its name, and a body with words or the words themselves.
+pub(crate) fn exception(name: &str, body: &str) -> Fault {
+    let mut said = said(body.as_bytes());
+    said.kind = bare(name);
+    let status = match (said.kind.to_lowercase().as_str(), phrase(&said.message)) {
+        ("validationexception", _) | (_, Some(_)) => 400,
+        (_, None) => 500,
+    };
+    let message =
+        said.words().unwrap_or_else(|| "the stream broke off without a reason".to_owned());
+    Fault { kind: kind(status, &said), message, retry_after_ms: None }
+}
+
+/// The name of an error of AWS without its namespace and without the address behind it.
+fn bare(name: &str) -> String {
+    let name = name.split(':').next().unwrap_or_default();
+    name.rsplit('#').next().unwrap_or_default().trim().to_owned()
 }
 
 /// What a success that is a web page means.
@@ -188,7 +210,9 @@ fn said(body: &[u8]) -> Said {
     let message = own.unwrap_or_else(|| field(&["message", "msg", "detail", "error"]));
     Said {
         code: field(&["code"]),
-        kind: field(&["type", "__type"]),
+        kind: Some(field(&["type"]))
+            .filter(|kind| !kind.is_empty())
+            .unwrap_or_else(|| bare(&field(&["__type"]))),
         message: match upstream {
             Some(raw) => format!("{message}: {raw}"),
             None if message.is_empty() => value.to_string(),
@@ -251,6 +275,22 @@ const CODES: &[(&str, Kind)] = &[
     ("PERMISSION_DENIED", Kind::Auth),
     ("RESOURCE_EXHAUSTED", Kind::RateLimited),
     ("UNAVAILABLE", Kind::Overloaded),
+    // Of AWS; inside a stream they begin with a small letter.
+    ("AccessDeniedException", Kind::Auth),
+    ("ExpiredTokenException", Kind::Auth),
+    ("IncompleteSignatureException", Kind::Auth),
+    ("InvalidSignatureException", Kind::Auth),
+    ("MissingAuthenticationTokenException", Kind::Auth),
+    ("UnrecognizedClientException", Kind::Auth),
+    ("InternalServerException", Kind::Overloaded),
+    ("ModelErrorException", Kind::Overloaded),
+    ("ModelNotReadyException", Kind::Overloaded),
+    ("ModelStreamErrorException", Kind::Overloaded),
+    ("ServiceUnavailableException", Kind::Overloaded),
+    ("ModelTimeoutException", Kind::Timeout),
+    ("ResourceNotFoundException", Kind::ModelNotFound),
+    ("ServiceQuotaExceededException", Kind::QuotaExhausted),
+    ("ThrottlingException", Kind::RateLimited),
 ];
 
 /// Phrases in lower case, in the order in which they are looked for. Used only for 4xx, where a status alone is too coarse.
@@ -267,6 +307,7 @@ const PHRASES: &[(&str, Kind)] = &[
     ("request too large for model", Kind::ContextOverflow),
     ("input is too long", Kind::ContextOverflow),
     ("exceeds the maximum number of tokens", Kind::ContextOverflow),
+    ("input tokens exceed", Kind::ContextOverflow),
     ("credit balance is too low", Kind::QuotaExhausted),
     ("insufficient balance", Kind::QuotaExhausted),
     ("insufficient credits", Kind::QuotaExhausted),
@@ -277,11 +318,14 @@ const PHRASES: &[(&str, Kind)] = &[
     ("content filter", Kind::ContentFilter),
     ("model not found", Kind::ModelNotFound),
     ("unknown model", Kind::ModelNotFound),
+    ("model identifier is invalid", Kind::ModelNotFound),
     ("not a valid model", Kind::ModelNotFound),
 ];
 
 fn kind(status: u16, said: &Said) -> Kind {
-    let named = |label: &str| CODES.iter().find(|(code, _)| *code == label).map(|(_, kind)| *kind);
+    let named = |label: &str| {
+        CODES.iter().find(|(code, _)| code.eq_ignore_ascii_case(label)).map(|(_, kind)| *kind)
+    };
     if let Some(kind) = said.detail.quota() {
         return kind;
     }

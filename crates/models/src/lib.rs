@@ -9,6 +9,7 @@ mod classify;
 mod codec;
 mod demo;
 mod endpoint;
+mod eventstream;
 #[cfg(test)]
 mod faults;
 mod gemini;

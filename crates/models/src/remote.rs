@@ -15,7 +15,8 @@ use crate::answers;
 use crate::classify;
 use crate::codec::{Codec, Decoder, Fault, Target};
 use crate::endpoint::Endpoint;
-use crate::sse::Framer;
+use crate::eventstream;
+use crate::sse::{Event, Framer};
 use crate::transport::{HttpRequest, Transport, TransportError};
 
 /// An answer that comes as one JSON body may have this many bytes.
@@ -180,7 +181,7 @@ impl Call {
     }
 }
 
-/// Reads the body of a success: a stream of events or one JSON value, told apart by the first byte, since servers label both wrongly.
+/// Reads the body of a success: a stream of events, one of frames, or one JSON value, told apart by the first byte, since servers label both wrongly.
 struct Reader {
     status: u16,
     decoder: Box<dyn Decoder>,
@@ -191,7 +192,35 @@ enum Form {
     /// Only blanks so far.
     Untold(Vec<u8>),
     Events(Framer),
+    Frames(eventstream::Framer),
     Whole(Vec<u8>),
+}
+
+impl Form {
+    fn push(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        match self {
+            Self::Events(framer) => framer.push(bytes),
+            Self::Frames(framer) => {
+                framer.push(bytes);
+                Ok(())
+            }
+            Self::Untold(_) | Self::Whole(_) => Ok(()),
+        }
+    }
+
+    /// The next whole event of a stream.
+    fn next_event(&mut self) -> Result<Option<Event>, Fault> {
+        match self {
+            Self::Events(framer) => Ok(framer.next_event()),
+            Self::Frames(framer) => framer.next_event(),
+            Self::Untold(_) | Self::Whole(_) => Ok(None),
+        }
+    }
+
+    /// Whether a frame has not come whole. An event of text that is not ended does not count.
+    fn is_midway(&self) -> bool {
+        matches!(self, Self::Frames(framer) if framer.is_midway())
+    }
 }
 
 impl fmt::Debug for Reader {
@@ -215,11 +244,11 @@ impl Reader {
                 let started = std::mem::take(blanks);
                 self.form = form(&started, self.status)?;
                 match self.form {
-                    Form::Events(_) => self.events(&started, ready)?,
+                    Form::Events(_) | Form::Frames(_) => self.events(&started, ready)?,
                     Form::Untold(_) | Form::Whole(_) => {}
                 }
             }
-            Form::Events(_) => self.events(bytes, ready)?,
+            Form::Events(_) | Form::Frames(_) => self.events(bytes, ready)?,
             Form::Whole(body) => {
                 body.extend_from_slice(bytes);
                 if body.len() > WHOLE_BYTES_MAX {
@@ -235,12 +264,9 @@ impl Reader {
     }
 
     fn events(&mut self, bytes: &[u8], ready: &mut Ready) -> Result<(), Fault> {
-        let Form::Events(framer) = &mut self.form else {
-            unreachable!("called for streams of events only");
-        };
-        framer.push(bytes)?;
+        self.form.push(bytes)?;
         let mut out = Vec::new();
-        while let Some(event) = framer.next_event() {
+        while let Some(event) = self.form.next_event()? {
             let decoded = self.decoder.event(event.name.as_deref(), &event.data, &mut out);
             ready.extend(out.drain(..).map(Ok));
             decoded?;
@@ -258,6 +284,9 @@ impl Reader {
             ready.extend(out.drain(..).map(Ok));
             decoded?;
         }
+        if self.form.is_midway() && !self.decoder.is_done() {
+            return Err(Fault::truncated("the answer ended within a frame"));
+        }
         self.decoder.finish()
     }
 }
@@ -266,6 +295,9 @@ impl Reader {
 fn form(started: &[u8], status: u16) -> Result<Form, Fault> {
     if started.len() < BOM.len() && BOM.starts_with(started) {
         return Ok(Form::Untold(started.to_vec()));
+    }
+    if started.first().copied().is_some_and(eventstream::begins) {
+        return Ok(Form::Frames(eventstream::Framer::default()));
     }
     let text = started.strip_prefix(BOM).unwrap_or(started);
     match text.trim_ascii_start().first() {
