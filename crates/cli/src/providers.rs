@@ -6,7 +6,7 @@ use oarlock_core::ports::model::{ModelError, ModelInfo, Price};
 use oarlock_models::catalog;
 use oarlock_models::{
     AnswerSchemas, HttpSettings, HttpTransport, KeySource, ModelConfig, ProviderConfig, Proxies,
-    Quirks, ThoughtItems, WellKnown, Wire, list_models,
+    Quirks, ThoughtItems, WellKnown, Wire, bedrock_address, list_models,
 };
 
 use crate::config::error::ConfigError;
@@ -52,6 +52,16 @@ pub enum ProviderError {
     )]
     ThoughtItems {
         /// Its name.
+        provider: String,
+        /// What is written.
+        written: String,
+    },
+    /// The variable for the region holds something else.
+    #[error(
+        "`{written}` in AWS_REGION is no region; correct it, or set `providers.{provider}.base_url`"
+    )]
+    Region {
+        /// The provider.
         provider: String,
         /// What is written.
         written: String,
@@ -111,7 +121,15 @@ pub fn with_key(
     if let Some(takes) = section.answer_schemas {
         quirks.answer_schemas = if takes { AnswerSchemas::TAKEN } else { AnswerSchemas::UNKNOWN };
     }
-    let base_url = section.base_url.clone().or_else(|| known.map(|k| k.base_url.to_owned()));
+    let base_url = match (&section.base_url, known) {
+        (Some(base_url), _) => Some(base_url.clone()),
+        (None, Some(known)) if key.is_some() => Some(own_address(loaded, known)?),
+        // Nothing is asked of a provider without its key, whatever the variables say.
+        (None, Some(known)) => {
+            Some(own_address(loaded, known).unwrap_or_else(|_| known.base_url.to_owned()))
+        }
+        (None, None) => None,
+    };
     Ok(ProviderConfig {
         name: name.to_owned(),
         display_name: known.map_or(name, |known| known.display_name).to_owned(),
@@ -121,8 +139,21 @@ pub fn with_key(
         auth_header: None,
         headers: section.headers.clone(),
         quirks,
-        models: models(&section.models, known),
+        models: models(&section.models, known, wire),
     })
+}
+
+/// The address of a well-known provider: of Bedrock, which has one in each region, the one of `AWS_REGION` or `AWS_DEFAULT_REGION`.
+fn own_address(loaded: &Loaded, known: &WellKnown) -> Result<String, ProviderError> {
+    let variables = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+    let region = variables.iter().find_map(|name| loaded.environment.text(name));
+    match region.filter(|_| known.wire == Wire::BedrockConverse) {
+        Some(region) => bedrock_address(region).ok_or_else(|| ProviderError::Region {
+            provider: known.name.to_owned(),
+            written: region.to_owned(),
+        }),
+        None => Ok(known.base_url.to_owned()),
+    }
 }
 
 /// Every provider that can be named: the configured ones, then the well-known ones. Of the latter none is refused because stored keys cannot
@@ -150,11 +181,11 @@ pub fn key_variables(config: &Config) -> Vec<String> {
 }
 
 /// Declared models first, each completed by what is known about it, then the known ones.
-fn models(declared: &[ModelEntry], known: Option<&WellKnown>) -> Vec<ModelConfig> {
+fn models(declared: &[ModelEntry], known: Option<&WellKnown>, wire: Wire) -> Vec<ModelConfig> {
     let known: Vec<ModelConfig> =
         known.map_or_else(Vec::new, |known| known.models.iter().map(ModelConfig::from).collect());
     let declared = declared.iter().map(|entry| {
-        let family = oarlock_models::family(&entry.id);
+        let family = wire.family(&entry.id);
         let like = known.iter().find(|model| model.id == family);
         ModelConfig {
             id: entry.id.clone(),

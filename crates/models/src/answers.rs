@@ -120,6 +120,8 @@ const GEMINI: SchemaSubset = SchemaSubset {
 fn field(wire: Wire) -> &'static SchemaSubset {
     match wire {
         Wire::AnthropicMessages => &ANTHROPIC,
+        // AWS documents the same limits for all models of the wire.
+        Wire::BedrockConverse => &ANTHROPIC,
         Wire::OpenAiChat | Wire::OpenAiResponses => &OPENAI,
         Wire::Gemini => &GEMINI,
     }

@@ -137,6 +137,20 @@ pub const WELL_KNOWN: &[WellKnown] = &[
         ..chat(("xai", "xAI"), "https://api.x.ai/v1", Some("XAI_API_KEY"))
     },
     chat(("together", "Together"), "https://api.together.xyz/v1", Some("TOGETHER_API_KEY")),
+    WellKnown {
+        name: "bedrock",
+        display_name: "Amazon Bedrock",
+        wire: Wire::BedrockConverse,
+        base_url: "https://bedrock-runtime.us-east-1.amazonaws.com",
+        key_variable: Some("AWS_BEARER_TOKEN_BEDROCK"),
+        quirks: Quirks {
+            answer_schemas: AnswerSchemas { taken: true, but: SCHEMALESS_AT_BEDROCK },
+            ..Quirks::PLAIN
+        },
+        further: &[],
+        default_model: None,
+        models: BEDROCK,
+    },
     chat(("litellm", "LiteLLM"), "http://localhost:4000/v1", Some("LITELLM_API_KEY")),
     chat(("ollama", "Ollama"), "http://localhost:11434/v1", None),
     chat(("llamacpp", "llama.cpp"), "http://localhost:8080/v1", None),
@@ -250,6 +264,50 @@ const OLDER_CLAUDES: &[&str] = &[
     "claude-sonnet-4-0",
 ];
 
+/// Windows and bounds at Bedrock. Prices differ with the region and the profile, and are not told here.
+const BEDROCK: &[KnownModel] = &[
+    at_bedrock("anthropic.claude-opus-4-5", 200_000, 64_000),
+    at_bedrock("anthropic.claude-sonnet-4-5", 200_000, 64_000),
+    at_bedrock("anthropic.claude-haiku-4-5", 200_000, 64_000),
+    at_bedrock("anthropic.claude-opus-4-1", 200_000, 32_000),
+    at_bedrock("anthropic.claude-opus-4", 200_000, 32_000),
+    at_bedrock("anthropic.claude-sonnet-4", 200_000, 64_000),
+    at_bedrock("anthropic.claude-3-7-sonnet", 200_000, 64_000),
+    at_bedrock("anthropic.claude-3-5-haiku", 200_000, 8_192),
+];
+
+const fn at_bedrock(id: &'static str, context_window: u64, output_max: u64) -> KnownModel {
+    KnownModel {
+        id,
+        context_window: Some(context_window),
+        output_max: Some(output_max),
+        price: None,
+    }
+}
+
+/// Models at Bedrock that are not among those which AWS says take a schema.
+const SCHEMALESS_AT_BEDROCK: &[&str] = &[
+    "ai21.*",
+    "amazon.*",
+    "anthropic.claude-3*",
+    "anthropic.claude-instant*",
+    "anthropic.claude-opus-4",
+    "anthropic.claude-opus-4-1",
+    "anthropic.claude-sonnet-4",
+    "anthropic.claude-v*",
+    "cohere.*",
+    "deepseek.r1*",
+    "meta.*",
+    "mistral.mistral-7b*",
+    "mistral.mistral-large-2402*",
+    "mistral.mistral-large-2407*",
+    "mistral.mistral-small*",
+    "mistral.mixtral*",
+    "mistral.pixtral*",
+    "stability.*",
+    "writer.*",
+];
+
 /// They came before answers of a schema.
 const OLDER_GPTS: &[&str] = &["chatgpt*", "gpt-3*", "gpt-4", "gpt-4-*", "o1-mini", "o1-preview"];
 
@@ -272,7 +330,6 @@ const DEEPSEEK: &[KnownModel] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::family;
 
     #[test]
     fn names_are_unique_and_families_are_written_as_families() {
@@ -285,7 +342,7 @@ mod tests {
             assert!(!known.base_url.ends_with('/'), "{}", known.base_url);
             assert!(known.further.iter().all(|(wire, _)| *wire != known.wire), "{}", known.name);
             for model in known.models {
-                assert_eq!(family(model.id), model.id);
+                assert_eq!(known.wire.family(model.id), model.id);
                 assert!(model.output_max <= model.context_window, "{}", model.id);
             }
         }

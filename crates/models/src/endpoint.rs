@@ -9,6 +9,7 @@ use futures::StreamExt;
 use oarlock_core::ports::model::{ModelError, ModelErrorKind};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::bedrock_converse::address;
 use crate::classify::{self, Refusal};
 use crate::codec::Fault;
 use crate::key::KeySource;
@@ -46,13 +47,22 @@ impl Endpoint {
             Wire::OpenAiChat => self.address("/chat/completions", ""),
             Wire::OpenAiResponses => self.address("/responses", ""),
             Wire::Gemini => {
-                let name = in_path(model.trim_start_matches("models/"));
+                let name = in_path(model.trim_start_matches("models/"), b"@/");
                 self.address(&format!("/models/{name}:streamGenerateContent"), "alt=sse")
+            }
+            Wire::BedrockConverse => {
+                self.address(&format!("/model/{}/converse-stream", in_path(model, b"")), "")
             }
         };
         let mut headers = self.headers();
         headers.push(("content-type".into(), "application/json".into()));
-        headers.push(("accept".into(), "text/event-stream, application/json".into()));
+        let stream = match self.config.wire {
+            Wire::BedrockConverse => "application/vnd.amazon.eventstream",
+            Wire::AnthropicMessages | Wire::OpenAiChat | Wire::OpenAiResponses | Wire::Gemini => {
+                "text/event-stream"
+            }
+        };
+        headers.push(("accept".into(), format!("{stream}, application/json")));
         HttpRequest { method: Method::Post, url, headers, body: Bytes::from(body) }
     }
 
@@ -62,14 +72,23 @@ impl Endpoint {
             Wire::AnthropicMessages => self.address("/v1/models", "limit=1000"),
             Wire::OpenAiChat | Wire::OpenAiResponses => self.address("/models", ""),
             Wire::Gemini => self.address("/models", "pageSize=1000"),
+            Wire::BedrockConverse => {
+                let base = address::listing_base(&self.config.base_url);
+                self.address_at(&base, "/foundation-models", "byOutputModality=TEXT")
+            }
         };
         HttpRequest { method: Method::Get, url, headers: self.headers(), body: Bytes::new() }
     }
 
-    /// The base with a path. A `/v1` that both have stands once; a base of Google's wire without a path means `/v1beta`; the base's query comes
-    /// last.
+    /// The base with a path.
     fn address(&self, path: &str, query: &str) -> String {
-        let base = self.config.base_url.split('#').next().unwrap_or_default();
+        self.address_at(&self.config.base_url, path, query)
+    }
+
+    /// A base with a path. A `/v1` that both have stands once; a base of Google's wire without a path means `/v1beta`; the base's query comes
+    /// last.
+    fn address_at(&self, base: &str, path: &str, query: &str) -> String {
+        let base = base.split('#').next().unwrap_or_default();
         let (base, own_query) = base.split_once('?').unwrap_or((base, ""));
         let base = base.trim_end_matches('/');
         let base = match path.starts_with("/v1/") {
@@ -106,7 +125,9 @@ impl Endpoint {
     fn key_header(&self) -> &str {
         match (&self.config.auth_header, self.config.wire) {
             (Some(name), _) => name,
-            (None, Wire::OpenAiChat | Wire::OpenAiResponses) => "authorization",
+            (None, Wire::OpenAiChat | Wire::OpenAiResponses | Wire::BedrockConverse) => {
+                "authorization"
+            }
             (None, Wire::AnthropicMessages) => "x-api-key",
             (None, Wire::Gemini) if self.is_vertex() => "authorization",
             (None, Wire::Gemini) => "x-goog-api-key",
@@ -234,8 +255,9 @@ impl Endpoint {
 }
 
 /// A name as part of a path, where it can be nothing else than that.
-fn in_path(name: &str) -> String {
-    let stays = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~@/".contains(byte);
+fn in_path(name: &str, kept: &[u8]) -> String {
+    let stays =
+        |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte) || kept.contains(byte);
     let written = |byte: u8| match stays(&byte) {
         true => char::from(byte).to_string(),
         false => format!("%{byte:02X}"),
@@ -316,6 +338,28 @@ mod tests {
         }
         let listed = endpoint(Wire::Gemini, "https://h", &[]).listing();
         assert_eq!(listed.url, "https://h/v1beta/models?pageSize=1000");
+        let aws = endpoint(
+            Wire::BedrockConverse,
+            "https://bedrock-runtime.us-east-1.amazonaws.com/",
+            &[],
+        );
+        let called = aws.call("us.amazon.nova-lite-v1:0", Vec::new());
+        assert_eq!(
+            called.url,
+            "https://bedrock-runtime.us-east-1.amazonaws.com/model/us.amazon.nova-lite-v1%3A0/converse-stream"
+        );
+        assert_eq!(aws.key_header(), "authorization");
+        let resource = aws.call("arn:aws:x/é", Vec::new()).url;
+        assert!(resource.ends_with(".com/model/arn%3Aaws%3Ax%2F%C3%A9/converse-stream"));
+        assert_eq!(
+            aws.listing().url,
+            "https://bedrock.us-east-1.amazonaws.com/foundation-models?byOutputModality=TEXT"
+        );
+        let gateway = endpoint(Wire::BedrockConverse, "https://h/bedrock?k=v", &[]);
+        assert_eq!(
+            gateway.listing().url,
+            "https://h/bedrock/foundation-models?byOutputModality=TEXT&k=v"
+        );
         let listed = endpoint(Wire::AnthropicMessages, "https://h?k=v", &[]).listing();
         assert_eq!(listed.url, "https://h/v1/models?limit=1000&k=v");
     }

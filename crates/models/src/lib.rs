@@ -3,6 +3,7 @@
 mod alone;
 mod answers;
 mod anthropic;
+mod bedrock_converse;
 mod canned;
 pub mod catalog;
 mod classify;
@@ -32,6 +33,9 @@ mod transport;
 
 #[doc(hidden)]
 pub use anthropic::{decode_anthropic, decode_anthropic_whole, encode_anthropic};
+pub use bedrock_converse::address::bedrock_address;
+#[doc(hidden)]
+pub use bedrock_converse::{decode_converse, decode_converse_whole, encode_converse};
 pub use canned::{CannedAnswer, CannedTransport};
 pub use catalog::{KnownModel, WELL_KNOWN, WellKnown};
 pub use demo::DemoModel;

@@ -67,15 +67,17 @@ fn fault(kind: ModelErrorKind, message: String) -> Fault {
     Fault { kind, message, retry_after_ms: None }
 }
 
-/// `{"data": […]}`, `{"models": […]}` or the list itself; its items are objects with an `id` or a `name`.
+/// `{"data": […]}`, `{"models": […]}`, `{"modelSummaries": […]}` or the list itself; its items are objects with an `id`, a `modelId` or a `name`.
 fn parse(config: &ProviderConfig, body: &[u8]) -> Option<Vec<ModelInfo>> {
     let value: Value = serde_json::from_slice(body).ok()?;
-    let list = value.get("data").or_else(|| value.get("models")).unwrap_or(&value).as_array()?;
+    let list = ["data", "models", "modelSummaries"].iter().find_map(|key| value.get(key));
+    let list = list.unwrap_or(&value).as_array()?;
     Some(list.iter().filter_map(|item| model(config, item)).take(LIST_MODELS_MAX).collect())
 }
 
 fn model(config: &ProviderConfig, item: &Value) -> Option<ModelInfo> {
-    let id = item.get("id").or_else(|| item.get("name"))?.as_str()?.trim_start_matches("models/");
+    let id = ["id", "modelId", "name"].iter().find_map(|key| item.get(key))?.as_str()?;
+    let id = id.trim_start_matches("models/");
     let methods = item.get("supportedGenerationMethods").and_then(Value::as_array);
     if methods.is_some_and(|methods| methods.iter().all(|method| method != "generateContent")) {
         return None;
@@ -140,6 +142,7 @@ mod tests {
             (r#"{"object":"list","data":[{"id":"a"},{"id":"b"}]}"#, Some(vec!["a", "b"])),
             (r#"[{"id":"a"}]"#, Some(vec!["a"])),
             (r#"{"models":[{"name":"a"}]}"#, Some(vec!["a"])),
+            (r#"{"modelSummaries":[{"modelId":"a","modelName":"A"}]}"#, Some(vec!["a"])),
             (r#"{"data":[]}"#, Some(vec![])),
             (r#"{"data":[{"nothing":1}, 7]}"#, Some(vec![])),
             (r#"{"error":"no"}"#, None),

@@ -9,6 +9,7 @@ use oarlock_core::ports::model::{
 };
 use oarlock_core::spec::ModelSelection;
 
+use crate::bedrock_converse::kin::{self, Kin, Kind};
 use crate::catalog::{KnownModel, WellKnown};
 use crate::gemini::family::{is_third, thinks};
 use crate::key::KeySource;
@@ -25,12 +26,19 @@ pub enum Wire {
     OpenAiResponses,
     /// Google's `generateContent`.
     Gemini,
+    /// Amazon Bedrock's Converse.
+    BedrockConverse,
 }
 
 impl Wire {
     /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::AnthropicMessages, Self::OpenAiChat, Self::OpenAiResponses, Self::Gemini];
+    pub const ALL: [Self; 5] = [
+        Self::AnthropicMessages,
+        Self::OpenAiChat,
+        Self::OpenAiResponses,
+        Self::Gemini,
+        Self::BedrockConverse,
+    ];
 
     /// Its name in configurations and journals.
     #[must_use]
@@ -40,6 +48,18 @@ impl Wire {
             Self::OpenAiChat => "openai-chat",
             Self::OpenAiResponses => "openai-responses",
             Self::Gemini => "gemini",
+            Self::BedrockConverse => "bedrock-converse",
+        }
+    }
+
+    /// The family of a model, by the way in which ids are written on this wire. Releases of one family read each other's native items.
+    #[must_use]
+    pub fn family(self, model: &str) -> &str {
+        match self {
+            Self::AnthropicMessages | Self::OpenAiChat | Self::OpenAiResponses | Self::Gemini => {
+                family(model)
+            }
+            Self::BedrockConverse => kin::family(model),
         }
     }
 }
@@ -53,7 +73,7 @@ impl fmt::Display for Wire {
 /// A name that is no wire's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown wire `{name}`; write `anthropic-messages`, `openai-chat`, `openai-responses` or `gemini`"
+    "unknown wire `{name}`; write `anthropic-messages`, `openai-chat`, `openai-responses`, `gemini` or `bedrock-converse`"
 )]
 pub struct UnknownWire {
     /// The name.
@@ -113,7 +133,7 @@ impl ProviderConfig {
     /// What is known about a model without asking: what is configured for its id, else for its family, else nothing.
     #[must_use]
     pub fn info(&self, model: &str) -> ModelInfo {
-        let family = family(model);
+        let family = self.wire.family(model);
         let by_id = self.models.iter().find(|known| known.id == model);
         let known = by_id.or_else(|| self.models.iter().find(|known| known.id == family));
         ModelInfo {
@@ -122,20 +142,24 @@ impl ProviderConfig {
             context_window: known.and_then(|known| known.context_window),
             output_max: known.and_then(|known| known.output_max),
             price: known.and_then(|known| known.price),
-            hosted: self.hosted(family),
-            accepts: self.accepts(family),
+            hosted: self.hosted(model),
+            accepts: self.accepts(model),
             takes_output: true,
         }
     }
 
-    /// What it does for a model of this family: those before Gemini 3 do not search beside tools.
-    fn hosted(&self, family: &str) -> HostedCapabilities {
-        let can = self.wire != Wire::Gemini || is_third(family);
+    /// What it does for this model: those before Gemini 3 do not search beside tools, and at Bedrock few search at all.
+    fn hosted(&self, model: &str) -> HostedCapabilities {
+        let can = match self.wire {
+            Wire::AnthropicMessages | Wire::OpenAiChat | Wire::OpenAiResponses => true,
+            Wire::Gemini => is_third(family(model)),
+            Wire::BedrockConverse => Kind::of(model).can_be_grounded(),
+        };
         HostedCapabilities { web_search: self.quirks.hosted.web_search && can }
     }
 
-    /// What requests to its models can say: a matter of its wire and of what its endpoint or the family understands.
-    fn accepts(&self, family: &str) -> Accepts {
+    /// What requests to its models can say: a matter of its wire and of what its endpoint or the model understands.
+    fn accepts(&self, model: &str) -> Accepts {
         match self.wire {
             Wire::AnthropicMessages => {
                 Accepts { draws_while_thinking: false, ..Accepts::default() }
@@ -153,10 +177,19 @@ impl ProviderConfig {
                 ..Accepts::default()
             },
             Wire::Gemini => Accepts {
-                effort: thinks(family),
+                effort: thinks(family(model)),
                 stop_sequences_max: Some(5),
                 ..Accepts::default()
             },
+            Wire::BedrockConverse => {
+                let kind = Kind::of(model);
+                Accepts {
+                    effort: kind.thinks() || self.quirks.effort && kind.kin == Kin::Other,
+                    top_k: kind.has_top_k(),
+                    draws_while_thinking: kind.kin == Kin::Other,
+                    ..Accepts::default()
+                }
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use oarlock_core::ports::model::{Model, ModelCandidate, ModelError, ModelErrorKi
 use oarlock_core::spec::ModelSelection;
 
 use crate::anthropic::AnthropicMessages;
+use crate::bedrock_converse::{BedrockConverse, address};
 use crate::catalog::{self, nearest};
 use crate::codec::Codec;
 use crate::endpoint::Endpoint;
@@ -137,6 +138,7 @@ fn codec(wire: Wire) -> Arc<dyn Codec> {
         Wire::OpenAiChat => Arc::new(OpenAiChat),
         Wire::OpenAiResponses => Arc::new(OpenAiResponses),
         Wire::Gemini => Arc::new(Gemini),
+        Wire::BedrockConverse => Arc::new(BedrockConverse),
     }
 }
 
@@ -144,7 +146,9 @@ fn codec(wire: Wire) -> Arc<dyn Codec> {
 fn missing_key(config: &ProviderConfig) -> Option<&'static str> {
     let known = catalog::find(&config.name)?;
     let bare = config.key.is_none() && config.headers.is_empty();
-    known.key_variable.filter(|_| bare && config.base_url == known.base_url)
+    let is_its_own =
+        config.base_url == known.base_url || address::region(&config.base_url).is_some();
+    known.key_variable.filter(|_| bare && is_its_own)
 }
 
 fn did_you_mean(name: &str) -> String {

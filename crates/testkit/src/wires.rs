@@ -56,6 +56,81 @@ pub fn check_anthropic(body: &Value) {
     }
 }
 
+/// Checks a body for Amazon Bedrock's Converse.
+///
+/// # Panics
+/// When the endpoint would refuse it.
+pub fn check_converse(body: &Value) {
+    let messages = list(body, "messages");
+    assert_eq!(messages.first().map(|first| words(&first["role"])), Some("user"), "{body}");
+    let (mut open, mut ids) = (Vec::new(), HashSet::new());
+    let mut has_tools = false;
+    for (at, message) in messages.iter().enumerate() {
+        let content = list(message, "content");
+        assert!(
+            content.iter().any(|block| block["cachePoint"].is_null()),
+            "an empty message: {body}"
+        );
+        assert!(at == 0 || messages[at - 1]["role"] != message["role"], "roles alternate: {body}");
+        for block in content {
+            assert_eq!(block.as_object().map(serde_json::Map::len), Some(1), "a union: {block}");
+            assert!(block["text"].as_str().is_none_or(|text| !text.trim().is_empty()), "{body}");
+        }
+        // What a provider runs by itself is answered where it stands.
+        let is_ours = |block: &&Value| block["toolUse"]["type"] != "server_tool_use";
+        let of = |kind: &'static str| content.iter().map(move |block| &block[kind]);
+        let results = of("toolResult").filter(|result| result.is_object());
+        let results: Vec<&Value> = results.filter(|_| message["role"] == "user").collect();
+        let answered: Vec<&str> =
+            results.iter().map(|result| words(&result["toolUseId"])).collect();
+        assert_eq!(answered, open, "each call is answered in the next message: {body}");
+        let first = content.iter().take(open.len());
+        assert!(
+            first.clone().all(|block| block["toolResult"].is_object()),
+            "results come first: {body}"
+        );
+        for result in results {
+            assert!(!list(result, "content").is_empty(), "a result without content: {body}");
+            assert!(matches!(words(&result["status"]), "" | "success" | "error"), "{body}");
+        }
+        let calls: Vec<&Value> = content
+            .iter()
+            .filter(|block| block["toolUse"].is_object())
+            .filter(is_ours)
+            .map(|block| &block["toolUse"])
+            .collect();
+        open = calls.iter().map(|call| words(&call["toolUseId"])).collect();
+        has_tools |=
+            content.iter().any(|b| b["toolUse"].is_object() || b["toolResult"].is_object());
+        assert!(open.is_empty() || message["role"] == "assistant", "{body}");
+        assert!(calls.iter().all(|call| call["input"].is_object()), "{body}");
+        assert!(calls.iter().all(|call| is_name(words(&call["name"]))), "{body}");
+        assert!(open.iter().all(|id| is_name(id)), "letters of an id: {body}");
+        assert!(open.iter().all(|id| ids.insert(*id)), "an id stands for two calls: {body}");
+    }
+    assert!(open.is_empty(), "calls without results: {body}");
+    let tools = list(&body["toolConfig"], "tools");
+    assert!(!has_tools || !tools.is_empty(), "tool blocks without toolConfig: {body}");
+    for spec in tools.iter().map(|tool| &tool["toolSpec"]).filter(|spec| spec.is_object()) {
+        assert!(is_name(words(&spec["name"])) && spec["inputSchema"]["json"].is_object(), "{body}");
+        assert!(spec["description"].as_str().is_none_or(|text| !text.is_empty()), "{body}");
+    }
+    assert!(body.to_string().matches("\"cachePoint\"").count() <= 4, "four marks at most: {body}");
+    let thinks = body["additionalModelRequestFields"]["thinking"].is_object();
+    if let ([.., asking, last], true) = (messages, thinks) {
+        assert!(
+            last["content"][0]["toolResult"].is_null()
+                || asking["content"][0]["reasoningContent"].is_object(),
+            "thinking is asked for where the answer under way began without: {body}"
+        );
+    }
+}
+
+/// A name of a tool, or an id of a call.
+fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(is_letter)
+}
+
 /// Checks a body for OpenAI's Chat Completions.
 ///
 /// # Panics

@@ -225,7 +225,7 @@ pub struct SkillsConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProviderSection {
-    /// `anthropic-messages`, `openai-chat`, `openai-responses` or `gemini`.
+    /// `anthropic-messages`, `openai-chat`, `openai-responses`, `gemini` or `bedrock-converse`.
     pub wire: Option<String>,
     /// The endpoint.
     pub base_url: Option<String>,

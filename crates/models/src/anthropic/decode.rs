@@ -286,7 +286,7 @@ impl Growing {
 }
 
 /// Arguments in a form that the wire takes: the text itself when it is an object, else an object that quotes it.
-pub(super) fn input_of(arguments: &str) -> Box<RawValue> {
+pub(crate) fn input_of(arguments: &str) -> Box<RawValue> {
     if arguments.trim().is_empty() {
         return raw_of(serde_json::json!({}));
     }

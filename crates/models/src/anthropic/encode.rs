@@ -112,7 +112,7 @@ fn tools(request: &ModelRequest) -> Vec<Value> {
 }
 
 /// Tokens to think with; none when the answer's limit leaves no room for the smallest budget.
-fn thinking_budget(effort: Option<ReasoningEffort>, max_tokens: u64) -> Option<u64> {
+pub(crate) fn thinking_budget(effort: Option<ReasoningEffort>, max_tokens: u64) -> Option<u64> {
     let wanted = match effort? {
         ReasoningEffort::None => return None,
         ReasoningEffort::Minimal => THINKING_MIN,

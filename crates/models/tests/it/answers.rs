@@ -9,7 +9,7 @@ use oarlock_core::ports::tool::{Runs, ToolSchema};
 use oarlock_core::spec::{ModelSelection, OutputSchema, ResolvedSessionCapabilities, SchemaCompat};
 use oarlock_models::{
     AnswerSchemas, CannedTransport, ProviderConfig, Quirks, Registry, Transport, Wire, catalog,
-    encode_anthropic, encode_chat, encode_gemini, encode_responses,
+    encode_anthropic, encode_chat, encode_converse, encode_gemini, encode_responses,
 };
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ fn asking(schema: OutputSchema) -> ModelRequest {
 
 /// Where the form stands in a body.
 fn place(body: &Value) -> &'static str {
-    let fields = ["output_config", "response_format", "text"];
+    let fields = ["output_config", "response_format", "text", "outputConfig"];
     if body.pointer("/generationConfig/responseJsonSchema").is_some() {
         return "generationConfig";
     }
@@ -63,6 +63,10 @@ fn a_field_for_schemas_is_known_of_endpoints_and_of_the_models_that_came_before_
         ("anthropic", "claude-opus-4-1-20250805", "words"),
         ("anthropic", "claude-sonnet-4-20250514", "words"),
         ("anthropic", "claude-3-7-sonnet-latest", "words"),
+        ("bedrock", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", "outputConfig"),
+        ("bedrock", "openai.gpt-oss-120b-1:0", "outputConfig"),
+        ("bedrock", "us.anthropic.claude-sonnet-4-20250514-v1:0", "words"),
+        ("bedrock", "us.amazon.nova-2-lite-v1:0", "words"),
         ("openai", "gpt-4o-mini", "response_format"),
         ("openai", "gpt-4.1", "response_format"),
         ("openai", "gpt-5", "response_format"),
@@ -173,10 +177,18 @@ fn each_wire_has_its_own_field_and_sends_it_only_when_it_is_asked() {
     let wanted =
         json!({"responseMimeType": "application/json", "responseJsonSchema": {"type": "object"}});
     assert_eq!(google(&asking(object.clone()))["generationConfig"], wanted);
+    let converse = |request: &ModelRequest| {
+        parse(encode_converse(request, ("bedrock", "claude"), Quirks::PLAIN))
+    };
+    let body = converse(&asking(OutputSchema { name: Some("count".to_owned()), ..object.clone() }));
+    let wanted = json!({"type": "json_schema", "structure": {"jsonSchema":
+        {"name": "count", "schema": "{\"type\":\"object\"}"}}});
+    assert_eq!(body["outputConfig"]["textFormat"], wanted);
     let free = ModelRequest { output: None, ..asking(object.clone()) };
     assert_eq!(anthropic(&free).get("output_config"), None);
     assert_eq!(chat(&free).get("response_format"), None);
     assert_eq!(responses(&free).get("text"), None);
+    assert_eq!(converse(&free).get("outputConfig"), None);
     // Nothing else of the body is another one.
     let mut with = anthropic(&asking(object));
     with.as_object_mut().unwrap().shift_remove("output_config");

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use oarlock_core::ports::model::{ModelError, ModelErrorKind, ModelEvent, Reply};
-use oarlock_models::{Wire, decode_anthropic, decode_chat, decode_gemini, decode_responses};
+use oarlock_models::{
+    Wire, decode_anthropic, decode_chat, decode_converse, decode_gemini, decode_responses,
+};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -186,6 +188,8 @@ fn a_cut_is_never_a_success(wire: Wire, case: &Case) {
             text.find("\"finish_reason\":\"").or_else(|| text.find("\"finish_reason\": \""))
         }
         Wire::AnthropicMessages => text.find("message_stop"),
+        // Its streams are of frames.
+        Wire::BedrockConverse => return,
         Wire::OpenAiResponses => {
             text.find("response.completed").or_else(|| text.find("response.incomplete"))
         }
@@ -196,6 +200,7 @@ fn a_cut_is_never_a_success(wire: Wire, case: &Case) {
         Wire::OpenAiResponses => text.contains("response.failed"),
         // A refusal whose kind of body is a stream's.
         Wire::Gemini => case.status != 200,
+        Wire::BedrockConverse => return,
     };
     let ends = text.match_indices("\n\n").map(|(at, _)| at + 2);
     for end in ends.filter(|end| stops.is_none_or(|stops| *end <= stops)) {
@@ -295,6 +300,93 @@ fn damage_ends_in_the_error_that_it_is() {
     }
 }
 
+/// A frame of AWS with the name of its event.
+fn frame(kind: &str, name: &str, payload: &str) -> Vec<u8> {
+    let key = format!(":{kind}-type");
+    let headers = [(":message-type", kind), (&key, name)].map(|(name, value)| {
+        let length = u16::try_from(value.len()).unwrap().to_be_bytes();
+        [&[u8::try_from(name.len()).unwrap()], name.as_bytes(), &[7], &length, value.as_bytes()]
+            .concat()
+    });
+    let headers = headers.concat();
+    let length = |bytes: usize| u32::try_from(bytes).unwrap().to_be_bytes();
+    let mut frame = [length(headers.len() + payload.len() + 16), length(headers.len())].concat();
+    frame.extend(crc32fast::hash(&frame).to_be_bytes());
+    frame.extend([&headers, payload.as_bytes()].concat());
+    frame.extend(crc32fast::hash(&frame).to_be_bytes());
+    frame
+}
+
+/// The frames of an answer.
+fn frames() -> Vec<Vec<u8>> {
+    let event = |name, payload: serde_json::Value| frame("event", name, &payload.to_string());
+    vec![
+        event("messageStart", json!({"role": "assistant"})),
+        event("contentBlockDelta", json!({"contentBlockIndex": 0, "delta": {"text": "grüße"}})),
+        event("contentBlockStop", json!({"contentBlockIndex": 0})),
+        event("messageStop", json!({"stopReason": "end_turn"})),
+        event("metadata", json!({"usage": {"inputTokens": 5, "outputTokens": 7}})),
+    ]
+}
+
+fn framed(bytes: impl Into<Vec<u8>>, cuts: &[usize]) -> Result<Reply, ModelError> {
+    decoded(Wire::BedrockConverse, &stream("frames", bytes), cuts)
+}
+
+#[test]
+fn frames_are_the_same_answer_however_they_are_cut_and_damage_is_told() {
+    let body = frames().concat();
+    let whole = framed(body.clone(), &[usize::MAX]).unwrap();
+    assert_eq!((whole.usage.input, whole.usage.output), (5, 7));
+    for cuts in CUTS {
+        assert_eq!(framed(body.clone(), cuts).unwrap(), whole, "{cuts:?}");
+    }
+    let stopped = frames()[..4].concat().len();
+    for end in 0..body.len() {
+        let cut = framed(&body[..end], &[7]);
+        match end == stopped {
+            true => assert_eq!(cut.unwrap().usage, oarlock_core::message::Usage::default()),
+            false => assert_eq!(cut.unwrap_err().kind, ModelErrorKind::Truncated, "{end}"),
+        }
+    }
+    let damage = |at: usize, frame: Vec<u8>| {
+        let mut frames = frames();
+        frames.insert(at, frame);
+        framed(frames.concat(), &[9]).unwrap_err().kind
+    };
+    let said = json!({"message": "no"}).to_string();
+    assert_eq!(
+        damage(2, frame("exception", "throttlingException", &said)),
+        ModelErrorKind::RateLimited
+    );
+    assert_eq!(
+        damage(2, frame("exception", "internalServerException", &said)),
+        ModelErrorKind::Overloaded
+    );
+    assert_eq!(
+        damage(2, frame("event", "contentBlockDelta", "{not json")),
+        ModelErrorKind::Transport
+    );
+    assert_eq!(damage(2, vec![0; 16]), ModelErrorKind::Transport);
+    for at in 1..body.len() {
+        let mut wrong = body.clone();
+        wrong[at] ^= 1;
+        assert_eq!(framed(wrong, &[64]).unwrap_err().kind, ModelErrorKind::Transport, "{at}");
+    }
+}
+
+/// An event of 15 MiB that comes in small pieces takes no longer than reading it.
+#[test]
+fn a_large_frame_in_small_pieces_is_read_in_linear_time() {
+    let payload = json!({"contentBlockIndex": 0, "delta": {"text": "x".repeat(15 << 20)}});
+    let mut frames = frames();
+    frames[1] = frame("event", "contentBlockDelta", &payload.to_string());
+    let reply = framed(frames.concat(), &[64]).unwrap();
+    assert_eq!(reply.usage.output, 7);
+    let beyond = frame("event", "x", &"x".repeat(16 << 20));
+    assert_eq!(framed(beyond, &[65536]).unwrap_err().kind, ModelErrorKind::Transport);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -317,6 +409,20 @@ proptest! {
             // Whatever comes out, it comes out: the harness panics when the last event is neither.
             drop(decoded(wire, &stream("noise", bytes), &[7]));
         }
+    }
+
+    #[test]
+    fn any_frames_end_in_an_answer_or_an_error(
+        noise in prop::collection::vec(any::<u8>(), 0..200),
+        at in 0usize..700,
+        names in prop::collection::vec("[a-z]{0,5}(Start|Delta|Exception|)", 0..6),
+    ) {
+        let (mut bytes, more) = (frames().concat(), names.iter().map(|name| frame("event", name, "{}")));
+        bytes.splice(0..0, more.flatten());
+        drop(framed(bytes.clone(), &[7]));
+        let at = at.min(bytes.len());
+        bytes.splice(at..at, noise);
+        drop(framed(bytes, &[7]));
     }
 
     #[test]
@@ -347,6 +453,9 @@ fn crowded(wire: Wire) -> Vec<(Option<String>, String)> {
         Wire::Gemini => json!({ "candidates": [{ "content": { "parts": [
             { "functionCall": { "name": "f", "args": { "at": at } } },
         ] } }] }),
+        Wire::BedrockConverse => {
+            json!({ "contentBlockDelta": { "contentBlockIndex": at, "delta": { "text": "" } } })
+        }
     });
     events.map(|event| (None, event.to_string())).collect()
 }
@@ -360,6 +469,7 @@ fn an_answer_of_more_blocks_than_one_may_have_is_refused_on_every_wire() {
             Wire::OpenAiChat => decode_chat(events, "test", "test"),
             Wire::OpenAiResponses => decode_responses(events, "test", "test"),
             Wire::Gemini => decode_gemini(events, "test", "test"),
+            Wire::BedrockConverse => decode_converse(events, "test", "test"),
         };
         let error = decoded.unwrap_err();
         assert!(error.message.contains("4096 blocks"), "{wire}: {error}");

@@ -9,6 +9,8 @@ mod answers;
 mod anthropic;
 mod anthropic_corpus;
 mod chat_corpus;
+mod converse;
+mod converse_corpus;
 mod counting;
 mod estimates;
 mod framing;

@@ -13,6 +13,14 @@ use crate::recorded::request;
 
 /// The body that was sent, if one was, and why not if none was.
 fn sent(provider: &str, request: ModelRequest) -> (Option<Value>, Option<ModelError>) {
+    sent_to(provider, "m", request)
+}
+
+fn sent_to(
+    provider: &str,
+    model: &str,
+    request: ModelRequest,
+) -> (Option<Value>, Option<ModelError>) {
     let wire = provider.strip_suffix("-responses").map(|_| Wire::OpenAiResponses);
     let provider = provider.trim_end_matches("-responses");
     let known = catalog::find(provider).unwrap();
@@ -22,7 +30,7 @@ fn sent(provider: &str, request: ModelRequest) -> (Option<Value>, Option<ModelEr
     }
     let canned = Arc::new(CannedTransport::default());
     let registry = Registry::new(vec![config], Arc::clone(&canned) as Arc<dyn Transport>);
-    let selection = ModelSelection { provider: provider.to_owned(), model: "m".to_owned() };
+    let selection = ModelSelection { provider: provider.to_owned(), model: model.to_owned() };
     let model = registry.resolve(&selection).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let events: Vec<_> = runtime.block_on(model.call(request).collect());
@@ -70,10 +78,20 @@ fn each_wire_says_how_words_are_drawn_in_its_own_fields() {
     assert_eq!(fields, [json!(0.25), json!(0.9), json!(5), json!(["END"]), thinking]);
     let (body, _) = sent("google", asking(Sampling::default(), None));
     assert_eq!(body.unwrap()["generationConfig"], json!({}));
-    for provider in ["openai", "openai-responses", "anthropic"] {
+    let (body, _) = sent_to(
+        "bedrock",
+        "anthropic.claude-sonnet-4-5",
+        asking(Sampling { top_k: Some(5), ..drawn() }, None),
+    );
+    let body = body.unwrap();
+    let wanted = json!({"temperature": 0.25, "topP": 0.9, "stopSequences": ["END"]});
+    let fields = [&body["inferenceConfig"], &body["additionalModelRequestFields"]];
+    assert_eq!(fields, [&wanted, &json!({"top_k": 5})]);
+    for provider in ["openai", "openai-responses", "anthropic", "bedrock"] {
         let (body, _) = sent(provider, asking(Sampling::default(), None));
         let body = body.unwrap();
-        for absent in ["temperature", "top_p", "top_k", "stop", "stop_sequences"] {
+        for absent in ["temperature", "top_p", "top_k", "stop", "stop_sequences", "inferenceConfig"]
+        {
             assert!(body.get(absent).is_none(), "{provider}: {absent}");
         }
     }
@@ -95,6 +113,8 @@ fn what_a_wire_has_no_words_for_is_an_error_and_nothing_is_sent() {
         ("groq", drawn(), Some(ReasoningEffort::High), "cannot be told how hard to think"),
         ("anthropic", drawn(), Some(ReasoningEffort::High), "while it thinks"),
         ("google", Sampling { stop_sequences: six, ..drawn() }, None, "at most 5"),
+        ("bedrock", Sampling { top_k: Some(5), ..drawn() }, None, "has no `top_k`"),
+        ("bedrock", drawn(), Some(ReasoningEffort::High), "cannot be told how hard to think"),
     ];
     for (provider, sampling, effort, words) in table {
         let (body, error) = sent(provider, asking(sampling, effort));

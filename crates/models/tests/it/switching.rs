@@ -5,12 +5,17 @@ use oarlock_core::ids::CallId;
 use oarlock_core::message::{Block, Content, Message, Part, ToolResult};
 use oarlock_core::ports::model::{ModelRequest, Reply};
 use oarlock_core::spec::ReasoningEffort;
-use oarlock_models::Wire::{AnthropicMessages, Gemini, OpenAiChat, OpenAiResponses};
-use oarlock_models::{
-    CallIds, Quirks, ThoughtEcho, Wire, decode_anthropic, decode_chat, decode_gemini,
-    decode_responses, encode_anthropic, encode_chat, encode_gemini, encode_responses,
+use oarlock_models::Wire::{
+    AnthropicMessages, BedrockConverse, Gemini, OpenAiChat, OpenAiResponses,
 };
-use oarlock_testkit::wires::{check_anthropic, check_gemini, check_openai, check_responses};
+use oarlock_models::{
+    CallIds, Quirks, ThoughtEcho, Wire, decode_anthropic, decode_chat, decode_converse,
+    decode_gemini, decode_responses, encode_anthropic, encode_chat, encode_converse, encode_gemini,
+    encode_responses,
+};
+use oarlock_testkit::wires::{
+    check_anthropic, check_converse, check_gemini, check_openai, check_responses,
+};
 use serde_json::{Value, json};
 
 use crate::recorded::request;
@@ -32,7 +37,7 @@ const fn place(wire: Wire, endpoint: &'static str, family: &'static str) -> Plac
 }
 
 /// All wires, each with a second endpoint and a second family; the endpoint `gate` speaks all of them with a model of one name.
-const PLACES: [Place; 17] = [
+const PLACES: [Place; 20] = [
     place(AnthropicMessages, "anthropic", "claude"),
     place(AnthropicMessages, "anthropic", "claude-small"),
     place(AnthropicMessages, "gate", "claude"),
@@ -50,6 +55,9 @@ const PLACES: [Place; 17] = [
     place(Gemini, "google", THIS_OLD),
     place(Gemini, "vertex", "gemini-3-flash"),
     place(Gemini, "gate", "claude"),
+    place(BedrockConverse, "bedrock", "claude"),
+    place(BedrockConverse, "bedrock", "amazon.nova-2-lite"),
+    place(BedrockConverse, "gate", "claude"),
 ];
 
 /// A family that came before calls had to be signed.
@@ -62,6 +70,7 @@ fn secrets(place: Place, number: usize) -> Vec<String> {
         AnthropicMessages => &["SIGNATURE", "srvtoolu_", "CIPHER"],
         OpenAiResponses => &["SEAL", "rs_", "ws_", "msg_", "fc_", "PHASE"],
         Gemini => &["SIGNED", "RAN", "LAST"],
+        BedrockConverse => &["SIGNED", "REDACTED", "tooluse_s", "FOUND"],
     };
     kinds.iter().map(|kind| format!("{kind}{number}Z")).collect()
 }
@@ -179,6 +188,47 @@ fn gemini(place: Place, number: usize) -> Reply {
     decode_gemini(events, place.endpoint, place.family).unwrap().1
 }
 
+/// An answer over the wire of Bedrock: thought with its signature and sealed, a search of the provider's own, text, and two calls.
+fn converse(place: Place, number: usize) -> Reply {
+    let [signed, sealed, searched, found] = &secrets(place, number)[..] else {
+        panic!("four secrets")
+    };
+    let start = |at: u64, block: Value| {
+        ("contentBlockStart", json!({"contentBlockIndex": at, "start": block}))
+    };
+    let delta = |at: u64, delta: Value| {
+        ("contentBlockDelta", json!({"contentBlockIndex": at, "delta": delta}))
+    };
+    let call = |at: u64| {
+        let id = format!("tooluse_{number}-{at}");
+        let input = format!("{{\"command\" : \"df {number}.{at}\"}}");
+        [
+            start(at, json!({"toolUse": {"toolUseId": id, "name": "bash"}})),
+            delta(at, json!({"toolUse": {"input": input}})),
+        ]
+    };
+    let search =
+        json!({"toolUseId": searched, "name": "nova_grounding", "type": "server_tool_use"});
+    let result =
+        json!({"toolUseId": searched, "type": "nova_grounding_result", "status": "success"});
+    let mut events = vec![
+        ("messageStart", json!({"role": "assistant"})),
+        delta(0, json!({"reasoningContent": {"text": format!("thought {number}")}})),
+        delta(0, json!({"reasoningContent": {"signature": signed}})),
+        delta(1, json!({"reasoningContent": {"redactedContent": sealed}})),
+        start(2, json!({ "toolUse": search })),
+        delta(2, json!({"toolUse": {"input": "{\"query\" : \"a\"}"}})),
+        start(3, json!({ "toolResult": result })),
+        delta(3, json!({"toolResult": [{"text": found}]})),
+        delta(4, json!({"text": format!("said {number}")})),
+    ];
+    events.extend([call(5), call(6)].concat());
+    events.push(("messageStop", json!({"stopReason": "tool_use"})));
+    events.push(("metadata", json!({"usage": {"inputTokens": 9, "outputTokens": 20}})));
+    let named = events.into_iter().map(|(name, event)| (Some(name.to_owned()), event.to_string()));
+    decode_converse(named, place.endpoint, place.family).unwrap().1
+}
+
 fn user(text: &str) -> Message {
     Message::User { parts: vec![Part::text(text)] }
 }
@@ -190,6 +240,7 @@ fn step(place: Place, number: usize) -> [Message; 2] {
         OpenAiChat => chat(place, number),
         OpenAiResponses => responses(place, number),
         Gemini => gemini(place, number),
+        BedrockConverse => converse(place, number),
     };
     let answer = |id: &CallId| ToolResult {
         call: id.clone(),
@@ -210,6 +261,7 @@ fn body(place: Place, messages: &[Message]) -> String {
         OpenAiResponses => encode_responses(&request, (place.endpoint, place.family), place.quirks),
         AnthropicMessages => encode_anthropic(&request, place.endpoint, place.family),
         Gemini => encode_gemini(&request, place.endpoint, place.family),
+        BedrockConverse => encode_converse(&request, (place.endpoint, place.family), place.quirks),
     };
     String::from_utf8(body).unwrap()
 }
@@ -230,7 +282,7 @@ fn meaning(place: Place, blocks: &[Block]) -> Vec<String> {
     let told = |block: &Block| match &block.content {
         Content::Text { text } => Some(text.clone()),
         Content::ToolCall { arguments, .. } => Some(match place.wire {
-            AnthropicMessages | Gemini => arguments.clone(),
+            AnthropicMessages | Gemini | BedrockConverse => arguments.clone(),
             OpenAiChat | OpenAiResponses => json!(arguments).to_string(),
         }),
         Content::Thinking { .. } | Content::Opaque { .. } => None,
@@ -247,6 +299,7 @@ fn check(asked: Place, told: &[Place], messages: &[Message]) {
         OpenAiResponses => check_responses(&parsed),
         AnthropicMessages => check_anthropic(&parsed),
         Gemini => check_gemini(&parsed, asked.family != THIS_OLD),
+        BedrockConverse => check_converse(&parsed),
     }
     let answers = messages.iter().filter_map(|message| match message {
         Message::Assistant { blocks } => Some(blocks),
@@ -303,8 +356,8 @@ fn a_session_that_switches_between_the_wires_is_valid_on_each_and_gives_each_its
 
 #[test]
 fn a_place_that_a_session_comes_back_to_reads_what_it_read_before() {
-    for [home, away] in
-        [[0, 3], [3, 0], [9, 3], [0, 9], [13, 0], [9, 14]].map(|pair| pair.map(|at| PLACES[at]))
+    for [home, away] in [[0, 3], [3, 0], [9, 3], [0, 9], [13, 0], [9, 14], [17, 0], [18, 9]]
+        .map(|pair| pair.map(|at| PLACES[at]))
     {
         let mut messages = vec![user("go")];
         messages.extend(step(home, 0));

@@ -1,0 +1,210 @@
+//! The messages of a request: those of the user and of the model in turn, beginning with the user's.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use oarlock_core::ids::{BlobId, CallId};
+use oarlock_core::message::{Block, Content, Message, Part, ToolResult};
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::WIRE;
+use super::kin::Kind;
+use crate::anthropic::input_of;
+use crate::codec::Target;
+use crate::item::{Item, raw_of};
+use crate::outgoing::tool_name;
+
+/// Characters of a call's id that the wire takes.
+const ID_CHARS_MAX: usize = 64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Role {
+    User,
+    Assistant,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Turn {
+    pub(super) role: Role,
+    pub(super) content: Vec<Box<RawValue>>,
+}
+
+/// The messages while they are put together.
+pub(super) struct Conversation<'a> {
+    target: &'a Target,
+    kind: Kind<'a>,
+    images: &'a BTreeMap<BlobId, Bytes>,
+    turns: Vec<Turn>,
+}
+
+impl<'a> Conversation<'a> {
+    pub(super) fn new(
+        target: &'a Target,
+        kind: Kind<'a>,
+        images: &'a BTreeMap<BlobId, Bytes>,
+    ) -> Self {
+        Self { target, kind, images, turns: Vec::new() }
+    }
+
+    pub(super) fn render(mut self, messages: &[Message]) -> Vec<Turn> {
+        let mut open: Vec<&CallId> = Vec::new();
+        for (at, message) in messages.iter().enumerate() {
+            match message {
+                Message::User { parts } => {
+                    let blocks = self.parts(parts);
+                    self.push(Role::User, blocks);
+                }
+                Message::Assistant { blocks } => {
+                    let items = blocks.iter().filter_map(|block| self.block(block)).collect();
+                    self.push(Role::Assistant, items);
+                    open = blocks.iter().filter_map(Block::call).collect();
+                    let answered = matches!(messages.get(at + 1), Some(Message::Tool { .. }));
+                    if !open.is_empty() && !answered {
+                        self.answer(&std::mem::take(&mut open), &[]);
+                    }
+                }
+                Message::Tool { results } => self.answer(&std::mem::take(&mut open), results),
+            }
+        }
+        if self.turns.is_empty() {
+            self.push(Role::User, vec![text("(continued)")]);
+        }
+        self.turns
+    }
+
+    /// Appends blocks; neighbours of one role are one message, and the first one is the user's.
+    fn push(&mut self, role: Role, mut content: Vec<Box<RawValue>>) {
+        if content.is_empty() {
+            return;
+        }
+        if self.turns.is_empty() && role == Role::Assistant {
+            self.turns.push(Turn { role: Role::User, content: vec![text("(continued)")] });
+        }
+        match self.turns.last_mut() {
+            Some(last) if last.role == role => last.content.append(&mut content),
+            _ => self.turns.push(Turn { role, content }),
+        }
+    }
+
+    /// Answers each call once and in call order; a result that answers none becomes text.
+    fn answer(&mut self, calls: &[&CallId], results: &[ToolResult]) {
+        let (mut answers, mut after) = (Vec::new(), Vec::new());
+        for call in calls {
+            match results.iter().find(|result| result.call == **call) {
+                Some(result) => answers.push(self.result(result, &mut after)),
+                None => {
+                    let content = vec![text("no result is known")];
+                    answers.push(self.answered(call, content, true));
+                }
+            }
+        }
+        for stray in results.iter().filter(|result| !calls.contains(&&result.call)) {
+            after.push(text(&format!("Result of an earlier call of {}:", stray.name)));
+            after.extend(self.parts(&stray.parts));
+        }
+        answers.append(&mut after);
+        self.push(Role::User, answers);
+    }
+
+    /// One result. Where pictures may not stand in it, they follow the results.
+    fn result(&self, result: &ToolResult, after: &mut Vec<Box<RawValue>>) -> Box<RawValue> {
+        let holds_pictures = self.kind.has_rich_results() && !result.is_error;
+        let (inside, outside): (Vec<_>, Vec<_>) = result
+            .parts
+            .iter()
+            .cloned()
+            .partition(|part| holds_pictures || matches!(part, Part::Text { .. }));
+        after.extend(self.parts(&outside));
+        let mut content = self.parts(&inside);
+        if content.is_empty() {
+            content.push(text(if result.is_error { "an error without words" } else { "nothing" }));
+        }
+        self.answered(&result.call, content, result.is_error)
+    }
+
+    fn answered(
+        &self,
+        call: &CallId,
+        content: Vec<Box<RawValue>>,
+        is_error: bool,
+    ) -> Box<RawValue> {
+        let mut result = Item::default();
+        result.set_text("toolUseId", &wire_id(call.as_str()));
+        result.set("content", raw_of(content));
+        if self.kind.has_rich_results() {
+            result.set_text("status", if is_error { "error" } else { "success" });
+        }
+        block_of("toolResult", result)
+    }
+
+    fn parts(&self, parts: &[Part]) -> Vec<Box<RawValue>> {
+        let part = |part: &Part| match part {
+            Part::Text { text: words } => (!words.trim().is_empty()).then(|| text(words)),
+            Part::Image { media_type, blob, .. } => Some(match self.images.get(blob) {
+                Some(bytes) => {
+                    let format = media_type.rsplit('/').next().unwrap_or_default();
+                    let source = json!({"bytes": STANDARD.encode(bytes)});
+                    raw_of(json!({"image": {"format": format, "source": source}}))
+                }
+                None => text("[a picture that is no longer available]"),
+            }),
+        };
+        parts.iter().filter_map(part).collect()
+    }
+
+    /// The native item where it came from here, else the meaning; nothing where the wire would refuse it.
+    fn block(&self, block: &Block) -> Option<Box<RawValue>> {
+        let native = block.native.as_ref().filter(|native| {
+            native.wire == WIRE
+                && native.endpoint == self.target.endpoint
+                && native.model == self.target.family
+        });
+        match (&block.content, native) {
+            (Content::Text { text }, _) if text.trim().is_empty() => None,
+            (Content::ToolCall { id, .. }, Some(native)) => {
+                let mut call = Item::parse(Item::parse(native.item.as_str())?.raw("toolUse")?)?;
+                let id = wire_id(id.as_str());
+                // The runtime may have renamed a call whose id was not unique.
+                if call.text("toolUseId").as_deref() == Some(id.as_str()) {
+                    return Some(raw_of(&native.item));
+                }
+                call.set_text("toolUseId", &id);
+                Some(block_of("toolUse", call))
+            }
+            (_, Some(native)) => Some(raw_of(&native.item)),
+            (Content::Text { text: words }, None) => Some(text(words)),
+            (Content::ToolCall { id, name, arguments }, None) => {
+                let mut call = Item::default();
+                call.set_text("toolUseId", &wire_id(id.as_str()));
+                call.set_text("name", &tool_name(name));
+                call.set("input", input_of(arguments));
+                Some(block_of("toolUse", call))
+            }
+            (Content::Thinking { .. } | Content::Opaque { .. }, None) => None,
+        }
+    }
+}
+
+fn text(words: &str) -> Box<RawValue> {
+    raw_of(json!({ "text": words }))
+}
+
+fn block_of(kind: &str, value: Item) -> Box<RawValue> {
+    let mut block = Item::default();
+    block.set(kind, raw_of(value));
+    raw_of(block)
+}
+
+/// The id itself where the wire takes it, else one that stands for it: the same for the same id, and hardly ever for another.
+fn wire_id(id: &str) -> String {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    match (1..=ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(fits) {
+        true => id.to_owned(),
+        false => format!("call_{}", &blake3::hash(id.as_bytes()).to_hex()[..24]),
+    }
+}
