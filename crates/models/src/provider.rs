@@ -40,6 +40,17 @@ impl Wire {
         Self::BedrockConverse,
     ];
 
+    /// The names of all of them.
+    pub const NAMES: [&'static str; Self::ALL.len()] = {
+        let mut names = [""; Self::ALL.len()];
+        let mut at = 0;
+        while at < names.len() {
+            names[at] = Self::ALL[at].as_str();
+            at += 1;
+        }
+        names
+    };
+
     /// Its name in configurations and journals.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

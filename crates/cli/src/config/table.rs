@@ -9,13 +9,7 @@ use super::kind::Kind::{
 
 const BASES: Kind = Choice(super::modes::BASES);
 const EFFORTS: Kind = Choice(&["none", "minimal", "low", "medium", "high", "xhigh"]);
-const WIRES: Kind = Choice(&[
-    "anthropic-messages",
-    "openai-chat",
-    "openai-responses",
-    "gemini",
-    "bedrock-converse",
-]);
+const WIRES: Kind = Choice(&oarlock_models::Wire::NAMES);
 const THOUGHT_ITEMS: Kind = Choice(&["encrypted", "encrypted-without-ids", "plain"]);
 const COUNT: Kind = Int { min: 1, max: u32::MAX as i64 };
 const TOKENS: Kind = Int { min: 1, max: i64::MAX };
