@@ -237,3 +237,27 @@ fn how_thought_comes_and_goes_is_said_where_the_wire_has_a_choice() {
     let refused = server.home("openai-responses", "thought_items = \"x\"\n").run(&["run", "hi"]);
     assert!(refused.err.contains("encrypted-without-ids"), "{}", refused.err);
 }
+
+#[test]
+fn bedrock_is_asked_in_the_region_of_the_variables_unless_an_address_is_configured() {
+    use oarlock::config::{Environment, Inputs, load};
+    let made = |file: &str, variables: &[(&str, &str)]| {
+        let home = Home::new();
+        home.user(file);
+        let folder = home.path("");
+        let key = [("HOME", folder.to_str().unwrap()), ("AWS_BEARER_TOKEN_BEDROCK", "key")];
+        let environment = Environment::of(&[&key, variables].concat());
+        let inputs = Inputs { environment, cwd: home.project(), overrides: vec![], flags: vec![] };
+        let made = oarlock::providers::provider(&load(inputs).unwrap(), "bedrock");
+        made.map(|config| config.base_url).map_err(|error| error.to_string())
+    };
+    let at = |region: &str| Ok(format!("https://bedrock-runtime.{region}.amazonaws.com"));
+    let (own, other) = (("AWS_REGION", "eu-west-1"), ("AWS_DEFAULT_REGION", "us-west-2"));
+    assert_eq!(made("", &[]), at("us-east-1"));
+    assert_eq!(made("", &[other]), at("us-west-2"));
+    assert_eq!(made("", &[other, own]), at("eu-west-1"));
+    let file = "[providers.bedrock]\nbase_url = \"https://h\"\n";
+    assert_eq!(made(file, &[own]), Ok("https://h".to_owned()));
+    let error = made("", &[("AWS_REGION", "evil.com/")]).unwrap_err();
+    assert!(error.contains("`evil.com/` in AWS_REGION is no region"), "{error}");
+}
