@@ -124,7 +124,7 @@ pub struct Native {
     pub endpoint: String,
     /// The model family that sent it.
     pub model: String,
-    /// The item itself.
+    /// The item itself. A call's may have another id than the session knows the call by, which is the one to send it back under.
     pub item: RawJson,
 }
 

@@ -136,7 +136,8 @@ fn leave_out(messages: &mut [Message], missing: &BTreeMap<BlobId, Missing>) {
     }
 }
 
-/// The entry for an answer. Calls get ids that are unique in the session; where that changes one, its native form goes.
+/// The entry for an answer. Calls get ids that are unique in the session. Their native forms stay, signatures and all: a codec sends them back under
+/// the new ids.
 pub(crate) fn answered(
     state: &State,
     reply: Reply,
@@ -154,7 +155,6 @@ pub(crate) fn answered(
         let taken = |id: &CallId| state.has_call(id) || seen.contains(id);
         if id.as_str().is_empty() || taken(id) {
             *id = free_id(&format!("call_{}_{}_{index}", turn.no, step.no), taken);
-            block.native = None;
         }
         seen.insert(id.clone());
     }

@@ -93,6 +93,20 @@ async fn an_id_that_a_provider_took_from_us_is_not_given_twice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_gets_an_id_of_its_own_keeps_what_its_provider_wrote() {
+    let mut ask = calls(&[("one", "t", "{}"), ("one", "t", "{}"), ("", "t", "{}")]);
+    let signed = said().pop().unwrap().native;
+    ask.blocks.iter_mut().for_each(|block| block.native.clone_from(&signed));
+    let tool = TestTool::new("t", Effect::Pure, Act::Give("ok".to_owned()));
+    let kit = Kit::new(vec![vec![Say::Reply(ask)]], vec![tool]);
+    kit.open().await.run_turn(go()).await.unwrap();
+    let Message::Assistant { blocks } = &kit.model.requests()[1].messages[1] else { panic!() };
+    let ids: Vec<&str> = blocks.iter().filter_map(|block| Some(block.call()?.as_str())).collect();
+    assert_eq!(ids, ["one", "call_1_1_1", "call_1_1_2"]);
+    assert!(blocks.iter().all(|block| block.native == signed), "{blocks:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_with_steering_has_a_fingerprint_of_its_own() {
     let kit = Kit::new(vec![vec![Say::Wait(1_000), Say::Reply(text(""))]], vec![]);
     let session = kit.open().await;
