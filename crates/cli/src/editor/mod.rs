@@ -190,12 +190,17 @@ impl Host for Folders {
                 Err(HostError::Unauthenticated(_)) => return Login::Out,
                 Err(HostError::Invalid(_) | HostError::Failed(_)) => return Login::Unknown,
             };
-            match secret::key(&folder.loaded, &model.provider) {
-                Ok(Some((_, place))) => {
+            // The file of a key may be slow; it keeps nobody else waiting.
+            let provider = model.provider.clone();
+            let found =
+                tokio::task::spawn_blocking(move || secret::key(&folder.loaded, &provider)).await;
+            match found {
+                Ok(Ok(Some((_, place)))) => {
                     Login::In { label: format!("{}: key from {place}", model.provider) }
                 }
-                Ok(None) => Login::Needless,
-                Err(_) => Login::Out,
+                Ok(Ok(None)) => Login::Needless,
+                Ok(Err(_)) => Login::Out,
+                Err(_) => Login::Unknown,
             }
         }
         .boxed()

@@ -34,12 +34,15 @@ pub(super) fn read(system: Option<SystemPrompt>) -> Result<Option<String>, Error
     }
 }
 
+/// What stands before the client's words, so that they can be told from the person's own, and compared whole.
+const HEAD: &str = "From the editor:\n\n";
+
 /// Adds the words to what a new session's model is told, behind what the person says.
 pub(super) fn add(told: Option<&str>, overlays: &mut Overlays) {
     let Some(told) = told else { return };
     overlays.session = Some(match overlays.session.take() {
-        Some(own) => format!("{own}\n\n{told}"),
-        None => told.to_owned(),
+        Some(own) => format!("{own}\n\n{HEAD}{told}"),
+        None => format!("{HEAD}{told}"),
     });
 }
 
@@ -50,7 +53,8 @@ pub(super) fn add(told: Option<&str>, overlays: &mut Overlays) {
 pub(super) fn check(told: Option<&str>, overlays: &Overlays) -> Result<(), Error> {
     let own = overlays.session.as_deref().unwrap_or_default();
     let is_told = |told: &str| {
-        own.strip_suffix(told).is_some_and(|before| before.is_empty() || before.ends_with("\n\n"))
+        let before = own.strip_suffix(told).and_then(|rest| rest.strip_suffix(HEAD));
+        before.is_some_and(|before| before.is_empty() || before.ends_with("\n\n"))
     };
     match told.is_none_or(is_told) {
         true => Ok(()),

@@ -25,17 +25,26 @@ async fn the_model_is_told_what_the_client_adds_and_the_session_keeps_it() {
     let words = ["one", "two", "three"];
     let desk = Desk::new(words.map(|one| vec![Say::Reply(text(one))]).into(), vec![]);
     let mut client = desk.client().await;
-    let new = json!({ "cwd": "/", "mcpServers": [], "systemPrompt": told("Talk like a sailor.") });
+    let blocks =
+        ["Never push.", "Talk like a sailor."].map(|text| json!({ "type": "text", "text": text }));
+    let added = json!({ "mode": "append", "content": blocks });
+    let new = json!({ "cwd": "/", "mcpServers": [], "systemPrompt": added });
     let (made, _) = client.call("session/new", new).await;
     let session = made["result"]["sessionId"].as_str().unwrap_or_else(|| panic!("{made}"));
     assert_eq!(prompted(&mut client, session).await["stopReason"], "end_turn");
     let system = desk.kit.model.requests()[0].system.clone();
-    assert!(system.ends_with("# Session instructions\n\nTalk like a sailor."), "{system}");
+    assert!(
+        system.ends_with(
+            "# Session instructions\n\nFrom the editor:\n\nNever push.\n\nTalk like a sailor."
+        ),
+        "{system}"
+    );
 
     let table = [
         (Value::Null, true),
-        (told("Talk like a sailor."), true),
-        (told(" Talk like a sailor.\n"), true),
+        (added, true),
+        (told(" Never push.\n\nTalk like a sailor.\n"), true),
+        (told("Talk like a sailor."), false),
         (told("like a sailor."), false),
         (told("Talk like a pirate."), false),
     ];
@@ -89,7 +98,8 @@ async fn what_cannot_be_added_to_a_system_prompt_makes_no_session() {
 async fn a_prompt_is_answered_with_the_tokens_of_the_session_so_far() {
     let first = Usage { input: 100, output: 20, cache_read: 7, cache_write: 3, reasoning: 5 };
     let second = Usage { input: 10, output: 2, ..Usage::default() };
-    let script = vec![spent("one", first), spent("two", second), spent("three", Usage::default())];
+    let script = [first, second, second, second, second, second];
+    let script = script.map(|usage| spent("well", usage)).into();
     let desk = Desk::new(script, vec![]);
     let mut client = desk.client().await;
     let session = client.session().await;
@@ -103,15 +113,21 @@ async fn a_prompt_is_answered_with_the_tokens_of_the_session_so_far() {
         "cachedReadTokens": 7, "cachedWriteTokens": 3
     });
     assert_eq!(prompted(&mut client, &session).await["usage"], both);
-    // Who comes later is told of all of it, whether the past was told or not.
+    let fork = json!({ "sessionId": session, "cwd": "/", "mcpServers": [] });
+    let forked = client.call("session/fork", fork).await.0["result"]["sessionId"].clone();
+    let id = client.prompt(&session, "/usage").await;
+    assert_eq!(client.answer(id).await.0["result"].get("usage"), None, "no turn, no tokens");
+    // Who comes later is told of all of it, whether the past was told or not; of a fork what it used itself.
     for method in ["session/resume", "session/load"] {
-        let mut other = desk.client().await;
-        let open = json!({ "sessionId": session, "cwd": "/", "mcpServers": [] });
-        other.call(method, open).await;
-        let id = other.prompt(&session, "/usage").await;
-        assert_eq!(other.answer(id).await.0["result"].get("usage"), None, "no turn, no tokens");
+        for (session, so_far) in [(json!(session), 142), (forked.clone(), 0)] {
+            let mut other = desk.client().await;
+            let open = json!({ "sessionId": session, "cwd": "/", "mcpServers": [] });
+            other.call(method, open).await;
+            let answer = prompted(&mut other, session.as_str().unwrap()).await;
+            let more = if method == "session/load" { 24 } else { 12 };
+            assert_eq!(answer["usage"]["totalTokens"], so_far + more, "{method} {answer}");
+        }
     }
-    assert_eq!(prompted(&mut client, &session).await["usage"], both);
     let desk = Desk::new(vec![spent("four", Usage::default())], vec![]);
     let mut client = desk.client().await;
     let session = client.session().await;

@@ -93,6 +93,12 @@ impl Standing {
                 self.is_cost_unknown |= ran.cost_unknown;
                 self.spend(ran.usage, ran.cost_micros)
             }
+            // What its source used was not used by it.
+            Event::SessionForked(_) => {
+                (self.spent, self.cost_micros) = (Usage::default(), 0);
+                self.is_cost_unknown = false;
+                Changed::Usage
+            }
             Event::SubagentClosed(closed) => {
                 self.is_cost_unknown |= closed.cost_unknown;
                 self.spend(closed.usage, closed.cost_micros)
