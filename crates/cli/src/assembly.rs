@@ -21,7 +21,7 @@ use oarlock_core::spec::{ModelSelection, SessionSpec};
 use oarlock_core::{
     DefaultAgentCore, LocalBus, Ports, ProviderRegistry, StaticToolRegistry, ToolRegistry,
 };
-use oarlock_models::{DemoModel, HttpTransport, Registry, Scripts};
+use oarlock_models::{DemoModel, HttpTransport, Registry, Scripts, Transport};
 use oarlock_server::Figures;
 use oarlock_store::SqliteStore;
 use oarlock_tools::hooks::Hooks;
@@ -123,6 +123,7 @@ pub struct CliAgentBuilder<'a> {
     tools: Vec<Arc<dyn Tool>>,
     beside: Option<&'a Assembled>,
     figures: Option<Arc<Figures>>,
+    http: Option<Arc<dyn Transport>>,
 }
 
 impl<'a> CliAgentBuilder<'a> {
@@ -131,7 +132,8 @@ impl<'a> CliAgentBuilder<'a> {
     pub fn new(loaded: &'a Loaded) -> Self {
         let features = DefaultFeatureSet::default();
         let tools = Vec::new();
-        Self { loaded, features, trace: None, hooks: None, tools, beside: None, figures: None }
+        let (trace, hooks, beside, figures, http) = (None, None, None, None, None);
+        Self { loaded, features, trace, hooks, tools, beside, figures, http }
     }
 
     /// These parts.
@@ -160,6 +162,12 @@ impl<'a> CliAgentBuilder<'a> {
     #[must_use]
     pub fn trace(self, trace: Option<Arc<dyn TraceSink>>) -> Self {
         Self { trace, ..self }
+    }
+
+    /// Reaches the endpoints of models this way instead of over the network.
+    #[must_use]
+    pub fn http(self, http: Option<Arc<dyn Transport>>) -> Self {
+        Self { http, ..self }
     }
 
     /// Runs these hooks in the place of those of the configuration.
@@ -191,7 +199,7 @@ impl<'a> CliAgentBuilder<'a> {
     /// # Errors
     /// When the store cannot be opened or the configuration names something that cannot be used.
     pub fn build(self) -> anyhow::Result<Assembled> {
-        let Self { loaded, features, trace, hooks: own_hooks, tools: own_tools, .. } = self;
+        let Self { loaded, features, trace, hooks: own_hooks, tools: own_tools, http, .. } = self;
         let (ids, clock) = (SystemIds, Arc::new(SystemClock::new()));
         let (node, stores) = match self.beside {
             Some(other) => (other.node.clone(), Stores::beside(other)),
@@ -204,7 +212,8 @@ impl<'a> CliAgentBuilder<'a> {
         };
         let shelf = Arc::new(shelf(loaded)?);
         let time = || Arc::clone(&clock) as Arc<dyn Clock>;
-        let models: Arc<dyn Models> = Arc::new(models(loaded, time())?);
+        let http = http.map_or_else(|| transport(loaded), Ok)?;
+        let models: Arc<dyn Models> = Arc::new(models(loaded, time(), http)?);
         let hooks = match own_hooks {
             Some(hooks) => hooks,
             None if features.has(Feature::Hooks) => hooks(loaded, Arc::clone(&models), time())?,
@@ -317,14 +326,25 @@ impl Stores {
     }
 }
 
+/// The way over the network to the endpoints of models, as it is configured.
+///
+/// # Errors
+/// When the path of the certificate file cannot be told.
+pub fn transport(loaded: &Loaded) -> anyhow::Result<Arc<dyn Transport>> {
+    Ok(Arc::new(HttpTransport::new(providers::http_settings(loaded)?)))
+}
+
 /// Every model that can be named here, as far as the configuration lets it be chosen.
 ///
 /// # Errors
 /// When a provider cannot be used as it is configured, or no model is left to choose.
-pub fn models(loaded: &Loaded, clock: Arc<dyn Clock>) -> anyhow::Result<ProviderRegistry> {
-    let transport = Arc::new(HttpTransport::new(providers::http_settings(loaded)?));
+pub fn models(
+    loaded: &Loaded,
+    clock: Arc<dyn Clock>,
+    http: Arc<dyn Transport>,
+) -> anyhow::Result<ProviderRegistry> {
     let registry =
-        Registry::new(providers::configured(loaded)?, transport).with(Arc::new(DemoModel::new()));
+        Registry::new(providers::configured(loaded)?, http).with(Arc::new(DemoModel::new()));
     let sources = vec![
         ModelSource::Many(Arc::new(ScriptPaths { clock, scripts: Scripts::default() })),
         ModelSource::Many(Arc::new(registry)),

@@ -29,6 +29,7 @@ mod remote;
 mod script;
 mod sending;
 mod sse;
+mod tape;
 mod transport;
 
 #[doc(hidden)]
@@ -53,4 +54,5 @@ pub use quirks::{AnswerSchemas, CallIds, OutputField, Quirks, ThoughtEcho, Thoug
 pub use registry::Registry;
 pub use remote::HttpModel;
 pub use script::{ScriptError, ScriptModel, Scripts};
+pub use tape::{TapeError, TapePlayer, TapeRecorder};
 pub use transport::{HttpRequest, HttpResponse, Method, Transport, TransportError};

@@ -51,7 +51,7 @@ impl fmt::Debug for HttpRequest {
 }
 
 /// The address without what may carry a credential.
-fn without_query(url: &str) -> &str {
+pub(crate) fn without_query(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or_default()
 }
 

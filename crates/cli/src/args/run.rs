@@ -45,9 +45,12 @@ pub struct RunArgs {
     /// Keep nothing: the session is gone when the command ends
     #[arg(long, conflicts_with = "resume")]
     pub ephemeral: bool,
-    /// Write everything that the session takes in into DIR, a new folder, for `oarlock replay`
+    /// Write everything that the session takes in into DIR, a new folder, for `oarlock replay`, and each request to a provider with its raw answer
     #[arg(long, value_name = "DIR")]
     pub record: Option<PathBuf>,
+    /// Take the providers' answers from a recording, at the pace at which they came; nothing is sent to them
+    #[arg(long, value_name = "DIR", conflicts_with = "record")]
+    pub replay: Option<PathBuf>,
     /// Which model, which rights, which limits.
     #[command(flatten)]
     pub model: ModelArgs,

@@ -27,7 +27,7 @@ use super::mentioned::Rights;
 use super::overlay::Overlay;
 use super::{Frame, ask, complain};
 use crate::args::{ModelArgs, Resumed, RunArgs};
-use crate::assembly::{Assembled, CliAgentBuilder, Keep};
+use crate::assembly::{Assembled, CliAgentBuilder, Keep, transport};
 use crate::config::{Loaded, modes};
 use crate::console::keyboard::{Keyboard, Role};
 use crate::console::screen::Screen;
@@ -35,7 +35,7 @@ use crate::console::slash;
 use crate::console::{Awaited, Console};
 use crate::exit::{Exit, Pursuit};
 use crate::making::Maker;
-use crate::recording::Recording;
+use crate::recording::{self, Recording};
 use crate::structured;
 use crate::terminal::image::{self, Image};
 use crate::terminal::prompt;
@@ -174,9 +174,10 @@ impl Task<'_> {
         slash: Slash,
         out: &mut dyn Write,
     ) -> anyhow::Result<Exit> {
-        if self.args.record.is_some() || !self.args.images.is_empty() || self.output.is_some() {
+        let taped = self.args.record.is_some() || self.args.replay.is_some();
+        if taped || !self.args.images.is_empty() || self.output.is_some() {
             bail!(
-                "--record, --image and --output-schema go with a prompt, and a slash command is none"
+                "--record, --replay, --image and --output-schema go with a prompt, and a slash command is none"
             );
         }
         let keep = if self.args.ephemeral { Keep::InMemory } else { Keep::OnDisk };
@@ -193,11 +194,18 @@ impl Task<'_> {
         words: Option<String>,
         out: &mut dyn Write,
     ) -> anyhow::Result<Exit> {
-        let recording =
-            self.args.record.as_deref().map(Recording::begin).transpose()?.map(Arc::new);
+        let recording = match &self.args.record {
+            Some(folder) => Some(Arc::new(Recording::begin(folder, transport(self.loaded)?)?)),
+            None => None,
+        };
+        let http = match &self.args.replay {
+            Some(folder) => Some(recording::answers(folder)?),
+            None => recording.as_ref().map(|recording| recording.exchanges()),
+        };
         let keep = if self.args.ephemeral { Keep::InMemory } else { Keep::OnDisk };
         let trace = recording.clone().map(|recording| recording as Arc<dyn TraceSink>);
-        let assembled = CliAgentBuilder::new(self.loaded).keep(keep).trace(trace).build()?;
+        let assembled =
+            CliAgentBuilder::new(self.loaded).keep(keep).trace(trace).http(http).build()?;
         let turn = self.turn(&assembled, resumed, (words, out)).await;
         assembled.close().await;
         if let Some(recording) = recording {

@@ -61,6 +61,7 @@ fn resume(frame: &Frame, id: String, json: bool, out: &mut dyn Write) -> anyhow:
         images: Vec::new(),
         ephemeral: false,
         record: None,
+        replay: None,
         model: ModelArgs::default(),
         output: OutputArgs { json, quiet: false },
     };

@@ -24,3 +24,4 @@ mod responses_corpus;
 mod sampling;
 mod script;
 mod switching;
+mod tapes;

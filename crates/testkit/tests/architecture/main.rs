@@ -10,7 +10,7 @@ use source::{Source, crates, read, sources};
 
 /// A crate, what it may build on besides `testkit` in tests, and its most lines of code.
 const HOUSE: [(&str, &[&str], usize); 7] = [
-    ("cli", &["core", "models", "server", "store", "tools"], 11_450),
+    ("cli", &["core", "models", "server", "store", "tools"], 11_500),
     ("core", &[], 21_400),
     ("models", &["core"], 10_500),
     ("server", &["core"], 11_850),
