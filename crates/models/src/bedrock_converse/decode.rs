@@ -90,8 +90,10 @@ impl ConverseDecoder {
         let index = said.content_block_index.unwrap_or_default();
         match name {
             "contentBlockStart" => {
-                let (kind, value) = member(said.start).unwrap_or_else(|| (String::new(), null()));
-                self.open(index, Growing::opened(kind, &value));
+                // A start that does not say of what leaves that to the first delta, as servers beside AWS do for text.
+                if let Some((kind, value)) = member(said.start) {
+                    self.open(index, Growing::opened(kind, &value));
+                }
             }
             "contentBlockDelta" => {
                 if let Some((kind, value)) = member(said.delta) {

@@ -328,6 +328,21 @@ fn blocks_of_every_kind_are_kept_in_the_form_in_which_they_go_back() {
 }
 
 #[test]
+fn a_start_that_does_not_say_of_what_leaves_it_to_the_first_delta() {
+    for empty in [json!({}), Value::Null] {
+        let events = [
+            start(0, empty.clone()),
+            delta(0, json!({"text": "row "})),
+            delta(0, json!({"text": "on"})),
+            stop("end_turn"),
+        ];
+        let reply = decoded(&events).unwrap().1;
+        let contents: Vec<_> = reply.blocks.into_iter().map(|block| block.content).collect();
+        assert_eq!(contents, [Content::Text { text: "row on".to_owned() }], "{empty}");
+    }
+}
+
+#[test]
 fn an_answer_that_comes_whole_is_the_same_answer() {
     let content = [
         json!({"reasoningContent": {"reasoningText": {"text": "hm", "signature": "sig"}}}),
