@@ -54,6 +54,11 @@ peers part="all":
     cargo build -p oarlock
     bash scripts/acp/run.sh {{ part }}
 
+# `oarlock run` against model servers that others wrote: aimock on every wire, and llmock, which judges how faults are met. `part` is one of them
+model-peers part="aimock llmock":
+    cargo build -p oarlock
+    bash scripts/models/run.sh {{ part }}
+
 # `oarlock serve` held to its own description by schemathesis, every check on
 schemathesis *arguments:
     cargo build -p oarlock
