@@ -12,7 +12,7 @@ use oarlock_models::{
     CannedAnswer, CannedTransport, HttpRequest, HttpResponse, Method, TapeError, TapePlayer,
     TapeRecorder, Transport, TransportError,
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 const KEY: &str = "canary-key-0123456789";
 
@@ -62,9 +62,9 @@ struct Slow;
 impl Transport for Slow {
     fn send(&self, _: HttpRequest) -> BoxFuture<'static, Result<HttpResponse, TransportError>> {
         async {
-            sleep(Duration::from_millis(100)).await;
+            sleep_until(Instant::now() + Duration::from_millis(100)).await;
             let pieces = stream::iter([b"one".as_slice(), b"\xff\x00two"]).then(async |piece| {
-                sleep(Duration::from_secs(1)).await;
+                sleep_until(Instant::now() + Duration::from_secs(1)).await;
                 Ok(Bytes::from_static(piece))
             });
             let broken = stream::once(async {
