@@ -21,7 +21,7 @@ use oarlock_core::spec::{ModelSelection, SessionSpec};
 use oarlock_core::{
     DefaultAgentCore, LocalBus, Ports, ProviderRegistry, StaticToolRegistry, ToolRegistry,
 };
-use oarlock_models::{DemoModel, HttpTransport, Registry, Scripts, Transport};
+use oarlock_models::{DemoModel, HttpTransport, Lanes, Registry, Scripts, Transport};
 use oarlock_server::Figures;
 use oarlock_store::SqliteStore;
 use oarlock_tools::hooks::Hooks;
@@ -62,6 +62,8 @@ pub struct Assembled {
     shelf: Arc<Shelf>,
     key_files: Vec<PathBuf>,
     store: Option<SqliteStore>,
+    /// The ways to the endpoints, for every runtime beside this one.
+    lanes: Lanes,
 }
 
 impl Assembled {
@@ -213,7 +215,8 @@ impl<'a> CliAgentBuilder<'a> {
         let shelf = Arc::new(shelf(loaded)?);
         let time = || Arc::clone(&clock) as Arc<dyn Clock>;
         let http = http.map_or_else(|| transport(loaded), Ok)?;
-        let models: Arc<dyn Models> = Arc::new(models(loaded, time(), http)?);
+        let lanes = self.beside.map(|other| other.lanes.clone()).unwrap_or_default();
+        let models: Arc<dyn Models> = Arc::new(models(loaded, (time(), http), &lanes)?);
         let hooks = match own_hooks {
             Some(hooks) => hooks,
             None if features.has(Feature::Hooks) => hooks(loaded, Arc::clone(&models), time())?,
@@ -248,6 +251,7 @@ impl<'a> CliAgentBuilder<'a> {
             shelf,
             key_files: loaded.key_files.clone(),
             store: stores.sqlite,
+            lanes,
         })
     }
 }
@@ -340,11 +344,11 @@ pub fn transport(loaded: &Loaded) -> anyhow::Result<Arc<dyn Transport>> {
 /// When a provider cannot be used as it is configured, or no model is left to choose.
 pub fn models(
     loaded: &Loaded,
-    clock: Arc<dyn Clock>,
-    http: Arc<dyn Transport>,
+    (clock, http): (Arc<dyn Clock>, Arc<dyn Transport>),
+    lanes: &Lanes,
 ) -> anyhow::Result<ProviderRegistry> {
     let registry =
-        Registry::new(providers::configured(loaded)?, http).with(Arc::new(DemoModel::new()));
+        Registry::new(providers::configured(loaded)?, http, lanes).with(Arc::new(DemoModel::new()));
     let sources = vec![
         ModelSource::Many(Arc::new(ScriptPaths { clock, scripts: Scripts::default() })),
         ModelSource::Many(Arc::new(registry)),

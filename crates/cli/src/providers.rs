@@ -6,7 +6,7 @@ use oarlock_core::ports::model::{ModelError, ModelInfo, Price};
 use oarlock_models::catalog;
 use oarlock_models::{
     AnswerSchemas, HttpSettings, HttpTransport, KeySource, ModelConfig, ProviderConfig, Proxies,
-    Quirks, ThoughtItems, WellKnown, Wire, bedrock_address, list_models,
+    Quirks, RequestBounds, ThoughtItems, WellKnown, Wire, bedrock_address, list_models,
 };
 
 use crate::config::error::ConfigError;
@@ -139,6 +139,10 @@ pub fn with_key(
         auth_header: None,
         headers: section.headers.clone(),
         quirks,
+        bounds: RequestBounds {
+            per_minute: section.requests_per_minute,
+            at_a_time: section.concurrent_requests,
+        },
         models: models(&section.models, known, wire),
     })
 }

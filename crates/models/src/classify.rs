@@ -4,6 +4,7 @@ use oarlock_core::ports::model::ModelErrorKind as Kind;
 use serde_json::Value;
 
 use crate::codec::Fault;
+use crate::spent::spent_ms;
 
 /// Characters of a provider's own words that are kept.
 const WORDS_CHARS_MAX: usize = 600;
@@ -36,7 +37,8 @@ pub(crate) fn refusal(refusal: Refusal<'_>) -> Fault {
         said.kind = header(headers, "x-amzn-errortype").map(bare).unwrap_or_default();
     }
     let kind = kind(status, &said);
-    let retry_after_ms = retry_after_ms.or(said.detail.wait_ms);
+    let spent_ms = || spent_ms(headers).filter(|_| kind == Kind::RateLimited);
+    let retry_after_ms = retry_after_ms.or(said.detail.wait_ms).or_else(spent_ms);
     let message = match said.words() {
         Some(words) => format!("HTTP {status}: {words}"),
         None => format!("HTTP {status} without an explanation"),
@@ -393,7 +395,7 @@ pub(crate) fn wait_ms(ms: f64) -> Option<u64> {
     (ms.is_finite() && ms >= 0.0).then(|| (ms.ceil() as u64).min(RETRY_AFTER_MS_MAX))
 }
 
-fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
     headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.trim())
 }
 

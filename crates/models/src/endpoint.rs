@@ -1,7 +1,7 @@
 //! Where a provider's requests go, what they carry, and how its failures are told without its key.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use crate::bedrock_converse::address;
 use crate::classify::{self, Refusal};
 use crate::codec::Fault;
 use crate::key::KeySource;
+use crate::lane::{Lane, Lanes};
 use crate::provider::{ProviderConfig, Wire};
 use crate::transport::{HttpRequest, HttpResponse, Method, TransportError};
 
@@ -33,11 +34,12 @@ pub(crate) struct Endpoint {
     pub(crate) config: ProviderConfig,
     /// The last tokens that requests carried: an answer may quote one that was replaced since.
     tokens: Mutex<VecDeque<SecretString>>,
+    pub(crate) lane: Arc<Lane>,
 }
 
 impl Endpoint {
-    pub(crate) fn new(config: ProviderConfig) -> Self {
-        Self { config, tokens: Mutex::default() }
+    pub(crate) fn new(config: ProviderConfig, lanes: &Lanes) -> Self {
+        Self { lane: lanes.of(&config), config, tokens: Mutex::default() }
     }
 
     /// A call of a model, without its key.
@@ -180,6 +182,11 @@ impl Endpoint {
         authority.rsplit('@').next().unwrap_or_default()
     }
 
+    /// Words about waiting for this endpoint.
+    pub(crate) fn waits(&self, why: &str) -> String {
+        format!("waiting for {}: {why}", self.name())
+    }
+
     /// A fault, told with endpoint and model.
     pub(crate) fn error(&self, model: Option<&str>, fault: &Fault) -> ModelError {
         let model = model.map(|model| format!(", model {model}")).unwrap_or_default();
@@ -281,6 +288,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::provider::RequestBounds;
     use crate::quirks::Quirks;
 
     fn endpoint(wire: Wire, base_url: &str, headers: &[(&str, &str)]) -> Endpoint {
@@ -295,9 +303,10 @@ mod tests {
             auth_header: None,
             headers,
             quirks: Quirks::PLAIN,
+            bounds: RequestBounds::NONE,
             models: Vec::new(),
         };
-        Endpoint::new(config)
+        Endpoint::new(config, &Lanes::default())
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::classify;
 use crate::codec::Fault;
 use crate::endpoint::Endpoint;
+use crate::lane::Lanes;
 use crate::provider::ProviderConfig;
 use crate::sending::Authorized;
 use crate::transport::{HttpResponse, Transport};
@@ -29,7 +30,7 @@ pub async fn list_models(
     transport: &dyn Transport,
     within: Duration,
 ) -> Result<Vec<ModelInfo>, ModelError> {
-    let endpoint = Endpoint::new(config.clone());
+    let endpoint = Endpoint::new(config.clone(), &Lanes::default());
     let question = endpoint.authorized(None, endpoint.listing()).await?;
     let asked = tokio::time::timeout(within, ask(&endpoint, question, transport)).await;
     asked.unwrap_or_else(|_| {

@@ -120,6 +120,8 @@ pub struct ProviderConfig {
     pub headers: BTreeMap<String, String>,
     /// What is special about the endpoint.
     pub quirks: Quirks,
+    /// How many requests it is sent, by all sessions of the process together.
+    pub bounds: RequestBounds,
     /// Models about which something is known. Others may be named as well.
     pub models: Vec<ModelConfig>,
 }
@@ -137,6 +139,7 @@ impl ProviderConfig {
             auth_header: None,
             headers: BTreeMap::new(),
             quirks: known.quirks,
+            bounds: RequestBounds::NONE,
             models: known.models.iter().map(ModelConfig::from).collect(),
         }
     }
@@ -227,6 +230,20 @@ impl fmt::Debug for ProviderConfig {
             .field("models", &self.models)
             .finish_non_exhaustive()
     }
+}
+
+/// How many requests may be sent to an endpoint; what is absent is not bounded. A call beyond waits, in order of arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestBounds {
+    /// In any sixty seconds.
+    pub per_minute: Option<u32>,
+    /// Whose answers are not complete.
+    pub at_a_time: Option<u32>,
+}
+
+impl RequestBounds {
+    /// No bound.
+    pub const NONE: Self = Self { per_minute: None, at_a_time: None };
 }
 
 /// What is known about one model.

@@ -12,6 +12,7 @@ use crate::catalog::{self, nearest};
 use crate::codec::Codec;
 use crate::endpoint::Endpoint;
 use crate::gemini::Gemini;
+use crate::lane::Lanes;
 use crate::openai_chat::OpenAiChat;
 use crate::openai_responses::OpenAiResponses;
 use crate::provider::{ProviderConfig, Wire};
@@ -28,19 +29,26 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// A registry of these providers. Where two have one name, the first one counts.
+    /// A registry of these providers. Where two have one name, the first one counts. Registries of one process share its lanes, so that what an
+    /// endpoint says to one session holds for all.
     #[must_use]
-    pub fn new(providers: Vec<ProviderConfig>, transport: Arc<dyn Transport>) -> Self {
-        Self::with_codecs(providers, transport, codec)
+    pub fn new(
+        providers: Vec<ProviderConfig>,
+        transport: Arc<dyn Transport>,
+        lanes: &Lanes,
+    ) -> Self {
+        Self::with_codecs(providers, transport, lanes, codec)
     }
 
     /// The same with other codecs.
     pub(crate) fn with_codecs(
         providers: Vec<ProviderConfig>,
         transport: Arc<dyn Transport>,
+        lanes: &Lanes,
         codecs: fn(Wire) -> Arc<dyn Codec>,
     ) -> Self {
-        let endpoints = providers.into_iter().map(|config| Arc::new(Endpoint::new(config)));
+        let endpoint = |config| Arc::new(Endpoint::new(config, lanes));
+        let endpoints = providers.into_iter().map(endpoint);
         Self { endpoints: endpoints.collect(), built_in: Vec::new(), transport, codecs }
     }
 

@@ -16,6 +16,8 @@ use crate::classify;
 use crate::codec::{Codec, Decoder, Fault, Target};
 use crate::endpoint::Endpoint;
 use crate::eventstream;
+use crate::lane::{Pass, Ticket, Told};
+use crate::spent::spent_ms;
 use crate::sse::{Event, Framer};
 use crate::transport::{HttpRequest, Transport, TransportError};
 
@@ -84,7 +86,9 @@ impl Model for HttpModel {
             stage: Stage::Unsent(
                 self.endpoint.call(&self.target.model, body),
                 self.codec.decoder(&self.target),
+                self.endpoint.lane.enter(&self.target.model, self.endpoint.config.bounds),
             ),
+            pass: None,
             ready: VecDeque::new(),
         };
         let warned = move |event| match event {
@@ -103,11 +107,14 @@ struct Call {
     endpoint: Arc<Endpoint>,
     transport: Arc<dyn Transport>,
     stage: Stage,
+    /// From when it may be sent to its end.
+    pass: Option<Pass>,
     ready: VecDeque<Result<ModelEvent, ModelError>>,
 }
 
 enum Stage {
-    Unsent(HttpRequest, Box<dyn Decoder>),
+    Unsent(HttpRequest, Box<dyn Decoder>, Ticket),
+    Sending(HttpRequest, Box<dyn Decoder>),
     Answering(Body, Reader),
     Over,
 }
@@ -121,13 +128,43 @@ impl Call {
                 return Some((item, self));
             }
             self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
-                Stage::Unsent(request, decoder) => self.send(request, decoder).await,
+                Stage::Unsent(request, decoder, ticket) => {
+                    self.wait(request, decoder, ticket).await
+                }
+                Stage::Sending(request, decoder) => self.send(request, decoder).await,
                 Stage::Answering(mut body, reader) => {
                     let chunk = body.next().await;
                     self.take(chunk, body, reader)
                 }
                 Stage::Over => return None,
             };
+        }
+    }
+
+    /// Waits until the endpoint takes requests, and says so while that lasts.
+    async fn wait(
+        &mut self,
+        request: HttpRequest,
+        decoder: Box<dyn Decoder>,
+        mut ticket: Ticket,
+    ) -> Stage {
+        match ticket.next().await {
+            Told::Waits(why) => {
+                let why = self.endpoint.waits(&why);
+                self.ready.push_back(Ok(ModelEvent::Waits { why }));
+                Stage::Unsent(request, decoder, ticket)
+            }
+            Told::Go(pass) => {
+                self.pass = Some(pass);
+                if ticket.has_told() {
+                    self.ready.push_back(Ok(ModelEvent::Alive));
+                }
+                Stage::Sending(request, decoder)
+            }
+            Told::Refused(kind, message, retry_after_ms) => {
+                let fault = Fault { kind, message, retry_after_ms };
+                self.fail(self.endpoint.error(Some(&self.model), &fault))
+            }
         }
     }
 
@@ -139,6 +176,9 @@ impl Call {
         };
         match answered.await {
             Ok(answer) => {
+                if let Some(pass) = &self.pass {
+                    pass.taken(spent_ms(&answer.headers));
+                }
                 self.ready.push_back(Ok(ModelEvent::Alive));
                 Stage::Answering(answer.body, Reader::new(answer.status, decoder))
             }
@@ -166,16 +206,21 @@ impl Call {
     }
 
     fn finish(&mut self, reader: Reader, broken: Option<&TransportError>) -> Stage {
-        let item = match (reader.finish(&mut self.ready), broken) {
-            (Ok(reply), _) => Ok(ModelEvent::Reply(reply)),
-            (Err(_), Some(error)) => Err(self.endpoint.unreached(Some(&self.model), error)),
-            (Err(fault), None) => Err(self.endpoint.error(Some(&self.model), &fault)),
-        };
-        self.ready.push_back(item);
-        Stage::Over
+        match (reader.finish(&mut self.ready), broken) {
+            (Ok(reply), _) => {
+                self.pass = None;
+                self.ready.push_back(Ok(ModelEvent::Reply(reply)));
+                Stage::Over
+            }
+            (Err(_), Some(error)) => self.fail(self.endpoint.unreached(Some(&self.model), error)),
+            (Err(fault), None) => self.fail(self.endpoint.error(Some(&self.model), &fault)),
+        }
     }
 
     fn fail(&mut self, error: ModelError) -> Stage {
+        if let Some(pass) = self.pass.take() {
+            pass.failed(&error);
+        }
         self.ready.push_back(Err(error));
         Stage::Over
     }

@@ -27,6 +27,8 @@ pub enum Say {
     Reply(Reply),
     /// Fails, and ends.
     Fail(ModelErrorKind, Option<u64>),
+    /// Says that it has not been asked yet, and why.
+    Held(&'static str),
     /// Says nothing for ever.
     Silence,
     /// Panics.
@@ -237,6 +239,7 @@ async fn say(say: Say) -> Option<Result<ModelEvent, ModelError>> {
             None
         }
         Say::Alive => Some(Ok(ModelEvent::Alive)),
+        Say::Held(why) => Some(Ok(ModelEvent::Waits { why: why.to_owned() })),
         Say::Reply(reply) => Some(Ok(ModelEvent::Reply(reply))),
         Say::Fail(kind, retry_after_ms) => {
             Some(Err(ModelError { kind, message: format!("scripted {kind:?}"), retry_after_ms }))

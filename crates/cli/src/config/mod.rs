@@ -18,6 +18,7 @@ pub mod paths;
 pub mod private;
 pub mod prompts;
 pub mod secret;
+mod shapes;
 pub mod skills;
 pub mod source;
 pub mod stack;

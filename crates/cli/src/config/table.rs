@@ -1,31 +1,13 @@
 //! Every configuration key: the one table that validation, the documentation and `oarlock doctor --config` are made from.
 
 use super::keys::Key;
-use super::keys::Need::{self, Harmless, Tighten, Trust, UserOnly};
+use super::keys::Need::{Harmless, Tighten, Trust, UserOnly};
 use super::kind::Kind::{
-    self, Bool, Choice, Duration, Hooks, Int, Mode, Models, Money, Number, RuleList, Size, Text,
-    Texts,
+    Bool, Choice, Duration, Hooks, Int, Mode, Models, Money, Number, RuleList, Size, Text, Texts,
 };
-
-const BASES: Kind = Choice(super::modes::BASES);
-const EFFORTS: Kind = Choice(&["none", "minimal", "low", "medium", "high", "xhigh"]);
-const WIRES: Kind = Choice(&oarlock_models::Wire::NAMES);
-const THOUGHT_ITEMS: Kind = Choice(&["encrypted", "encrypted-without-ids", "plain"]);
-const COUNT: Kind = Int { min: 1, max: u32::MAX as i64 };
-const TOKENS: Kind = Int { min: 1, max: i64::MAX };
-const SHARE: Kind = Number { max: 1 };
-const DEPTH: Kind = Int { min: 0, max: 8 };
-const LINES: Kind = Int { min: 1, max: 1_000_000 };
-
-const fn key(
-    path: &'static str,
-    kind: Kind,
-    default: &'static str,
-    need: Need,
-    doc: &'static str,
-) -> Key {
-    Key { path, kind, default, need, doc }
-}
+use super::shapes::{
+    BASES, COUNT, DEPTH, EFFORTS, LINES, REQUESTS, SHARE, THOUGHT_ITEMS, TOKENS, WIRES, key,
+};
 
 /// All keys, in the order of the documentation.
 pub const KEYS: &[Key] = &[
@@ -325,6 +307,8 @@ pub const KEYS: &[Key] = &[
         Trust,
         "whether its endpoint takes the schema of an answer (`--output-schema`) in the field of its wire",
     ),
+    key("providers.*.requests_per_minute", REQUESTS, "", Trust, "requests in any sixty seconds"),
+    key("providers.*.concurrent_requests", REQUESTS, "", Trust, "calls at a time"),
     key("providers.*.headers.*", Text, "", Trust, "a header that is sent with every request"),
     key(
         "http.connect_timeout",

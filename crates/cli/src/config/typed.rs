@@ -251,6 +251,10 @@ pub struct ProviderSection {
     pub thought_items: Option<String>,
     /// Whether its endpoint takes the schema of an answer.
     pub answer_schemas: Option<bool>,
+    /// Requests in any sixty seconds.
+    pub requests_per_minute: Option<u32>,
+    /// Calls at a time.
+    pub concurrent_requests: Option<u32>,
 }
 
 /// One of `providers.<name>.models`.

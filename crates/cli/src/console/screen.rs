@@ -110,8 +110,13 @@ impl Screen {
         match (&mut self.format, event) {
             (Format::Json, event) => json_lines::event(out, event),
             (Format::Quiet, _) | (Format::Text(_), AgentEvent::CaughtUp { .. }) => Ok(()),
-            (Format::Text(_), AgentEvent::Delta(_)) if is_held_back => Ok(()),
-            (Format::Text(answer), AgentEvent::Delta(delta)) => answer.delta(out, delta),
+            (Format::Text(answer), AgentEvent::Delta(delta)) => {
+                if let Some(line) = Activity::growing(delta) {
+                    // As below.
+                    drop(writeln!(anstream::stderr(), "{line}"));
+                }
+                if is_held_back { Ok(()) } else { answer.delta(out, delta) }
+            }
             (Format::Text(_), AgentEvent::Scoped { scope, event }) => {
                 if let (Some(child), AgentEvent::Entry(entry)) = (scope.last(), event.as_ref()) {
                     let names = scope.iter().map(ToString::to_string).collect();

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use oarlock_core::event::{
-    ContinuedBy, Entry, Event, Goal, HookFunds, HookRan, HooksStarted, Outcome, PlanItem,
-    PlanStatus, StopReason, TaskOutcome, TaskSettled, ToolSettled, TurnEnded,
+    ContinuedBy, Delta, DeltaItem, Entry, Event, Goal, HookFunds, HookRan, HooksStarted, Outcome,
+    PlanItem, PlanStatus, StopReason, TaskOutcome, TaskSettled, ToolSettled, TurnEnded,
 };
 use oarlock_core::ids::CallId;
 use oarlock_core::message::Part;
@@ -100,6 +100,13 @@ impl Activity {
             _ => LINE_CHARS_MAX,
         };
         told.map(|told| format!("{indent}{}", safe::line(&told, longest)))
+    }
+
+    /// The line for a delta, when it is worth one.
+    #[must_use]
+    pub fn growing(delta: &Delta) -> Option<String> {
+        let words = (delta.item == DeltaItem::Wait).then(|| delta.text.trim_end());
+        words.map(|words| format!("… {}", safe::line(words, FAILURE_CHARS_MAX)))
     }
 
     fn settled(&mut self, settled: &ToolSettled) -> String {

@@ -7,7 +7,9 @@ use futures::StreamExt;
 use futures::executor::block_on;
 use oarlock_core::ports::model::{Model, ModelRequest, Models};
 use oarlock_core::spec::ModelSelection;
-use oarlock_models::{CannedTransport, ProviderConfig, Quirks, Registry, Wire};
+use oarlock_models::{
+    CannedTransport, Lanes, ProviderConfig, Quirks, Registry, RequestBounds, Wire,
+};
 use oarlock_testkit::story::draw::{config, stories};
 use oarlock_testkit::story::play;
 use oarlock_testkit::wires::{
@@ -29,9 +31,10 @@ fn models() -> Vec<(Wire, Arc<dyn Model>, Arc<CannedTransport>)> {
             auth_header: None,
             headers: BTreeMap::new(),
             quirks: Quirks { effort: true, ..Quirks::PLAIN },
+            bounds: RequestBounds::NONE,
             models: Vec::new(),
         };
-        let registry = Registry::new(vec![provider], transport.clone());
+        let registry = Registry::new(vec![provider], transport.clone(), &Lanes::default());
         let selection = ModelSelection { provider: "p".to_owned(), model: "m".to_owned() };
         registry.resolve(&selection).ok().map(|model| (wire, model, transport))
     };

@@ -770,6 +770,8 @@ pub enum DeltaItem {
         /// Index of the block in the answer.
         block: u32,
     },
+    /// Words about why the call of the model has not been sent, a line each. They are no part of the answer.
+    Wait,
     /// Output of a running tool.
     Output {
         /// The call.

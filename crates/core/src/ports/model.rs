@@ -253,7 +253,12 @@ impl ModelRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelEvent {
-    /// Bytes arrived that carry nothing for a reader: proof of life.
+    /// The call has not been sent, for this reason. Its silence does not count until the next event; its time does.
+    Waits {
+        /// In words for a person.
+        why: String,
+    },
+    /// Bytes arrived that carry nothing for a reader, or a call that waited was sent: proof of life.
     Alive,
     /// Text was added to a block.
     Delta {

@@ -219,7 +219,8 @@ impl Growing {
 
     /// Bytes of the answer so far.
     pub(crate) fn answer_bytes(&self) -> usize {
-        let answer = self.items.iter().filter(|delta| !is_output(&delta.item));
+        let is_said = |item: &DeltaItem| !is_output(item) && *item != DeltaItem::Wait;
+        let answer = self.items.iter().filter(|delta| is_said(&delta.item));
         answer.map(|delta| delta.text.len()).sum()
     }
 
@@ -476,9 +477,10 @@ impl OwnEvents {
             }
             // The session's task sends none of a task that has ended.
             DeltaItem::Task { .. } => false,
-            DeltaItem::Text { .. } | DeltaItem::Thinking { .. } | DeltaItem::Arguments { .. } => {
-                (delta.turn, delta.step, delta.attempt) <= self.answered
-            }
+            DeltaItem::Text { .. }
+            | DeltaItem::Thinking { .. }
+            | DeltaItem::Arguments { .. }
+            | DeltaItem::Wait => (delta.turn, delta.step, delta.attempt) <= self.answered,
         }
     }
 

@@ -471,7 +471,7 @@ impl SessionTask {
         match step {
             Step::CallModel { output_max, .. } => {
                 self.run += 1;
-                self.work.model = Some(ModelWork { since: now, heard: now });
+                self.work.model = Some(ModelWork { since: now, heard: now, is_held: false });
                 let model = self.resolved.as_ref().and_then(|resolved| resolved.model.clone());
                 if let (Some(effects), Some(model)) = (&mut self.effects, model) {
                     effects.call_model(self.log.state(), model, output_max, self.run);

@@ -115,6 +115,23 @@ pub struct ModelWork {
     pub since: Timestamp,
     /// When something was heard of it last.
     pub heard: Timestamp,
+    /// Whether it waits to be sent: then nobody can be silent.
+    pub is_held: bool,
+}
+
+impl ModelWork {
+    /// When it has been silent for too long, unless something is heard.
+    #[must_use]
+    pub fn silent_at(&self, limits: &RuntimeLimits) -> Option<Timestamp> {
+        (!self.is_held).then(|| self.heard.after(limits.model_idle_ms))
+    }
+
+    /// When it ends at the latest, unless something is heard.
+    #[must_use]
+    pub fn deadline(&self, limits: &RuntimeLimits) -> Timestamp {
+        let whole = self.since.after(limits.model_total_ms);
+        self.silent_at(limits).map_or(whole, |silent| silent.min(whole))
+    }
 }
 
 /// A running call.
@@ -488,8 +505,7 @@ fn tighten(
 fn plan_model(view: &View<'_>, step: &OpenStep) -> Step {
     let (turn, work, facts) = (view.turn, view.work, view.facts);
     if let Some(call) = work.model {
-        let silent = call.heard.after(facts.limits.model_idle_ms);
-        return Step::Wait(silent.min(call.since.after(facts.limits.model_total_ms)));
+        return Step::Wait(call.deadline(facts.limits));
     }
     if let Some(message) = hooks::answer(turn, step.no) {
         return Step::Record(vec![hooks::answered(step, turn.crashes, message)]);
@@ -534,7 +550,7 @@ fn overflowed(view: &View<'_>, message: &str) -> Step {
 #[must_use]
 pub fn model_timeout(work: &Work, limits: &RuntimeLimits, now: Timestamp) -> Option<String> {
     let call = work.model?;
-    if now >= call.heard.after(limits.model_idle_ms) {
+    if call.silent_at(limits).is_some_and(|silent| now >= silent) {
         return Some(format!("nothing was heard of it for {} s", limits.model_idle_ms / 1000));
     }
     (now >= call.since.after(limits.model_total_ms))

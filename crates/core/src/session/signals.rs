@@ -50,7 +50,7 @@ impl SessionTask {
             }
             Signal::Model { run, event } if run == self.run && self.work.model.is_some() => {
                 // A model that talks without end is heard no longer than one that is silent.
-                let talks = matches!(&event, Ok(ModelEvent::Alive | ModelEvent::Delta { .. }));
+                let talks = !matches!(&event, Ok(ModelEvent::Reply(_)) | Err(_));
                 match self.model_timeout().filter(|_| talks) {
                     Some(timeout) => self.take_model(Err(timeout)),
                     None => self.take_model(event),
@@ -337,8 +337,15 @@ impl SessionTask {
     fn take_model(&mut self, event: Result<ModelEvent, ModelError>) {
         let Some((turn, step, attempt)) = Self::place(self.log.state()) else { return };
         let event = self.bounded(event);
+        let is_held = matches!(event, Ok(ModelEvent::Waits { .. }));
         let events = match event {
             Ok(ModelEvent::Alive) => None,
+            Ok(ModelEvent::Waits { why }) => {
+                let (item, text) = (DeltaItem::Wait, format!("{why}\n"));
+                let offset = self.growing.length(&item);
+                self.tell(Delta { turn, step, attempt, item, offset, text });
+                None
+            }
             Ok(ModelEvent::Delta { item, text }) => {
                 let offset = self.growing.length(&item);
                 self.tell(Delta { turn, step, attempt, item, offset, text });
@@ -356,7 +363,7 @@ impl SessionTask {
             }
         };
         match (events, &mut self.work.model) {
-            (None, Some(model)) => model.heard = self.now,
+            (None, Some(model)) => (model.heard, model.is_held) = (self.now, is_held),
             (None, None) => {}
             (Some(event), _) => {
                 self.end_model();
@@ -395,6 +402,7 @@ impl SessionTask {
 
     /// Drops the model call. What had arrived is kept as a partial answer.
     pub(super) fn stop_model(&mut self) {
+        let is_held = self.work.model.is_some_and(|call| call.is_held);
         self.end_model();
         let texts = self.growing.answer_texts();
         let state = self.log.state();
@@ -404,7 +412,11 @@ impl SessionTask {
         );
         let step = state.turn.as_ref().and_then(|turn| turn.step.as_ref());
         if let (Some(step), Some((_, _, attempt))) = (step, place) {
-            let used = turn::model::unsettled(step, self.growing.answer_bytes());
+            let used = match is_held {
+                // It was not sent.
+                true => Usage::default(),
+                false => turn::model::unsettled(step, self.growing.answer_bytes()),
+            };
             let cut = turn::model::cut(step, texts, (attempt, &model), (used, self.price()));
             self.stage(cut);
         }

@@ -265,10 +265,7 @@ impl<'a> Seen<'a> {
             Some(None) => return None,
             None => None,
         };
-        let deadline = call.map(|call| {
-            let silent = call.heard.after(self.limits.model_idle_ms);
-            silent.min(call.since.after(self.limits.model_total_ms))
-        });
+        let deadline = call.map(|call| call.deadline(self.limits));
         Some(Wait {
             on: Awaited::Model { step: no, attempt },
             since: Some(call.map_or(step.since, |call| call.since)),

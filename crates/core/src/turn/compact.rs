@@ -25,7 +25,7 @@ pub(crate) async fn summarise(
         let mut stream = model.call(request);
         while let Some(event) = stream.next().await {
             match event {
-                Ok(ModelEvent::Alive) => {}
+                Ok(ModelEvent::Alive | ModelEvent::Waits { .. }) => {}
                 Ok(ModelEvent::Delta { text, .. }) => {
                     let before = heard.fetch_add(text.len(), Ordering::Relaxed);
                     if before + text.len() > answer_bytes {

@@ -40,7 +40,7 @@ pub(crate) async fn call(
     let forward = async {
         let mut stream = model.call(request);
         while let Some(event) = stream.next().await {
-            let last = !matches!(event, Ok(ModelEvent::Alive | ModelEvent::Delta { .. }));
+            let last = matches!(event, Ok(ModelEvent::Reply(_)) | Err(_));
             outbox.send(Signal::Model { run, event }).await;
             if last {
                 return;

@@ -19,7 +19,8 @@ use oarlock_core::spec::Sampling;
 use secrecy::SecretString;
 
 use crate::http::{HttpSettings, HttpTransport, Proxies};
-use crate::provider::{ProviderConfig, Wire};
+use crate::lane::Lanes;
+use crate::provider::{ProviderConfig, RequestBounds, Wire};
 use crate::quirks::Quirks;
 use crate::registry::Registry;
 use crate::transport::Transport;
@@ -53,6 +54,7 @@ fn config(base_url: &str) -> ProviderConfig {
         auth_header: None,
         headers: BTreeMap::from([("x-gateway".into(), HEADER_SECRET.into())]),
         quirks: Quirks::PLAIN,
+        bounds: RequestBounds::NONE,
         models: Vec::new(),
     }
 }
@@ -73,7 +75,7 @@ fn request() -> ModelRequest {
 }
 
 fn registry(configs: Vec<ProviderConfig>, transport: Arc<dyn Transport>) -> Registry {
-    Registry::with_codecs(configs, transport, |_| Arc::new(codec::Words))
+    Registry::with_codecs(configs, transport, &Lanes::default(), |_| Arc::new(codec::Words))
 }
 
 fn model_with(base_url: &str, settings: HttpSettings) -> Arc<dyn Model> {
@@ -103,7 +105,7 @@ async fn call(model: &dyn Model) -> Called {
     while let Some(item) = stream.next().await {
         assert!(end.is_none(), "the reply or the error is the last item");
         match item {
-            Ok(ModelEvent::Alive) => {}
+            Ok(ModelEvent::Alive | ModelEvent::Waits { .. }) => {}
             Ok(ModelEvent::Delta { text, .. }) => deltas.push(text),
             Ok(ModelEvent::Reply(reply)) => {
                 let Content::Text { text } = &reply.blocks[0].content else { panic!("{reply:?}") };

@@ -53,6 +53,29 @@ async fn statuses_become_kinds_and_waits() {
 }
 
 #[tokio::test]
+async fn a_hundred_calls_after_a_refusal_wait_for_it_and_are_each_sent_once() {
+    let taken = || vec![answer("200 OK", "connection: close\r\n", "{\"text\":\"hi\"}")];
+    let wait = "retry-after-ms: 1500\r\nconnection: close\r\n";
+    let refusal = vec![answer("429 Too Many", wait, "{}")];
+    let acts = std::iter::once(refusal).chain(std::iter::repeat_with(taken).take(100));
+    let server = Server::start(acts.collect());
+    let model = model_with(&server.base_url, settings());
+    assert_eq!(call(&*model).await.failure().0, ModelErrorKind::RateLimited);
+    assert!(server.request().is_some());
+    let began = tokio::time::Instant::now();
+    let calls = futures::future::join_all((0..100).map(|_| call(&*model)));
+    let early = tokio::time::timeout(Duration::from_millis(1_200), calls);
+    assert!(early.await.is_err() && server.is_untouched(), "nothing is sent before its time");
+    let called = futures::future::join_all((0..100).map(|_| call(&*model))).await;
+    assert!(called.iter().all(|called| called.end.as_deref() == Ok("hi")), "{called:?}");
+    assert!(began.elapsed() >= Duration::from_millis(1_400));
+    for _ in 0..100 {
+        assert!(server.request().is_some());
+    }
+    assert!(server.is_untouched(), "not one request more");
+}
+
+#[tokio::test]
 async fn a_redirect_to_another_origin_is_refused_and_the_key_stays_here() {
     let elsewhere = Server::start(vec![vec![answer("200 OK", "", "{\"text\":\"stolen\"}")]]);
     let location = format!("location: {}/chat/completions?k={KEY}\r\n", elsewhere.base_url);

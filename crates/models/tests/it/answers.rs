@@ -8,8 +8,8 @@ use oarlock_core::ports::model::{ModelError, ModelErrorKind, ModelRequest, Model
 use oarlock_core::ports::tool::{Runs, ToolSchema};
 use oarlock_core::spec::{ModelSelection, OutputSchema, ResolvedSessionCapabilities, SchemaCompat};
 use oarlock_models::{
-    AnswerSchemas, CannedTransport, ProviderConfig, Quirks, Registry, Transport, Wire, catalog,
-    encode_anthropic, encode_chat, encode_converse, encode_gemini, encode_responses,
+    AnswerSchemas, CannedTransport, Lanes, ProviderConfig, Quirks, Registry, Transport, Wire,
+    catalog, encode_anthropic, encode_chat, encode_converse, encode_gemini, encode_responses,
 };
 use serde_json::{Value, json};
 
@@ -23,7 +23,8 @@ fn config(provider: &str) -> ProviderConfig {
 fn sent(config: ProviderConfig, model: &str, request: ModelRequest) -> Result<Value, ModelError> {
     let provider = config.name.clone();
     let canned = Arc::new(CannedTransport::default());
-    let registry = Registry::new(vec![config], Arc::clone(&canned) as Arc<dyn Transport>);
+    let registry =
+        Registry::new(vec![config], Arc::clone(&canned) as Arc<dyn Transport>, &Lanes::default());
     let selection = ModelSelection { provider, model: model.to_owned() };
     let model = registry.resolve(&selection).unwrap();
     assert!(model.info().takes_output);

@@ -12,7 +12,7 @@ use oarlock_core::ports::clock::{Clock, SystemClock};
 use oarlock_core::ports::model::{ModelError, ModelErrorKind, ModelEvent, Models};
 use oarlock_core::spec::ModelSelection;
 use oarlock_models::{
-    CannedAnswer, CannedTransport, KeyError, KeySource, ProviderConfig, Registry, Token,
+    CannedAnswer, CannedTransport, KeyError, KeySource, Lanes, ProviderConfig, Registry, Token,
     TokenSource, Tokens, Transport, Wire, catalog, list_models,
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -62,7 +62,8 @@ fn config(source: &Arc<Given>) -> ProviderConfig {
 
 async fn call(config: ProviderConfig, transport: &Arc<CannedTransport>) -> Result<(), ModelError> {
     let selection = ModelSelection { provider: config.name.clone(), model: "m".to_owned() };
-    let registry = Registry::new(vec![config], Arc::clone(transport) as Arc<dyn Transport>);
+    let registry =
+        Registry::new(vec![config], Arc::clone(transport) as Arc<dyn Transport>, &Lanes::default());
     let model = registry.resolve(&selection)?;
     let asked = request(vec![Message::User { parts: vec![Part::text("hello")] }]);
     let events: Vec<_> = model.call(asked).collect().await;

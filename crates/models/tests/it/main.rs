@@ -17,6 +17,7 @@ mod framing;
 mod gemini;
 mod gemini_corpus;
 mod key_sources;
+mod lanes;
 mod openai_chat;
 mod recorded;
 mod responses;

@@ -9,7 +9,8 @@ use oarlock_core::message::{Message, Part};
 use oarlock_core::ports::model::{ModelError, ModelEvent, ModelRequest, Models, Reply};
 use oarlock_core::spec::{ModelSelection, Sampling};
 use oarlock_models::{
-    CannedAnswer, CannedTransport, ProviderConfig, Quirks, Registry, Transport, Wire,
+    CannedAnswer, CannedTransport, Lanes, ProviderConfig, Quirks, Registry, RequestBounds,
+    Transport, Wire,
 };
 use serde_json::Value;
 
@@ -81,9 +82,10 @@ pub(crate) fn answer(
         auth_header: None,
         headers: std::collections::BTreeMap::new(),
         quirks: Quirks::PLAIN,
+        bounds: RequestBounds::NONE,
         models: Vec::new(),
     };
-    let registry = Registry::new(vec![provider], canned as Arc<dyn Transport>);
+    let registry = Registry::new(vec![provider], canned as Arc<dyn Transport>, &Lanes::default());
     let selection = ModelSelection { provider: "test".to_owned(), model: "test".to_owned() };
     let model = registry.resolve(&selection).unwrap();
     let request = request(vec![Message::User { parts: vec![Part::text("hello")] }]);

@@ -6,7 +6,7 @@ use futures::StreamExt as _;
 use oarlock_core::message::{Message, Part};
 use oarlock_core::ports::model::{ModelError, ModelErrorKind, ModelRequest, Models as _};
 use oarlock_core::spec::{Decimal, ModelSelection, ReasoningEffort, Sampling};
-use oarlock_models::{CannedTransport, ProviderConfig, Registry, Transport, Wire, catalog};
+use oarlock_models::{CannedTransport, Lanes, ProviderConfig, Registry, Transport, Wire, catalog};
 use serde_json::{Value, json};
 
 use crate::recorded::request;
@@ -29,7 +29,8 @@ fn sent_to(
         (config.wire, config.quirks) = (wire, known.quirks_over(wire).unwrap());
     }
     let canned = Arc::new(CannedTransport::default());
-    let registry = Registry::new(vec![config], Arc::clone(&canned) as Arc<dyn Transport>);
+    let registry =
+        Registry::new(vec![config], Arc::clone(&canned) as Arc<dyn Transport>, &Lanes::default());
     let selection = ModelSelection { provider: provider.to_owned(), model: model.to_owned() };
     let model = registry.resolve(&selection).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -32,7 +32,7 @@ async fn call(model: &ScriptModel, answers: usize) -> (String, Result<Reply, Mod
     while let Some(event) = events.next().await {
         match event {
             Ok(ModelEvent::Delta { item: DeltaItem::Text { .. }, text }) => shown.push_str(&text),
-            Ok(ModelEvent::Delta { .. } | ModelEvent::Alive) => {}
+            Ok(ModelEvent::Delta { .. } | ModelEvent::Alive | ModelEvent::Waits { .. }) => {}
             Ok(ModelEvent::Reply(reply)) => return (shown, Ok(reply)),
             Err(error) => return (shown, Err(error)),
         }

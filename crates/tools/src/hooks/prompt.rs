@@ -98,7 +98,7 @@ pub(super) async fn ask(
     let mut events = model.call(request);
     while let Some(event) = events.next().await {
         let reply = match event {
-            Ok(ModelEvent::Alive) => continue,
+            Ok(ModelEvent::Alive | ModelEvent::Waits { .. }) => continue,
             Ok(ModelEvent::Delta { text, .. }) => {
                 answer_bytes += text.len();
                 meter.estimate(price, prompt, answer_bytes);

@@ -328,12 +328,16 @@ impl Projector {
             DeltaItem::Text { .. } | DeltaItem::Thinking { .. } if scope.is_empty() => {
                 self.talk.grows(delta)
             }
+            DeltaItem::Wait if scope.is_empty() && self.is_live && self.view.notices => {
+                Some(notice::waits(&delta.text))
+            }
             DeltaItem::Output { call } => {
                 self.calls.output((scope, call), (delta.offset, &delta.text), now)
             }
             DeltaItem::Text { .. }
             | DeltaItem::Thinking { .. }
             | DeltaItem::Arguments { .. }
+            | DeltaItem::Wait
             | DeltaItem::Task { .. } => None,
         }
     }

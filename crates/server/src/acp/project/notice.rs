@@ -70,6 +70,11 @@ impl Notices {
     }
 }
 
+/// Why the model's call has not been sent.
+pub(super) fn waits(words: &str) -> SessionUpdate {
+    info("The model is not asked yet", words.trim_end())
+}
+
 fn model_failed(failed: &ModelFailed) -> SessionUpdate {
     match failed.retry_in_ms {
         Some(ms) => {
