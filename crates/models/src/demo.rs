@@ -45,6 +45,7 @@ impl DemoModel {
             hosted: HostedCapabilities::default(),
             accepts: Accepts::default(),
             takes_output: false,
+            drops_thought: false,
         };
         Self { info }
     }

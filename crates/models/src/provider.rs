@@ -13,7 +13,7 @@ use crate::bedrock_converse::kin::{self, Kin, Kind};
 use crate::catalog::{KnownModel, WellKnown};
 use crate::gemini::family::{is_third, thinks};
 use crate::key::KeySource;
-use crate::quirks::Quirks;
+use crate::quirks::{Quirks, ThoughtEcho};
 
 /// The protocol that an endpoint speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -159,6 +159,8 @@ impl ProviderConfig {
             hosted: self.hosted(model),
             accepts: self.accepts(model),
             takes_output: true,
+            drops_thought: self.wire == Wire::OpenAiChat
+                && self.quirks.thought_echo == ThoughtEcho::CurrentTurn,
         }
     }
 

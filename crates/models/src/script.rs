@@ -191,6 +191,7 @@ impl ScriptModel {
             hosted: HostedCapabilities::default(),
             accepts: Accepts::default(),
             takes_output: false,
+            drops_thought: false,
         };
         Self { info, script, clock, failed: Mutex::default() }
     }

@@ -182,6 +182,7 @@ pub fn info() -> ModelInfo {
         hosted: HostedCapabilities::default(),
         accepts: Accepts::default(),
         takes_output: false,
+        drops_thought: false,
     }
 }
 

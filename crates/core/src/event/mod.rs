@@ -332,8 +332,18 @@ pub enum PrefixBreak {
     Tools,
     /// Another form of the answer.
     Output,
-    /// Earlier messages were changed.
+    /// The model is to think more or less.
+    Effort,
+    /// Earlier messages were edited. Journals that older programs wrote say this of cleared and summarised ones, too.
     History,
+    /// Results of tools were cleared.
+    Cleared,
+    /// A summary took the place of earlier messages.
+    Compacted,
+    /// An older picture is left out, so that newer ones have room.
+    Pictures,
+    /// The endpoint takes thought within its own turn only, and another turn began.
+    Thought,
 }
 
 /// Hashes of the parts of a request that a provider caches, to find what broke the cached prefix.
@@ -382,6 +392,10 @@ pub struct StepStarted {
     /// What broke the cached prefix, if anything did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix_break: Option<PrefixBreak>,
+    /// Tokens of the system prompt and the tools, estimated: what the request has before its messages. Absent in journals of older
+    /// programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixed_tokens: Option<u64>,
     /// What its first call may use at most.
     #[serde(default)]
     pub reserved: Reserved,

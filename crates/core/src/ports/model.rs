@@ -110,6 +110,9 @@ pub struct ModelInfo {
     /// ([`OutputSchema::tell`]), with warnings in its [`Reply`].
     #[serde(default)]
     pub takes_output: bool,
+    /// Whether its thought goes back to it within the turn alone in which it thought, so that the next turn's requests lack it.
+    #[serde(default)]
+    pub drops_thought: bool,
 }
 
 /// What a request to a model can say: what its wire or its endpoint has no word for cannot be asked of it.
@@ -176,6 +179,7 @@ impl ModelInfo {
             hosted: HostedCapabilities::default(),
             accepts: Accepts::default(),
             takes_output: false,
+            drops_thought: false,
         }
     }
 }

@@ -2,17 +2,21 @@
 //!
 //! Rendering is append-only: a later request begins with the messages of an earlier one, unless a declared break says why not.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::event::{Fingerprint, PrefixBreak};
 use crate::ids::{BlobId, Seq};
-use crate::message::{Content, Message, Part};
+use crate::message::{Block, Content, Message, Native, Part};
 use crate::ports::model::ModelInfo;
 use crate::ports::tool::ToolSchema;
-use crate::session::conversation::Counted;
+use crate::session::conversation::{Counted, Edit};
 use crate::session::output;
 use crate::session::state::{RequestAuditTracker, State};
 use crate::spec::{ResolvedSessionCapabilities, Settings};
+
+/// The most bytes of all pictures of a request together; of older ones that do not fit, words take the place.
+pub(crate) const IMAGES_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Tokens that an image is taken for, until a provider has counted it.
 const IMAGE_TOKENS: u64 = 2_000;
@@ -74,10 +78,17 @@ pub fn fingerprint(
 }
 
 impl RequestAuditTracker {
-    /// What makes a request's beginning differ from the last one's, when the conversation has been edited so often.
+    /// What makes the beginning of a request differ from this one's, when the session stands so and the step takes these steering inputs. Where
+    /// several things do, the one that stands first in a request, or concerns most of it.
     #[must_use]
-    pub fn prefix_break(&self, request: &Fingerprint, edits: u32) -> Option<PrefixBreak> {
+    pub fn prefix_break(
+        &self,
+        request: &Fingerprint,
+        (state, steering): (&State, &[Seq]),
+        model: &ModelInfo,
+    ) -> Option<PrefixBreak> {
         let last = &self.fingerprint;
+        let effort = state.turn.as_ref().and_then(|turn| turn.settings.effort);
         if last.model != request.model {
             return Some(PrefixBreak::Model);
         }
@@ -90,14 +101,71 @@ impl RequestAuditTracker {
         if last.output != request.output {
             return Some(PrefixBreak::Output);
         }
-        (self.edits != edits).then_some(PrefixBreak::History)
+        if self.effort != effort {
+            return Some(PrefixBreak::Effort);
+        }
+        if self.edits != state.conversation.edits {
+            return Some(match state.conversation.last_edit {
+                Edit::Replaced => PrefixBreak::History,
+                Edit::Cleared => PrefixBreak::Cleared,
+                Edit::Compacted => PrefixBreak::Compacted,
+            });
+        }
+        let shown = &state.conversation.messages;
+        let (before, after) = shown.split_at(self.messages.min(shown.len()));
+        let taken = state.message_of(steering);
+        let new: Vec<&Message> = after.iter().chain(&taken).collect();
+        if gives_way(before, &new) {
+            return Some(PrefixBreak::Pictures);
+        }
+        (model.drops_thought && loses_thought(before, &new, model)).then_some(PrefixBreak::Thought)
     }
+}
+
+/// Whether a picture that was shown is left out for newer ones.
+fn gives_way(before: &[Message], new: &[&Message]) -> bool {
+    let shown = |messages: &mut dyn Iterator<Item = &Message>| -> BTreeSet<BlobId> {
+        let all: Vec<_> = messages.flat_map(images_of).collect();
+        let left_out = left_out(all.iter().copied());
+        all.iter().map(|(blob, _)| *blob).filter(|blob| !left_out.contains(blob)).cloned().collect()
+    };
+    let was = shown(&mut before.iter());
+    !was.is_empty() && !was.is_subset(&shown(&mut before.iter().chain(new.iter().copied())))
+}
+
+/// Whether thought of the model's own was given back within a turn that is over.
+fn loses_thought(before: &[Message], new: &[&Message], model: &ModelInfo) -> bool {
+    let is_user = |message: &Message| matches!(message, Message::User { .. });
+    let own = |block: &Block| {
+        let native = block.native.as_ref();
+        let is_own = |native: &Native| {
+            native.endpoint == model.selection.provider && native.model == model.family
+        };
+        matches!(block.content, Content::Thinking { .. }) && native.is_some_and(is_own)
+    };
+    let turn = before.iter().rposition(is_user).map_or(0, |at| at + 1);
+    new.iter().any(|message| is_user(message))
+        && before[turn..].iter().any(|message| match message {
+            Message::Assistant { blocks } => blocks.iter().any(own),
+            Message::User { .. } | Message::Tool { .. } => false,
+        })
 }
 
 /// What makes this request's beginning differ from the last one's.
 #[must_use]
-pub fn prefix_break(state: &State, request: &Fingerprint) -> Option<PrefixBreak> {
-    state.last_request.as_ref()?.prefix_break(request, state.conversation.edits)
+pub fn prefix_break(
+    state: &State,
+    steering: &[Seq],
+    model: &ModelInfo,
+    request: &Fingerprint,
+) -> Option<PrefixBreak> {
+    state.last_request.as_ref()?.prefix_break(request, (state, steering), model)
+}
+
+/// Tokens of what a request has before its messages, estimated.
+#[must_use]
+pub fn fixed_tokens(state: &State, model: &ModelInfo, tools: &ToolsDigest) -> u64 {
+    text_tokens(state.system_for(&model.selection).len() + tools.bytes)
 }
 
 /// Tokens of the next request by an estimate of all of it.
@@ -143,17 +211,39 @@ pub fn hosted(settings: &Settings, model: &ModelInfo) -> ResolvedSessionCapabili
 
 /// The images that a conversation names, in order, with their sizes in bytes.
 pub fn images(messages: &[Message]) -> impl Iterator<Item = (&BlobId, u64)> {
-    let parts = messages.iter().flat_map(|message| -> Box<dyn Iterator<Item = &Part>> {
-        match message {
-            Message::User { parts } => Box::new(parts.iter()),
-            Message::Assistant { .. } => Box::new(std::iter::empty()),
-            Message::Tool { results } => Box::new(results.iter().flat_map(|result| &result.parts)),
-        }
-    });
+    messages.iter().flat_map(images_of)
+}
+
+fn images_of(message: &Message) -> impl Iterator<Item = (&BlobId, u64)> {
+    let parts: Box<dyn Iterator<Item = &Part>> = match message {
+        Message::User { parts } => Box::new(parts.iter()),
+        Message::Assistant { .. } => Box::new(std::iter::empty()),
+        Message::Tool { results } => Box::new(results.iter().flat_map(|result| &result.parts)),
+    };
     parts.filter_map(|part| match part {
         Part::Image { blob, bytes, .. } => Some((blob, *bytes)),
         Part::Text { .. } => None,
     })
+}
+
+/// Of these images, in the order of their messages, the ones that a request has no room for: from the newest back, each has its place that still fits
+/// into [`IMAGES_BYTES_MAX`].
+pub(crate) fn left_out<'a>(
+    images: impl DoubleEndedIterator<Item = (&'a BlobId, u64)>,
+) -> BTreeSet<&'a BlobId> {
+    let (mut seen, mut out, mut left) = (BTreeSet::new(), BTreeSet::new(), IMAGES_BYTES_MAX);
+    for (blob, bytes) in images.rev() {
+        if !seen.insert(blob) {
+            continue;
+        }
+        match left.checked_sub(bytes) {
+            Some(rest) => left = rest,
+            None => {
+                out.insert(blob);
+            }
+        }
+    }
+    out
 }
 
 /// The conversation for a request. It holds the rules of [`Message`] whenever no call of the last answer is open.

@@ -26,6 +26,8 @@ pub struct Conversation {
     pub messages: Arc<Vec<Message>>,
     /// How often messages that a model may have seen were changed.
     pub edits: u32,
+    /// How they were changed last.
+    pub last_edit: Edit,
     /// How often messages were taken away or put between others, so that their numbers changed.
     pub shape: u32,
     /// Whether the first message stands for older ones.
@@ -34,6 +36,19 @@ pub struct Conversation {
     pub pinned: u32,
     /// Size of the last request and its answer as the provider counted it.
     pub counted: Option<Counted>,
+}
+
+/// How messages that a model may have seen are changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Edit {
+    /// Somebody put others in their place.
+    #[default]
+    Replaced,
+    /// Results were cleared.
+    Cleared,
+    /// A summary took their place.
+    Compacted,
 }
 
 /// What a provider counted last.
@@ -90,7 +105,7 @@ impl Conversation {
         if found < wanted.len() {
             return Err("it clears a result that no model is shown");
         }
-        self.edited();
+        self.edited(Edit::Cleared);
         Ok(())
     }
 
@@ -105,6 +120,7 @@ impl Conversation {
             return Err("it drops messages that are not there");
         }
         self.splice(0, dropped, vec![Message::User { parts: content }])?;
+        self.last_edit = Edit::Compacted;
         self.compacted = true;
         self.pinned = pinned;
         Ok(())
@@ -129,7 +145,7 @@ impl Conversation {
             self.pinned = 0;
         }
         self.shape += 1;
-        self.edited();
+        self.edited(Edit::Replaced);
         Ok(())
     }
 
@@ -138,8 +154,9 @@ impl Conversation {
         self.counted = Some(Counted { tokens, messages: self.messages.len() });
     }
 
-    fn edited(&mut self) {
+    fn edited(&mut self, how: Edit) {
         self.edits += 1;
+        self.last_edit = how;
         self.counted = None;
     }
 }

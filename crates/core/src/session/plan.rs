@@ -365,12 +365,13 @@ fn next_step(view: &View<'_>) -> Step {
         return step;
     }
     let request = context::fingerprint(state, &inputs, model, facts.tools);
-    let prefix_break = context::prefix_break(state, &request);
+    let prefix_break = context::prefix_break(state, &inputs, model, &request);
+    let fixed_tokens = Some(context::fixed_tokens(state, model, facts.tools));
     let reserved = match hooks::answer(turn, step) {
         None => reserve(model.price, prompt, output_max),
         Some(_) => Reserved::default(),
     };
-    let started = StepStarted { step, inputs, request, prefix_break, reserved };
+    let started = StepStarted { step, inputs, request, prefix_break, fixed_tokens, reserved };
     Step::Record(vec![Event::StepStarted(started)])
 }
 

@@ -21,7 +21,7 @@ pub use crate::session::hooks::{Hooked, HookedCall, OpenHooks};
 pub use crate::session::open_turn::{Call, CallPhase, OpenStep, OpenTurn};
 use crate::session::recent::{RecentCalls, RecentKeys};
 pub use crate::session::tasks::{FinishedTask, RunningTask, Tasks};
-use crate::spec::{Comms, ModelSelection, Rules, SessionSpec, SettingsChange};
+use crate::spec::{Comms, ModelSelection, ReasoningEffort, Rules, SessionSpec, SettingsChange};
 
 /// A session, folded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -160,6 +160,8 @@ pub struct RequestAuditTracker {
     pub messages: usize,
     /// [`Conversation::edits`] when it was made.
     pub edits: u32,
+    /// How hard the model was to think.
+    pub effort: Option<ReasoningEffort>,
 }
 
 /// An entry that cannot follow what came before it.
@@ -430,8 +432,8 @@ impl State {
             calls: Vec::new(),
             progressed: false,
         });
-        self.last_request =
-            Some(RequestAuditTracker { fingerprint: started.request.clone(), messages, edits });
+        let (fingerprint, effort) = (started.request.clone(), turn.settings.effort);
+        self.last_request = Some(RequestAuditTracker { fingerprint, messages, edits, effort });
         Ok(())
     }
 

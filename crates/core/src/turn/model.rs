@@ -14,12 +14,9 @@ use crate::ports::journal::{Blobs, JournalError};
 use crate::ports::model::{
     Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, Price, Reply,
 };
-use crate::session::context;
+use crate::session::context::{self, IMAGES_BYTES_MAX};
 use crate::session::inbox::{Outbox, Signal};
 use crate::session::state::{OpenStep, OpenTurn, State};
-
-/// The most bytes of all pictures of a request together; of older ones that do not fit, words take the place.
-const IMAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Runs a model call to its end. Everything it gives goes to the session; the last signal is a reply or an error, a panic included.
 pub(crate) async fn call(
@@ -61,34 +58,32 @@ pub(crate) async fn call(
     }
 }
 
-/// Loads the pictures of a request, from the newest back, until they have [`IMAGE_BYTES_MAX`] together. In place of one that does not fit, or is gone
-/// for good, the model is told so: a conversation with many pictures goes on.
+/// Loads the pictures of a request, up to [`IMAGES_BYTES_MAX`] together. In place of one that does not fit, or is gone for good, the model is told
+/// so: a conversation with many pictures goes on.
 async fn load_images(request: &mut ModelRequest, blobs: &dyn Blobs) -> Result<(), JournalError> {
     let wanted: Vec<_> = context::images(&request.messages).collect();
-    let (mut images, mut left) = (BTreeMap::new(), IMAGE_BYTES_MAX);
-    let mut missing = BTreeMap::new();
-    for (blob, bytes) in wanted.into_iter().rev() {
+    let no_room = context::left_out(wanted.iter().copied());
+    let mut images = BTreeMap::new();
+    let mut missing: BTreeMap<BlobId, Missing> =
+        no_room.into_iter().map(|blob| (blob.clone(), Missing::NoRoom)).collect();
+    for (blob, bytes) in wanted {
         if images.contains_key(blob) || missing.contains_key(blob) {
             continue;
         }
-        if bytes > left as u64 {
-            missing.insert(blob.clone(), Missing::NoRoom);
-            continue;
-        }
-        let (body, size) = match blobs.read(blob, 0, left).await {
-            Ok(read) => read,
+        let most = usize::try_from(bytes).unwrap_or(usize::MAX);
+        match blobs.read(blob, 0, most).await {
+            Ok((body, size)) if body.len() as u64 == size => {
+                images.insert(blob.clone(), body);
+            }
+            // Its message says that it is smaller than it is.
+            Ok(_) => {
+                missing.insert(blob.clone(), Missing::NoRoom);
+            }
             Err(JournalError::BlobNotFound { .. } | JournalError::BlobCorrupt { .. }) => {
                 missing.insert(blob.clone(), Missing::Gone);
-                continue;
             }
             Err(error) => return Err(error),
-        };
-        if (body.len() as u64) < size {
-            missing.insert(blob.clone(), Missing::NoRoom);
-            continue;
         }
-        left -= body.len();
-        images.insert(blob.clone(), body);
     }
     if !missing.is_empty() {
         leave_out(Arc::<Vec<Message>>::make_mut(&mut request.messages), &missing);
@@ -108,7 +103,7 @@ impl Missing {
     fn words(self, bytes: u64) -> String {
         match self {
             Self::NoRoom => format!(
-                "[a picture of {bytes} bytes was left out: a request takes {IMAGE_BYTES_MAX} bytes of pictures, and newer ones have them]"
+                "[a picture of {bytes} bytes was left out: a request takes {IMAGES_BYTES_MAX} bytes of pictures, and newer ones have them]"
             ),
             Self::Gone => format!(
                 "[a picture of {bytes} bytes was left out: its bytes are not kept any more]"

@@ -116,7 +116,7 @@ async fn old_results_are_cleared_first_and_the_newest_stay() {
         Event::StepStarted(started) => Some(started.prefix_break),
         _ => None,
     });
-    assert_eq!(next, Some(Some(PrefixBreak::History)));
+    assert_eq!(next, Some(Some(PrefixBreak::Cleared)));
     assert_eq!(cleared.calls[0].as_str(), "c0");
     assert_eq!(count(&entries, "context_compacted"), 0);
     let last = words(asked(&kit).last().unwrap());

@@ -1,17 +1,17 @@
 //! Pictures of a conversation: a request takes the newest that fit, and the session goes on.
 
 use bytes::Bytes;
-use oarlock_core::event::StopReason;
+use oarlock_core::event::{Event, PrefixBreak, StopReason};
 use oarlock_core::message::{Message, Part};
 use oarlock_core::ports::journal::Blobs;
-use oarlock_testkit::kit::{Kit, Parts};
+use oarlock_testkit::kit::{Kit, Parts, journal};
 use oarlock_testkit::model::{Say, text};
 
 const MIB: usize = 1 << 20;
 
 #[tokio::test]
 async fn more_pictures_than_a_request_takes_leave_the_oldest_out_and_the_session_goes_on() {
-    let script = (0..3).map(|_| vec![Say::Reply(text("seen"))]).collect();
+    let script = (0..4).map(|_| vec![Say::Reply(text("seen"))]).collect();
     let parts = Parts::new(script, vec![]);
     let store = parts.store.clone();
     let kit = Kit::of(parts);
@@ -23,9 +23,15 @@ async fn more_pictures_than_a_request_takes_leave_the_oldest_out_and_the_session
         let ended = session.run_turn(vec![Part::text("look"), image]).await.unwrap();
         assert_eq!(ended.stop, StopReason::EndTurn, "turn {turn}");
     }
+    session.run_turn(vec![Part::text("and now?")]).await.unwrap();
     let asked = kit.model.requests();
     let loaded: Vec<usize> = asked.iter().map(|request| request.images.len()).collect();
-    assert_eq!(loaded, [1, 2, 2]);
+    assert_eq!(loaded, [1, 2, 2, 2]);
+    let breaks = journal(&kit.core, &session).await.into_iter().filter_map(|e| match e.event {
+        Event::StepStarted(started) => Some(started.prefix_break),
+        _ => None,
+    });
+    assert_eq!(breaks.collect::<Vec<_>>(), [None, None, Some(PrefixBreak::Pictures), None]);
     let pictures: Vec<&Part> = asked[2]
         .messages
         .iter()

@@ -279,23 +279,32 @@ fn prefixes_are_kept(told: &Told) {
         assert_eq!(before.tools, after.tools, "law 9: the tools were changed");
     }
     assert!(changed <= edits, "law 9: history was changed and no entry says so");
-    let (mut steps, mut edited): (Vec<&StepStarted>, bool) = (Vec::new(), false);
+    let (mut steps, mut edited): (Vec<&StepStarted>, Option<PrefixBreak>) = (Vec::new(), None);
     for entry in &told.entries {
-        edited |= forgets(&entry.event);
+        edited = breaks(&entry.event).or(edited);
         let Event::StepStarted(started) = &entry.event else { continue };
         let wanted = steps.last().and_then(|before| {
             let other = before.request.model != started.request.model;
-            other.then_some(PrefixBreak::Model).or(edited.then_some(PrefixBreak::History))
+            other.then_some(PrefixBreak::Model).or(edited)
         });
         assert_eq!(started.prefix_break, wanted, "law 9: a break is declared where one is");
         steps.push(started);
-        edited = false;
+        edited = None;
     }
     fingerprints_differ(told, &steps);
 }
 
 fn forgets(event: &Event) -> bool {
-    matches!(event, Event::ContextCleared(_) | Event::ContextCompacted(_) | Event::HistoryEdited(_))
+    breaks(event).is_some()
+}
+
+fn breaks(event: &Event) -> Option<PrefixBreak> {
+    match event {
+        Event::ContextCleared(_) => Some(PrefixBreak::Cleared),
+        Event::ContextCompacted(_) => Some(PrefixBreak::Compacted),
+        Event::HistoryEdited(_) => Some(PrefixBreak::History),
+        _ => None,
+    }
 }
 
 /// What was settled and what is set aside for the next call are never more than a limit, in tokens and in money.

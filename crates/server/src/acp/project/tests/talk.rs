@@ -49,6 +49,7 @@ fn an_input_is_shown_when_a_turn_takes_it() {
         inputs: vec![6],
         request: Default::default(),
         prefix_break: None,
+        fixed_tokens: None,
         reserved: Default::default(),
     });
     assert_eq!(shown(&mut projector, &entry(8, step)), [user("u6", "and")]);
