@@ -19,6 +19,7 @@ mod gemini_corpus;
 mod key_sources;
 mod lanes;
 mod openai_chat;
+mod prefixes;
 mod recorded;
 mod responses;
 mod responses_corpus;

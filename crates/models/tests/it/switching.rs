@@ -22,11 +22,11 @@ use crate::recorded::request;
 
 /// Who answers, or who is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
-    wire: Wire,
-    endpoint: &'static str,
-    family: &'static str,
-    quirks: Quirks,
+pub(crate) struct Place {
+    pub(crate) wire: Wire,
+    pub(crate) endpoint: &'static str,
+    pub(crate) family: &'static str,
+    pub(crate) quirks: Quirks,
 }
 
 const ECHO: Quirks = Quirks { thought_echo: ThoughtEcho::Always, effort: true, ..Quirks::PLAIN };
@@ -118,14 +118,20 @@ fn anthropic(place: Place, number: usize) -> Reply {
 /// An answer over the chat wire: signed thought, text, and two calls under ids that no other wire takes.
 fn chat(place: Place, number: usize) -> Reply {
     let [detail, extra] = &secrets(place, number)[..] else { panic!("two secrets") };
+    let thought = match place.quirks.thought_echo {
+        ThoughtEcho::CurrentTurn => json!({"reasoning_content": format!("thought {number}")}),
+        ThoughtEcho::Never | ThoughtEcho::Always => {
+            json!({"reasoning": format!("thought {number}"), "reasoning_details": [
+                {"type": "reasoning.encrypted", "data": detail, "index": 0}]})
+        }
+    };
     let call = |index: usize| {
         json!({"index": index, "id": format!("functions.bash:{number}.{index}"), "type": "function",
             "function": {"name": "bash", "arguments": format!("{{\"command\" : \"pwd {number}.{index}\"}}")},
             "extra_content": {"google": {"thought_signature": extra}}})
     };
     let deltas = [
-        json!({"role": "assistant", "reasoning": format!("thought {number}"), "reasoning_details": [
-            {"type": "reasoning.encrypted", "data": detail, "index": 0}]}),
+        thought,
         json!({"content": format!("said {number}")}),
         json!({"tool_calls": [call(0), call(1)]}),
     ];
@@ -233,15 +239,20 @@ fn user(text: &str) -> Message {
     Message::User { parts: vec![Part::text(text)] }
 }
 
-/// The answer of a place, and the results of its calls.
-fn step(place: Place, number: usize) -> [Message; 2] {
-    let reply = match place.wire {
+/// What a place answers: thought, words and calls, in its own form.
+pub(crate) fn reply(place: Place, number: usize) -> Reply {
+    match place.wire {
         AnthropicMessages => anthropic(place, number),
         OpenAiChat => chat(place, number),
         OpenAiResponses => responses(place, number),
         Gemini => gemini(place, number),
         BedrockConverse => converse(place, number),
-    };
+    }
+}
+
+/// The answer of a place, and the results of its calls.
+fn step(place: Place, number: usize) -> [Message; 2] {
+    let reply = reply(place, number);
     let answer = |id: &CallId| ToolResult {
         call: id.clone(),
         name: "bash".to_owned(),
@@ -255,13 +266,17 @@ fn step(place: Place, number: usize) -> [Message; 2] {
 /// What this place is sent for this conversation.
 fn body(place: Place, messages: &[Message]) -> String {
     let effort = Some(ReasoningEffort::High);
-    let request = ModelRequest { effort, ..request(messages.to_vec()) };
+    encoded(place, &ModelRequest { effort, ..request(messages.to_vec()) })
+}
+
+/// A request as this place is sent it.
+pub(crate) fn encoded(place: Place, request: &ModelRequest) -> String {
     let body = match place.wire {
-        OpenAiChat => encode_chat(&request, (place.endpoint, place.family), place.quirks),
-        OpenAiResponses => encode_responses(&request, (place.endpoint, place.family), place.quirks),
-        AnthropicMessages => encode_anthropic(&request, place.endpoint, place.family),
-        Gemini => encode_gemini(&request, place.endpoint, place.family),
-        BedrockConverse => encode_converse(&request, (place.endpoint, place.family), place.quirks),
+        OpenAiChat => encode_chat(request, (place.endpoint, place.family), place.quirks),
+        OpenAiResponses => encode_responses(request, (place.endpoint, place.family), place.quirks),
+        AnthropicMessages => encode_anthropic(request, place.endpoint, place.family),
+        Gemini => encode_gemini(request, place.endpoint, place.family),
+        BedrockConverse => encode_converse(request, (place.endpoint, place.family), place.quirks),
     };
     String::from_utf8(body).unwrap()
 }
