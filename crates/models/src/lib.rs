@@ -4,6 +4,7 @@ mod alone;
 mod answers;
 mod anthropic;
 mod bedrock_converse;
+pub mod cache;
 mod canned;
 pub mod catalog;
 mod classify;

@@ -8,6 +8,7 @@
 mod answers;
 mod anthropic;
 mod anthropic_corpus;
+mod caches;
 mod chat_corpus;
 mod converse;
 mod converse_corpus;
