@@ -8,7 +8,7 @@ use oarlock_core::ids::{InvalidTimestamp, Timestamp};
 /// Arguments of `session`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  oarlock session list --all\n  oarlock session list --text heron --updated-after 2026-11-01\n  oarlock session show ID\n  oarlock session fork ID --at 40\n  oarlock session why ID\n  oarlock session export ID -o session.jsonl\n  oarlock session import session.jsonl\n  oarlock session send NAME \"…\"\n\nGo on with one: `oarlock run --resume ID \"…\"`."
+    after_help = "Examples:\n  oarlock session list --all\n  oarlock session list --text heron --updated-after 2026-11-01\n  oarlock session show ID\n  oarlock session show --usage ID\n  oarlock session fork ID --at 40\n  oarlock session why ID\n  oarlock session export ID -o session.jsonl\n  oarlock session import session.jsonl\n  oarlock session send NAME \"…\"\n\nGo on with one: `oarlock run --resume ID \"…\"`."
 )]
 pub struct SessionArgs {
     /// What to do with sessions.
@@ -84,6 +84,10 @@ pub enum SessionCommand {
     Show {
         /// The session
         id: String,
+        /// Show what its steps used instead: tokens, money, what the provider's cache did, what its rules predict, and what each break of the prefix
+        /// cost (docs/caching.md)
+        #[arg(long)]
+        usage: bool,
     },
     /// Say what a session waits for: on what, since when, who has it in hand, until when, and what happens then
     Why {

@@ -23,6 +23,7 @@ mod serve;
 mod session;
 mod skills;
 mod trust;
+mod usage;
 mod why;
 
 use std::ffi::OsString;

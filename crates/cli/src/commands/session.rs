@@ -22,9 +22,10 @@ use oarlock_core::{ForkSession, Origin};
 
 use oarlock_server::portable::import as import_from;
 
-use super::{Frame, complain, peers, why};
+use super::{Frame, complain, peers, usage, why};
 use crate::args::{ModelArgs, OutputArgs, RunArgs, SessionArgs, SessionCommand, Times};
 use crate::assembly::{Assembled, CliAgentBuilder};
+use crate::config::Loaded;
 use crate::console::screen::Screen;
 use crate::exit::Exit;
 use crate::portable;
@@ -41,7 +42,7 @@ pub(super) fn run(frame: &Frame, args: SessionArgs, out: &mut dyn Write) -> anyh
     let loaded = frame.load(Vec::new())?;
     super::block_on(async {
         let assembled = CliAgentBuilder::new(&loaded).build()?;
-        let result = act(frame, &assembled, args, out).await;
+        let result = act((frame, &loaded), &assembled, args, out).await;
         assembled.close().await;
         result
     })
@@ -69,7 +70,7 @@ fn resume(frame: &Frame, id: String, json: bool, out: &mut dyn Write) -> anyhow:
 }
 
 async fn act(
-    frame: &Frame,
+    (frame, loaded): (&Frame, &Loaded),
     assembled: &Assembled,
     args: SessionArgs,
     out: &mut dyn Write,
@@ -100,7 +101,11 @@ async fn act(
             }
             list(assembled, listed, args.json, out).await?;
         }
-        SessionCommand::Show { id } => {
+        SessionCommand::Show { id, usage: true } => {
+            let id = SessionId::parse(id)?;
+            usage::tell((assembled, loaded), &id, args.json, out).await?;
+        }
+        SessionCommand::Show { id, usage: false } => {
             show(assembled, &SessionId::parse(id)?, args.json, out).await?;
         }
         SessionCommand::Why { id } => {

@@ -6,6 +6,7 @@ mod attached;
 mod backgrounds;
 mod batteries;
 mod busy;
+mod caching;
 mod canary;
 mod deaths;
 mod docs;

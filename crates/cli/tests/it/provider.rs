@@ -112,7 +112,7 @@ fn reply(path: &str) -> (&'static str, String) {
 }
 
 /// A home whose well-known providers stand at the test's address.
-fn home(provider: &Provider) -> Home {
+pub(crate) fn home(provider: &Provider) -> Home {
     let home = Home::new();
     let address = &provider.address;
     home.user(&format!(
