@@ -15,15 +15,14 @@ use crate::codec::Fault;
 use crate::key::KeySource;
 use crate::lane::{Lane, Lanes};
 use crate::provider::{ProviderConfig, Wire};
+use crate::secrets::without_secrets;
 use crate::transport::{HttpRequest, HttpResponse, Method, TransportError};
 
 /// How much of a refusal's body is read.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
 /// How long a refusal's body is waited for; its status says most.
 const REFUSAL_BODY_WITHIN: Duration = Duration::from_secs(5);
-/// Shorter texts are no secrets, and removing them would garble messages.
-const SECRET_BYTES_MIN: usize = 6;
-/// Of the tokens that requests carried, so many are known by their words: some hours' worth.
+/// Of the tokens that ended requests carried, so many are known by their words: some hours' worth.
 const TOKENS_MAX: usize = 64;
 /// Version of Anthropic's protocol.
 const ANTHROPIC_VERSION: &str = "2023-06-01";
@@ -32,9 +31,18 @@ const ANTHROPIC_VERSION: &str = "2023-06-01";
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) config: ProviderConfig,
-    /// The last tokens that requests carried: an answer may quote one that was replaced since.
-    tokens: Mutex<VecDeque<SecretString>>,
+    /// The tokens of requests under way, and the last of those that ended: an answer may quote one that was replaced since.
+    tokens: Mutex<VecDeque<Arc<SecretString>>>,
     pub(crate) lane: Arc<Lane>,
+}
+
+/// An answer that is no success.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    /// Without secrets.
+    pub(crate) body: String,
 }
 
 impl Endpoint {
@@ -158,16 +166,23 @@ impl Endpoint {
         bare
     }
 
-    /// Remembers a token that a request carries, so that no message tells it.
-    pub(crate) fn seen(&self, token: &SecretString) {
+    /// Remembers a token that a request carries, so that no message tells it: for as long as what is given is held, however many come after it,
+    /// and a while longer.
+    pub(crate) fn seen(&self, token: SecretString) -> Arc<SecretString> {
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = |other: &SecretString| other.expose_secret() == token.expose_secret();
-        if !tokens.iter().any(known) {
-            tokens.push_back(token.clone());
+        let is_it = |other: &&Arc<SecretString>| other.expose_secret() == token.expose_secret();
+        if let Some(known) = tokens.iter().find(is_it) {
+            return Arc::clone(known);
         }
-        if tokens.len() > TOKENS_MAX {
-            tokens.pop_front();
-        }
+        let token = Arc::new(token);
+        tokens.push_back(Arc::clone(&token));
+        let mut surplus = tokens.len().saturating_sub(TOKENS_MAX);
+        tokens.retain(|token| {
+            let goes = surplus > 0 && Arc::strong_count(token) == 1;
+            surplus -= usize::from(goes);
+            !goes
+        });
+        token
     }
 
     /// `provider at host`.
@@ -220,12 +235,13 @@ impl Endpoint {
             TransportError::Connect { .. } | TransportError::Broken { .. } => {
                 ModelErrorKind::Transport
             }
+            TransportError::Late { .. } => ModelErrorKind::Timeout,
         };
         self.error(model, &Fault { kind, message: error.explained(), retry_after_ms: None })
     }
 
     /// Reads what it takes to tell why an answer is no success. What does not come in time is left out.
-    pub(crate) async fn refused(&self, model: Option<&str>, answer: HttpResponse) -> ModelError {
+    pub(crate) async fn refusal(&self, answer: HttpResponse) -> Refused {
         let HttpResponse { status, headers, body: mut stream } = answer;
         let mut body = Vec::new();
         let reading = async {
@@ -240,8 +256,13 @@ impl Endpoint {
         // On time-out the status and what has come already are told.
         drop(tokio::time::timeout(REFUSAL_BODY_WITHIN, reading).await);
         // Before classification, which cuts long words and could cut a key in two.
-        let body = self.scrubbed(&String::from_utf8_lossy(&body));
-        let refusal = Refusal { status, headers: &headers, body: body.as_bytes() };
+        Refused { status, headers, body: self.scrubbed(&String::from_utf8_lossy(&body)) }
+    }
+
+    /// A refusal, told with endpoint and model.
+    pub(crate) fn refused(&self, model: Option<&str>, refused: &Refused) -> ModelError {
+        let Refused { status, headers, body } = refused;
+        let refusal = Refusal { status: *status, headers, body: body.as_bytes() };
         self.error(model, &classify::refusal(refusal))
     }
 
@@ -252,12 +273,12 @@ impl Endpoint {
             Some(KeySource::Fixed(key)) => Some(key),
             Some(KeySource::Asked(_)) | None => None,
         };
-        let keys = fixed.into_iter().chain(tokens.iter()).map(ExposeSecret::expose_secret);
+        let seen = tokens.iter().map(AsRef::as_ref);
+        let keys = fixed.into_iter().chain(seen).map(ExposeSecret::expose_secret);
         let values = self.config.headers.values().flat_map(|value| value.split_whitespace());
         let query = self.config.base_url.split_once('?').map_or("", |(_, query)| query);
         let query = query.split('&').filter_map(|pair| pair.split_once('=')).map(|(_, v)| v);
-        let secrets = keys.chain(values).chain(query).filter(|s| s.len() >= SECRET_BYTES_MIN);
-        secrets.fold(words.to_owned(), |words, secret| without(&words, secret))
+        without_secrets(words, keys.chain(values).chain(query))
     }
 }
 
@@ -270,17 +291,6 @@ fn in_path(name: &str, kept: &[u8]) -> String {
         false => format!("%{byte:02X}"),
     };
     name.bytes().map(written).collect()
-}
-
-/// The words without the secret, and without a beginning of it at their end, where they may have been cut.
-fn without(words: &str, secret: &str) -> String {
-    let mut kept = words.replace(secret, "(hidden)");
-    let end = kept.trim_end_matches('…').len();
-    let starts = secret.char_indices().map(|(at, _)| at).filter(|at| *at >= SECRET_BYTES_MIN);
-    if let Some(cut) = starts.rev().find(|at| kept[..end].ends_with(&secret[..*at])) {
-        kept.replace_range(end - cut..end, "(hidden)");
-    }
-    kept
 }
 
 #[cfg(test)]
@@ -434,11 +444,15 @@ mod tests {
             "https://h/v1?sig=query-signature",
             &[("authorization", "Bearer header-canary")],
         );
-        for n in 0..=TOKENS_MAX {
-            endpoint.seen(&SecretString::from(format!("token-canary-{n:02}")));
+        let token = |n: usize| endpoint.seen(SecretString::from(format!("token-canary-{n:02}")));
+        let under_way = token(0);
+        for n in 1..=TOKENS_MAX + 1 {
+            drop(token(n));
         }
         let table = [
-            ("not token-canary-64 nor token-canary-01", "not (hidden) nor (hidden)"),
+            ("not token-canary-65 nor token-canary-03", "not (hidden) nor (hidden)"),
+            ("not token-canary-00 of a long call", "not (hidden) of a long call"),
+            ("not token-canary-01, long ago", "not token-canary-01, long ago"),
             ("bad key canary-key-0123456789!", "bad key (hidden)!"),
             ("bad key canary-key-01…", "bad key (hidden)…"),
             ("header-canary at ?sig=query-signature", "(hidden) at ?sig=(hidden)"),
@@ -447,5 +461,6 @@ mod tests {
         for (words, expected) in table {
             assert_eq!(endpoint.scrubbed(words), expected);
         }
+        drop(under_way);
     }
 }

@@ -1,6 +1,7 @@
 //! Where a provider's key comes from: it is known and stays, or it is a token that is asked for, held while it lasts, and asked for anew.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
@@ -130,9 +131,13 @@ impl Tokens {
     }
 
     fn ask(&self, refused: Option<SecretString>) -> Shared<Asking> {
-        let (asked, state) = (self.source.token(refused), Arc::clone(&self.state));
+        let (source, state) = (Arc::clone(&self.source), Arc::clone(&self.state));
         let answered = async move {
-            let answer = asked.await;
+            let asked = AssertUnwindSafe(async { source.token(refused).await }).catch_unwind();
+            // Those who share a future that panics would wait for ever.
+            let answer = asked.await.unwrap_or_else(|_| {
+                Err(KeyError::Unavailable("what gives the key broke off with a panic".into()))
+            });
             let mut state = locked(&state);
             state.asking = None;
             if let Ok(token) = &answer {
@@ -251,6 +256,23 @@ mod tests {
         drop(second);
         gate.add_permits(1);
         assert_eq!(told(&tokens).await, Ok("t2".to_owned()));
+    }
+
+    #[derive(Debug)]
+    struct Panicking;
+
+    impl TokenSource for Panicking {
+        fn token(&self, _: Option<SecretString>) -> BoxFuture<'static, Result<Token, KeyError>> {
+            async { panic!("on purpose") }.boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_source_that_panics_is_told_to_all_who_wait() {
+        let tokens = Tokens::new(Arc::new(Panicking), Arc::new(SystemClock::new()));
+        let all = futures::future::join_all((0..3).map(|_| told(&tokens))).await;
+        let why = "what gives the key broke off with a panic".to_owned();
+        assert_eq!(all, vec![Err(KeyError::Unavailable(why)); 3]);
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod quirks;
 mod registry;
 mod remote;
 mod script;
+mod secrets;
 mod sending;
 mod spent;
 mod sse;
@@ -58,5 +59,6 @@ pub use quirks::{AnswerSchemas, CallIds, OutputField, Quirks, ThoughtEcho, Thoug
 pub use registry::Registry;
 pub use remote::HttpModel;
 pub use script::{ScriptError, ScriptModel, Scripts};
+pub use secrets::without_secrets;
 pub use tape::{TapeError, TapePlayer, TapeRecorder};
 pub use transport::{HttpRequest, HttpResponse, Method, Transport, TransportError};

@@ -1,18 +1,22 @@
 //! Asking an endpoint which models it has.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use oarlock_core::ports::model::{ModelError, ModelErrorKind, ModelInfo, Price};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::classify;
 use crate::codec::Fault;
 use crate::endpoint::Endpoint;
 use crate::lane::Lanes;
 use crate::provider::ProviderConfig;
-use crate::sending::Authorized;
-use crate::transport::{HttpResponse, Transport};
+use crate::transport::{HttpRequest, HttpResponse, Transport, TransportError};
 
 /// A list may have this many bytes.
 const LIST_BYTES_MAX: usize = 16 << 20;
@@ -23,8 +27,8 @@ const LIST_MODELS_MAX: usize = 5_000;
 /// most 5,000. Dropping the future ends the request. A key that has to be asked for is asked for first, and has a deadline of its own.
 ///
 /// # Errors
-/// [`ModelError`] when there is no key to be had, the endpoint cannot be reached, refuses, or does not answer with a list; `Timeout` when it takes
-/// longer than `within`.
+/// [`ModelError`] when there is no key to be had, the endpoint cannot be reached, refuses, or does not answer with a list; `Timeout` when the endpoint
+/// takes longer than `within`, all its answers together.
 pub async fn list_models(
     config: &ProviderConfig,
     transport: &dyn Transport,
@@ -32,29 +36,16 @@ pub async fn list_models(
 ) -> Result<Vec<ModelInfo>, ModelError> {
     let endpoint = Endpoint::new(config.clone(), &Lanes::default());
     let question = endpoint.authorized(None, endpoint.listing()).await?;
-    let asked = tokio::time::timeout(within, ask(&endpoint, question, transport)).await;
-    asked.unwrap_or_else(|_| {
-        let message = format!("no list of models within {} ms", within.as_millis());
-        Err(endpoint.error(None, &fault(ModelErrorKind::Timeout, message)))
-    })
-}
-
-async fn ask(
-    endpoint: &Endpoint,
-    question: Authorized,
-    transport: &dyn Transport,
-) -> Result<Vec<ModelInfo>, ModelError> {
+    let patience = Patience { within, left: Arc::new(Mutex::new(within)) };
+    let transport = Patient { transport, patience: patience.clone() };
     let unreached = |error| endpoint.unreached(None, &error);
-    let answer = endpoint.send(transport, None, question).await?;
-    let HttpResponse { status, body: mut stream, .. } = answer;
-    let mut body = Vec::new();
-    while let Some(chunk) = stream.next().await {
-        body.extend_from_slice(&chunk.map_err(unreached)?);
-        if body.len() > LIST_BYTES_MAX {
-            let words = "the list of models is larger than 16 MiB".into();
-            return Err(endpoint.error(None, &fault(ModelErrorKind::Transport, words)));
-        }
-    }
+    let HttpResponse { status, body: stream, .. } =
+        endpoint.send(&transport, None, question).await?;
+    let body = patience.spent(whole(stream)).await.map_err(unreached)?;
+    let Some(body) = body else {
+        let words = "the list of models is larger than 16 MiB".into();
+        return Err(endpoint.error(None, &fault(ModelErrorKind::Transport, words)));
+    };
     if classify::is_html(&body) {
         return Err(endpoint.error(None, &classify::page_instead_of_answer(status, &body)));
     }
@@ -62,6 +53,59 @@ async fn ask(
         let words = "the answer is no list of models; `base_url` may be wrong".into();
         endpoint.error(None, &fault(ModelErrorKind::Transport, words))
     })
+}
+
+/// All of a body; nothing when it is too long for a list.
+async fn whole(
+    mut stream: BoxStream<'static, Result<Bytes, TransportError>>,
+) -> Result<Option<Vec<u8>>, TransportError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        body.extend_from_slice(&chunk?);
+        if body.len() > LIST_BYTES_MAX {
+            return Ok(None);
+        }
+    }
+    Ok(Some(body))
+}
+
+/// How long the endpoint is waited for, and what is left of that. The time in which a key is asked for does not count.
+#[derive(Debug, Clone)]
+struct Patience {
+    within: Duration,
+    left: Arc<Mutex<Duration>>,
+}
+
+impl Patience {
+    async fn spent<T>(
+        &self,
+        work: impl Future<Output = Result<T, TransportError>>,
+    ) -> Result<T, TransportError> {
+        let begun = Instant::now();
+        let left = *self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = tokio::time::timeout(left, work).await;
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) =
+            left.saturating_sub(begun.elapsed());
+        let what = format!("no list of models within {} ms", self.within.as_millis());
+        done.unwrap_or(Err(TransportError::Late { what }))
+    }
+}
+
+/// A transport whose answers are waited for as long as there is patience.
+#[derive(Debug)]
+struct Patient<'a> {
+    transport: &'a dyn Transport,
+    patience: Patience,
+}
+
+impl Transport for Patient<'_> {
+    fn send(
+        &self,
+        request: HttpRequest,
+    ) -> BoxFuture<'static, Result<HttpResponse, TransportError>> {
+        let (sent, patience) = (self.transport.send(request), self.patience.clone());
+        async move { patience.spent(sent).await }.boxed()
+    }
 }
 
 fn fault(kind: ModelErrorKind, message: String) -> Fault {

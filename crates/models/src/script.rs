@@ -1,7 +1,7 @@
 //! `script`: a model that plays a JSON file, for trying a runtime without a provider. The format is described in `docs/script.md`.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -114,8 +114,31 @@ struct Failure {
 #[derive(Debug, Default)]
 pub struct Scripts(Mutex<HashMap<PathBuf, (Stamp, Weak<Script>)>>);
 
-/// What changes with a file.
-type Stamp = (Option<SystemTime>, u64);
+/// What changes with a file: a copy keeps the time and the length of another, and no copy its number and the time of its last change.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    bytes: u64,
+    #[cfg(unix)]
+    inode: (u64, u64),
+    #[cfg(unix)]
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(meta: &Metadata) -> Self {
+        #[cfg(unix)]
+        use std::os::unix::fs::MetadataExt;
+        Self {
+            modified: meta.modified().ok(),
+            bytes: meta.len(),
+            #[cfg(unix)]
+            inode: (meta.dev(), meta.ino()),
+            #[cfg(unix)]
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+}
 
 impl Scripts {
     /// A model that plays this script from its beginning, as [`ScriptModel::load`] makes one.
@@ -126,7 +149,7 @@ impl Scripts {
         let unread = |source| ScriptError::Read { path: path.to_owned(), source };
         let file = File::open(path).map_err(unread)?;
         let meta = file.metadata().map_err(unread)?;
-        let stamp = (meta.modified().ok(), meta.len());
+        let stamp = Stamp::of(&meta);
         let known = self.kept(|kept| {
             let (of, script) = kept.get(path)?;
             script.upgrade().filter(|_| *of == stamp)

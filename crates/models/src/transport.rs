@@ -104,6 +104,12 @@ pub enum TransportError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Whoever waited did so for a limited time.
+    #[error("{what}")]
+    Late {
+        /// For what, and how long.
+        what: String,
+    },
     /// The connection broke, or what came over it is not HTTP.
     #[error("the connection broke")]
     Broken {

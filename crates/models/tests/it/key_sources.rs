@@ -12,8 +12,9 @@ use oarlock_core::ports::clock::{Clock, SystemClock};
 use oarlock_core::ports::model::{ModelError, ModelErrorKind, ModelEvent, Models};
 use oarlock_core::spec::ModelSelection;
 use oarlock_models::{
-    CannedAnswer, CannedTransport, KeyError, KeySource, Lanes, ProviderConfig, Registry, Token,
-    TokenSource, Tokens, Transport, Wire, catalog, list_models,
+    CannedAnswer, CannedTransport, HttpRequest, HttpResponse, KeyError, KeySource, Lanes,
+    ProviderConfig, Registry, Token, TokenSource, Tokens, Transport, TransportError, Wire, catalog,
+    list_models,
 };
 use secrecy::{ExposeSecret, SecretString};
 
@@ -122,6 +123,11 @@ async fn only_what_says_that_the_key_is_wrong_asks_for_another() {
         call(config(&source), &transport).await.unwrap_err();
         assert_eq!(carried(&transport), bearer(&["token-1"]), "{status}");
     }
+    // Words about tokens that are no key.
+    let source = given(&[Ok("token-1")]);
+    let transport = answers(&[(403, r#"{"message":"invalid max_tokens"}"#)]);
+    call(config(&source), &transport).await.unwrap_err();
+    assert_eq!(carried(&transport).len(), 1);
     // A key that is known is none that could be replaced.
     let known = catalog::find("openai").unwrap();
     let transport = answers(&[(401, "{}")]);
@@ -187,5 +193,81 @@ async fn configured_headers_go_with_every_request() {
             let team = request.headers.iter().filter(|(name, _)| name == "x-team");
             assert!(team.map(|(_, value)| value).eq(["boats"]), "{wire}: {request:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_403_that_is_about_the_token_is_a_refusal_of_it() {
+    let ended = r#"{"message":"The security token included in the request is expired"}"#;
+    let table = [
+        (Wire::BedrockConverse, "{}"),
+        (Wire::OpenAiChat, ended),
+        (Wire::OpenAiChat, r#"{"__type":"com.amazon#ExpiredTokenException"}"#),
+        (Wire::OpenAiChat, r#"{"error":{"code":"invalid_token"}}"#),
+    ];
+    for (wire, body) in table {
+        let source = given(&[Ok("token-1"), Ok("token-2"), Ok("token-3")]);
+        let transport = answers(&[(403, body), (200, LIST), (403, body), (403, body)]);
+        let config = ProviderConfig { wire, ..config(&source) };
+        list_models(&config, &*transport, Duration::from_secs(20)).await.unwrap();
+        assert_eq!(carried(&transport), bearer(&["token-1", "token-2"]), "{body}");
+        // Once for each call.
+        let refused = list_models(&config, &*transport, Duration::from_secs(20)).await;
+        assert_eq!(refused.unwrap_err().kind, ModelErrorKind::Auth, "{body}");
+        assert_eq!(carried(&transport)[2..], bearer(&["token-2", "token-3"]), "{body}");
+    }
+}
+
+/// Gives a token after a minute, another one each time.
+#[derive(Debug, Default)]
+struct Slow(Mutex<u32>);
+
+impl TokenSource for Slow {
+    fn token(&self, _: Option<SecretString>) -> BoxFuture<'static, Result<Token, KeyError>> {
+        let mut asked = self.0.lock().unwrap();
+        *asked += 1;
+        let clock = SystemClock::new();
+        let (secret, ends) = (format!("token-{asked}").into(), clock.now().after(600_000));
+        Box::pin(async move {
+            clock.sleep_until(clock.now().after(60_000)).await;
+            Ok(Token { secret, ends })
+        })
+    }
+}
+
+/// Answers after six seconds.
+#[derive(Debug)]
+struct Far(Arc<CannedTransport>);
+
+impl Transport for Far {
+    fn send(
+        &self,
+        request: HttpRequest,
+    ) -> BoxFuture<'static, Result<HttpResponse, TransportError>> {
+        let (clock, answered) = (SystemClock::new(), self.0.send(request));
+        Box::pin(async move {
+            clock.sleep_until(clock.now().after(6_000)).await;
+            answered.await
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_for_a_list_is_the_endpoints_alone() {
+    for (within_s, is_enough) in [(10, false), (20, true)] {
+        let tokens = Tokens::new(Arc::new(Slow::default()), Arc::new(SystemClock::new()));
+        let key = Some(KeySource::Asked(Arc::new(tokens)));
+        let config = ProviderConfig::well_known(catalog::find("openai").unwrap(), key);
+        let transport = Far(answers(&[(401, "{}"), (200, LIST)]));
+        let listed = list_models(&config, &transport, Duration::from_secs(within_s)).await;
+        match is_enough {
+            true => assert_eq!(listed.unwrap().len(), 1),
+            false => {
+                let error = listed.unwrap_err();
+                assert_eq!(error.kind, ModelErrorKind::Timeout);
+                assert!(error.message.contains("no list of models within 10000 ms"), "{error:?}");
+            }
+        }
+        assert_eq!(carried(&transport.0), bearer(&["token-1", "token-2"]));
     }
 }

@@ -125,3 +125,18 @@ async fn a_script_that_is_played_is_in_memory_once_until_its_file_changes() {
     std::fs::remove_file(&path).unwrap();
     assert!(play().is_err());
 }
+
+#[tokio::test]
+async fn a_script_of_the_same_length_and_time_is_another_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("play.json");
+    let scripts = Scripts::default();
+    let put = |text: &str| {
+        std::fs::write(&path, format!(r#"{{"steps":[{{"text":"{text}"}}]}}"#)).unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        scripts.load(&path, Arc::new(SystemClock::new())).unwrap()
+    };
+    let (first, second) = (put("one"), put("two"));
+    assert_eq!((call(&first, 0).await.0, call(&second, 0).await.0), ("one".into(), "two".into()));
+}
