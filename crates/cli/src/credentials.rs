@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use crate::config::Loaded;
 use crate::config::credentials::{Credentials, CredentialsError};
 use crate::config::secret::{self, KeyPlace, SecretError};
+use crate::key_command;
 use crate::providers::{self, ListError};
 use crate::selection::{self, SelectionError, Surroundings};
 
@@ -53,14 +54,18 @@ pub fn check(loaded: &Loaded, provider: &str) -> Result<Option<KeyPlace>, Unusab
 /// to everybody. Takes at most `within` for each, and what it takes to get the key where that has to be asked for. Dropping the future ends the request.
 ///
 /// # Errors
-/// [`ListError`]: the provider cannot be reached, or is not configured to be.
+/// [`ListError`]: the provider cannot be reached, or is not configured to be; `Key` when the key had to be asked for and is not to be had.
 pub async fn verify(
     loaded: &Loaded,
     provider: &str,
     key: impl Into<KeySource>,
     within: Duration,
 ) -> Result<Verdict, ListError> {
-    let with = providers::with_key(loaded, provider, Some(key.into()))?;
+    let key = key.into();
+    if let KeySource::Asked(tokens) = &key {
+        tokens.token().await?;
+    }
+    let with = providers::with_key(loaded, provider, Some(key))?;
     let models = match providers::models_at(loaded, &with, within).await {
         Ok(models) => models.len(),
         Err(ListError::Endpoint(told)) => {
@@ -103,18 +108,27 @@ pub fn store(
     Credentials::of(&loaded.environment)?.store(provider, key)
 }
 
-/// Removes the stored key of a provider, and says whether there was one. Variables and key files stay as they are.
+/// Removes the stored key of a provider and the tokens that its command printed, and says whether there was a key. Variables and key files stay as they
+/// are, and who has a token in memory uses it while it lasts.
 ///
 /// # Errors
 /// [`CredentialsError`].
 pub fn remove(loaded: &Loaded, provider: &str) -> Result<bool, CredentialsError> {
+    forget(loaded, Some(provider))?;
     Credentials::of(&loaded.environment)?.remove(provider)
 }
 
-/// Removes all stored keys, and names their providers.
+/// Removes all stored keys and all tokens that commands printed, and names the providers of the keys.
 ///
 /// # Errors
 /// [`CredentialsError`].
 pub fn remove_all(loaded: &Loaded) -> Result<Vec<String>, CredentialsError> {
+    forget(loaded, None)?;
     Credentials::of(&loaded.environment)?.remove_all()
+}
+
+fn forget(loaded: &Loaded, provider: Option<&str>) -> Result<(), CredentialsError> {
+    let failed =
+        |(path, source)| CredentialsError::Io { doing: "remove tokens from", path, source };
+    key_command::forget(&loaded.environment, provider).map_err(failed)
 }

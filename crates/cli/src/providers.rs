@@ -5,14 +5,16 @@ use std::time::Duration;
 use oarlock_core::ports::model::{ModelError, ModelInfo, Price};
 use oarlock_models::catalog;
 use oarlock_models::{
-    AnswerSchemas, HttpSettings, HttpTransport, KeySource, ModelConfig, ProviderConfig, Proxies,
-    Quirks, RequestBounds, ThoughtItems, WellKnown, Wire, bedrock_address, list_models,
+    AnswerSchemas, HttpSettings, HttpTransport, KeyError, KeySource, ModelConfig, ProviderConfig,
+    Proxies, Quirks, RequestBounds, ThoughtItems, WellKnown, Wire, bedrock_address, list_models,
 };
 
 use crate::config::error::ConfigError;
 use crate::config::secret::{self, SecretError};
 use crate::config::typed::{ModelEntry, ProviderSection};
 use crate::config::{Config, Environment, Loaded, paths};
+use crate::console::keyboard::leave_when_interrupted;
+use crate::key_command;
 
 /// Why a provider cannot be used as it is configured.
 #[derive(Debug, thiserror::Error)]
@@ -58,11 +60,13 @@ pub enum ProviderError {
     },
     /// The variable for the region holds something else.
     #[error(
-        "`{written}` in AWS_REGION is no region; correct it, or set `providers.{provider}.base_url`"
+        "`{written}` in {variable} is no region; correct it, or set `providers.{provider}.base_url`"
     )]
     Region {
         /// The provider.
         provider: String,
+        /// The variable.
+        variable: &'static str,
         /// What is written.
         written: String,
     },
@@ -150,18 +154,20 @@ pub fn with_key(
 /// The address of a well-known provider: of Bedrock, which has one in each region, the one of `AWS_REGION` or `AWS_DEFAULT_REGION`.
 fn own_address(loaded: &Loaded, known: &WellKnown) -> Result<String, ProviderError> {
     let variables = ["AWS_REGION", "AWS_DEFAULT_REGION"];
-    let region = variables.iter().find_map(|name| loaded.environment.text(name));
+    let region =
+        variables.into_iter().find_map(|name| Some((name, loaded.environment.text(name)?)));
     match region.filter(|_| known.wire == Wire::BedrockConverse) {
-        Some(region) => bedrock_address(region).ok_or_else(|| ProviderError::Region {
+        Some((variable, region)) => bedrock_address(region).ok_or_else(|| ProviderError::Region {
             provider: known.name.to_owned(),
+            variable,
             written: region.to_owned(),
         }),
         None => Ok(known.base_url.to_owned()),
     }
 }
 
-/// Every provider that can be named: the configured ones, then the well-known ones. Of the latter none is refused because stored keys cannot
-/// be used: whoever chooses it is told so.
+/// Every provider that can be named: the configured ones, then the well-known ones. Of the latter none is refused because stored keys or a variable
+/// cannot be used: whoever chooses it is told so.
 ///
 /// # Errors
 /// [`ProviderError`] of the first one that cannot be used as it is configured.
@@ -171,6 +177,10 @@ pub fn configured(loaded: &Loaded) -> Result<Vec<ProviderConfig>, ProviderError>
     let others = others.filter(|name| !loaded.config.providers.contains_key(*name));
     let others = others.map(|name| match provider(loaded, name) {
         Err(ProviderError::Key(SecretError::Stored(_))) => with_key(loaded, name, None),
+        Err(error @ ProviderError::Region { .. }) => {
+            let key = key_command::none_for(error.to_string());
+            Ok(ProviderConfig { key: Some(key), ..with_key(loaded, name, None)? })
+        }
         made => made,
     });
     own.map(|name| provider(loaded, name)).chain(others).collect()
@@ -241,6 +251,9 @@ pub enum ListError {
     /// The system gave no runtime.
     #[error("cannot start the network client")]
     Runtime(#[from] std::io::Error),
+    /// There is no key to be had.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The endpoint did not answer with a list.
     #[error(transparent)]
     Endpoint(#[from] ModelError),
@@ -259,11 +272,13 @@ pub fn ask_for_models(
     waited_for(models_at(loaded, &config, within))?
 }
 
-/// Runs work of the network on this thread until it is done, and not longer.
+/// Runs work of the network on this thread until it is done, and not longer. SIGINT, SIGTERM and SIGHUP end the program from then on, and with it the
+/// commands that run for keys.
 ///
 /// # Errors
-/// When the system gives no runtime.
+/// When the system gives no runtime, or no signals.
 pub fn waited_for<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
+    leave_when_interrupted()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(work);
     // A name that is still being looked up must not delay the end.

@@ -19,7 +19,7 @@ pub struct ToolsConfig {
     pub fetch: FetchConfig,
     /// `[tools.search]`.
     pub search: SearchConfig,
-    /// Files that `search` does not look into, as [`crate::LocalFiles::hiding`]: no key, but set by the program.
+    /// Files, and folders with all their files, that `search` does not look into, as [`crate::LocalFiles::hiding`]: no key, but set by the program.
     #[serde(skip)]
     pub hidden_files: Vec<PathBuf>,
 }

@@ -127,8 +127,13 @@ fn show_config(loaded: &Loaded, json: bool, out: &mut dyn Write) -> anyhow::Resu
     Ok(Exit::Done)
 }
 
-/// A value for the eye. Headers may carry a credential, so only their names are shown.
+/// A value for the eye. Headers may carry a credential, so only their names are shown, and of a command for a key the program.
 fn shown(key: &str, value: &toml::Value) -> toml::Value {
+    if key.starts_with("providers.") && key.ends_with(".api_key_command") {
+        let argv = value.as_array().map(Vec::as_slice).unwrap_or_default();
+        let arguments = argv.get(1).map(|_| toml::Value::String("(hidden)".into()));
+        return toml::Value::Array(argv.first().cloned().into_iter().chain(arguments).collect());
+    }
     if key.starts_with("providers.") && key.contains(".headers.") {
         return toml::Value::String("(hidden)".into());
     }

@@ -46,7 +46,7 @@ pub enum CredentialsError {
     /// The system said no.
     #[error("cannot {doing} {}: {source}", path.display())]
     Io {
-        /// `lock` or `write`.
+        /// `lock`, `write` or `remove tokens from`.
         doing: &'static str,
         /// The file.
         path: PathBuf,

@@ -123,7 +123,7 @@ pub fn variable(config: &Config, provider: &str) -> Option<String> {
     own.or_else(|| Some(catalog::find(provider)?.key_variable?.to_owned()))
 }
 
-/// Every file that may hold a key, there or not: no tool opens one, whatever folders its session has.
+/// Every file that may hold a key, there or not, and the folder whose files are tokens: no tool opens one, whatever folders its session has.
 ///
 /// # Errors
 /// When the folder of a configured one cannot be told.
@@ -133,9 +133,9 @@ pub(super) fn files(
 ) -> Result<Vec<PathBuf>, ConfigError> {
     let named = config.providers.values().filter_map(|section| section.api_key_file.as_deref());
     let named = named.map(|file| paths::expand(environment, file));
-    let printed = key_command::files(environment, config)?.into_iter().map(Ok);
     // Without a home nothing is stored.
-    paths::credentials(environment).ok().into_iter().map(Ok).chain(named).chain(printed).collect()
+    let own = [paths::credentials(environment), paths::key_tokens(environment)];
+    own.into_iter().filter_map(Result::ok).map(Ok).chain(named).collect()
 }
 
 fn read_key_file(path: &Path) -> Result<SecretString, SecretError> {

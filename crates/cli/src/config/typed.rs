@@ -234,7 +234,7 @@ pub struct ProviderSection {
     /// File that holds the key.
     pub api_key_file: Option<String>,
     /// Command that prints the key.
-    pub api_key_command: Option<Vec<String>>,
+    pub api_key_command: Option<KeyArgv>,
     /// How long what it printed is used.
     pub api_key_refresh: Option<Millis>,
     /// The model when none is named.
@@ -255,6 +255,25 @@ pub struct ProviderSection {
     pub requests_per_minute: Option<u32>,
     /// Calls at a time.
     pub concurrent_requests: Option<u32>,
+}
+
+/// A program and its arguments. `Debug` shows the program: arguments may say what is nobody's business.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct KeyArgv(pub Vec<String>);
+
+impl std::ops::Deref for KeyArgv {
+    type Target = [String];
+
+    fn deref(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for KeyArgv {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("KeyArgv").field(&self.first()).finish_non_exhaustive()
+    }
 }
 
 /// One of `providers.<name>.models`.

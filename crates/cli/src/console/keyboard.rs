@@ -7,9 +7,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::exit::Exit;
+use crate::key_command;
 
 /// Lines that were typed ahead; stdin is not read further when they are that many.
 const LINES_MAX: usize = 16;
+/// What a shell adds to the number of the signal that ended a program.
+const SIGNALLED: i32 = 128;
 
 /// The keyboard, or whatever stdin is.
 #[derive(Debug)]
@@ -55,15 +58,7 @@ impl Keyboard {
     /// # Errors
     /// When the signals cannot be caught.
     pub fn new(role: Role) -> std::io::Result<Self> {
-        let hang_up = match hang_up_is_ignored() {
-            true => None,
-            false => Some(signal(SignalKind::hangup())?),
-        };
-        let interrupts = Interrupts {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hang_up,
-        };
+        let interrupts = Interrupts::new()?;
         Ok(Self { lines: Lines { role, typed: None, ended: false }, interrupts })
     }
 }
@@ -101,19 +96,60 @@ fn read_lines(typed: &mpsc::Sender<String>) {
 }
 
 impl Interrupts {
-    /// The next interrupt. Dropping the future loses none.
-    pub(super) async fn next(&mut self) {
+    fn new() -> std::io::Result<Self> {
+        let hang_up = match hang_up_is_ignored() {
+            true => None,
+            false => Some(signal(SignalKind::hangup())?),
+        };
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up,
+        })
+    }
+
+    /// The next interrupt, and which it is. Dropping the future loses none.
+    pub(super) async fn next(&mut self) -> SignalKind {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.terminate.recv() => SignalKind::terminate(),
             () = async {
                 match &mut self.hang_up {
                     Some(hang_up) => drop(hang_up.recv().await),
                     None => std::future::pending().await,
                 }
-            } => {}
+            } => SignalKind::hangup(),
         }
     }
+}
+
+/// From the first call on, SIGINT, SIGTERM and, unless it was ignored from the start, SIGHUP end the program with the code that a shell gives to such an
+/// end, and with it the commands that run for keys. Not for what has a [`Keyboard`].
+///
+/// # Errors
+/// When the signals cannot be caught.
+pub(crate) fn leave_when_interrupted() -> std::io::Result<()> {
+    static WATCHED: OnceLock<()> = OnceLock::new();
+    if WATCHED.get().is_some() {
+        return Ok(());
+    }
+    let (ready, caught) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let watching = async {
+            let mut interrupts = Interrupts::new()?;
+            // Who waits for it is there.
+            drop(ready.send(Ok(())));
+            Ok(interrupts.next().await)
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        match runtime.and_then(|runtime| runtime.block_on(watching)) {
+            Ok(signal) => leave(SIGNALLED + signal.as_raw_value()),
+            Err(error) => drop(ready.send(Err(error))),
+        }
+    });
+    caught.recv().map_err(std::io::Error::other)??;
+    WATCHED.get_or_init(|| ());
+    Ok(())
 }
 
 /// Whether this process ignores SIGHUP. Linux alone tells it without unsafe code; elsewhere the answer is no.
@@ -129,7 +165,12 @@ fn hang_up_is_ignored() -> bool {
 }
 
 /// Ends the program without waiting for anything. The journal is whole up to the last commit; the turn is recovered when it is resumed.
-#[expect(clippy::exit, reason = "a second interrupt means at once")]
 pub(super) fn leave_at_once() -> ! {
-    std::process::exit(i32::from(Exit::Cancelled as u8))
+    leave(i32::from(Exit::Cancelled as u8))
+}
+
+#[expect(clippy::exit, reason = "an interrupt that is not waited for means at once")]
+fn leave(code: i32) -> ! {
+    key_command::end_all();
+    std::process::exit(code)
 }

@@ -73,7 +73,7 @@ impl Console {
         let wants_line = !self.questions.is_empty() || takes_lines;
         let happened = tokio::select! {
             biased;
-            () = self.keyboard.interrupts.next() => Happened::Interrupt,
+            _ = self.keyboard.interrupts.next() => Happened::Interrupt,
             event = self.session.next_event(&mut self.events) => Happened::Event(event?),
             line = self.keyboard.lines.next(), if wants_line => Happened::Line(line),
         };
@@ -110,7 +110,7 @@ impl Console {
         loop {
             tokio::select! {
                 done = &mut work => return done,
-                () = self.keyboard.interrupts.next() => {}
+                _ = self.keyboard.interrupts.next() => {}
             }
             if interrupted {
                 keyboard::leave_at_once();

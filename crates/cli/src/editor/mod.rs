@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use oarlock_core::ids::SessionId;
 use oarlock_core::ports::tool::Tool;
 use oarlock_core::{DefaultAgentCore, DefaultSession};
-use oarlock_models::KeySource;
+use oarlock_models::{KeyError, KeySource};
 use oarlock_server::service::peer_tools;
 use oarlock_server::{Audience, Figures, Host, HostError, Login, Workspace};
 use secrecy::ExposeSecret;
@@ -22,6 +22,7 @@ use crate::assembly::{Assembled, CliAgentBuilder};
 use crate::commands::explained;
 use crate::config::{self, Inputs, Loaded, paths, secret, trust};
 use crate::credentials::{self, Verdict};
+use crate::providers::ListError;
 use crate::selection::{self, SelectionError};
 use crate::terminal::safe;
 use folder::Folder;
@@ -235,6 +236,10 @@ impl Folders {
             Ok(Verdict::Taken { .. } | Verdict::Unproven(_)) => Ok(()),
             Ok(Verdict::Refused(why)) => Err(HostError::Unauthenticated(format!(
                 "provider `{provider}` refuses the key from {place}: {}; run `oarlock login {provider}` or set another key",
+                safe::line(&why, WORDS_MAX)
+            ))),
+            Err(ListError::Key(KeyError::Denied(why))) => Err(HostError::Unauthenticated(format!(
+                "there is no key for provider `{provider}`: {}",
                 safe::line(&why, WORDS_MAX)
             ))),
             Err(error) => Err(failed(&anyhow::Error::from(error).context(format!(

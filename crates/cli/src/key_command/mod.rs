@@ -3,6 +3,7 @@
 mod printed;
 mod process;
 mod shared;
+mod wall_clock;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -14,19 +15,22 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use oarlock_core::ids::Timestamp;
-use oarlock_core::ports::clock::{Clock, SystemClock};
+use oarlock_core::ports::clock::Clock;
 use oarlock_models::{KeyError, KeySource, Token, TokenSource, Tokens};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::{ConfigError, Loaded, paths};
 use shared::SharedToken;
+use wall_clock::WallClock;
 
 /// How long a token is used when the configuration does not say, in milliseconds: five minutes.
 const REFRESH_MS: u64 = 5 * 60 * 1000;
 /// How long the command may take.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// How long another process is waited for that runs the command, in milliseconds: longer than a command may take.
+/// How long other processes are waited for that run the command one after the other, in milliseconds: longer than a command may take.
 const LOCK_MS: u64 = 40 * 1000;
+/// How far the clocks of two processes may be apart, in milliseconds.
+const SKEW_MS: u64 = 5_000;
 /// The pause between two looks at what that process has done, in milliseconds.
 const LOCK_PAUSE_MS: u64 = 25;
 
@@ -72,10 +76,10 @@ pub(crate) fn source(loaded: &Loaded, provider: &str) -> Result<Option<KeySource
     let environment = &loaded.environment;
     let refresh = section.and_then(|section| section.api_key_refresh);
     let refresh_ms = refresh.map_or(REFRESH_MS, |refresh| refresh.0);
-    let clock = Arc::new(SystemClock::new());
+    let clock = Arc::new(WallClock::default());
     let folder = environment.folder("HOME");
     let command = KeyCommand {
-        argv: expanded(loaded, argv)?,
+        argv: expanded(loaded, argv.0)?,
         folder: folder.ok_or(ConfigError::NoHome { what: "home", variable: "HOME" })?,
         variables: environment.all().collect(),
         deadline: DEADLINE,
@@ -84,6 +88,21 @@ pub(crate) fn source(loaded: &Loaded, provider: &str) -> Result<Option<KeySource
         clock: Arc::clone(&clock) as _,
     };
     Ok(Some(KeySource::Asked(Arc::new(Tokens::new(Arc::new(command), clock)))))
+}
+
+/// The source of a key that is never given, for this reason.
+pub(crate) fn none_for(why: String) -> KeySource {
+    let clock = Arc::new(WallClock::default());
+    KeySource::Asked(Arc::new(Tokens::new(Arc::new(NoToken(why)), clock)))
+}
+
+#[derive(Debug)]
+struct NoToken(String);
+
+impl TokenSource for NoToken {
+    fn token(&self, _: Option<SecretString>) -> BoxFuture<'static, Result<Token, KeyError>> {
+        std::future::ready(Err(KeyError::Denied(self.0.clone()))).boxed()
+    }
 }
 
 /// The program may be written with `~/`; its arguments are its own matter.
@@ -102,7 +121,8 @@ pub(crate) fn file(loaded: &Loaded, provider: &str) -> Result<Option<PathBuf>, C
     shared::file(&loaded.environment, &loaded.config, provider)
 }
 
-pub(crate) use shared::files;
+pub(crate) use process::end_all;
+pub(crate) use shared::forget;
 
 impl KeyCommand {
     /// As messages name it: arguments may say what is nobody's business.
@@ -122,10 +142,10 @@ impl KeyCommand {
             return Ok(token);
         }
         let token = self.run().await?;
-        let kept = token.clone();
+        let (kept, now) = (token.clone(), self.clock.now());
         aside(move || {
             // The token is good all the same, and others ask for themselves.
-            if let Err(error) = shared.keep(&kept) {
+            if let Err(error) = shared.keep(&kept, now) {
                 tracing::warn!(%error, "a token cannot be kept for other processes");
             }
             drop(lock);
@@ -141,7 +161,8 @@ impl KeyCommand {
         let is_refused =
             refused.is_some_and(|secret| secret.expose_secret() == token.secret.expose_secret());
         // One from a clock that was ahead would be used for too long.
-        let is_current = token.ends > now && token.ends <= now.after(self.refresh_ms);
+        let longest = self.refresh_ms.saturating_add(SKEW_MS);
+        let is_current = token.ends > now && token.ends <= now.after(longest);
         (is_current && !is_refused).then_some(token)
     }
 
@@ -155,7 +176,7 @@ impl KeyCommand {
                 Some(Ok(None)) if self.clock.now() < until => {}
                 Some(Ok(None)) => {
                     return Err(KeyError::Unavailable(format!(
-                        "another process has been running the command `{}` for the key for {} s",
+                        "others have been running the command `{}` for the key for {} s",
                         self.program(),
                         LOCK_MS / 1000
                     )));

@@ -258,6 +258,24 @@ fn bedrock_is_asked_in_the_region_of_the_variables_unless_an_address_is_configur
     assert_eq!(made("", &[other, own]), at("eu-west-1"));
     let file = "[providers.bedrock]\nbase_url = \"https://h\"\n";
     assert_eq!(made(file, &[own]), Ok("https://h".to_owned()));
-    let error = made("", &[("AWS_REGION", "evil.com/")]).unwrap_err();
-    assert!(error.contains("`evil.com/` in AWS_REGION is no region"), "{error}");
+    for variable in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+        let error = made("", &[(variable, "evil.com/")]).unwrap_err();
+        assert!(error.contains(&format!("`evil.com/` in {variable} is no region")), "{error}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_no_region_stops_nobody_but_who_chooses_bedrock() {
+    let server = Loopback::start("Hello.");
+    let home = server.home("openai-chat", "");
+    let home = home.with("AWS_BEARER_TOKEN_BEDROCK", "key").with("AWS_DEFAULT_REGION", "evil.com/");
+    let ran = home.run(&["run", "hi"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let chosen = home.run(&["run", "--model", "bedrock/m", "hi"]);
+    assert_eq!(chosen.code, Some(1));
+    assert!(
+        chosen.err.contains("`evil.com/` in AWS_DEFAULT_REGION is no region"),
+        "{}",
+        chosen.err
+    );
 }

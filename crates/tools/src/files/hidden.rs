@@ -1,4 +1,4 @@
-//! Files that lie in a session's folders and that no tool opens all the same, such as one that holds keys.
+//! Files that lie in a session's folders and that no tool opens all the same, such as one that holds keys; or folders of such files.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +9,10 @@ use oarlock_core::ports::files::FileError;
 
 use super::roots::Found;
 
-/// The files, each by the real path of its folder. None has to exist.
+/// Files of a hidden folder that are told from others by what they are rather than by their path.
+const FILES_MAX: usize = 1024;
+
+/// The files and folders, each by the real path of its folder. None has to exist.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Hidden(Arc<[PathBuf]>);
 
@@ -27,19 +30,33 @@ impl Hidden {
         let which = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
         let io = |source| FileError::Io { path: given.to_owned(), source };
         let this = which(found.metadata().map_err(io)?);
-        let is_it = |file: &PathBuf| std::fs::metadata(file).is_ok_and(|meta| which(meta) == this);
-        if self.0.iter().any(is_it) { Err(refusal(given)) } else { Ok(()) }
+        let is_it = |file: &Path| std::fs::metadata(file).is_ok_and(|meta| which(meta) == this);
+        let is_in = |folder: &Path| {
+            let entries = std::fs::read_dir(folder).into_iter().flatten().take(FILES_MAX);
+            entries.flatten().any(|entry| is_it(&entry.path()))
+        };
+        match self.0.iter().any(|hidden| is_it(hidden) || is_in(hidden)) {
+            true => Err(refusal(given)),
+            false => Ok(()),
+        }
     }
 
-    /// Refuses a real path when it is that of one of them.
+    /// Refuses a real path when it is that of one of them, or lies below it.
     pub(super) fn check_path(&self, real: &Path, given: &Path) -> Result<(), FileError> {
-        if self.0.iter().any(|file| file == real) { Err(refusal(given)) } else { Ok(()) }
+        if self.0.iter().any(|hidden| real.starts_with(hidden)) {
+            return Err(refusal(given));
+        }
+        Ok(())
     }
 }
 
 fn by_real_folder(file: &Path) -> PathBuf {
-    let real = || Some(file.parent()?.canonicalize().ok()?.join(file.file_name()?));
-    real().unwrap_or_else(|| file.to_owned())
+    let real = |folder: &Path| {
+        let below = file.strip_prefix(folder).ok()?;
+        Some(folder.canonicalize().ok()?.join(below))
+    };
+    // The folder itself need not exist.
+    file.ancestors().skip(1).find_map(real).unwrap_or_else(|| file.to_owned())
 }
 
 fn refusal(given: &Path) -> FileError {

@@ -48,7 +48,7 @@ impl LocalFiles {
         self
     }
 
-    /// The same without these files, which need not exist: whatever folders the session has and by whatever name, none is read or written.
+    /// The same without these files and all files below these folders, which need not exist: whatever folders the session has and by whatever name, none is read or written.
     #[must_use]
     pub fn hiding(self, files: &[PathBuf]) -> Self {
         let hidden = Hidden::of(files);

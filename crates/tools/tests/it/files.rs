@@ -216,6 +216,25 @@ async fn readable_folders_are_read_and_never_written_and_no_link_leads_out_of_th
 }
 
 #[tokio::test]
+async fn no_file_of_a_hidden_folder_is_opened_whenever_it_was_made() {
+    let kit = Kit::new();
+    symlink(".", kit.path("way")).unwrap();
+    // Neither the folder nor the one that it lies in is there.
+    let files = LocalFiles::new(&kit.place).hiding(&[kit.path("way/state/tokens")]);
+    let token = kit.put("state/tokens/a.json", "sesame");
+    kit.put("state/tokens/.tmp1", "sesame");
+    kit.put("state/tokens.toml", "open");
+    std::fs::hard_link(&token, kit.path("twin")).unwrap();
+    for name in ["state/tokens/a.json", "state/tokens/.tmp1", "way/state/tokens/a.json", "twin"] {
+        let told = files.read(&kit.path(name), 0, 9).await.unwrap_err().to_string();
+        assert!(told.contains("it holds keys, and no tool opens it"), "{name}: {told}");
+    }
+    let made = files.write(&kit.path("state/tokens/b"), b"w".to_vec(), Expect::Anything).await;
+    assert!(made.unwrap_err().to_string().contains("no tool opens it"));
+    assert!(files.read(&kit.path("state/tokens.toml"), 0, 9).await.is_ok());
+}
+
+#[tokio::test]
 async fn hidden_files_are_neither_read_nor_written_nor_searched_under_any_name() {
     let kit = Kit::new();
     let secret = kit.put("data/keys.toml", "sesame");
