@@ -1,11 +1,10 @@
 //! The machine's wall clock, read for each question: it goes on while the machine is suspended, and is what other processes and endpoints go by.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
 use oarlock_core::ids::Timestamp;
-use oarlock_core::ports::clock::Clock;
+use oarlock_core::ports::clock::{Clock, SystemClock};
 
 /// When the machine's clock is set back, this one stands until that one has caught up.
 #[derive(Debug, Default)]
@@ -14,24 +13,21 @@ pub(super) struct WallClock {
 }
 
 impl WallClock {
-    fn told(&self, wall: SystemTime) -> Timestamp {
-        let since_1970 = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let unix_ms = i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX);
-        let latest = self.latest_unix_ms.fetch_max(unix_ms, Ordering::Relaxed);
-        Timestamp::from_unix_ms(latest.max(unix_ms))
+    fn told(&self, wall: Timestamp) -> Timestamp {
+        let latest = self.latest_unix_ms.fetch_max(wall.unix_ms(), Ordering::Relaxed);
+        Timestamp::from_unix_ms(latest.max(wall.unix_ms()))
     }
 }
 
 impl Clock for WallClock {
-    #[expect(clippy::disallowed_methods, reason = "an implementation of the Clock port")]
     fn now(&self) -> Timestamp {
-        self.told(SystemTime::now())
+        // One that is made this moment begins with the wall clock of this moment.
+        self.told(SystemClock::new().now())
     }
 
-    #[expect(clippy::disallowed_methods, reason = "an implementation of the Clock port")]
     fn sleep_until(&self, moment: Timestamp) -> BoxFuture<'static, ()> {
-        let wait_ms = moment.ms_since(self.now());
-        Box::pin(tokio::time::sleep(Duration::from_millis(wait_ms)))
+        let machine = SystemClock::new();
+        machine.sleep_until(machine.now().after(moment.ms_since(self.now())))
     }
 }
 
