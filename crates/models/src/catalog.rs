@@ -230,15 +230,15 @@ const OPENAI: &[KnownModel] = &[
     model("gpt-4o-mini", 128_000, 16_384, openai(150_000, 600_000, 75_000)),
 ];
 
-/// Google's scheme: writing the cache costs what input costs. What reading it costs is not known to every row, and then it is dear, too.
+/// Google's scheme: reading the cache costs a tenth of the input, writing it what input costs.
 const fn google(input: u64, output: u64) -> Price {
-    Price { input, output, cache_read: input, cache_write: input }
+    Price { input, output, cache_read: input / 10, cache_write: input }
 }
 
 /// Windows from docs.cloud.google.com/gemini-enterprise-agent-platform, prices from ai.google.dev/gemini-api/docs/pricing as of October 2026: those of
-/// prompts of at most 200,000 tokens, and for 3.8 Flash those from January 2027 on, which are twice the present ones.
+/// prompts of at most 200,000 tokens, and for 3.8 Flash those until the end of 2026, which then double.
 const GOOGLE: &[KnownModel] = &[
-    model("gemini-3.8-flash", 1_048_576, 65_536, google(1_500_000, 7_500_000)),
+    model("gemini-3.8-flash", 1_048_576, 65_536, google(750_000, 3_750_000)),
     model("gemini-3.5-flash", 1_048_576, 65_536, google(1_500_000, 9_000_000)),
     model("gemini-3.1-pro-preview", 1_048_576, 65_536, google(2_000_000, 12_000_000)),
     KnownModel {

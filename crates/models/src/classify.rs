@@ -277,6 +277,7 @@ const CODES: &[(&str, Kind)] = &[
     ("PERMISSION_DENIED", Kind::Auth),
     ("RESOURCE_EXHAUSTED", Kind::RateLimited),
     ("UNAVAILABLE", Kind::Overloaded),
+    ("CANCELLED", Kind::Overloaded),
     // Of AWS; inside a stream they begin with a small letter.
     ("AccessDeniedException", Kind::Auth),
     ("ExpiredTokenException", Kind::Auth),
@@ -315,6 +316,7 @@ const PHRASES: &[(&str, Kind)] = &[
     ("insufficient credits", Kind::QuotaExhausted),
     ("exceeded your current quota", Kind::QuotaExhausted),
     ("out of credits", Kind::QuotaExhausted),
+    ("too many tokens per day", Kind::QuotaExhausted),
     ("api key", Kind::Auth),
     ("content management policy", Kind::ContentFilter),
     ("content filter", Kind::ContentFilter),
@@ -353,6 +355,8 @@ fn kind(status: u16, said: &Said) -> Kind {
         404 if names_a_model(said) => Kind::ModelNotFound,
         408 | 504 => Kind::Timeout,
         413 => Kind::ContextOverflow,
+        // The provider gave up the request.
+        499 => Kind::Overloaded,
         429 => Kind::RateLimited,
         400..500 => Kind::InvalidRequest,
         500..600 => Kind::Overloaded,
@@ -523,6 +527,13 @@ mod tests {
                 Kind::Overloaded,
                 "HTTP 500: upstream[31m fell over",
             ),
+            (
+                499,
+                r#"{"error":{"code":499,"message":"The operation was cancelled.","status":"CANCELLED"}}"#,
+                Kind::Overloaded,
+                "HTTP 499: The operation was cancelled.",
+            ),
+            (499, "", Kind::Overloaded, "HTTP 499 without an explanation"),
             (504, "", Kind::Timeout, "HTTP 504 without an explanation"),
             (
                 403,

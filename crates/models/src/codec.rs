@@ -14,7 +14,7 @@ pub(crate) trait Codec: Send + Sync + std::fmt::Debug {
 
 /// Decodes one answer.
 pub(crate) trait Decoder: Send {
-    /// Takes one server-sent event. What it means for a reader is appended to `out` ([`ModelEvent::Alive`] or deltas, never the reply).
+    /// Takes one event of a stream, whatever its framing. What it means for a reader is appended to `out` ([`ModelEvent::Alive`] or deltas, never the reply).
     ///
     /// # Errors
     /// An error inside the stream, or a payload that is not of the protocol.

@@ -127,8 +127,11 @@ impl Endpoint {
 
     /// Whether it is Google's cloud, which takes a token of its own instead of a key.
     fn is_vertex(&self) -> bool {
-        let host = self.host().strip_suffix("aiplatform.googleapis.com");
-        host.is_some_and(|region| region.is_empty() || region.ends_with(['-', '.']))
+        let host = self.host();
+        let region = host.strip_suffix("aiplatform.googleapis.com");
+        let is_multi = ["aiplatform.us.rep.googleapis.com", "aiplatform.eu.rep.googleapis.com"];
+        is_multi.contains(&host)
+            || region.is_some_and(|region| region.is_empty() || region.ends_with(['-', '.']))
     }
 
     /// The header that carries the key.
@@ -400,6 +403,8 @@ mod tests {
                 "authorization: Bearer KEY",
             ),
             ("https://us-aiplatform.googleapis.com/v1", None, "authorization: Bearer KEY"),
+            ("https://aiplatform.eu.rep.googleapis.com/v1", None, "authorization: Bearer KEY"),
+            ("https://aiplatform.eu.rep.googleapis.com.example", None, "x-goog-api-key: KEY"),
             ("https://us-aiplatform.googleapis.com/v1", Some("x-key"), "x-key: KEY"),
             ("https://evilaiplatform.googleapis.com.example", None, "x-goog-api-key: KEY"),
             ("https://gate/v1", Some("Authorization"), "authorization: Bearer KEY"),

@@ -8,6 +8,7 @@ pub mod cache;
 mod canned;
 pub mod catalog;
 mod classify;
+mod claude;
 mod codec;
 mod demo;
 mod endpoint;

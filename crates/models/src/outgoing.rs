@@ -1,4 +1,4 @@
-//! What goes out in one form over the wires of OpenAI's making: names of tools, arguments of calls, texts.
+//! What goes out in one form over several wires: names of tools, arguments of calls, texts.
 
 use std::borrow::Cow;
 

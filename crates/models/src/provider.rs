@@ -5,13 +5,14 @@ use std::fmt;
 use std::str::FromStr;
 
 use oarlock_core::ports::model::{
-    Accepts, HostedCapabilities, ModelCandidate, ModelInfo, Price, ProviderInfo,
+    Accepts, Draws, HostedCapabilities, ModelCandidate, ModelInfo, Price, ProviderInfo,
 };
 use oarlock_core::spec::ModelSelection;
 
 use crate::bedrock_converse::kin::{self, Kin, Kind};
 use crate::catalog::{KnownModel, WellKnown};
-use crate::gemini::family::{is_third, thinks};
+use crate::claude::{Claude, Thinking};
+use crate::gemini::family::{ignores_draws, is_third, thinks};
 use crate::key::KeySource;
 use crate::quirks::{Quirks, ThoughtEcho};
 
@@ -178,7 +179,14 @@ impl ProviderConfig {
     fn accepts(&self, model: &str) -> Accepts {
         match self.wire {
             Wire::AnthropicMessages => {
-                Accepts { draws_while_thinking: false, ..Accepts::default() }
+                let claude = Claude::of(model);
+                let thinks = |claude: &Claude| claude.thinking() != Thinking::Never;
+                Accepts {
+                    effort: claude.as_ref().is_none_or(thinks),
+                    draws_while_thinking: false,
+                    draws: claude.as_ref().map_or(Draws::Any, Claude::draws),
+                    ..Accepts::default()
+                }
             }
             Wire::OpenAiChat => Accepts {
                 effort: self.quirks.effort,
@@ -194,6 +202,7 @@ impl ProviderConfig {
             },
             Wire::Gemini => Accepts {
                 effort: thinks(family(model)),
+                draws: if ignores_draws(family(model)) { Draws::Never } else { Draws::Any },
                 stop_sequences_max: Some(5),
                 ..Accepts::default()
             },
@@ -203,6 +212,7 @@ impl ProviderConfig {
                     effort: kind.thinks() || self.quirks.effort && kind.kin == Kin::Other,
                     top_k: kind.has_top_k(),
                     draws_while_thinking: kind.kin == Kin::Other,
+                    draws: Claude::of(model).map_or(Draws::Any, |claude| claude.draws()),
                     ..Accepts::default()
                 }
             }

@@ -47,7 +47,8 @@ pub fn check_anthropic(body: &Value) {
         assert!(open.iter().all(|id| ids.insert(*id)), "an id stands for two calls: {body}");
     }
     assert!(open.is_empty(), "calls without results: {body}");
-    if let ([.., asking, last], true) = (messages, body["thinking"].is_object()) {
+    check_thinking(body, &body["max_tokens"], words(&body["model"]));
+    if let ([.., asking, last], true) = (messages, body["thinking"]["type"] == "enabled") {
         let first = |message: &Value| words(&message["content"][0]["type"]).to_owned();
         assert!(
             first(last) != "tool_result" || first(asking).ends_with("thinking"),
@@ -56,11 +57,44 @@ pub fn check_anthropic(body: &Value) {
     }
 }
 
-/// Checks a body for Amazon Bedrock's Converse.
+/// Checks what a body for Claude says of thinking, where its members stand, for an answer of at most so many tokens.
+fn check_thinking(members: &Value, max_tokens: &Value, model: &str) {
+    let thinking = &members["thinking"];
+    match words(&thinking["type"]) {
+        "enabled" => {
+            let (budget, max) = (thinking["budget_tokens"].as_u64(), max_tokens.as_u64());
+            assert!(budget >= Some(1024) && budget < max, "{budget:?} of {max:?}");
+            assert!(!is_adaptive(model), "{model} takes no budget");
+        }
+        "adaptive" => assert!(is_adaptive(model), "{model} takes a budget"),
+        "" => assert!(thinking.is_null(), "{thinking}"),
+        other => panic!("thinking of type {other}"),
+    }
+}
+
+/// Whether this is one of the families of Claude that refuse a budget: all but those that came before Opus 4.7.
+fn is_adaptive(model: &str) -> bool {
+    let budgeted = ["3-7", "opus-4-2", "sonnet-4-2", "4-1", "4-5", "4-6"];
+    model.contains("claude") && !budgeted.iter().any(|family| model.contains(family))
+}
+
+/// Checks a body for Amazon Bedrock's Converse, to this model.
 ///
 /// # Panics
 /// When the endpoint would refuse it.
-pub fn check_converse(body: &Value) {
+pub fn check_converse(body: &Value, model: &str) {
+    let additional = &body["additionalModelRequestFields"];
+    check_thinking(additional, &body["inferenceConfig"]["maxTokens"], model);
+    if model.contains("nova") {
+        let holds = |message: &Value, kind: &str| {
+            list(message, "content").iter().any(|block| !block[kind].is_null())
+        };
+        let mut turns = list(body, "messages").iter();
+        assert!(
+            turns.all(|turn| !holds(turn, "toolResult") || !holds(turn, "cachePoint")),
+            "a mark beside a result: {body}"
+        );
+    }
     let messages = list(body, "messages");
     assert_eq!(messages.first().map(|first| words(&first["role"])), Some("user"), "{body}");
     let (mut open, mut ids) = (Vec::new(), HashSet::new());
@@ -116,7 +150,7 @@ pub fn check_converse(body: &Value) {
         assert!(spec["description"].as_str().is_none_or(|text| !text.is_empty()), "{body}");
     }
     assert!(body.to_string().matches("\"cachePoint\"").count() <= 4, "four marks at most: {body}");
-    let thinks = body["additionalModelRequestFields"]["thinking"].is_object();
+    let thinks = additional["thinking"]["type"] == "enabled";
     if let ([.., asking, last], true) = (messages, thinks) {
         assert!(
             last["content"][0]["toolResult"].is_null()

@@ -97,7 +97,7 @@ proptest! {
                     Wire::OpenAiChat => check_openai(body),
                     Wire::OpenAiResponses => check_responses(body),
                     Wire::Gemini => check_gemini(body, true),
-                    Wire::BedrockConverse => check_converse(body),
+                    Wire::BedrockConverse => check_converse(body, &model.info().selection.model),
                 }
             }
             for (pair, asked) in bodies.windows(2).zip(told.requests.windows(2)) {

@@ -125,14 +125,35 @@ pub struct Accepts {
     pub top_k: bool,
     /// Temperature and `top_k` beside an effort.
     pub draws_while_thinking: bool,
+    /// Temperature, `top_p` and `top_k`.
+    pub draws: Draws,
     /// How many texts may end the answer, where that is bounded.
     pub stop_sequences_max: Option<u32>,
 }
 
 impl Default for Accepts {
     fn default() -> Self {
-        Self { effort: true, top_k: true, draws_while_thinking: true, stop_sequences_max: None }
+        Self {
+            effort: true,
+            top_k: true,
+            draws_while_thinking: true,
+            draws: Draws::Any,
+            stop_sequences_max: None,
+        }
     }
+}
+
+/// Which words about how words are drawn a model takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Draws {
+    /// All that its wire has.
+    #[default]
+    Any,
+    /// The same, but a temperature or `top_p`, not both.
+    One,
+    /// None: neither a temperature nor `top_p` nor `top_k`.
+    Never,
 }
 
 impl ModelInfo {
@@ -142,6 +163,8 @@ impl ModelInfo {
         let (name, accepts) = (&self.selection, self.accepts);
         let thinks = effort.is_some_and(|effort| effort != ReasoningEffort::None);
         let draws = sampling.temperature.is_some() || sampling.top_k.is_some();
+        let drawn = draws || sampling.top_p.is_some();
+        let both = sampling.temperature.is_some() && sampling.top_p.is_some();
         let stops = sampling.stop_sequences.len();
         let stops_max = accepts.stop_sequences_max.map_or(usize::MAX, |max| max as usize);
         if thinks && !accepts.effort {
@@ -149,6 +172,12 @@ impl ModelInfo {
                 "{name} cannot be told how hard to think; leave out `effort` or set it to \"none\", choose another model, or set `providers.{}.effort` to true if its endpoint takes one",
                 name.provider
             ))
+        } else if drawn && accepts.draws == Draws::Never {
+            Some(format!(
+                "{name} takes neither `temperature` nor `top_p` nor `top_k`; leave them out"
+            ))
+        } else if both && accepts.draws == Draws::One {
+            Some(format!("{name} takes `temperature` or `top_p`, not both; leave one out"))
         } else if sampling.top_k.is_some() && !accepts.top_k {
             Some(format!("the wire of {name} has no `top_k`; leave it out, or use `top_p`"))
         } else if thinks && draws && !accepts.draws_while_thinking {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use oarlock_core::command::Command;
 use oarlock_core::event::{Effect, Event, StopReason};
 use oarlock_core::message::Part;
-use oarlock_core::ports::model::{Accepts, Model, ModelErrorKind, ModelInfo, Models};
+use oarlock_core::ports::model::{Accepts, Draws, Model, ModelErrorKind, ModelInfo, Models};
 use oarlock_core::registry::{ModelSource, ProviderRegistry};
 use oarlock_core::spec::{
     Decimal, EffortChange, LimitKind, ReasoningEffort, Sampling, Settings, SettingsChange,
@@ -120,6 +120,7 @@ async fn what_the_model_cannot_be_told_is_refused_at_once_with_the_remedy() {
         effort: true,
         top_k: false,
         draws_while_thinking: false,
+        draws: Draws::One,
         stop_sequences_max: Some(1),
     };
     let model = ScriptedModel::of(ModelInfo { accepts, ..info() }, []);
@@ -139,6 +140,11 @@ async fn what_the_model_cannot_be_told_is_refused_at_once_with_the_remedy() {
             "has no `top_k`; leave it out, or use `top_p`",
         ),
         (warm.clone(), high, "takes neither `temperature` nor `top_k` while it thinks"),
+        (
+            Sampling { top_p: Some(Decimal(900)), ..warm.clone() },
+            None,
+            "takes `temperature` or `top_p`, not both; leave one out",
+        ),
         (Sampling { stop_sequences: stops, ..none() }, None, "takes at most 1 `stop_sequences`"),
     ] {
         let turn = Some(TurnConfig { sampling, ..TurnConfig::default() });

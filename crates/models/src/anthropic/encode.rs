@@ -8,13 +8,14 @@ use bytes::Bytes;
 use oarlock_core::ids::{BlobId, CallId};
 use oarlock_core::message::{Block, Content, Message, Part, ToolResult};
 use oarlock_core::ports::model::ModelRequest;
-use oarlock_core::spec::{Decimal, ReasoningEffort};
+use oarlock_core::spec::{Decimal, OutputSchema};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::WIRE;
 use super::decode::input_of;
+use crate::claude::{Asked, ask};
 use crate::codec::Target;
 use crate::item::{Item, raw_of};
 
@@ -22,8 +23,6 @@ use crate::item::{Item, raw_of};
 const OUTPUT_DEFAULT: u64 = 8192;
 /// The provider's own tool that searches the web, in the version whose items are kept and replayed as they are.
 const WEB_SEARCH: &str = "web_search_20250305";
-/// The smallest thinking budget that the wire takes; as much is left for the answer itself.
-const THINKING_MIN: u64 = 1024;
 /// How many of the last messages of the user end a cached prefix; with the system prompt and the tools the wire's four marks are used.
 const MARKED_MESSAGES: usize = 2;
 
@@ -72,13 +71,14 @@ pub(super) fn body(request: &ModelRequest, target: &Target) -> Vec<u8> {
     let max_tokens = request
         .output_max
         .map_or(model_max, |wanted| wanted.min(target.output_max.unwrap_or(wanted)));
-    let budget = thinking_budget(request.effort, max_tokens).filter(|_| may_think(&messages));
+    let Asked { thinking, effort } =
+        ask(&target.model, request.effort, max_tokens, || may_think(&messages));
     mark_latest(&mut messages);
     let body = Body {
         model: &target.model,
         max_tokens,
         stream: true,
-        thinking: budget.map(|tokens| json!({"type": "enabled", "budget_tokens": tokens})),
+        thinking,
         temperature: request.sampling.temperature,
         top_p: request.sampling.top_p,
         top_k: request.sampling.top_k,
@@ -86,9 +86,7 @@ pub(super) fn body(request: &ModelRequest, target: &Target) -> Vec<u8> {
         system: (!request.system.trim().is_empty()).then(|| {
             json!([{"type": "text", "text": request.system, "cache_control": {"type": "ephemeral"}}])
         }),
-        output_config: request.output.as_ref().map(
-            |output| json!({"format": {"type": "json_schema", "schema": output.schema}}),
-        ),
+        output_config: output_config(request, effort),
         tools: tools(request),
         messages,
     };
@@ -111,21 +109,18 @@ fn tools(request: &ModelRequest) -> Vec<Value> {
     tools
 }
 
-/// Tokens to think with; none when the answer's limit leaves no room for the smallest budget.
-pub(crate) fn thinking_budget(effort: Option<ReasoningEffort>, max_tokens: u64) -> Option<u64> {
-    let wanted = match effort? {
-        ReasoningEffort::None => return None,
-        ReasoningEffort::Minimal => THINKING_MIN,
-        ReasoningEffort::Low => 4_096,
-        ReasoningEffort::Medium => 10_000,
-        ReasoningEffort::High => 20_000,
-        ReasoningEffort::Xhigh => 32_000,
-    };
-    let bounded = wanted.min(max_tokens.saturating_sub(THINKING_MIN));
-    (bounded >= THINKING_MIN).then_some(bounded)
+/// The form of the answer, and how much is done for it.
+fn output_config(request: &ModelRequest, effort: Option<&str>) -> Option<Value> {
+    let form = |output: &OutputSchema| json!({"type": "json_schema", "schema": output.schema});
+    let form = request.output.as_ref().map(form);
+    let effort = effort.map(Value::from);
+    let named = [("format", form), ("effort", effort)];
+    let told = named.into_iter().filter_map(|(name, told)| Some((name.to_owned(), told?)));
+    let config: Map<String, Value> = told.collect();
+    (!config.is_empty()).then_some(Value::Object(config))
 }
 
-/// Whether thinking can be asked for. The wire refuses it where results answer a message that does not begin with thought, as one by another model.
+/// Whether a budget to think with can be given. The wire refuses it where results answer a message that does not begin with thought, as one by another model.
 fn may_think(turns: &[Turn]) -> bool {
     let kind = |raw: &RawValue| Item::parse(raw.get()).map(|item| item.kind()).unwrap_or_default();
     let [.., assistant, user] = turns else { return true };

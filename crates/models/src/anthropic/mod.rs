@@ -11,7 +11,6 @@ use crate::codec::{Codec, Decoder, Fault, Target};
 use crate::quirks::Quirks;
 use decode::AnthropicDecoder;
 pub(crate) use decode::input_of;
-pub(crate) use encode::thinking_budget;
 
 /// The name of the wire, as native items carry it.
 pub(crate) const WIRE: &str = "anthropic-messages";

@@ -9,12 +9,10 @@ use serde_json::{Map, Value, json};
 
 use super::kin::{Kin, Kind};
 use super::turns::{Conversation, Role, Turn};
-use crate::anthropic::thinking_budget;
+use crate::claude::ask;
 use crate::codec::Target;
 use crate::item::{Item, raw_of};
 
-/// Tokens that an answer of any Claude that thinks may have.
-const CLAUDE_OUTPUT: u64 = 32_000;
 /// How many of the last messages of the user end a cached prefix; with the system prompt and the tools the four marks of a request are used.
 const MARKED_MESSAGES: usize = 2;
 /// The tool of Amazon's own that searches the web.
@@ -63,13 +61,12 @@ impl Inference<'_> {
 pub(super) fn body(request: &ModelRequest, target: &Target) -> Vec<u8> {
     let kind = Kind::of(&target.model);
     let mut messages = Conversation::new(target, kind, &request.images).render(&request.messages);
-    // Left out it is the model's own maximum.
-    let max_tokens =
-        request.output_max.map(|wanted| wanted.min(target.output_max.unwrap_or(wanted)));
-    let additional =
-        Thinking { request, kind, max_tokens, output_max: target.output_max }.fields(&messages);
+    let wanted = request.output_max.map(|wanted| wanted.min(target.output_max.unwrap_or(wanted)));
+    let known = kind.output_default().map(|default| target.output_max.unwrap_or(default));
+    let max_tokens = wanted.or(known);
+    let additional = Additional { request, kind, max_tokens }.fields(&messages);
     if kind.caches() {
-        mark_latest(&mut messages);
+        mark_latest(&mut messages, kind);
     }
     let body = Body {
         inference_config: Inference {
@@ -144,34 +141,39 @@ fn has_tools(message: &Message) -> bool {
     }
 }
 
-/// Ends a cached prefix behind the user's latest messages.
-fn mark_latest(turns: &mut [Turn]) {
-    let users = turns.iter_mut().rev().filter(|turn| turn.role == Role::User);
+/// Ends a cached prefix behind the user's latest messages in which a mark may stand.
+fn mark_latest(turns: &mut [Turn], kind: Kind<'_>) {
+    let takes = |turn: &&mut Turn| {
+        let results = || turn.content.iter().any(|block| holds(block, "toolResult"));
+        turn.role == Role::User && (kind.caches_results() || !results())
+    };
+    let users = turns.iter_mut().rev().filter(takes);
     for turn in users.take(MARKED_MESSAGES) {
         turn.content.push(raw_of(mark()));
     }
 }
 
 /// What the wire has no fields for, in those of the model's maker.
-struct Thinking<'a> {
+struct Additional<'a> {
     request: &'a ModelRequest,
     kind: Kind<'a>,
     max_tokens: Option<u64>,
-    output_max: Option<u64>,
 }
 
-impl Thinking<'_> {
+impl Additional<'_> {
     fn fields(&self, messages: &[Turn]) -> Map<String, Value> {
         let mut fields = Map::new();
         let effort = self.request.effort;
         match self.kind.kin {
             Kin::Claude => {
-                let room = self.max_tokens.or(self.output_max).unwrap_or(CLAUDE_OUTPUT);
-                let effort = effort.filter(|_| self.kind.thinks() && may_think(messages));
-                if let Some(tokens) = thinking_budget(effort, room) {
-                    let thinking = json!({"type": "enabled", "budget_tokens": tokens});
-                    fields.insert("thinking".to_owned(), thinking);
-                }
+                let asked =
+                    ask(self.kind.id(), effort, self.max_tokens.unwrap_or_default(), || {
+                        may_think(messages)
+                    });
+                let config = asked.effort.map(|effort| json!({ "effort": effort }));
+                let named = [("thinking", asked.thinking), ("output_config", config)];
+                let told = named.into_iter().filter_map(|(name, told)| Some((name, told?)));
+                fields.extend(told.map(|(name, told)| (name.to_owned(), told)));
             }
             Kin::Nova2 => {
                 if let Some(effort) = effort.and_then(|effort| self.of_nova(effort)) {
@@ -214,11 +216,14 @@ fn in_three(effort: ReasoningEffort) -> Option<&'static str> {
     }
 }
 
-/// Whether Claude can be asked to think: not where results answer a message that does not begin with thought, as one by another model.
+/// Whether Claude can be given a budget: not where results answer a message that does not begin with thought, as one by another model.
 fn may_think(turns: &[Turn]) -> bool {
-    let is = |raw: Option<&Box<RawValue>>, kind: &str| {
-        raw.and_then(|raw| Item::parse(raw.get())).is_some_and(|item| item.raw(kind).is_some())
-    };
+    let begins = |turn: &Turn, kind: &str| turn.content.first().is_some_and(|raw| holds(raw, kind));
     let [.., assistant, user] = turns else { return true };
-    !is(user.content.first(), "toolResult") || is(assistant.content.first(), "reasoningContent")
+    !begins(user, "toolResult") || begins(assistant, "reasoningContent")
+}
+
+/// Whether a block is of this kind.
+fn holds(block: &RawValue, kind: &str) -> bool {
+    Item::parse(block.get()).is_some_and(|item| item.raw(kind).is_some())
 }

@@ -1,15 +1,11 @@
 //! Which models take what, as AWS documents it for each of them: the wire is one, its models are of many makers.
 
-/// Families of Claude that came before thinking.
-const THOUGHTLESS: &[&str] = &[
-    "claude-v",
-    "claude-2",
-    "claude-instant",
-    "claude-3-haiku",
-    "claude-3-sonnet",
-    "claude-3-opus",
-    "claude-3-5",
-];
+use crate::claude::{Claude, Thinking};
+
+/// Tokens that an answer of any Claude that thinks may have.
+const CLAUDE_OUTPUT: u64 = 32_000;
+/// Tokens that an answer of any Claude may have.
+const CLAUDE_OUTPUT_THOUGHTLESS: u64 = 4_096;
 /// Families of Claude that came before marks for the cache.
 const UNCACHED: &[&str] = &[
     "claude-v",
@@ -56,6 +52,11 @@ impl<'a> Kind<'a> {
         Self { id, kin }
     }
 
+    /// What was said of it.
+    pub(crate) fn id(self) -> &'a str {
+        self.id
+    }
+
     fn is_one_of(self, names: &[&str]) -> bool {
         names.iter().any(|name| self.id.contains(name))
     }
@@ -63,11 +64,25 @@ impl<'a> Kind<'a> {
     /// Whether it is known to take an effort.
     pub(crate) fn thinks(self) -> bool {
         match self.kin {
-            Kin::Claude => !self.is_one_of(THOUGHTLESS),
+            Kin::Claude => self.claude_thinking() != Thinking::Never,
             Kin::Nova2 => true,
             Kin::Nova => false,
             Kin::Other => self.id.contains("gpt-oss"),
         }
+    }
+
+    /// How it is asked to think, if it is Claude.
+    pub(crate) fn claude_thinking(self) -> Thinking {
+        Claude::of(self.id).map_or(Thinking::Never, |claude| claude.thinking())
+    }
+
+    /// Tokens that an answer may have when nobody says. Claude is given 4,096 where they are left out, too few for a budget (AWS, "Inference
+    /// parameters"); those that think take eight times as many at least, and others have their own maximum when they are left out.
+    pub(crate) fn output_default(self) -> Option<u64> {
+        (self.kin == Kin::Claude).then(|| match self.claude_thinking() {
+            Thinking::Never => CLAUDE_OUTPUT_THOUGHTLESS,
+            Thinking::Budget | Thinking::Adaptive => CLAUDE_OUTPUT,
+        })
     }
 
     /// Whether it has a field for how many of the likeliest words to draw from.
@@ -82,6 +97,11 @@ impl<'a> Kind<'a> {
             Kin::Nova | Kin::Nova2 => true,
             Kin::Other => false,
         }
+    }
+
+    /// Whether a mark may stand in a message that holds results. Nova refuses one behind a result.
+    pub(crate) fn caches_results(self) -> bool {
+        self.kin == Kin::Claude && self.caches()
     }
 
     /// Whether a mark may stand behind the tools, too.

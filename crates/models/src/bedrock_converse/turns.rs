@@ -146,11 +146,15 @@ impl<'a> Conversation<'a> {
         let part = |part: &Part| match part {
             Part::Text { text: words } => (!words.trim().is_empty()).then(|| text(words)),
             Part::Image { media_type, blob, .. } => Some(match self.images.get(blob) {
-                Some(bytes) => {
-                    let format = media_type.rsplit('/').next().unwrap_or_default();
-                    let source = json!({"bytes": STANDARD.encode(bytes)});
-                    raw_of(json!({"image": {"format": format, "source": source}}))
-                }
+                Some(bytes) => match format(media_type) {
+                    Some(format) => {
+                        let source = json!({"bytes": STANDARD.encode(bytes)});
+                        raw_of(json!({"image": {"format": format, "source": source}}))
+                    }
+                    None => text(&format!(
+                        "[a picture of type {media_type}, which this model is not shown]"
+                    )),
+                },
                 None => text("[a picture that is no longer available]"),
             }),
         };
@@ -188,6 +192,17 @@ impl<'a> Conversation<'a> {
             (Content::Thinking { .. } | Content::Opaque { .. }, None) => None,
         }
     }
+}
+
+/// The name of a form of pictures, of the four that are taken.
+fn format(media_type: &str) -> Option<&'static str> {
+    Some(match media_type {
+        "image/png" => "png",
+        "image/jpeg" | "image/jpg" => "jpeg",
+        "image/gif" => "gif",
+        "image/webp" => "webp",
+        _ => return None,
+    })
 }
 
 fn text(words: &str) -> Box<RawValue> {

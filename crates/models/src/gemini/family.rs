@@ -23,23 +23,32 @@ const BUDGET_OF_FLASH: Thinking = Thinking::Budget { least: 0, most: 24_576, off
 const BUDGET_OF_PRO: Thinking = Thinking::Budget { least: 128, most: 32_768, off: false };
 const FROM_MINIMAL: Thinking = Thinking::Level { lowest: "minimal" };
 
-/// From ai.google.dev/gemini-api/docs/thinking; the first row that fits counts, and a family that is not listed is one of Gemini 3 or later.
+/// They draw words in their own way (ai.google.dev/gemini-api/docs/generate-content/whats-new-gemini-3.6).
+const UNDRAWN: &[&str] = &["gemini-3.5-flash-lite*", "gemini-3.6*", "gemini-3.7*", "gemini-3.8*"];
+
+/// From ai.google.dev/gemini-api/docs/thinking; the first row that fits counts, and a family that is not listed thinks by levels from `low`.
 const FAMILIES: &[(&str, Thinking)] = &[
     ("gemini-1*", Thinking::Never),
     ("gemini-2.0*", Thinking::Never),
+    ("gemini-exp*", Thinking::Never),
     ("gemma*", Thinking::Never),
     ("gemini-2.5-flash-lite*", Thinking::Budget { least: 512, most: 24_576, off: true }),
     ("gemini-2.5-flash*", BUDGET_OF_FLASH),
     ("gemini-2.5*", BUDGET_OF_PRO),
+    ("gemini-robotics-er-1.5*", BUDGET_OF_FLASH),
     ("gemini-3-flash*", FROM_MINIMAL),
     ("gemini-3.1-flash-lite*", FROM_MINIMAL),
     ("gemini-3.5-flash*", FROM_MINIMAL),
+    ("gemini-3.6-flash*", FROM_MINIMAL),
 ];
 
+/// The name alone: gateways write the vendor, and lists of models `models/`, before it.
+fn bare(family: &str) -> &str {
+    family.rsplit('/').next().unwrap_or(family)
+}
+
 fn thinking(family: &str) -> Thinking {
-    // Gateways write the vendor, and lists of models `models/`, before the name.
-    let name = family.rsplit('/').next().unwrap_or(family);
-    let found = FAMILIES.iter().find(|(pattern, _)| is_of(name, pattern));
+    let found = FAMILIES.iter().find(|(pattern, _)| is_of(bare(family), pattern));
     found.map_or(Thinking::Level { lowest: "low" }, |(_, thinking)| *thinking)
 }
 
@@ -48,7 +57,12 @@ pub(crate) fn thinks(family: &str) -> bool {
     thinking(family) != Thinking::Never
 }
 
-/// Whether it is of Gemini 3 or later. Those want a signature on the first call of each step and the id of a call in its result, take pictures in
+/// Whether Google says that it takes no notice of temperature, `top_p` and `top_k`.
+pub(crate) fn ignores_draws(family: &str) -> bool {
+    UNDRAWN.iter().any(|pattern| is_of(bare(family), pattern))
+}
+
+/// Whether it is of Gemini 3 or later, as every family is that thinks by levels. Those want a signature on the first call of each step and the id of a call in its result, take pictures in
 /// results, and search or keep to a schema beside tools.
 pub(crate) fn is_third(family: &str) -> bool {
     matches!(thinking(family), Thinking::Level { .. })
@@ -116,6 +130,9 @@ mod tests {
             ("gemini-3-flash-preview", Off, None, level("minimal")),
             ("gemini-3.5-flash-lite", Minimal, None, level("minimal")),
             ("gemini-3.1-pro-preview", Minimal, None, level("low")),
+            ("gemini-3.6-flash", Off, None, level("minimal")),
+            ("gemini-exp-1206", High, None, None),
+            ("gemini-robotics-er-1.5-preview", Off, None, Some(json!(0))),
             ("gemini-3.8-flash", Medium, None, level("medium")),
             ("gemini-of-tomorrow", Xhigh, Some(10), level("high")),
         ];
@@ -131,6 +148,17 @@ mod tests {
             assert_eq!(told, wanted, "{family} {effort:?}");
         }
         assert!(is_third("gemini-flash") && !is_third("gemini-2.5-pro") && !is_third("gemma-3"));
+        assert!(!is_third("gemini-robotics-er-1.5-preview") && !is_third("gemini-exp-1206"));
+        for (family, ignores) in [
+            ("gemini-2.5-flash", false),
+            ("gemini-3.1-pro-preview", false),
+            ("gemini-3.5-flash", false),
+            ("gemini-3.5-flash-lite", true),
+            ("models/gemini-3.6-flash", true),
+            ("gemini-3.8-flash", true),
+        ] {
+            assert_eq!(ignores_draws(family), ignores, "{family}");
+        }
         assert!(thinks("gemini-2.5-pro") && !thinks("gemini-2.0-flash-001"));
     }
 }

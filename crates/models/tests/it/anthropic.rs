@@ -11,6 +11,7 @@ use oarlock_core::ports::model::{ModelError, ModelErrorKind, ModelEvent, ModelRe
 use oarlock_core::ports::tool::{Runs, ToolSchema};
 use oarlock_core::spec::{ReasoningEffort, ResolvedSessionCapabilities, Sampling};
 use oarlock_models::{decode_anthropic, decode_anthropic_whole, encode_anthropic};
+use oarlock_testkit::wires::check_anthropic;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -343,6 +344,10 @@ fn pictures_stand_inside_results_except_in_errors() {
 
 #[test]
 fn thinking_fits_the_output_limit_and_never_meets_a_temperature() {
+    let body = |request: &ModelRequest| -> Value {
+        let body = encode_anthropic(request, "here", "claude-sonnet-4-5");
+        serde_json::from_slice(&body).unwrap()
+    };
     for (effort, max, wanted) in [
         (None, None, Value::Null),
         (Some(ReasoningEffort::None), None, Value::Null),
@@ -363,6 +368,33 @@ fn thinking_fits_the_output_limit_and_never_meets_a_temperature() {
             .get("thinking")
             .is_none()
     );
+}
+
+#[test]
+fn families_without_budgets_are_told_an_effort_beside_the_form_of_the_answer() {
+    let answered =
+        request(vec![user("x"), Message::Assistant { blocks: vec![call("a", "{}")] }, tools("a")]);
+    for (effort, thinking, word) in [
+        (None, Value::Null, Value::Null),
+        (Some(ReasoningEffort::None), Value::Null, Value::Null),
+        (Some(ReasoningEffort::Minimal), adaptive(), json!("low")),
+        (Some(ReasoningEffort::Xhigh), adaptive(), json!("xhigh")),
+    ] {
+        let asked = ModelRequest { effort, output_max: Some(500), ..answered.clone() };
+        let body = encode_anthropic(&asked, "here", "claude-opus-4-7");
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        check_anthropic(&body);
+        assert_eq!((&body["thinking"], &body["output_config"]["effort"]), (&thinking, &word));
+        assert_eq!(body["max_tokens"], 500);
+    }
+    let thoughtless =
+        ModelRequest { effort: Some(ReasoningEffort::High), ..request(vec![user("x")]) };
+    let body = encode_anthropic(&thoughtless, "here", "claude-3-5-haiku");
+    assert!(!String::from_utf8(body).unwrap().contains("thinking"));
+}
+
+fn adaptive() -> Value {
+    json!({"type": "adaptive", "display": "summarized"})
 }
 
 #[test]

@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 use crate::recorded::{Case, answer, request};
 
 const CLAUDE: &str = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
+const OPUS: &str = "global.anthropic.claude-opus-4-7";
+const OLD_CLAUDE: &str = "anthropic.claude-3-5-sonnet-20240620-v1:0";
 const NOVA: &str = "amazon.nova-pro-v1:0";
 const NOVA_2: &str = "us.amazon.nova-2-lite-v1:0";
 const LLAMA: &str = "meta.llama3-1-70b-instruct-v1:0";
@@ -54,7 +56,7 @@ fn body(request: &ModelRequest, model: &str) -> Value {
     let body = encode_converse(request, ("bedrock", model), Quirks::PLAIN);
     assert_eq!(body, encode_converse(request, ("bedrock", model), Quirks::PLAIN));
     let body = serde_json::from_slice(&body).unwrap();
-    check_converse(&body);
+    check_converse(&body, model);
     body
 }
 
@@ -100,6 +102,7 @@ fn a_request_says_everything_where_converse_wants_it() {
 fn thinking_is_asked_for_in_the_fields_of_the_models_maker() {
     use ReasoningEffort::{High, Low, Medium, Minimal, None as No, Xhigh};
     let budget = |tokens: u64| json!({"thinking": {"type": "enabled", "budget_tokens": tokens}});
+    let adaptive = |effort: &str| json!({"thinking": {"type": "adaptive", "display": "summarized"}, "output_config": {"effort": effort}});
     let nova = |effort: &str| json!({"reasoningConfig": {"type": "enabled", "maxReasoningEffort": effort}});
     let table = [
         (CLAUDE, No, None, Value::Null),
@@ -107,9 +110,14 @@ fn thinking_is_asked_for_in_the_fields_of_the_models_maker() {
         (CLAUDE, High, None, budget(20_000)),
         // Some of what the model may write is left for the answer.
         (CLAUDE, Xhigh, None, budget(32_000 - 1024)),
+        // Later ones take an effort, whatever the bound and whatever came before.
+        (OPUS, No, None, Value::Null),
+        (OPUS, Minimal, None, adaptive("low")),
+        (OPUS, High, Some(500), adaptive("high")),
+        (OPUS, Xhigh, None, adaptive("xhigh")),
         (CLAUDE, High, Some(4_000), budget(4_000 - 1024)),
         (CLAUDE, High, Some(1_500), Value::Null),
-        ("anthropic.claude-3-5-haiku-20241022-v1:0", High, None, Value::Null),
+        (OLD_CLAUDE, High, None, Value::Null),
         (NOVA_2, Minimal, None, nova("low")),
         (NOVA_2, Low, Some(100), nova("low")),
         (NOVA_2, Medium, None, nova("medium")),
@@ -122,7 +130,10 @@ fn thinking_is_asked_for_in_the_fields_of_the_models_maker() {
         let asked = ModelRequest { effort: Some(effort), output_max, ..request(vec![user("a")]) };
         let body = body(&asked, model);
         assert_eq!(body["additionalModelRequestFields"], wanted, "{model} {effort:?}");
-        assert_eq!(body["inferenceConfig"]["maxTokens"], json!(output_max), "{model} {effort:?}");
+        let claude = [(CLAUDE, 32_000), (OPUS, 32_000), (OLD_CLAUDE, 4_096)];
+        let default = claude.into_iter().find(|(claude, _)| *claude == model).map(|(_, max)| max);
+        let max = output_max.or(default);
+        assert_eq!(body["inferenceConfig"]["maxTokens"], json!(max), "{model} {effort:?}");
     }
 }
 
@@ -235,6 +246,53 @@ fn a_longer_conversation_begins_with_the_shorter_one_and_has_four_marks_at_most(
                 (&body["system"], &body["toolConfig"])
             );
         }
+    }
+}
+
+#[test]
+fn pictures_of_other_forms_than_the_four_are_told_in_words() {
+    let of = |media_type: &str| {
+        let media_type = media_type.to_owned();
+        let parts = vec![Part::Image { media_type, blob: BlobId::of(b"abc"), bytes: 3 }];
+        let images = BTreeMap::from([(BlobId::of(b"abc"), Bytes::from_static(b"abc"))]);
+        let asked = ModelRequest { images, ..request(vec![Message::User { parts }]) };
+        body(&asked, LLAMA)["messages"][0]["content"][0].clone()
+    };
+    for (media_type, format) in
+        [("png", "png"), ("jpeg", "jpeg"), ("jpg", "jpeg"), ("gif", "gif"), ("webp", "webp")]
+    {
+        assert_eq!(of(&format!("image/{media_type}"))["image"]["format"], format);
+    }
+    assert!(of("image/svg+xml")["text"].as_str().unwrap().contains("image/svg+xml"));
+}
+
+#[test]
+fn nova_is_given_no_mark_beside_a_result() {
+    let messages = vec![
+        user("go"),
+        Message::Assistant { blocks: vec![call("a", "{}")] },
+        Message::Tool { results: vec![result("a", vec![Part::text("r")], false)] },
+    ];
+    for (model, marked) in [(NOVA, [true, false]), (NOVA_2, [true, false]), (CLAUDE, [true, true])]
+    {
+        let body = body(&request(messages.clone()), model);
+        let is_marked =
+            |at: usize| body["messages"][at]["content"].to_string().contains("cachePoint");
+        assert_eq!([is_marked(0), is_marked(2)], marked, "{model}");
+    }
+}
+
+#[test]
+fn an_effort_may_meet_results_of_a_thoughtless_answer_and_a_budget_may_not() {
+    let messages = vec![
+        user("go"),
+        Message::Assistant { blocks: vec![call("a", "{}")] },
+        Message::Tool { results: vec![result("a", vec![Part::text("r")], false)] },
+    ];
+    let asked = ModelRequest { effort: Some(ReasoningEffort::High), ..request(messages) };
+    for (model, kind) in [(CLAUDE, Value::Null), (OPUS, json!("adaptive"))] {
+        let told = body(&asked, model)["additionalModelRequestFields"]["thinking"]["type"].clone();
+        assert_eq!(told, kind, "{model}");
     }
 }
 
@@ -463,6 +521,7 @@ fn refusals_are_told_apart_by_header_body_and_words() {
         (400, "ValidationException", "The provided model identifier is invalid.", ModelNotFound),
         (400, "ValidationException", "1 validation error detected", InvalidRequest),
         (503, "ServiceUnavailableException", "try again", Overloaded),
+        (429, "ThrottlingException", "Too many tokens per day, please wait.", QuotaExhausted),
     ];
     for (status, name, words, kind) in table {
         let said = refused(

@@ -179,7 +179,7 @@ fn replays_unchanged(reply: &Reply, name: &str) {
     messages.push(hello());
     let body = encode_converse(&request(messages), ("test", "test"), Quirks::PLAIN);
     let text = String::from_utf8(body).unwrap();
-    check_converse(&serde_json::from_str(&text).unwrap());
+    check_converse(&serde_json::from_str(&text).unwrap(), "test");
     let is_blank =
         |block: &&Block| matches!(&block.content, Content::Text { text } if text.trim().is_empty());
     let kept = reply.blocks.iter().filter(|block| !is_blank(block));
@@ -198,7 +198,7 @@ fn says_the_same(recorded: &Value) -> bool {
     let model = "us.amazon.nova-2-lite-v1:0";
     let body = encode_converse(&request(messages), ("test", model), Quirks::PLAIN);
     let mut body: Value = serde_json::from_slice(&body).unwrap();
-    check_converse(&body);
+    check_converse(&body, model);
     for turn in body["messages"].as_array_mut().unwrap() {
         turn["content"].as_array_mut().unwrap().retain(|block| block["cachePoint"].is_null());
         for block in turn["content"].as_array_mut().unwrap() {

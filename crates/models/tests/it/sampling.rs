@@ -82,10 +82,10 @@ fn each_wire_says_how_words_are_drawn_in_its_own_fields() {
     let (body, _) = sent_to(
         "bedrock",
         "anthropic.claude-sonnet-4-5",
-        asking(Sampling { top_k: Some(5), ..drawn() }, None),
+        asking(Sampling { top_k: Some(5), top_p: None, ..drawn() }, None),
     );
     let body = body.unwrap();
-    let wanted = json!({"temperature": 0.25, "topP": 0.9, "stopSequences": ["END"]});
+    let wanted = json!({"maxTokens": 64_000, "temperature": 0.25, "stopSequences": ["END"]});
     let fields = [&body["inferenceConfig"], &body["additionalModelRequestFields"]];
     assert_eq!(fields, [&wanted, &json!({"top_k": 5})]);
     for provider in ["openai", "openai-responses", "anthropic", "bedrock"] {
@@ -122,6 +122,31 @@ fn what_a_wire_has_no_words_for_is_an_error_and_nothing_is_sent() {
         let error = error.unwrap();
         assert_eq!((body, error.kind), (None, ModelErrorKind::InvalidRequest), "{provider}");
         assert!(error.message.contains(words), "{}", error.message);
+    }
+    let warm = || Sampling { temperature: Some(Decimal(250)), ..Sampling::default() };
+    let two = || Sampling { top_p: Some(Decimal(900)), ..warm() };
+    let table = [
+        ("anthropic", "claude-sonnet-4-5", two(), None, "`temperature` or `top_p`, not both"),
+        ("bedrock", "us.anthropic.claude-haiku-4-5", two(), None, "or `top_p`, not both"),
+        ("anthropic", "claude-opus-4-7", warm(), None, "takes neither `temperature` nor `top_p`"),
+        ("bedrock", "anthropic.claude-opus-4-7", warm(), None, "takes neither `temperature`"),
+        ("google", "gemini-3.8-flash", warm(), None, "takes neither `temperature` nor `top_p`"),
+        (
+            "anthropic",
+            "claude-3-5-haiku",
+            Sampling::default(),
+            Some(ReasoningEffort::Low),
+            "cannot be told",
+        ),
+    ];
+    for (provider, model, sampling, effort, words) in table {
+        let (body, error) = sent_to(provider, model, asking(sampling, effort));
+        let error = error.unwrap();
+        assert_eq!((body, error.kind), (None, ModelErrorKind::InvalidRequest), "{model}");
+        assert!(error.message.contains(words), "{}", error.message);
+    }
+    for (model, sampling) in [("claude-sonnet-4", two()), ("claude-sonnet-4-5", warm())] {
+        assert!(sent_to("anthropic", model, asking(sampling, None)).0.is_some(), "{model}");
     }
     assert_eq!(Wire::ALL.len(), 5, "a new wire needs its lines above");
 }

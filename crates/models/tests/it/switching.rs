@@ -314,7 +314,7 @@ fn check(asked: Place, told: &[Place], messages: &[Message]) {
         OpenAiResponses => check_responses(&parsed),
         AnthropicMessages => check_anthropic(&parsed),
         Gemini => check_gemini(&parsed, asked.family != THIS_OLD),
-        BedrockConverse => check_converse(&parsed),
+        BedrockConverse => check_converse(&parsed, asked.family),
     }
     let answers = messages.iter().filter_map(|message| match message {
         Message::Assistant { blocks } => Some(blocks),
