@@ -188,7 +188,16 @@ impl Prefix {
                 let last = blocks.last().unwrap();
                 assert!(last.contains(MARK), "the last block ends a cached prefix: {body}");
                 let blocks = blocks.iter().map(|block| block.replace(MARK, "")).collect();
-                prefix(raw("system"), "output_config", raw("thinking"), blocks)
+                let config = raw("output_config");
+                let config: Members = match config.is_empty() {
+                    true => Members::new(),
+                    false => serde_json::from_str(&config).unwrap(),
+                };
+                let told = |name: &str| {
+                    config.get(name).map(|raw| raw.get().to_owned()).unwrap_or_default()
+                };
+                let effort = raw("thinking") + &told("effort");
+                Self { output: told("format"), ..prefix(raw("system"), "", effort, blocks) }
             }
             OpenAiChat => {
                 let messages: Vec<Box<RawValue>> = serde_json::from_str(&raw("messages")).unwrap();
@@ -208,7 +217,9 @@ impl Prefix {
                 let is_mark = |block: &&String| block.ends_with(POINT);
                 let marks = body.matches(POINT).count();
                 assert!((2..=4).contains(&marks), "a request has 4 checkpoints at most: {body}");
-                assert!(blocks.last().is_some_and(|last| is_mark(&last)), "{body}");
+                // Nova takes none beside results.
+                let ends = blocks.last().is_some_and(|last| is_mark(&last));
+                assert!(ends || place.family == NOVA, "{body}");
                 let blocks = blocks.iter().filter(|block| !is_mark(block)).cloned().collect();
                 let (output, effort) = ("outputConfig", raw("additionalModelRequestFields"));
                 Self { tools: raw("toolConfig"), ..prefix(raw("system"), output, effort, blocks) }
