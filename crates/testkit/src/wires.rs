@@ -85,16 +85,7 @@ fn is_adaptive(model: &str) -> bool {
 pub fn check_converse(body: &Value, model: &str) {
     let additional = &body["additionalModelRequestFields"];
     check_thinking(additional, &body["inferenceConfig"]["maxTokens"], model);
-    if model.contains("nova") {
-        let holds = |message: &Value, kind: &str| {
-            list(message, "content").iter().any(|block| !block[kind].is_null())
-        };
-        let mut turns = list(body, "messages").iter();
-        assert!(
-            turns.all(|turn| !holds(turn, "toolResult") || !holds(turn, "cachePoint")),
-            "a mark beside a result: {body}"
-        );
-    }
+    check_marks(body, model);
     let messages = list(body, "messages");
     assert_eq!(messages.first().map(|first| words(&first["role"])), Some("user"), "{body}");
     let (mut open, mut ids) = (Vec::new(), HashSet::new());
@@ -149,7 +140,6 @@ pub fn check_converse(body: &Value, model: &str) {
         assert!(is_name(words(&spec["name"])) && spec["inputSchema"]["json"].is_object(), "{body}");
         assert!(spec["description"].as_str().is_none_or(|text| !text.is_empty()), "{body}");
     }
-    assert!(body.to_string().matches("\"cachePoint\"").count() <= 4, "four marks at most: {body}");
     let thinks = additional["thinking"]["type"] == "enabled";
     if let ([.., asking, last], true) = (messages, thinks) {
         assert!(
@@ -158,6 +148,20 @@ pub fn check_converse(body: &Value, model: &str) {
             "thinking is asked for where the answer under way began without: {body}"
         );
     }
+}
+
+/// Marks of what a cache keeps: four at most, and for Nova none beside a result.
+fn check_marks(body: &Value, model: &str) {
+    let holds = |message: &Value, kind: &str| {
+        list(message, "content").iter().any(|block| !block[kind].is_null())
+    };
+    let mut turns = list(body, "messages").iter();
+    assert!(
+        !model.contains("nova")
+            || turns.all(|turn| !holds(turn, "toolResult") || !holds(turn, "cachePoint")),
+        "a mark beside a result: {body}"
+    );
+    assert!(body.to_string().matches("\"cachePoint\"").count() <= 4, "four marks at most: {body}");
 }
 
 /// A name of a tool, or an id of a call.

@@ -101,12 +101,12 @@ async fn act(
             }
             list(assembled, listed, args.json, out).await?;
         }
-        SessionCommand::Show { id, usage: true } => {
+        SessionCommand::Show { id, usage } => {
             let id = SessionId::parse(id)?;
-            usage::tell((assembled, loaded), &id, args.json, out).await?;
-        }
-        SessionCommand::Show { id, usage: false } => {
-            show(assembled, &SessionId::parse(id)?, args.json, out).await?;
+            match usage {
+                true => usage::tell((assembled, loaded), &id, args.json, out).await?,
+                false => show(assembled, &id, args.json, out).await?,
+            }
         }
         SessionCommand::Why { id } => {
             why::tell(assembled, &SessionId::parse(id)?, args.json, out).await?;
@@ -125,8 +125,7 @@ async fn act(
             tell(assembled, &id, (Command::Restore, "restored"), args.json, out).await?;
         }
         SessionCommand::Fork { id, at, title } => {
-            let fork = fork(assembled, &id, at, title).await?;
-            say(&fork, args.json, out)?;
+            say(&fork(assembled, &id, at, title).await?, args.json, out)?;
         }
         SessionCommand::Resume { .. } | SessionCommand::Send(_) | SessionCommand::Peers(_) => {}
         SessionCommand::Export { id, output } => {

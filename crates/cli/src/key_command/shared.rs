@@ -59,7 +59,7 @@ impl SharedToken {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         remove(folder, |path| {
             let is_ended = |path: &Path| {
-                !Self::at(path.to_owned()).read().is_some_and(|other| other.ends > now)
+                Self::at(path.to_owned()).read().is_none_or(|other| other.ends <= now)
             };
             match Kind::of(path) {
                 Kind::Token(_) if path == self.path => false,

@@ -467,7 +467,7 @@ fn tokens_go_when_they_end_when_their_command_goes_and_at_a_logout() {
     assert_eq!(there, [false, false, true, false, true]);
     assert_eq!(token_files(&home).len(), 2);
     home.run(&["logout", "gate"]);
-    assert_eq!(token_files(&home), [lasting.clone()]);
+    assert_eq!(token_files(&home), std::slice::from_ref(&lasting));
     assert!(!fresh.exists());
     ahoy(&quietly(&home));
     home.run(&["logout", "--all"]);
