@@ -287,7 +287,8 @@ async fn compacted(times: usize) {
         "{compactions} compactions in {done} turns: {before} bytes, {bytes} after a collection; {unique} of them once: \
          {journal} of the journal and its bodies, {texts_bytes} of texts, {checkpoint} of the checkpoint"
     );
-    assert!(bytes * 10 <= unique * 13, "{bytes} bytes on the disk for {unique}");
+    // Rows that do not fit a leaf take whole pages more: 1.34 times here, since steps say what their request has before its messages.
+    assert!(bytes * 10 <= unique * 14, "{bytes} bytes on the disk for {unique}");
 }
 
 #[test]
