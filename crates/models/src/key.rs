@@ -168,6 +168,7 @@ mod tests {
     struct Numbered {
         asked: Arc<AtomicU32>,
         gate: Arc<Semaphore>,
+        clock: Arc<SystemClock>,
         holds_ms: u64,
         denies: bool,
     }
@@ -178,7 +179,7 @@ mod tests {
             refused: Option<SecretString>,
         ) -> BoxFuture<'static, Result<Token, KeyError>> {
             let (asked, gate) = (Arc::clone(&self.asked), Arc::clone(&self.gate));
-            let (holds_ms, denies) = (self.holds_ms, self.denies);
+            let (clock, holds_ms, denies) = (Arc::clone(&self.clock), self.holds_ms, self.denies);
             async move {
                 let number = asked.fetch_add(1, Ordering::SeqCst) + 1;
                 gate.acquire().await.unwrap().forget();
@@ -187,7 +188,7 @@ mod tests {
                 }
                 let but =
                     refused.map_or_else(String::new, |s| format!(" not {}", s.expose_secret()));
-                let ends = SystemClock::new().now().after(holds_ms);
+                let ends = clock.now().after(holds_ms);
                 Ok(Token { secret: format!("t{number}{but}").into(), ends })
             }
             .boxed()
@@ -196,9 +197,15 @@ mod tests {
 
     fn tokens(holds_ms: u64, denies: bool) -> (Arc<Tokens>, Arc<Semaphore>, Arc<AtomicU32>) {
         let (asked, gate) = (Arc::<AtomicU32>::default(), Arc::new(Semaphore::new(0)));
-        let source =
-            Numbered { asked: Arc::clone(&asked), gate: Arc::clone(&gate), holds_ms, denies };
-        (Arc::new(Tokens::new(Arc::new(source), Arc::new(SystemClock::new()))), gate, asked)
+        let clock = Arc::new(SystemClock::new());
+        let source = Numbered {
+            asked: Arc::clone(&asked),
+            gate: Arc::clone(&gate),
+            clock: Arc::clone(&clock),
+            holds_ms,
+            denies,
+        };
+        (Arc::new(Tokens::new(Arc::new(source), clock)), gate, asked)
     }
 
     async fn told(tokens: &Tokens) -> Result<String, KeyError> {
