@@ -1,5 +1,6 @@
 //! What every wire does: a request becomes bytes, and the events of an answer become blocks. Pure.
 
+use oarlock_core::message::{Block, Native, RawJson};
 use oarlock_core::ports::model::{ModelError, ModelErrorKind, ModelEvent, ModelRequest, Reply};
 
 /// A wire format.
@@ -81,6 +82,40 @@ pub(crate) struct Target {
     pub(crate) output_max: Option<u64>,
     /// What is special about this endpoint.
     pub(crate) quirks: crate::quirks::Quirks,
+}
+
+impl Target {
+    /// What native items of its answers carry over this wire.
+    pub(crate) fn origin(&self, wire: &'static str) -> Origin {
+        Origin { wire, endpoint: self.endpoint.clone(), family: self.family.clone() }
+    }
+
+    /// The native form of a block that came from here over this wire: from the same endpoint and family.
+    pub(crate) fn own<'b>(&self, wire: &str, block: &'b Block) -> Option<&'b Native> {
+        block.native.as_ref().filter(|native| {
+            native.wire == wire && native.endpoint == self.endpoint && native.model == self.family
+        })
+    }
+}
+
+/// Where native items come from, and alone can go back to.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    wire: &'static str,
+    endpoint: String,
+    family: String,
+}
+
+impl Origin {
+    /// An item as it came.
+    pub(crate) fn native(&self, item: RawJson) -> Native {
+        Native {
+            wire: self.wire.to_owned(),
+            endpoint: self.endpoint.clone(),
+            model: self.family.clone(),
+            item,
+        }
+    }
 }
 
 /// What went wrong, in the provider's words; the transport adds endpoint, model and status.

@@ -11,14 +11,13 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{WIRE, fault};
-use crate::codec::{Decoder, Fault, Received, Target};
+use crate::codec::{Decoder, Fault, Origin, Received, Target};
 use crate::item::{Item, raw_of};
 
 /// Decodes one answer.
 #[derive(Debug)]
 pub(super) struct AnthropicDecoder {
-    endpoint: String,
-    family: String,
+    origin: Origin,
     model: String,
     blocks: Vec<Growing>,
     /// The block that has a wire index.
@@ -65,8 +64,7 @@ struct Message {
 impl AnthropicDecoder {
     pub(super) fn new(target: &Target) -> Self {
         Self {
-            endpoint: target.endpoint.clone(),
-            family: target.family.clone(),
+            origin: target.origin(WIRE),
             model: target.model.clone(),
             blocks: Vec::new(),
             by_index: HashMap::new(),
@@ -223,13 +221,8 @@ impl Decoder for AnthropicDecoder {
         if !self.done {
             return Err(Fault::truncated("the answer ended before its message_stop event"));
         }
-        let (endpoint, family) = (self.endpoint, self.family);
-        let native = |item: Item| Native {
-            wire: WIRE.to_owned(),
-            endpoint: endpoint.clone(),
-            model: family.clone(),
-            item: item.into_json(),
-        };
+        let origin = self.origin;
+        let native = |item: Item| origin.native(item.into_json());
         let blocks: Vec<Block> = self.blocks.into_iter().map(|block| block.close(native)).collect();
         let calls = blocks.iter().any(|block| matches!(block.content, Content::ToolCall { .. }));
         let stop = stop_of(self.stop.as_deref(), calls);

@@ -259,11 +259,7 @@ impl Conversation<'_> {
         if matches!(&block.content, Content::Text { text } if text.trim().is_empty()) {
             return None;
         }
-        let native = block.native.as_ref().filter(|native| {
-            native.wire == WIRE
-                && native.endpoint == self.target.endpoint
-                && native.model == self.target.family
-        });
+        let native = self.target.own(WIRE, block);
         match (&block.content, native) {
             (Content::ToolCall { id, .. }, Some(native)) => {
                 let mut item = Item::parse(native.item.as_str())?;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use oarlock_core::message::{Block, Content, Native, ReplyStop, Usage};
+use oarlock_core::message::{Block, Content, ReplyStop, Usage};
 use oarlock_core::ports::model::{ModelErrorKind, ModelEvent, Reply};
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,14 +11,13 @@ use serde_json::value::RawValue;
 use super::WIRE;
 use super::growing::Growing;
 use crate::classify;
-use crate::codec::{Decoder, Fault, Received, Target};
+use crate::codec::{Decoder, Fault, Origin, Received, Target};
 use crate::item::{Item, raw_of};
 
 /// Decodes one answer.
 #[derive(Debug)]
 pub(super) struct ConverseDecoder {
-    endpoint: String,
-    family: String,
+    origin: Origin,
     model: String,
     blocks: Vec<Growing>,
     /// The block that has a wire index.
@@ -65,8 +64,7 @@ struct Message {
 impl ConverseDecoder {
     pub(super) fn new(target: &Target) -> Self {
         Self {
-            endpoint: target.endpoint.clone(),
-            family: target.family.clone(),
+            origin: target.origin(WIRE),
             model: target.model.clone(),
             blocks: Vec::new(),
             by_index: HashMap::new(),
@@ -185,13 +183,8 @@ impl Decoder for ConverseDecoder {
         let Some(reason) = self.stop else {
             return Err(Fault::truncated("the answer ended before its messageStop event"));
         };
-        let (endpoint, family) = (self.endpoint, self.family);
-        let native = |item| Native {
-            wire: WIRE.to_owned(),
-            endpoint: endpoint.clone(),
-            model: family.clone(),
-            item,
-        };
+        let origin = self.origin;
+        let native = |item| origin.native(item);
         let blocks: Vec<Block> =
             self.blocks.into_iter().map(|block| block.finish(native)).collect();
         let called = blocks.iter().any(|block| matches!(block.content, Content::ToolCall { .. }));

@@ -163,11 +163,7 @@ impl<'a> Conversation<'a> {
 
     /// The native item where it came from here, else the meaning; nothing where the wire would refuse it.
     fn block(&self, block: &Block) -> Option<Box<RawValue>> {
-        let native = block.native.as_ref().filter(|native| {
-            native.wire == WIRE
-                && native.endpoint == self.target.endpoint
-                && native.model == self.target.family
-        });
+        let native = self.target.own(WIRE, block);
         match (&block.content, native) {
             (Content::Text { text }, _) if text.trim().is_empty() => None,
             (Content::ToolCall { id, .. }, Some(native)) => {

@@ -103,7 +103,7 @@ impl<'a> Conversation<'a> {
     fn answer<'b>(&mut self, blocks: &'b [Block]) -> Vec<Asked<'b>> {
         let (mut sent, mut asked) = (Vec::new(), Vec::new());
         for block in blocks {
-            let native = block.native.as_ref().filter(|native| self.is_ours(native));
+            let native = self.target.own(WIRE, block);
             match (&block.content, native) {
                 (Content::ToolCall { id, name, arguments }, native) => {
                     let wants_signature = self.is_third && asked.is_empty();
@@ -126,12 +126,6 @@ impl<'a> Conversation<'a> {
         }
         self.push(Role::Model, sent);
         asked
-    }
-
-    fn is_ours(&self, native: &Native) -> bool {
-        native.wire == WIRE
-            && native.endpoint == self.target.endpoint
-            && native.model == self.target.family
     }
 
     /// A call of another model. Families before Gemini 3 know calls by their names and order, and some of their endpoints refuse an id.

@@ -1,7 +1,7 @@
 //! Chunks of an answer become blocks. Each chunk is a response of its own, and the parts of all of them are the answer's.
 
 use oarlock_core::event::DeltaItem;
-use oarlock_core::message::{Block, Content, Native, ReplyStop};
+use oarlock_core::message::{Block, Content, ReplyStop};
 use oarlock_core::ports::model::{ModelErrorKind, ModelEvent, Reply};
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,14 +11,13 @@ use super::counts::Counts;
 use super::growing::Growing;
 use super::{BESIDE_PARTS, WIRE};
 use crate::classify;
-use crate::codec::{Decoder, Fault, Received, Target};
+use crate::codec::{Decoder, Fault, Origin, Received, Target};
 use crate::item::Item;
 
 /// Decodes one answer.
 #[derive(Debug)]
 pub(super) struct GeminiDecoder {
-    endpoint: String,
-    family: String,
+    origin: Origin,
     model: String,
     /// The id of the answer, empty until it is told.
     id: String,
@@ -62,8 +61,7 @@ struct Chunk<'a> {
 impl GeminiDecoder {
     pub(super) fn new(target: &Target) -> Self {
         Self {
-            endpoint: target.endpoint.clone(),
-            family: target.family.clone(),
+            origin: target.origin(WIRE),
             model: target.model.clone(),
             id: String::new(),
             blocks: Vec::new(),
@@ -215,13 +213,8 @@ impl Decoder for GeminiDecoder {
         };
         let calls = self.blocks.iter().any(|block| matches!(block, Growing::Call { .. }));
         let stop = stop(finish, calls)?;
-        let (endpoint, family) = (self.endpoint, self.family);
-        let native = |item| Native {
-            wire: WIRE.to_owned(),
-            endpoint: endpoint.clone(),
-            model: family.clone(),
-            item,
-        };
+        let origin = self.origin;
+        let native = |item| origin.native(item);
         let beside = BESIDE_PARTS.into_iter().zip(self.beside).filter_map(|(kind, told)| {
             let mut item = Item::default();
             item.set(kind, told?);

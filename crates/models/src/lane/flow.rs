@@ -58,8 +58,6 @@ pub(super) enum Verdict {
     Wait(Why, Option<u64>),
     /// Its model is closed for so many milliseconds.
     Closed(u64),
-    /// Too many wait.
-    Full,
 }
 
 /// What a call waits for.
@@ -89,13 +87,13 @@ pub(super) enum Answer<'a> {
 }
 
 impl Flow {
-    /// Takes a call into the queue.
-    pub(super) fn arrive(&mut self, ticket: u64) -> Result<(), Verdict> {
-        if self.waiting.len() >= WAITING_MAX {
-            return Err(Verdict::Full);
+    /// Takes a call into the queue, unless too many wait in it.
+    pub(super) fn arrive(&mut self, ticket: u64) -> bool {
+        let has_room = self.waiting.len() < WAITING_MAX;
+        if has_room {
+            self.waiting.push_back(ticket);
         }
-        self.waiting.push_back(ticket);
-        Ok(())
+        has_room
     }
 
     /// Takes a call out of the queue, whether it was sent or given up.
@@ -214,7 +212,7 @@ mod tests {
 
     fn queue(calls: u64) -> Flow {
         let mut flow = Flow::default();
-        (1..=calls).for_each(|ticket| flow.arrive(ticket).unwrap());
+        (1..=calls).for_each(|ticket| assert!(flow.arrive(ticket)));
         flow
     }
 
@@ -239,7 +237,7 @@ mod tests {
     fn after_a_refusal_nothing_is_sent_until_then_and_few_after_it() {
         let mut flow = queue(1);
         run(&mut flow, NONE, 0);
-        (2..=100).for_each(|ticket| flow.arrive(ticket).unwrap());
+        (2..=100).for_each(|ticket| assert!(flow.arrive(ticket)));
         flow.answered(1, Answer::Refused("m", Some(2_000)), 10);
         let held = Verdict::Wait(Why::Held(2_010), Some(2_010));
         assert_eq!(run(&mut flow, NONE, 2_009), (vec![], Some(held)));
@@ -258,7 +256,7 @@ mod tests {
         let mut flow = queue(1);
         run(&mut flow, NONE, 0);
         flow.answered(1, Answer::Refused("m", Some(10)), 0);
-        (2..=1_000).for_each(|ticket| flow.arrive(ticket).unwrap());
+        (2..=1_000).for_each(|ticket| assert!(flow.arrive(ticket)));
         let mut rounds = 0;
         while flow.first().is_some() {
             let (sent, _) = run(&mut flow, NONE, 10 + rounds);
@@ -276,7 +274,7 @@ mod tests {
         let mut flow = queue(1);
         run(&mut flow, NONE, 0);
         flow.answered(1, Answer::Refused("m", Some(10)), 0);
-        (2..=9).for_each(|ticket| flow.arrive(ticket).unwrap());
+        (2..=9).for_each(|ticket| assert!(flow.arrive(ticket)));
         assert_eq!(run(&mut flow, NONE, 10).0, [2, 3]);
         assert_eq!(run(&mut flow, NONE, 9 + PROBE_MS).0, Vec::<u64>::new());
         assert_eq!(run(&mut flow, NONE, 10 + PROBE_MS).0, [4, 5]);
@@ -288,7 +286,7 @@ mod tests {
         run(&mut flow, NONE, 0);
         (1..=3).for_each(|request| flow.answered(request, Answer::Refused("m", None), 0));
         assert_eq!(flow.held_until, 500);
-        flow.arrive(4).unwrap();
+        assert!(flow.arrive(4));
         run(&mut flow, NONE, 500);
         flow.answered(4, Answer::Refused("m", None), 500);
         assert_eq!(flow.held_until, 1_500);
@@ -301,11 +299,11 @@ mod tests {
         let mut flow = queue(1);
         run(&mut flow, NONE, 0);
         flow.answered(1, Answer::Refused("m", Some(24 * 3_600_000)), 0);
-        (2..=3).for_each(|ticket| flow.arrive(ticket).unwrap());
+        (2..=3).for_each(|ticket| assert!(flow.arrive(ticket)));
         assert_eq!(flow.ask((2, "m"), NONE, 1_000), Verdict::Closed(CLOSED_MAX_MS - 1_000));
         flow.leave(2);
         assert_eq!(flow.ask((3, "other"), NONE, 1_000), Verdict::Go(2));
-        flow.arrive(4).unwrap();
+        assert!(flow.arrive(4));
         assert_eq!(flow.ask((4, "m"), NONE, CLOSED_MAX_MS), Verdict::Go(3));
     }
 
@@ -343,6 +341,6 @@ mod tests {
         flow.leave(1);
         assert_eq!((flow.first(), flow.before(3)), (Some(2), 1));
         let mut full = queue(WAITING_MAX as u64);
-        assert_eq!(full.arrive(0), Err(Verdict::Full));
+        assert!(!full.arrive(0));
     }
 }

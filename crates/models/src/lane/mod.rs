@@ -96,7 +96,7 @@ impl Lane {
         let mut inner = self.lock();
         inner.tickets += 1;
         let (no, wake) = (inner.tickets, Arc::new(Notify::new()));
-        let is_in = inner.flow.arrive(no).is_ok();
+        let is_in = inner.flow.arrive(no);
         if is_in {
             inner.waiting.insert(no, Arc::clone(&wake));
         }
@@ -144,7 +144,6 @@ impl Ticket {
                     return Told::Go(Pass { lane, request, model });
                 }
                 Verdict::Closed(ms) => return closed(ms),
-                Verdict::Full => unreachable!("it is in the queue"),
                 Verdict::Wait(why, until) => (why, until),
             };
             let woken = self.wake.notified();

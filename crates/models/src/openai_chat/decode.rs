@@ -11,7 +11,7 @@ use super::WIRE;
 use super::calls::{Call, Piece, continued};
 use super::thought::Thought;
 use crate::classify;
-use crate::codec::{Decoder, Fault, Received, Target};
+use crate::codec::{Decoder, Fault, Origin, Received, Target};
 use crate::item::{Item, raw_of};
 
 /// Members that carry thought as text.
@@ -20,8 +20,7 @@ const THOUGHT_FIELDS: [&str; 2] = ["reasoning_content", "reasoning"];
 /// Decodes one answer.
 #[derive(Debug)]
 pub(super) struct ChatDecoder {
-    endpoint: String,
-    family: String,
+    origin: Origin,
     model: String,
     blocks: Vec<Growing>,
     stop: Option<String>,
@@ -67,8 +66,7 @@ struct Choice {
 impl ChatDecoder {
     pub(super) fn new(target: &Target) -> Self {
         Self {
-            endpoint: target.endpoint.clone(),
-            family: target.family.clone(),
+            origin: target.origin(WIRE),
             model: target.model.clone(),
             blocks: Vec::new(),
             stop: None,
@@ -323,13 +321,8 @@ impl Decoder for ChatDecoder {
         if self.stop.is_none() && !(self.done && self.answered) {
             return Err(Fault::truncated("the answer ended without a finish reason"));
         }
-        let (endpoint, family) = (self.endpoint, self.family);
-        let native = |item: Item| Native {
-            wire: WIRE.to_owned(),
-            endpoint: endpoint.clone(),
-            model: family.clone(),
-            item: item.into_json(),
-        };
+        let origin = self.origin;
+        let native = |item: Item| origin.native(item.into_json());
         let refused = self.blocks.iter().any(|block| matches!(block, Growing::Refusal(_)));
         let called = self.blocks.iter().any(|block| matches!(block, Growing::Call(_)));
         let blocks = self.blocks.into_iter().map(|block| close(block, native)).collect();

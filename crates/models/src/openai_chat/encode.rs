@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use oarlock_core::ids::BlobId;
-use oarlock_core::message::{Block, Content, Message, Native, Part, ToolResult};
+use oarlock_core::message::{Block, Content, Message, Part, ToolResult};
 use oarlock_core::ports::model::ModelRequest;
 use oarlock_core::spec::{Decimal, ReasoningEffort};
 use serde::Serialize;
@@ -136,7 +136,7 @@ impl Conversation<'_> {
         let (mut calls, mut thought) = (Vec::new(), Item::default());
         let mut refusal = None;
         for block in blocks {
-            let native = block.native.as_ref().filter(|native| self.is_ours(native));
+            let native = self.target.own(WIRE, block);
             let item = native.and_then(|native| Item::parse(native.item.as_str()));
             match (&block.content, item) {
                 (Content::Text { .. }, Some(item)) if item.text("refusal").is_some() => {
@@ -179,12 +179,6 @@ impl Conversation<'_> {
             message.set("tool_calls", raw_of(calls));
         }
         self.messages.push(message);
-    }
-
-    fn is_ours(&self, native: &Native) -> bool {
-        native.wire == WIRE
-            && native.endpoint == self.target.endpoint
-            && native.model == self.target.family
     }
 
     /// The call as it came, under the id that the runtime knows it by.

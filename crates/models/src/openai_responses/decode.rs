@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use oarlock_core::message::{Block, Content, Native, ReplyStop, Usage};
+use oarlock_core::message::{Block, Content, ReplyStop, Usage};
 use oarlock_core::ports::model::{ModelErrorKind, ModelEvent, Reply};
 use serde::Deserialize;
 use serde_json::Value;
@@ -10,14 +10,13 @@ use serde_json::value::RawValue;
 
 use super::growing::{Growing, Piece};
 use super::{WIRE, fault};
-use crate::codec::{BLOCKS_MAX, Decoder, Fault, Received, Target};
+use crate::codec::{BLOCKS_MAX, Decoder, Fault, Origin, Received, Target};
 use crate::item::Item;
 
 /// Decodes one answer.
 #[derive(Debug)]
 pub(super) struct ResponsesDecoder {
-    endpoint: String,
-    family: String,
+    origin: Origin,
     model: String,
     blocks: Vec<Growing>,
     by_id: HashMap<String, usize>,
@@ -72,8 +71,7 @@ struct Response {
 impl ResponsesDecoder {
     pub(super) fn new(target: &Target) -> Self {
         Self {
-            endpoint: target.endpoint.clone(),
-            family: target.family.clone(),
+            origin: target.origin(WIRE),
             model: target.model.clone(),
             blocks: Vec::new(),
             by_id: HashMap::new(),
@@ -282,13 +280,8 @@ impl Decoder for ResponsesDecoder {
         let Some(ending) = self.ending else {
             return Err(Fault::truncated("the answer ended before its response.completed event"));
         };
-        let (endpoint, family) = (self.endpoint, self.family);
-        let native = |item| Native {
-            wire: WIRE.to_owned(),
-            endpoint: endpoint.clone(),
-            model: family.clone(),
-            item,
-        };
+        let origin = self.origin;
+        let native = |item| origin.native(item);
         let refused = self.blocks.iter().any(|block| block.refused);
         let blocks: Vec<Block> =
             self.blocks.into_iter().map(|block| block.finish(native)).collect();

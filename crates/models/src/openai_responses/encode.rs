@@ -249,11 +249,7 @@ impl Conversation<'_> {
     }
 
     fn native<'b>(&self, block: &'b Block) -> Option<Back<'b>> {
-        let ours = block.native.as_ref().filter(|native| {
-            native.wire == WIRE
-                && native.endpoint == self.target.endpoint
-                && native.model == self.target.family
-        });
+        let ours = self.target.own(WIRE, block);
         let bytes = &ours?.item;
         Some(Back { item: Item::parse(bytes.as_str())?, is_native: true, bytes: Some(bytes) })
     }
