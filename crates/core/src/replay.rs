@@ -148,7 +148,7 @@ async fn run(opened: Opened, recording: Recording) -> Result<ReplayReport, Repla
     };
     let assessments =
         Assessments::new(AssessmentSource::Recording, recording.assessed, Trace::default());
-    let log = Log::new(log_store, fence, Folded { state, checkpoint: 0 });
+    let log = Log::new(log_store, fence, Folded { state: Box::new(state), checkpoint: 0 });
     let task =
         SessionTask::new(around, log, Source::Recording(recording.signals), None, assessments)
             .with_schemas(&opened.schemas)

@@ -146,7 +146,11 @@ impl DefaultAgentCore {
             log.append(body, count).await?;
         }
         let (fence, _) = log.into_parts();
-        Ok(Log::new(self.store(Trace::default()), fence, Folded { state, checkpoint: 0 }))
+        Ok(Log::new(
+            self.store(Trace::default()),
+            fence,
+            Folded { state: Box::new(state), checkpoint: 0 },
+        ))
     }
 
     /// Searches find the fork, too. Without it they find its source alone.

@@ -326,7 +326,7 @@ impl DefaultAgentCore {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn state(&self, id: &SessionId) -> Result<State, JournalError> {
-        Ok(self.store(Trace::default()).fold(id).await?.state)
+        Ok(*self.store(Trace::default()).fold(id).await?.state)
     }
 
     fn store(&self, trace: Trace) -> Store {

@@ -2,7 +2,7 @@
 
 use std::task::Poll;
 
-use futures::future::{Either, select};
+use futures::future::{BoxFuture, Either, select};
 
 use crate::event::Entry;
 use crate::ids::{Hash, Seq, SessionId};
@@ -14,17 +14,27 @@ use crate::session::state::{FoldError, State};
 /// A session, folded.
 #[derive(Debug)]
 pub(crate) struct Folded {
-    pub(crate) state: State,
+    /// In its place for good: what opens a session passes it through many hands.
+    pub(crate) state: Box<State>,
     /// The last entry of the checkpoint that it began with; 0 when it was folded whole.
     pub(crate) checkpoint: Seq,
 }
 
 impl Store {
     /// Folds a session. The journal alone decides: whatever is wrong with a checkpoint, the state is that of all entries.
-    pub(crate) async fn fold(&self, session: &SessionId) -> Result<Folded, JournalError> {
+    ///
+    /// Boxed, since whoever may have to look at a session that sleeps would have room for all of it otherwise.
+    pub(crate) fn fold<'a>(
+        &'a self,
+        session: &'a SessionId,
+    ) -> BoxFuture<'a, Result<Folded, JournalError>> {
+        Box::pin(self.folded(session))
+    }
+
+    async fn folded(&self, session: &SessionId) -> Result<Folded, JournalError> {
         if let Some(Checkpoint { head, state }) = self.checkpoint(session).await {
             let checkpoint = state.tip;
-            match self.fold_after(session, Some(state), head).await {
+            match self.fold_after(session, Some(Box::new(state)), head).await {
                 Ok(state) => return Ok(Folded { state, checkpoint }),
                 Err(error) => {
                     tracing::debug!(%session, %error, "a checkpoint does not fit its journal");
@@ -59,9 +69,9 @@ impl Store {
     async fn fold_after(
         &self,
         session: &SessionId,
-        mut state: Option<State>,
+        mut state: Option<Box<State>>,
         head: Hash,
-    ) -> Result<State, JournalError> {
+    ) -> Result<Box<State>, JournalError> {
         let after = state.as_ref().map_or(0, |state| state.tip);
         let mut frames = self.journal.read(session, after, READ_BYTES).await?;
         let begin = match frames.first() {
@@ -97,9 +107,9 @@ impl Store {
 }
 
 /// The first entry makes the state, the others change it.
-fn apply(state: &mut Option<State>, entry: &Entry) -> Result<(), FoldError> {
+fn apply(state: &mut Option<Box<State>>, entry: &Entry) -> Result<(), FoldError> {
     match state {
-        None => *state = Some(State::created(entry)?),
+        None => *state = Some(Box::new(State::created(entry)?)),
         Some(state) => state.apply(entry)?,
     }
     Ok(())

@@ -45,7 +45,7 @@ enum Write {
 pub(crate) struct Log {
     store: Store,
     fence: Fence,
-    state: State,
+    state: Box<State>,
     staged: Vec<Entry>,
     /// The last entry of the checkpoint that the state was folded from.
     checkpoint: Seq,
@@ -64,7 +64,7 @@ impl Log {
         fence: Fence,
         (first, more): (Entry, Vec<Event>),
     ) -> Result<(Self, Vec<Arc<Entry>>), JournalError> {
-        let state = State::created(&first).expect("the runtime makes the first entry");
+        let state = Box::new(State::created(&first).expect("the runtime makes the first entry"));
         let at = first.at;
         let mut log = Self { store, fence, state, staged: vec![first], checkpoint: 0 };
         for event in more {
