@@ -95,8 +95,8 @@ async fn a_timeout_holds_although_a_grandchild_holds_the_pipe_and_nothing_surviv
     let kit = Kit::new();
     let command = "echo begun; sleep 7001 & sh -c 'trap \"\" TERM; while :; do sleep 7002; done'";
     let mut late = Vec::new();
-    // Other work of the machine may take longer than is allowed here, though hardly three times.
-    while late.len() < 3 {
+    // Other work of the machine may take longer than is allowed here, though hardly ten times.
+    while late.len() < 10 {
         let started = now();
         let output = kit.done("bash", json!({"command": command, "timeout_ms": 1000})).await;
         let elapsed = started.elapsed();
