@@ -41,7 +41,7 @@ fn conversation() -> ModelRequest {
         system: words,
         messages: Arc::new(messages),
         tools: Arc::new(tools.iter().map(|tool| tool.schema().clone()).collect()),
-        images: std::collections::BTreeMap::new(),
+        bodies: std::collections::BTreeMap::new(),
         effort: None,
         sampling: oarlock_core::spec::Sampling::default(),
         output_max: None,

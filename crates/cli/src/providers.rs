@@ -122,6 +122,9 @@ pub fn with_key(
                 ProviderError::ThoughtItems { provider: name.to_owned(), written: written.clone() }
             })?;
     }
+    if let Some(takes) = section.documents {
+        quirks.documents = takes;
+    }
     if let Some(takes) = section.answer_schemas {
         quirks.answer_schemas = if takes { AnswerSchemas::TAKEN } else { AnswerSchemas::UNKNOWN };
     }

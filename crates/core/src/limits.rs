@@ -16,8 +16,8 @@ pub const MENTION_BYTES: usize = 64 * 1024;
 pub const MENTION_LINES: usize = 2000;
 /// Of all text files that one prompt mentions together; the rest is left out, and said. 512 KB.
 pub const MENTIONS_BYTES: usize = 512 * 1024;
-/// A picture that a model is shown; a larger one is refused. 10 MiB.
-pub const IMAGE_BYTES: usize = 10 << 20;
+/// Of a picture or a document that a model is given; a larger one is refused. 10 MiB.
+pub const MEDIA_BYTES: usize = 10 << 20;
 
 /// Bounds of one process, the same for all its sessions. Bounds that a user sets for a session are [`crate::spec::Limits`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! What is said between a user, a model and its tools, in a form that no wire owns and that loses nothing of any wire.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -26,6 +27,17 @@ pub enum Part {
         /// Size of the picture in bytes.
         bytes: u64,
     },
+    /// A document that the provider reads itself, kept as a blob: a PDF.
+    Document {
+        /// `application/pdf`.
+        media_type: String,
+        /// What it is called, for the model and for people: the name of its file.
+        name: String,
+        /// Where its bytes are.
+        blob: BlobId,
+        /// Size of the document in bytes.
+        bytes: u64,
+    },
 }
 
 impl Part {
@@ -34,17 +46,96 @@ impl Part {
     pub fn text(text: impl Into<String>) -> Self {
         Self::Text { text: text.into() }
     }
+
+    /// Its words, if it is a text.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text { text } => Some(text),
+            Self::Image { .. } | Self::Document { .. } => None,
+        }
+    }
+
+    /// Where its bytes are and how many they are, if it has them in a blob.
+    #[must_use]
+    pub fn body(&self) -> Option<(&BlobId, u64)> {
+        match self {
+            Self::Text { .. } => None,
+            Self::Image { blob, bytes, .. } | Self::Document { blob, bytes, .. } => {
+                Some((blob, *bytes))
+            }
+        }
+    }
+
+    /// Its words, or words that stand for it where nothing else can be shown.
+    #[must_use]
+    pub fn in_words(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text { text } => text.into(),
+            Self::Image { .. } => "[image]".into(),
+            Self::Document { name, .. } => format!("[document {name}]").into(),
+        }
+    }
+
+    /// Whether it says nothing: a text of nothing but space.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        self.as_text().is_some_and(|text| text.trim().is_empty())
+    }
 }
 
-/// The type of a picture that a model can be shown, as its first bytes tell.
-#[must_use]
-pub fn image_type(bytes: &[u8]) -> Option<&'static str> {
-    match bytes {
-        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some("image/png"),
-        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
-        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some("image/gif"),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("image/webp"),
-        _ => None,
+/// A kind of file that a model is given as it is, with its media type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Media {
+    /// A picture: PNG, JPEG, GIF or WebP.
+    Image(&'static str),
+    /// A document: PDF.
+    Document(&'static str),
+}
+
+impl Media {
+    /// What the first bytes of a file tell.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => {
+                Some(Self::Image("image/png"))
+            }
+            [0xff, 0xd8, 0xff, ..] => Some(Self::Image("image/jpeg")),
+            [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(Self::Image("image/gif")),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => {
+                Some(Self::Image("image/webp"))
+            }
+            [b'%', b'P', b'D', b'F', b'-', ..] => Some(Self::Document("application/pdf")),
+            _ => None,
+        }
+    }
+
+    /// For example `image/png`.
+    #[must_use]
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::Image(media_type) | Self::Document(media_type) => media_type,
+        }
+    }
+
+    /// A file that was stored under this blob, with its size in bytes; a document is called `name`.
+    #[must_use]
+    pub fn part(self, name: &str, (blob, bytes): (BlobId, u64)) -> Part {
+        let media_type = self.media_type().to_owned();
+        match self {
+            Self::Image(_) => Part::Image { media_type, blob, bytes },
+            Self::Document(_) => Part::Document { media_type, name: name.to_owned(), blob, bytes },
+        }
+    }
+}
+
+impl fmt::Display for Media {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Image(_) => "picture",
+            Self::Document(_) => "document",
+        })
     }
 }
 
@@ -175,7 +266,7 @@ impl<'de> Deserialize<'de> for RawJson {
 }
 
 impl JsonSchema for RawJson {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
+    fn schema_name() -> Cow<'static, str> {
         "RawJson".into()
     }
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -61,6 +61,7 @@ pub const WELL_KNOWN: &[WellKnown] = &[
         quirks: Quirks {
             hosted: HostedCapabilities { web_search: true },
             answer_schemas: AnswerSchemas { taken: true, but: OLDER_CLAUDES },
+            documents: true,
             ..Quirks::PLAIN
         },
         further: &[],
@@ -74,6 +75,7 @@ pub const WELL_KNOWN: &[WellKnown] = &[
             effort: true,
             cache_key: true,
             answer_schemas: AnswerSchemas { taken: true, but: OLDER_GPTS },
+            documents: true,
             ..Quirks::PLAIN
         },
         further: &[(
@@ -83,6 +85,7 @@ pub const WELL_KNOWN: &[WellKnown] = &[
                 effort: true,
                 cache_key: true,
                 answer_schemas: AnswerSchemas { taken: true, but: OLDER_GPTS },
+                documents: true,
                 ..Quirks::PLAIN
             },
         )],
@@ -145,6 +148,7 @@ pub const WELL_KNOWN: &[WellKnown] = &[
         key_variable: Some("AWS_BEARER_TOKEN_BEDROCK"),
         quirks: Quirks {
             answer_schemas: AnswerSchemas { taken: true, but: SCHEMALESS_AT_BEDROCK },
+            documents: true,
             ..Quirks::PLAIN
         },
         further: &[],

@@ -184,7 +184,7 @@ fn turn(messages: &[Message]) -> Turn<'_> {
     for message in &messages[start..] {
         match message {
             Message::User { parts } => {
-                turn.prompt = parts.iter().filter_map(part_text).collect::<Vec<_>>().join("\n");
+                turn.prompt = parts.iter().filter_map(Part::as_text).collect::<Vec<_>>().join("\n");
             }
             Message::Assistant { blocks } => {
                 turn.steps += 1;
@@ -206,15 +206,8 @@ fn turn(messages: &[Message]) -> Turn<'_> {
     turn
 }
 
-fn part_text(part: &Part) -> Option<&str> {
-    match part {
-        Part::Text { text } => Some(text),
-        Part::Image { .. } => None,
-    }
-}
-
 fn result_text(result: &ToolResult) -> String {
-    result.parts.iter().filter_map(part_text).collect::<Vec<_>>().join("\n")
+    result.parts.iter().filter_map(Part::as_text).collect::<Vec<_>>().join("\n")
 }
 
 /// The entries of the folder: names, folders with a trailing slash.
@@ -350,7 +343,7 @@ mod tests {
             system: String::new(),
             messages: Arc::new(messages),
             tools: Arc::new(tools.iter().map(tool).collect()),
-            images: BTreeMap::new(),
+            bodies: BTreeMap::new(),
             effort: None,
             sampling: oarlock_core::spec::Sampling::default(),
             output_max: None,

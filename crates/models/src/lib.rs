@@ -4,6 +4,7 @@ mod alone;
 mod answers;
 mod anthropic;
 mod bedrock_converse;
+mod bodies;
 pub mod cache;
 mod canned;
 pub mod catalog;

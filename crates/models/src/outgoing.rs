@@ -31,9 +31,5 @@ pub(crate) fn object_of(arguments: &str) -> Cow<'_, str> {
 
 /// The texts among these parts.
 pub(crate) fn joined<'a>(parts: impl IntoIterator<Item = &'a Part>) -> String {
-    let texts = parts.into_iter().filter_map(|part| match part {
-        Part::Text { text } => Some(text.as_str()),
-        Part::Image { .. } => None,
-    });
-    texts.collect::<Vec<_>>().join("\n\n")
+    parts.into_iter().filter_map(Part::as_text).collect::<Vec<_>>().join("\n\n")
 }

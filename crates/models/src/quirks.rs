@@ -112,6 +112,8 @@ pub struct Quirks {
     pub cache_key: bool,
     /// Whether the schema of an answer is understood.
     pub answer_schemas: AnswerSchemas,
+    /// Whether its models are given documents. Not asked of `gemini`, which takes them, and of `bedrock-converse`, where it is the model's.
+    pub documents: bool,
 }
 
 impl Quirks {
@@ -126,5 +128,6 @@ impl Quirks {
         effort: false,
         cache_key: false,
         answer_schemas: AnswerSchemas::UNKNOWN,
+        documents: false,
     };
 }

@@ -1,4 +1,4 @@
-//! `read_file`: a window of a text with line numbers, a picture, or a part of a stored body.
+//! `read_file`: a window of a text with line numbers, a picture, a document, or a part of a stored body.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -8,7 +8,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use oarlock_core::event::Effect;
 use oarlock_core::ids::BlobId;
-use oarlock_core::message::{Part, image_type};
+use oarlock_core::limits::MEDIA_BYTES;
+use oarlock_core::message::{Media, Part};
 use oarlock_core::ports::files::FileKind;
 use oarlock_core::ports::tool::{
     Assessment, Place, Runs, Subject, Tool, ToolContext, ToolError, ToolOutput, ToolSchema,
@@ -22,7 +23,6 @@ use crate::place;
 
 const TIMEOUT_MS: u64 = 60_000;
 const CHUNK_BYTES: usize = 256 * 1024;
-const IMAGE_BYTES_MAX: u64 = 10 * 1024 * 1024;
 /// What a window holds at most; lines beyond it are for the next window.
 const WINDOW_BYTES_MAX: usize = 256 * 1024;
 const LINE_BYTES_MAX: usize = 2000;
@@ -52,7 +52,7 @@ struct Call {
 impl ReadFile {
     pub(crate) fn new(config: &FsConfig) -> Self {
         let (default, max) = (config.read_default_limit, config.read_max_limit);
-        let description = "Read a text file, with line numbers, or look at an image (png, jpg, gif, webp). Paths of the form blob:HASH read output that \
+        let description = "Read a text file, with line numbers, or look at an image (png, jpg, gif, webp) or a PDF. Paths of the form blob:HASH read output that \
             was kept because it was too long to show.";
         let input = json!({
             "type": "object",
@@ -166,8 +166,8 @@ impl Tool for ReadFile {
             let call = self.call(&arguments, &cx.place).map_err(ToolError::Arguments)?;
             let size = call.source.size(&cx).await?;
             let first = call.source.read(0, CHUNK_BYTES, &cx).await?;
-            if let Some(media_type) = image_type(&first) {
-                return image(&call.source, media_type, size, &cx).await;
+            if let Some(media) = Media::of(&first) {
+                return whole(&call.source, media, size, &cx).await;
             }
             if first[..first.len().min(PROBE_BYTES)].contains(&0) {
                 let shown = call.source.shown(&cx.place);
@@ -195,25 +195,27 @@ impl Tool for ReadFile {
     }
 }
 
-async fn image(
+/// A picture or a document, which the model is given as it is.
+async fn whole(
     source: &Source,
-    media_type: &str,
+    media: Media,
     size: u64,
     cx: &ToolContext,
 ) -> Result<ToolOutput, ToolError> {
-    if size > IMAGE_BYTES_MAX {
-        let shown = source.shown(&cx.place);
+    let shown = source.shown(&cx.place);
+    if size > MEDIA_BYTES as u64 {
         return Err(ToolError::failed(format!(
-            "{shown} is an image of {size} bytes; 10 MiB are allowed"
+            "{shown} is a {media} of {size} bytes; 10 MiB are allowed"
         )));
     }
-    let bytes = source.read(0, usize::try_from(IMAGE_BYTES_MAX).unwrap_or(usize::MAX), cx).await?;
+    let bytes = source.read(0, MEDIA_BYTES, cx).await?;
     let size = bytes.len() as u64;
     let blob = cx.blobs.put(bytes).await.map_err(|error| ToolError::failed(error.to_string()))?;
     let mut detail = Map::new();
     detail.insert("bytes".to_owned(), json!(size));
-    detail.insert("media_type".to_owned(), json!(media_type));
-    let part = Part::Image { media_type: media_type.to_owned(), blob, bytes: size };
+    detail.insert("media_type".to_owned(), json!(media.media_type()));
+    let name = shown.rsplit('/').next().unwrap_or_default();
+    let part = media.part(name, (blob, size));
     Ok(ToolOutput { content: vec![part], detail, ..ToolOutput::default() })
 }
 

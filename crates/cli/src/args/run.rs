@@ -42,6 +42,9 @@ pub struct RunArgs {
     /// Show the model a picture (PNG, JPEG, GIF or WebP, at most 10 MiB)
     #[arg(long = "image", value_name = "FILE")]
     pub images: Vec<PathBuf>,
+    /// Give the model a document (PDF, at most 10 MiB)
+    #[arg(long = "document", value_name = "FILE")]
+    pub documents: Vec<PathBuf>,
     /// Keep nothing: the session is gone when the command ends
     #[arg(long, conflicts_with = "resume")]
     pub ephemeral: bool,

@@ -37,7 +37,7 @@ use crate::exit::{Exit, Pursuit};
 use crate::making::Maker;
 use crate::recording::{self, Recording};
 use crate::structured;
-use crate::terminal::image::{self, Image};
+use crate::terminal::attachment::{self, Attachment};
 use crate::terminal::prompt;
 
 pub(super) fn run(frame: &Frame, args: &RunArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
@@ -50,11 +50,9 @@ pub(super) fn run(frame: &Frame, args: &RunArgs, out: &mut dyn Write) -> anyhow:
     }
     let stdin_is_read = given.as_deref() == Some("-") || args.goal.as_deref() == Some("-");
     let answers = answers(stdin_is_terminal && !stdin_is_read, args.output.json);
-    let images = args
-        .images
-        .iter()
-        .map(|path| image::load(&frame.cwd.join(path)))
-        .collect::<Result<_, _>>()?;
+    let images = args.images.iter().map(|path| attachment::image(&frame.cwd.join(path)));
+    let documents = args.documents.iter().map(|path| attachment::document(&frame.cwd.join(path)));
+    let attached = images.chain(documents).collect::<Result<_, _>>()?;
     // A goal is never a command, whatever it begins with.
     let read = |words: String| match args.goal.is_some() && given.is_none() {
         true => Ok(Typed::Words(words)),
@@ -62,7 +60,7 @@ pub(super) fn run(frame: &Frame, args: &RunArgs, out: &mut dyn Write) -> anyhow:
     };
     let typed = words.map(read).transpose()?;
     let output = structured::output(args, &frame.cwd)?;
-    let task = Task { frame, loaded: &loaded, args, answers, images, is_piped, goal, output };
+    let task = Task { frame, loaded: &loaded, args, answers, attached, is_piped, goal, output };
     match typed {
         Some(Typed::Slash(_)) if args.goal.is_some() => {
             bail!("--goal goes with a prompt, and a slash command is none")
@@ -78,8 +76,9 @@ pub(super) fn go_on(frame: &Frame, args: &RunArgs, out: &mut dyn Write) -> anyho
     let loaded = frame.load_with(&args.model)?;
     let answers = answers(std::io::stdin().is_terminal(), args.output.json);
     let (resumed, _) = args.session_and_prompt();
-    let (images, is_piped, goal) = (Vec::new(), true, None);
-    let task = Task { frame, loaded: &loaded, args, answers, images, is_piped, goal, output: None };
+    let (attached, is_piped, goal) = (Vec::new(), true, None);
+    let task =
+        Task { frame, loaded: &loaded, args, answers, attached, is_piped, goal, output: None };
     super::block_on(task.perform(resumed, None, out))
 }
 
@@ -147,7 +146,7 @@ struct Task<'a> {
     args: &'a RunArgs,
     answers: Answers,
     /// Read before anything is created.
-    images: Vec<Image>,
+    attached: Vec<Attachment>,
     /// The words came from stdin: whoever wrote them need not be who runs this, so that they attach no files.
     is_piped: bool,
     /// What the session is to reach from this prompt on.
@@ -175,9 +174,9 @@ impl Task<'_> {
         out: &mut dyn Write,
     ) -> anyhow::Result<Exit> {
         let taped = self.args.record.is_some() || self.args.replay.is_some();
-        if taped || !self.args.images.is_empty() || self.output.is_some() {
+        if taped || !self.attached.is_empty() || self.output.is_some() {
             bail!(
-                "--record, --replay, --image and --output-schema go with a prompt, and a slash command is none"
+                "--record, --replay, --image, --document and --output-schema go with a prompt, and a slash command is none"
             );
         }
         let keep = if self.args.ephemeral { Keep::InMemory } else { Keep::OnDisk };
@@ -230,7 +229,7 @@ impl Task<'_> {
                     opening.rights(&target)?.check(&words, &target.place).await?;
                 }
                 let attach = !self.is_piped;
-                Some(content(assembled, &target.place, (words, attach), &self.images).await?)
+                Some(content(assembled, &target.place, (words, attach), &self.attached).await?)
             }
             None => None,
         };
@@ -475,12 +474,12 @@ async fn latest(assembled: &Assembled, cwd: &Path) -> anyhow::Result<SessionId> 
     Ok(latest.id)
 }
 
-/// The prompt, the files that it mentions if it is to attach them, a hint at the skills that it triggers, and its pictures; pictures are stored before an entry names them.
+/// The prompt, the files that it mentions if it is to attach them, a hint at the skills that it triggers, and what is attached to it; that is stored before an entry names it.
 pub(crate) async fn content(
     assembled: &Assembled,
     place: &Place,
     (words, attach): (String, bool),
-    images: &[Image],
+    attached: &[Attachment],
 ) -> anyhow::Result<Vec<Part>> {
     let blobs = assembled.core.ports().blobs.as_ref();
     let desk = Desk { place, files: &assembled.files(place), blobs };
@@ -490,10 +489,10 @@ pub(crate) async fn content(
         false => vec![Part::text(words)],
     };
     content.extend(hint.map(hinted));
-    for image in images {
-        let bytes = image.bytes.len() as u64;
-        let blob = assembled.core.ports().blobs.put(image.bytes.clone()).await?;
-        content.push(Part::Image { media_type: image.media_type.to_owned(), blob, bytes });
+    for file in attached {
+        let bytes = file.bytes.len() as u64;
+        let blob = assembled.core.ports().blobs.put(file.bytes.clone()).await?;
+        content.push(file.media.part(&file.name, (blob, bytes)));
     }
     Ok(content)
 }

@@ -60,6 +60,7 @@ fn resume(frame: &Frame, id: String, json: bool, out: &mut dyn Write) -> anyhow:
         output_retries: OUTPUT_RETRIES,
         roots: Vec::new(),
         images: Vec::new(),
+        documents: Vec::new(),
         ephemeral: false,
         record: None,
         replay: None,
@@ -343,7 +344,9 @@ async fn stands(assembled: &Assembled, id: &SessionId, out: &mut dyn Write) -> a
 fn words(input: &InputAdmitted) -> String {
     let parts = input.content.iter().map(|part| match part {
         Part::Text { text } => text.clone(),
-        Part::Image { media_type, bytes, .. } => format!("[{media_type}, {bytes} bytes]"),
+        Part::Image { media_type: name, bytes, .. } | Part::Document { name, bytes, .. } => {
+            format!("[{name}, {bytes} bytes]")
+        }
     });
     parts.collect::<Vec<_>>().join("\n")
 }

@@ -307,6 +307,13 @@ pub const KEYS: &[Key] = &[
         Trust,
         "whether its endpoint takes the schema of an answer (`--output-schema`) in the field of its wire",
     ),
+    key(
+        "providers.*.documents",
+        Bool,
+        "",
+        Trust,
+        "whether its models are given documents (PDF); not over `gemini` and `bedrock-converse`, which know it",
+    ),
     key("providers.*.requests_per_minute", REQUESTS, "", Trust, "requests in any sixty seconds"),
     key("providers.*.concurrent_requests", REQUESTS, "", Trust, "calls at a time"),
     key("providers.*.headers.*", Text, "", Trust, "a header that is sent with every request"),

@@ -251,6 +251,8 @@ pub struct ProviderSection {
     pub thought_items: Option<String>,
     /// Whether its endpoint takes the schema of an answer.
     pub answer_schemas: Option<bool>,
+    /// Whether its models are given documents.
+    pub documents: Option<bool>,
     /// Requests in any sixty seconds.
     pub requests_per_minute: Option<u32>,
     /// Calls at a time.

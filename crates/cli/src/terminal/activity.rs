@@ -195,10 +195,7 @@ fn task_end(settled: &TaskSettled) -> String {
 }
 
 fn first_words(settled: &ToolSettled) -> &str {
-    let text = settled.content.iter().find_map(|part| match part {
-        Part::Text { text } => Some(text.as_str()),
-        Part::Image { .. } => None,
-    });
+    let text = settled.content.iter().find_map(Part::as_text);
     text.and_then(|text| text.lines().find(|line| !line.trim().is_empty())).unwrap_or("failed")
 }
 

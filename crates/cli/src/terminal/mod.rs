@@ -2,7 +2,7 @@
 
 pub mod activity;
 pub mod answer;
-pub mod image;
+pub mod attachment;
 pub mod json_lines;
 pub mod permission;
 pub mod prompt;

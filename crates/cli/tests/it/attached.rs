@@ -56,6 +56,40 @@ fn mentioned_files_reach_the_model_below_the_words() {
 }
 
 #[test]
+fn documents_reach_a_model_that_is_given_them_and_others_are_told_their_names() {
+    let server = Loopback::start("aye");
+    let home = server.home("openai-chat", "documents = true\n");
+    home.write("project/paper.pdf", "%PDF-1.7");
+    home.write("project/notes.md", "oars");
+    done(&home.run(&["run", "sum up @paper.pdf"]));
+    let parts = said(&server);
+    assert_eq!(
+        (&parts[0]["text"], &parts[1]["text"]),
+        (&"sum up @paper.pdf".into(), &"Document paper.pdf:".into())
+    );
+    assert_eq!(parts[2]["file"]["filename"], "paper.pdf");
+    assert_eq!(parts[2]["file"]["file_data"], "data:application/pdf;base64,JVBERi0xLjc=");
+    done(&home.run(&["run", "--document", "paper.pdf", "sum up"]));
+    assert_eq!(said(&server)[1]["file"]["filename"], "paper.pdf");
+    let shown = home.run(&["session", "show"]);
+    assert!(shown.out.contains("[paper.pdf, 8 bytes]"), "{} {}", shown.out, shown.err);
+    let sessions = home.sessions().len();
+    let refused = home.run(&["run", "--document", "notes.md", "sum up"]);
+    assert!(refused.refused(1).contains("notes.md is no PDF"), "{}", refused.err);
+    assert_eq!(home.sessions().len(), sessions);
+
+    let server = Loopback::start("aye");
+    let home = server.home("openai-chat", "");
+    home.write("project/paper.pdf", "%PDF-1.7");
+    done(&home.run(&["run", "--document", "paper.pdf", "sum up"]));
+    assert!(
+        said(&server)
+            .to_string()
+            .contains("[the document paper.pdf, which this model is not given]")
+    );
+}
+
+#[test]
 fn a_file_outside_is_refused_with_the_reason_and_leaves_no_session() {
     let server = Loopback::start("aye");
     let home = home(&server);

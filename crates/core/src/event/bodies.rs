@@ -9,16 +9,16 @@ impl Event {
     #[must_use]
     pub fn bodies(&self) -> Vec<&BlobId> {
         match self {
-            Self::InputAdmitted(input) => pictures(&input.content),
+            Self::InputAdmitted(input) => bodies(&input.content),
             Self::ToolSettled(settled) => {
                 let whole = settled.blobs.iter().map(|body| &body.blob);
-                pictures(&settled.content).into_iter().chain(whole).collect()
+                bodies(&settled.content).into_iter().chain(whole).collect()
             }
-            Self::ContextCompacted(compacted) => pictures(&compacted.content),
+            Self::ContextCompacted(compacted) => bodies(&compacted.content),
             Self::HistoryEdited(edited) => edited.messages.iter().flat_map(of_message).collect(),
-            Self::TurnContinued(continued) => pictures(&continued.content),
+            Self::TurnContinued(continued) => bodies(&continued.content),
             Self::HookRan(ran) => {
-                ran.change.result.as_ref().map_or_else(Vec::new, |result| pictures(&result.content))
+                ran.change.result.as_ref().map_or_else(Vec::new, |result| bodies(&result.content))
             }
             Self::Spilled(spilled) => vec![&spilled.blob],
             Self::SessionCreated(_)
@@ -57,21 +57,17 @@ impl Event {
     }
 }
 
-/// The pictures among the parts of something.
-fn pictures(parts: &[Part]) -> Vec<&BlobId> {
-    let pictures = parts.iter().filter_map(|part| match part {
-        Part::Image { blob, .. } => Some(blob),
-        Part::Text { .. } => None,
-    });
-    pictures.collect()
+/// The bodies of the parts of something.
+fn bodies(parts: &[Part]) -> Vec<&BlobId> {
+    parts.iter().filter_map(Part::body).map(|(blob, _)| blob).collect()
 }
 
 fn of_message(message: &Message) -> Vec<&BlobId> {
     match message {
-        Message::User { parts } => pictures(parts),
+        Message::User { parts } => bodies(parts),
         Message::Assistant { .. } => Vec::new(),
         Message::Tool { results } => {
-            results.iter().flat_map(|result| pictures(&result.parts)).collect()
+            results.iter().flat_map(|result| bodies(&result.parts)).collect()
         }
     }
 }

@@ -258,8 +258,8 @@ pub struct ModelRequest {
     pub messages: Arc<Vec<Message>>,
     /// What the model may ask for, in a stable order.
     pub tools: Arc<Vec<ToolSchema>>,
-    /// Bytes of the images that `messages` names, 64 MiB together at most: older ones that do not fit are words in `messages`.
-    pub images: BTreeMap<BlobId, Bytes>,
+    /// Bytes of the pictures and documents that `messages` names, 64 MiB together at most: older ones that do not fit are words in `messages`.
+    pub bodies: BTreeMap<BlobId, Bytes>,
     /// How hard to think; the provider's default when absent.
     pub effort: Option<ReasoningEffort>,
     /// How to draw words; its `max_tokens` is part of `output_max` already.

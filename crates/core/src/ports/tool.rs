@@ -289,9 +289,5 @@ impl ToolError {
 }
 
 fn message(output: &ToolOutput) -> &str {
-    let text = output.content.iter().find_map(|part| match part {
-        Part::Text { text } => Some(text.as_str()),
-        Part::Image { .. } => None,
-    });
-    text.unwrap_or("the tool failed")
+    output.content.iter().find_map(Part::as_text).unwrap_or("the tool failed")
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use crate::limits::{IMAGE_BYTES, MENTION_BYTES, MENTION_LINES, MENTIONS_BYTES};
-use crate::message::{Part, image_type};
+use crate::limits::{MEDIA_BYTES, MENTION_BYTES, MENTION_LINES, MENTIONS_BYTES};
+use crate::message::{Media, Part};
 use crate::ports::files::{FileError, FileKind, Files};
 use crate::ports::journal::{Blobs, JournalError};
 use crate::ports::tool::Place;
@@ -30,7 +30,7 @@ pub struct Desk<'a> {
     pub place: &'a Place,
     /// Its files.
     pub files: &'a dyn Files,
-    /// Where pictures are put.
+    /// Where pictures and documents are put.
     pub blobs: &'a dyn Blobs,
 }
 
@@ -47,25 +47,27 @@ pub enum MentionError {
         /// Why.
         source: FileError,
     },
-    /// The content is neither text nor a picture.
+    /// The content is neither text, nor a picture, nor a document.
     #[error(
-        "@{mention} is neither text nor a PNG, JPEG, GIF or WebP picture; name it without the @"
+        "@{mention} is neither text, nor a PNG, JPEG, GIF or WebP picture, nor a PDF; name it without the @"
     )]
     Binary {
         /// The path as it was written.
         mention: String,
     },
-    /// The picture is too large.
+    /// The picture or document is too large.
     #[error(
-        "@{mention} is a picture of {bytes} bytes and at most {IMAGE_BYTES} are taken; make it smaller"
+        "@{mention} is a {media} of {bytes} bytes and at most {MEDIA_BYTES} are taken; make it smaller"
     )]
     TooLarge {
         /// The path as it was written.
         mention: String,
+        /// What it is.
+        media: Media,
         /// Its size.
         bytes: u64,
     },
-    /// The picture could not be stored.
+    /// The picture or document could not be stored.
     #[error("@{mention} could not be kept: {source}")]
     Store {
         /// The path as it was written.
@@ -104,11 +106,11 @@ fn readings(word: &str) -> Vec<&str> {
 }
 
 /// The parts of a prompt: its words as they are, then each file that they mention, once: a text with its path above, bounded by
-/// [`MENTION_LINES`] and [`MENTION_BYTES`] (all together [`MENTIONS_BYTES`]) with what was cut said below, or a picture. A mention that names no
+/// [`MENTION_LINES`] and [`MENTION_BYTES`] (all together [`MENTIONS_BYTES`]) with what was cut said below, or a picture or a document. A mention that names no
 /// file stays what it is, words.
 ///
 /// # Errors
-/// [`MentionError`] when a mentioned file is outside of the session's folders or cannot be given. Nothing but pictures has been stored then.
+/// [`MentionError`] when a mentioned file is outside of the session's folders or cannot be given. Nothing but pictures and documents has been stored then.
 pub async fn with_mentions(words: String, desk: Desk<'_>) -> Result<Vec<Part>, MentionError> {
     let mut parts = Vec::new();
     let (mut seen, mut bytes_left) = (Vec::new(), MENTIONS_BYTES);
@@ -155,7 +157,7 @@ async fn size(mention: &str, path: &Path, files: &dyn Files) -> Result<Option<u6
     }
 }
 
-/// The parts of one file: a picture follows a text that names it.
+/// The parts of one file: a picture or a document follows a text that names it.
 async fn attached(
     (mention, path, size): (&str, &Path, u64),
     desk: Desk<'_>,
@@ -168,16 +170,21 @@ async fn attached(
     };
     let first = read(MENTION_BYTES).await?;
     let shown = path.strip_prefix(&desk.place.cwd).unwrap_or(path).display();
-    if let Some(media_type) = image_type(&first) {
-        if size > IMAGE_BYTES as u64 {
-            return Err(MentionError::TooLarge { mention, bytes: size });
+    if let Some(media) = Media::of(&first) {
+        if size > MEDIA_BYTES as u64 {
+            return Err(MentionError::TooLarge { mention, media, bytes: size });
         }
-        let body = read(IMAGE_BYTES).await?;
+        let body = read(MEDIA_BYTES).await?;
         let bytes = body.len() as u64;
         let stored = desk.blobs.put(body).await;
         let blob = stored.map_err(|source| MentionError::Store { mention, source })?;
-        let picture = Part::Image { media_type: media_type.to_owned(), blob, bytes };
-        return Ok(vec![Part::text(format!("Picture {shown}:")), picture]);
+        let head = match media {
+            Media::Image(_) => format!("Picture {shown}:"),
+            Media::Document(_) => format!("Document {shown}:"),
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let part = media.part(&name, (blob, bytes));
+        return Ok(vec![Part::text(head), part]);
     }
     if first[..first.len().min(PROBE_BYTES)].contains(&0) {
         return Err(MentionError::Binary { mention });

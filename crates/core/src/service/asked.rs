@@ -63,6 +63,17 @@ enum AskedPart {
         /// Size of the picture in bytes.
         bytes: u64,
     },
+    /// A document that was uploaded before.
+    Document {
+        /// `application/pdf`.
+        media_type: String,
+        /// What it is called, for the model and for people.
+        name: String,
+        /// The name that its upload was answered with.
+        blob: BlobId,
+        /// Size of the document in bytes.
+        bytes: u64,
+    },
 }
 
 impl From<AskedLimits> for Limits {
@@ -84,6 +95,9 @@ impl From<AskedPart> for Part {
         match asked {
             AskedPart::Text { text } => Self::Text { text },
             AskedPart::Image { media_type, blob, bytes } => Self::Image { media_type, blob, bytes },
+            AskedPart::Document { media_type, name, blob, bytes } => {
+                Self::Document { media_type, name, blob, bytes }
+            }
         }
     }
 }

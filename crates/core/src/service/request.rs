@@ -35,15 +35,12 @@ impl Default for Prompt {
 }
 
 impl Prompt {
-    /// Whether it says nothing: no picture, and no text but space.
+    /// Whether it says nothing: no picture, no document, and no text but space.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         match self {
             Self::Text(text) => text.trim().is_empty(),
-            Self::Parts(parts) => parts.iter().all(|part| match part {
-                Part::Text { text } => text.trim().is_empty(),
-                Part::Image { .. } => false,
-            }),
+            Self::Parts(parts) => parts.iter().all(Part::is_blank),
         }
     }
 

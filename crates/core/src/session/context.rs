@@ -16,10 +16,14 @@ use crate::session::state::{RequestAuditTracker, State};
 use crate::spec::{ResolvedSessionCapabilities, Settings};
 
 /// The most bytes of all pictures of a request together; of older ones that do not fit, words take the place.
-pub(crate) const IMAGES_BYTES_MAX: u64 = 64 * 1024 * 1024;
+pub(crate) const BODIES_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Tokens that an image is taken for, until a provider has counted it.
 const IMAGE_TOKENS: u64 = 2_000;
+/// Tokens of a document's first page, and the most that one is taken for. Between lies its size: a page has between 10 and 300 KB, and 1,500 to 3,000 tokens
+/// (<https://platform.claude.com/docs/en/build-with-claude/pdf-support>). The provider's count corrects it.
+const DOCUMENT_TOKENS: u64 = 2_000;
+const DOCUMENT_TOKENS_MAX: u64 = 100_000;
 
 /// What requests need to know of a session's tools: their schemas do not change while it lives, so this is worked out once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,7 +129,7 @@ impl RequestAuditTracker {
 /// Whether a picture that was shown is left out for newer ones.
 fn gives_way(before: &[Message], new: &[&Message]) -> bool {
     let shown = |messages: &mut dyn Iterator<Item = &Message>| -> BTreeSet<BlobId> {
-        let all: Vec<_> = messages.flat_map(images_of).collect();
+        let all: Vec<_> = messages.flat_map(bodies_of).collect();
         let left_out = left_out(all.iter().copied());
         all.iter().map(|(blob, _)| *blob).filter(|blob| !left_out.contains(blob)).cloned().collect()
     };
@@ -209,30 +213,27 @@ pub fn hosted(settings: &Settings, model: &ModelInfo) -> ResolvedSessionCapabili
         .unwrap_or_default()
 }
 
-/// The images that a conversation names, in order, with their sizes in bytes.
-pub fn images(messages: &[Message]) -> impl Iterator<Item = (&BlobId, u64)> {
-    messages.iter().flat_map(images_of)
+/// The pictures and documents that a conversation names, in order, with their sizes in bytes.
+pub fn bodies(messages: &[Message]) -> impl Iterator<Item = (&BlobId, u64)> {
+    messages.iter().flat_map(bodies_of)
 }
 
-fn images_of(message: &Message) -> impl Iterator<Item = (&BlobId, u64)> {
+fn bodies_of(message: &Message) -> impl Iterator<Item = (&BlobId, u64)> {
     let parts: Box<dyn Iterator<Item = &Part>> = match message {
         Message::User { parts } => Box::new(parts.iter()),
         Message::Assistant { .. } => Box::new(std::iter::empty()),
         Message::Tool { results } => Box::new(results.iter().flat_map(|result| &result.parts)),
     };
-    parts.filter_map(|part| match part {
-        Part::Image { blob, bytes, .. } => Some((blob, *bytes)),
-        Part::Text { .. } => None,
-    })
+    parts.filter_map(Part::body)
 }
 
-/// Of these images, in the order of their messages, the ones that a request has no room for: from the newest back, each has its place that still fits
-/// into [`IMAGES_BYTES_MAX`].
+/// Of these bodies, in the order of their messages, the ones that a request has no room for: from the newest back, each has its place that still fits
+/// into [`BODIES_BYTES_MAX`].
 pub(crate) fn left_out<'a>(
-    images: impl DoubleEndedIterator<Item = (&'a BlobId, u64)>,
+    bodies: impl DoubleEndedIterator<Item = (&'a BlobId, u64)>,
 ) -> BTreeSet<&'a BlobId> {
-    let (mut seen, mut out, mut left) = (BTreeSet::new(), BTreeSet::new(), IMAGES_BYTES_MAX);
-    for (blob, bytes) in images.rev() {
+    let (mut seen, mut out, mut left) = (BTreeSet::new(), BTreeSet::new(), BODIES_BYTES_MAX);
+    for (blob, bytes) in bodies.rev() {
         if !seen.insert(blob) {
             continue;
         }
@@ -275,6 +276,9 @@ pub(crate) fn part_tokens(part: &Part) -> u64 {
     match part {
         Part::Text { text } => text_tokens(text.len()),
         Part::Image { .. } => IMAGE_TOKENS,
+        Part::Document { bytes, .. } => {
+            DOCUMENT_TOKENS.saturating_add(bytes / 100).min(DOCUMENT_TOKENS_MAX)
+        }
     }
 }
 

@@ -169,11 +169,7 @@ fn decide_admit(
     if state.archived {
         return Err(Rejection::Archived);
     }
-    let says_something = admit.content.iter().any(|part| match part {
-        Part::Text { text } => !text.trim().is_empty(),
-        Part::Image { .. } => true,
-    });
-    if !says_something {
+    if admit.content.iter().all(Part::is_blank) {
         return Err(Rejection::Invalid { what: "the input is empty".to_owned() });
     }
     bounded(admit.content.iter().map(text_bytes).sum(), limits, "the input")?;
@@ -247,11 +243,14 @@ fn bounded(bytes: usize, limits: &RuntimeLimits, what: &str) -> Result<(), Rejec
     Err(Rejection::TooLarge { what })
 }
 
-/// What a part adds to an input's size; a picture counts as its reference, its bytes are in a blob.
+/// What a part adds to an input's size; a picture or a document counts as its reference, its bytes are in a blob.
 fn text_bytes(part: &Part) -> usize {
     match part {
         Part::Text { text } => text.len(),
         Part::Image { media_type, blob, .. } => media_type.len() + blob.as_str().len(),
+        Part::Document { media_type, name, blob, .. } => {
+            media_type.len() + name.len() + blob.as_str().len()
+        }
     }
 }
 

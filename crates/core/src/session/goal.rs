@@ -130,10 +130,7 @@ fn is_unsaid(text: &str) -> bool {
 }
 
 fn texts(content: &[Part]) -> impl Iterator<Item = &str> {
-    content.iter().filter_map(|part| match part {
-        Part::Text { text } => Some(text.as_str()),
-        Part::Image { .. } => None,
-    })
+    content.iter().filter_map(Part::as_text)
 }
 
 impl State {

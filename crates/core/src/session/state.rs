@@ -571,7 +571,7 @@ impl State {
         let asked = blocks.iter().filter(|block| block.is_call()).count();
         let Some(step) = self.turn.as_ref().and_then(|turn| turn.step.as_ref()) else { return };
         let results = step.calls.iter().map_while(|call| match &call.phase {
-            CallPhase::Settled(result, _) => Some(result.clone()),
+            CallPhase::Settled(result, _) => Some(result),
             CallPhase::Called
             | CallPhase::Asked(_)
             | CallPhase::Allowed
@@ -579,8 +579,8 @@ impl State {
             | CallPhase::Requested(_)
             | CallPhase::Started => None,
         });
-        let results: Vec<ToolResult> = results.collect();
-        if results.len() == asked {
+        if results.clone().count() == asked {
+            let results = results.cloned().collect();
             self.push(Message::Tool { results });
         }
     }
@@ -589,10 +589,7 @@ impl State {
 /// The first line of the first text, cut to 80 characters.
 #[must_use]
 pub fn first_words(content: &[Part]) -> String {
-    let text = content.iter().find_map(|part| match part {
-        Part::Text { text } => Some(text.trim()),
-        Part::Image { .. } => None,
-    });
+    let text = content.iter().find_map(Part::as_text).map(str::trim);
     let line = text.and_then(|text| text.lines().next()).unwrap_or("");
     line.chars().take(80).collect()
 }

@@ -81,20 +81,13 @@ pub(crate) fn waiting_texts(state: &State) -> Vec<IndexedText> {
 }
 
 fn input_text(seq: Seq, input: &InputAdmitted) -> Option<IndexedText> {
-    let texts: Vec<&str> = input.content.iter().filter_map(part_text).collect();
+    let texts: Vec<&str> = input.content.iter().filter_map(Part::as_text).collect();
     indexed(seq, &texts)
 }
 
 fn indexed(seq: Seq, texts: &[&str]) -> Option<IndexedText> {
     let text = texts.join("\n");
     (!text.trim().is_empty()).then_some(IndexedText { seq, text })
-}
-
-fn part_text(part: &Part) -> Option<&str> {
-    match part {
-        Part::Text { text } => Some(text),
-        Part::Image { .. } => None,
-    }
 }
 
 fn content_text(content: &Content) -> Option<&str> {

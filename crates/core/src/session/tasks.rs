@@ -186,7 +186,7 @@ pub(crate) fn settled(state: &State, task: &TaskId, end: CallEnd, now: Timestamp
     for part in end.content {
         match part {
             Part::Text { text } => texts.push(text),
-            Part::Image { .. } => parts.push(part),
+            part => parts.push(part),
         }
     }
     let told = BackgroundOutcome {

@@ -381,11 +381,8 @@ fn one_line(label: &str) -> String {
 
 fn blocks_of(message: &Message) -> Vec<ProgressBlock> {
     let of_parts = |kind: BlockKind, parts: &[Part]| -> Vec<ProgressBlock> {
-        let texts = parts.iter().map(|part| match part {
-            Part::Text { text } => ProgressBlock { kind, text: text.clone() },
-            Part::Image { .. } => ProgressBlock { kind, text: "[image]".to_owned() },
-        });
-        texts.collect()
+        let texts = parts.iter().map(|part| part.in_words().into_owned());
+        texts.map(|text| ProgressBlock { kind, text }).collect()
     };
     match message {
         Message::User { parts } => of_parts(BlockKind::User, parts),

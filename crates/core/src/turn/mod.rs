@@ -204,7 +204,7 @@ impl TurnRunner {
             system,
             messages: context::render(state),
             tools: Arc::clone(self.schemas()),
-            images: std::collections::BTreeMap::new(),
+            bodies: std::collections::BTreeMap::new(),
             effort: state.turn.as_ref().and_then(|turn| turn.settings.effort),
             sampling: state
                 .turn

@@ -14,7 +14,7 @@ use crate::ports::journal::{Blobs, JournalError};
 use crate::ports::model::{
     Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, Price, Reply,
 };
-use crate::session::context::{self, IMAGES_BYTES_MAX};
+use crate::session::context::{self, BODIES_BYTES_MAX};
 use crate::session::inbox::{Outbox, Signal};
 use crate::session::state::{OpenStep, OpenTurn, State};
 
@@ -27,10 +27,10 @@ pub(crate) async fn call(
 ) {
     let failed = |kind, message| ModelError { kind, message, retry_after_ms: None };
     let name = model.info().selection.to_string();
-    if let Err(error) = load_images(&mut request, blobs.as_ref()).await {
+    if let Err(error) = load_bodies(&mut request, blobs.as_ref()).await {
         let error = failed(
             ModelErrorKind::InvalidRequest,
-            format!("an image of the conversation cannot be read: {error}"),
+            format!("a picture or document of the conversation cannot be read: {error}"),
         );
         return outbox.send(Signal::Model { run, event: Err(error) }).await;
     }
@@ -58,22 +58,22 @@ pub(crate) async fn call(
     }
 }
 
-/// Loads the pictures of a request, up to [`IMAGES_BYTES_MAX`] together. In place of one that does not fit, or is gone for good, the model is told
-/// so: a conversation with many pictures goes on.
-async fn load_images(request: &mut ModelRequest, blobs: &dyn Blobs) -> Result<(), JournalError> {
-    let wanted: Vec<_> = context::images(&request.messages).collect();
+/// Loads the pictures and documents of a request, up to [`BODIES_BYTES_MAX`] together. In place of one that does not fit, or is gone for good, the model is told
+/// so: a conversation with many of them goes on.
+async fn load_bodies(request: &mut ModelRequest, blobs: &dyn Blobs) -> Result<(), JournalError> {
+    let wanted: Vec<_> = context::bodies(&request.messages).collect();
     let no_room = context::left_out(wanted.iter().copied());
-    let mut images = BTreeMap::new();
+    let mut bodies = BTreeMap::new();
     let mut missing: BTreeMap<BlobId, Missing> =
         no_room.into_iter().map(|blob| (blob.clone(), Missing::NoRoom)).collect();
     for (blob, bytes) in wanted {
-        if images.contains_key(blob) || missing.contains_key(blob) {
+        if bodies.contains_key(blob) || missing.contains_key(blob) {
             continue;
         }
         let most = usize::try_from(bytes).unwrap_or(usize::MAX);
         match blobs.read(blob, 0, most).await {
             Ok((body, size)) if body.len() as u64 == size => {
-                images.insert(blob.clone(), body);
+                bodies.insert(blob.clone(), body);
             }
             // Its message says that it is smaller than it is.
             Ok(_) => {
@@ -88,11 +88,11 @@ async fn load_images(request: &mut ModelRequest, blobs: &dyn Blobs) -> Result<()
     if !missing.is_empty() {
         leave_out(Arc::<Vec<Message>>::make_mut(&mut request.messages), &missing);
     }
-    request.images = images;
+    request.bodies = bodies;
     Ok(())
 }
 
-/// Why a request goes without a picture.
+/// Why a request goes without a picture or a document.
 #[derive(Clone, Copy)]
 enum Missing {
     NoRoom,
@@ -100,19 +100,22 @@ enum Missing {
 }
 
 impl Missing {
-    fn words(self, bytes: u64) -> String {
-        match self {
+    fn words(self, part: &Part, bytes: u64) -> String {
+        let what = match part {
+            Part::Document { name, .. } => format!("{name}, a document of {bytes} bytes,"),
+            Part::Image { .. } | Part::Text { .. } => format!("a picture of {bytes} bytes"),
+        };
+        let why = match self {
             Self::NoRoom => format!(
-                "[a picture of {bytes} bytes was left out: a request takes {IMAGES_BYTES_MAX} bytes of pictures, and newer ones have them]"
+                "a request takes {BODIES_BYTES_MAX} bytes of them, and newer ones have them"
             ),
-            Self::Gone => format!(
-                "[a picture of {bytes} bytes was left out: its bytes are not kept any more]"
-            ),
-        }
+            Self::Gone => "its bytes are not kept any more".to_owned(),
+        };
+        format!("[{what} was left out: {why}]")
     }
 }
 
-/// Puts words in the place of the pictures that were not loaded.
+/// Puts words in the place of what was not loaded.
 fn leave_out(messages: &mut [Message], missing: &BTreeMap<BlobId, Missing>) {
     for message in messages {
         let parts: Vec<&mut Part> = match message {
@@ -123,9 +126,9 @@ fn leave_out(messages: &mut [Message], missing: &BTreeMap<BlobId, Missing>) {
             }
         };
         for part in parts {
-            let Part::Image { blob, bytes, .. } = part else { continue };
+            let Some((blob, bytes)) = part.body() else { continue };
             if let Some(missing) = missing.get(blob) {
-                *part = Part::text(missing.words(*bytes));
+                *part = Part::text(missing.words(part, bytes));
             }
         }
     }

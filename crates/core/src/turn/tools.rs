@@ -114,7 +114,7 @@ pub(crate) async fn end_of(
             Part::Text { text } if text.len() > inline_bytes => {
                 shorten(text, &mut end, (blobs, inline_bytes)).await
             }
-            Part::Text { .. } | Part::Image { .. } => part,
+            part => part,
         };
         end.content.push(part);
     }
@@ -122,20 +122,16 @@ pub(crate) async fn end_of(
 }
 
 fn text_bytes(content: &[Part]) -> usize {
-    let bytes = content.iter().map(|part| match part {
-        Part::Text { text } => text.len(),
-        Part::Image { .. } => 0,
-    });
-    bytes.sum()
+    content.iter().filter_map(Part::as_text).map(str::len).sum()
 }
 
-/// All texts as one, then the pictures: so the limit holds for them together.
+/// All texts as one, then the bodies: so the limit holds for them together.
 fn joined(content: Vec<Part>) -> Vec<Part> {
     let (mut texts, mut parts) = (Vec::new(), Vec::new());
     for part in content {
         match part {
             Part::Text { text } => texts.push(text),
-            Part::Image { .. } => parts.push(part),
+            part => parts.push(part),
         }
     }
     parts.insert(0, Part::Text { text: texts.join("\n") });

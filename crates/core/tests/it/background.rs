@@ -72,10 +72,7 @@ fn outcomes(entries: &[Entry]) -> Vec<String> {
 }
 
 fn said(parts: &[Part]) -> String {
-    let texts = parts.iter().filter_map(|part| match part {
-        Part::Text { text } => Some(text.as_str()),
-        Part::Image { .. } => None,
-    });
+    let texts = parts.iter().filter_map(Part::as_text);
     texts.collect::<Vec<_>>().join("\n")
 }
 

@@ -72,10 +72,7 @@ impl Ear {
 
 fn users_texts(message: &Message) -> Vec<&str> {
     let Message::User { parts } = message else { return Vec::new() };
-    let texts = parts.iter().filter_map(|part| match part {
-        Part::Text { text } => Some(text.as_str()),
-        Part::Image { .. } => None,
-    });
+    let texts = parts.iter().filter_map(Part::as_text);
     texts.collect()
 }
 

@@ -46,10 +46,7 @@ async fn ended(session: &DefaultSession) -> TurnEnded {
 
 fn said(message: &Message) -> String {
     let Message::User { parts } = message else { panic!("{message:?}") };
-    let texts = parts.iter().map(|part| match part {
-        Part::Text { text } => text.as_str(),
-        Part::Image { .. } => "[image]",
-    });
+    let texts = parts.iter().map(Part::in_words);
     texts.collect::<Vec<_>>().join("\n")
 }
 

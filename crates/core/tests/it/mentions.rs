@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use oarlock_core::limits::{IMAGE_BYTES, MENTION_BYTES, MENTION_LINES, MENTIONS_BYTES};
+use oarlock_core::limits::{MEDIA_BYTES, MENTION_BYTES, MENTION_LINES, MENTIONS_BYTES};
 use oarlock_core::memory::MemoryStore;
 use oarlock_core::message::Part;
 use oarlock_core::ports::tool::Place;
@@ -57,6 +57,7 @@ async fn added(words: &str, nodes: &[(&str, Node)]) -> Vec<String> {
     let text = |part: &Part| match part {
         Part::Text { text } => text.clone(),
         Part::Image { media_type, bytes, .. } => format!("{media_type} {bytes}"),
+        Part::Document { name, bytes, .. } => format!("{name} {bytes}"),
     };
     parts[1..].iter().map(text).collect()
 }
@@ -117,7 +118,7 @@ async fn a_long_file_is_cut_at_a_line_and_the_cut_is_said() {
 
 #[tokio::test]
 async fn what_is_outside_or_cannot_be_shown_is_refused_with_the_reason() {
-    let mut huge = vec![0; IMAGE_BYTES + 1];
+    let mut huge = vec![0; MEDIA_BYTES + 1];
     huge[..6].copy_from_slice(b"GIF89a");
     let nodes = [
         ("/w/p/locked", Node::Locked),
@@ -133,7 +134,7 @@ async fn what_is_outside_or_cannot_be_shown_is_refused_with_the_reason() {
         ("@/etc/passwd", "@/etc/passwd: /etc/passwd is outside the allowed folders"),
         ("@link", "@link: /w/p/link is outside the allowed folders"),
         ("@locked", "@locked: /w/p/locked: permission denied"),
-        ("@bin", "@bin is neither text nor a PNG, JPEG, GIF or WebP picture"),
+        ("@bin", "@bin is neither text, nor a PNG, JPEG, GIF or WebP picture, nor a PDF"),
         ("@huge", "@huge is a picture of 10485761 bytes"),
     ];
     for (words, expected) in table {

@@ -1,8 +1,9 @@
-//! Pictures of a conversation: a request takes the newest that fit, and the session goes on.
+//! Pictures and documents of a conversation: a request takes the newest that fit, and the session goes on.
 
 use bytes::Bytes;
 use oarlock_core::event::{Event, PrefixBreak, StopReason};
-use oarlock_core::message::{Message, Part};
+use oarlock_core::ids::BlobId;
+use oarlock_core::message::{Media, Message, Part};
 use oarlock_core::ports::journal::Blobs;
 use oarlock_testkit::kit::{Kit, Parts, journal};
 use oarlock_testkit::model::{Say, text};
@@ -25,7 +26,7 @@ async fn more_pictures_than_a_request_takes_leave_the_oldest_out_and_the_session
     }
     session.run_turn(vec![Part::text("and now?")]).await.unwrap();
     let asked = kit.model.requests();
-    let loaded: Vec<usize> = asked.iter().map(|request| request.images.len()).collect();
+    let loaded: Vec<usize> = asked.iter().map(|request| request.bodies.len()).collect();
     assert_eq!(loaded, [1, 2, 2, 2]);
     let breaks = journal(&kit.core, &session).await.into_iter().filter_map(|e| match e.event {
         Event::StepStarted(started) => Some(started.prefix_break),
@@ -60,6 +61,26 @@ async fn a_picture_that_is_shown_often_counts_once() {
     let shown = [0, 1, 1, 1, 1].map(|at: usize| images[at].clone()).to_vec();
     kit.open().await.run_turn(shown.clone()).await.unwrap();
     let asked = kit.model.requests().remove(0);
-    assert_eq!(asked.images.len(), 2);
+    assert_eq!(asked.bodies.len(), 2);
     assert_eq!(*asked.messages, [Message::User { parts: shown }]);
+}
+
+#[tokio::test]
+async fn a_document_is_given_to_the_model_and_one_that_is_gone_is_told() {
+    let parts = Parts::new(vec![vec![Say::Reply(text("read"))]], vec![]);
+    let store = parts.store.clone();
+    let kit = Kit::of(parts);
+    let blob = store.put(Bytes::from_static(b"%PDF-1.7")).await.unwrap();
+    let document = |name: &str, blob| Media::Document("application/pdf").part(name, (blob, 8));
+    let (here, gone) = (document("a.pdf", blob.clone()), document("b.pdf", BlobId::of(b"lost")));
+    kit.open().await.run_turn(vec![here.clone(), gone]).await.unwrap();
+    let asked = kit.model.requests().remove(0);
+    assert_eq!(asked.bodies[&blob], b"%PDF-1.7".as_slice());
+    let Message::User { parts } = &asked.messages[0] else { panic!("{asked:?}") };
+    assert_eq!(parts[0], here);
+    let words = parts[1].as_text().unwrap();
+    assert_eq!(
+        words,
+        "[b.pdf, a document of 8 bytes, was left out: its bytes are not kept any more]"
+    );
 }

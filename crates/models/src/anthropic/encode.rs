@@ -1,11 +1,6 @@
 //! A request becomes a body whose bytes depend on the request alone and whose messages only ever grow at the end.
 
-use std::collections::BTreeMap;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use oarlock_core::ids::{BlobId, CallId};
+use oarlock_core::ids::CallId;
 use oarlock_core::message::{Block, Content, Message, Part, ToolResult};
 use oarlock_core::ports::model::ModelRequest;
 use oarlock_core::spec::{Decimal, OutputSchema};
@@ -15,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::WIRE;
 use super::decode::input_of;
+use crate::bodies::{Bodies, Given};
 use crate::claude::{Asked, ask};
 use crate::codec::Target;
 use crate::item::{Item, raw_of};
@@ -65,8 +61,8 @@ struct Turn {
 
 /// The body of a streaming request.
 pub(super) fn body(request: &ModelRequest, target: &Target) -> Vec<u8> {
-    let mut messages = Conversation { target, images: &request.images, turns: Vec::new() }
-        .render(&request.messages);
+    let bodies = Bodies::new(&request.bodies, target.quirks.documents);
+    let mut messages = Conversation { target, bodies, turns: Vec::new() }.render(&request.messages);
     let model_max = target.output_max.unwrap_or(OUTPUT_DEFAULT);
     let max_tokens = request
         .output_max
@@ -143,7 +139,7 @@ fn mark_latest(turns: &mut [Turn]) {
 /// The messages while they are put together.
 struct Conversation<'a> {
     target: &'a Target,
-    images: &'a BTreeMap<BlobId, Bytes>,
+    bodies: Bodies<'a>,
     turns: Vec<Turn>,
 }
 
@@ -214,7 +210,7 @@ impl Conversation<'_> {
         self.push(Role::User, answers);
     }
 
-    /// One result. The wire takes only text in one that is an error, so its pictures follow the results.
+    /// One result. The wire takes only text in one that is an error, so its pictures and documents follow the results.
     fn result(&self, result: &ToolResult, after: &mut Vec<Box<RawValue>>) -> Box<RawValue> {
         let (inside, outside): (Vec<_>, Vec<_>) = result
             .parts
@@ -239,19 +235,17 @@ impl Conversation<'_> {
     }
 
     fn parts(&self, parts: &[Part]) -> Vec<Box<RawValue>> {
-        parts
-            .iter()
-            .filter_map(|part| match part {
-                Part::Text { text: words } => (!words.trim().is_empty()).then(|| text(words)),
-                Part::Image { media_type, blob, .. } => Some(self.images.get(blob).map_or_else(
-                    || text("[a picture that is no longer available]"),
-                    |bytes| {
-                        let data = STANDARD.encode(bytes);
-                        raw_of(json!({"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}}))
-                    },
-                )),
-            })
-            .collect()
+        let source = |media_type: &str, data: String| json!({"type": "base64", "media_type": media_type, "data": data});
+        let part = |part: &Part| match self.bodies.given(part) {
+            Given::Words(words) => text(&words),
+            Given::Image { media_type, data } => {
+                raw_of(json!({"type": "image", "source": source(media_type, data)}))
+            }
+            Given::Document { media_type, name, data } => raw_of(
+                json!({"type": "document", "source": source(media_type, data), "title": name}),
+            ),
+        };
+        parts.iter().filter(|part| !part.is_blank()).map(part).collect()
     }
 
     /// The native item where it came from here, else the meaning; nothing where the wire would refuse it.

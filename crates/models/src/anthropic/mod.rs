@@ -97,5 +97,6 @@ pub fn encode_anthropic(request: &ModelRequest, endpoint: &str, model: &str) -> 
 }
 
 fn plain_target(endpoint: &str, model: &str) -> Target {
-    Target { output_max: Some(32_000), ..alone::target(endpoint, model, Quirks::PLAIN) }
+    let quirks = Quirks { documents: true, ..Quirks::PLAIN };
+    Target { output_max: Some(32_000), ..alone::target(endpoint, model, quirks) }
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::kin::{Kin, Kind};
 use super::turns::{Conversation, Role, Turn};
+use crate::bodies::Bodies;
 use crate::claude::ask;
 use crate::codec::Target;
 use crate::item::{Item, raw_of};
@@ -60,7 +61,8 @@ impl Inference<'_> {
 /// The body of a streaming request.
 pub(super) fn body(request: &ModelRequest, target: &Target) -> Vec<u8> {
     let kind = Kind::of(&target.model);
-    let mut messages = Conversation::new(target, kind, &request.images).render(&request.messages);
+    let bodies = Bodies::new(&request.bodies, kind.reads_documents());
+    let mut messages = Conversation::new(target, kind, bodies).render(&request.messages);
     let wanted = request.output_max.map(|wanted| wanted.min(target.output_max.unwrap_or(wanted)));
     let known = kind.output_default().map(|default| target.output_max.unwrap_or(default));
     let max_tokens = wanted.or(known);

@@ -114,6 +114,11 @@ impl<'a> Kind<'a> {
         self.kin != Kin::Other
     }
 
+    /// Whether it reads documents: what AWS lists besides goes by their text alone, and Nova Micro sees nothing.
+    pub(crate) fn reads_documents(self) -> bool {
+        self.kin != Kin::Other && !self.id.contains("nova-micro")
+    }
+
     /// Whether its provider searches the web for it.
     pub(crate) fn can_be_grounded(self) -> bool {
         self.kin == Kin::Nova2 || self.id.contains("nova-premier")

@@ -1,11 +1,8 @@
 //! The messages of a request: those of the user and of the model in turn, beginning with the user's.
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use oarlock_core::ids::{BlobId, CallId};
+use oarlock_core::ids::CallId;
 use oarlock_core::message::{Block, Content, Message, Part, ToolResult};
 use serde::Serialize;
 use serde_json::json;
@@ -14,12 +11,17 @@ use serde_json::value::RawValue;
 use super::WIRE;
 use super::kin::Kind;
 use crate::anthropic::input_of;
+use crate::bodies::{Bodies, Given};
 use crate::codec::Target;
 use crate::item::{Item, raw_of};
 use crate::outgoing::tool_name;
 
 /// Characters of a call's id that the wire takes.
 const ID_CHARS_MAX: usize = 64;
+/// Documents of a request, and characters of one in base64: 4.5 MB
+/// (<https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Message.html>).
+const DOCUMENTS_MAX: usize = 5;
+const DOCUMENT_CHARS_MAX: usize = 6_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -38,20 +40,20 @@ pub(super) struct Turn {
 pub(super) struct Conversation<'a> {
     target: &'a Target,
     kind: Kind<'a>,
-    images: &'a BTreeMap<BlobId, Bytes>,
+    bodies: Bodies<'a>,
+    /// Documents that came so far, and how many of the first ones are left out.
+    documents: Cell<usize>,
+    without: usize,
     turns: Vec<Turn>,
 }
 
 impl<'a> Conversation<'a> {
-    pub(super) fn new(
-        target: &'a Target,
-        kind: Kind<'a>,
-        images: &'a BTreeMap<BlobId, Bytes>,
-    ) -> Self {
-        Self { target, kind, images, turns: Vec::new() }
+    pub(super) fn new(target: &'a Target, kind: Kind<'a>, bodies: Bodies<'a>) -> Self {
+        Self { target, kind, bodies, documents: Cell::new(0), without: 0, turns: Vec::new() }
     }
 
     pub(super) fn render(mut self, messages: &[Message]) -> Vec<Turn> {
+        self.without = documents_of(messages).saturating_sub(DOCUMENTS_MAX);
         let mut open: Vec<&CallId> = Vec::new();
         for (at, message) in messages.iter().enumerate() {
             match message {
@@ -111,14 +113,14 @@ impl<'a> Conversation<'a> {
         self.push(Role::User, answers);
     }
 
-    /// One result. Where pictures may not stand in it, they follow the results.
+    /// One result. Where pictures and documents may not stand in it, they follow the results.
     fn result(&self, result: &ToolResult, after: &mut Vec<Box<RawValue>>) -> Box<RawValue> {
-        let holds_pictures = self.kind.has_rich_results() && !result.is_error;
+        let holds_bodies = self.kind.has_rich_results() && !result.is_error;
         let (inside, outside): (Vec<_>, Vec<_>) = result
             .parts
             .iter()
             .cloned()
-            .partition(|part| holds_pictures || matches!(part, Part::Text { .. }));
+            .partition(|part| holds_bodies || matches!(part, Part::Text { .. }));
         after.extend(self.parts(&outside));
         let mut content = self.parts(&inside);
         if content.is_empty() {
@@ -142,23 +144,47 @@ impl<'a> Conversation<'a> {
         block_of("toolResult", result)
     }
 
+    /// A document may not stand without words.
     fn parts(&self, parts: &[Part]) -> Vec<Box<RawValue>> {
-        let part = |part: &Part| match part {
-            Part::Text { text: words } => (!words.trim().is_empty()).then(|| text(words)),
-            Part::Image { media_type, blob, .. } => Some(match self.images.get(blob) {
-                Some(bytes) => match format(media_type) {
-                    Some(format) => {
-                        let source = json!({"bytes": STANDARD.encode(bytes)});
-                        raw_of(json!({"image": {"format": format, "source": source}}))
-                    }
-                    None => text(&format!(
-                        "[a picture of type {media_type}, which this model is not shown]"
-                    )),
-                },
-                None => text("[a picture that is no longer available]"),
-            }),
-        };
-        parts.iter().filter_map(part).collect()
+        let said = |part: &Part| part.as_text().is_some() && !part.is_blank();
+        let is_bare = !parts.iter().any(said);
+        let is_document = |part: &Part| matches!(part, Part::Document { .. });
+        let words = (is_bare && parts.iter().any(is_document)).then(|| text("A document:"));
+        let parts = parts.iter().filter(|part| !part.is_blank()).map(|part| self.part(part));
+        words.into_iter().chain(parts).collect()
+    }
+
+    fn part(&self, part: &Part) -> Box<RawValue> {
+        if matches!(part, Part::Document { .. }) {
+            self.documents.set(self.documents.get() + 1);
+        }
+        match self.bodies.given(part) {
+            Given::Words(words) => text(&words),
+            Given::Image { media_type, data } => match format(media_type) {
+                Some(format) => {
+                    raw_of(json!({"image": {"format": format, "source": {"bytes": data}}}))
+                }
+                None => text(&format!(
+                    "[a picture of type {media_type}, which this model is not shown]"
+                )),
+            },
+            Given::Document { name, data, .. } => self.document(&name, data),
+        }
+    }
+
+    /// A document under a name that no other one of the request has, and of letters that the wire takes.
+    fn document(&self, name: &str, data: String) -> Box<RawValue> {
+        let number = self.documents.get();
+        if number <= self.without {
+            return text(&format!(
+                "[the document {name} was left out: a request takes {DOCUMENTS_MAX} documents, and newer ones have them]"
+            ));
+        }
+        if data.len() > DOCUMENT_CHARS_MAX {
+            return text(&format!("[the document {name}, which is larger than 4.5 MB]"));
+        }
+        let name = format!("document-{number}");
+        raw_of(json!({"document": {"format": "pdf", "name": name, "source": {"bytes": data}}}))
     }
 
     /// The native item where it came from here, else the meaning; nothing where the wire would refuse it.
@@ -218,4 +244,16 @@ fn wire_id(id: &str) -> String {
         true => id.to_owned(),
         false => format!("call_{}", &blake3::hash(id.as_bytes()).to_hex()[..24]),
     }
+}
+
+/// How many documents a conversation has.
+fn documents_of(messages: &[Message]) -> usize {
+    let of =
+        |parts: &[Part]| parts.iter().filter(|part| matches!(part, Part::Document { .. })).count();
+    let count = |message: &Message| match message {
+        Message::User { parts } => of(parts),
+        Message::Assistant { .. } => 0,
+        Message::Tool { results } => results.iter().map(|result| of(&result.parts)).sum(),
+    };
+    messages.iter().map(count).sum()
 }

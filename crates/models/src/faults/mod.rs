@@ -64,7 +64,7 @@ fn request() -> ModelRequest {
         system: String::new(),
         messages: Arc::new(vec![Message::User { parts: vec![Part::text("hello")] }]),
         tools: Arc::default(),
-        images: BTreeMap::new(),
+        bodies: BTreeMap::new(),
         effort: None,
         sampling: Sampling::default(),
         output_max: None,

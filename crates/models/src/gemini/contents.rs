@@ -1,11 +1,8 @@
 //! The messages of a request, as turns of the user and of the model.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use oarlock_core::ids::{BlobId, CallId};
+use oarlock_core::ids::CallId;
 use oarlock_core::message::{Block, Content, Message, Native, Part, ToolResult};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -14,6 +11,7 @@ use serde_json::{Value, json};
 use super::WIRE;
 use super::family::is_third;
 use super::growing::{SIGNATURE, parts};
+use crate::bodies::{Bodies, Given};
 use crate::codec::Target;
 use crate::item::{Item, raw_of};
 use crate::outgoing::{object_of, tool_name};
@@ -49,15 +47,15 @@ struct Asked<'a> {
 /// The messages while they are put together.
 pub(super) struct Conversation<'a> {
     target: &'a Target,
-    images: &'a BTreeMap<BlobId, Bytes>,
+    bodies: Bodies<'a>,
     /// Whether the family is of Gemini 3 or later.
     is_third: bool,
     turns: Vec<Turn>,
 }
 
 impl<'a> Conversation<'a> {
-    pub(super) fn new(target: &'a Target, images: &'a BTreeMap<BlobId, Bytes>) -> Self {
-        Self { target, images, is_third: is_third(&target.family), turns: Vec::new() }
+    pub(super) fn new(target: &'a Target, bodies: Bodies<'a>) -> Self {
+        Self { target, bodies, is_third: is_third(&target.family), turns: Vec::new() }
     }
 
     pub(super) fn render(mut self, messages: &[Message]) -> Vec<Turn> {
@@ -170,51 +168,45 @@ impl<'a> Conversation<'a> {
         self.push(Role::User, answers);
     }
 
-    /// One result. Its pictures stand in it where the family takes them there, else after all results.
+    /// One result. Its pictures and documents stand in it where the family takes them there, else after all results.
     fn result(
         &self,
         call: &Asked<'_>,
         result: &ToolResult,
         after: &mut Vec<Box<RawValue>>,
     ) -> Box<RawValue> {
-        let (mut words, mut pictures) = (Vec::new(), Vec::new());
+        let (mut words, mut data) = (Vec::new(), Vec::new());
         for part in &result.parts {
-            match part {
-                Part::Text { text } => words.push(text.clone()),
-                Part::Image { media_type, blob, .. } => match self.picture(media_type, blob) {
-                    Ok(picture) => pictures.push(picture),
-                    Err(instead) => words.push(instead),
-                },
+            match self.given(part) {
+                Ok(inline) => data.push(inline),
+                Err(said) => words.push(said),
             }
         }
         if !self.is_third {
-            after.extend(pictures.drain(..).map(raw_of));
+            after.extend(data.drain(..).map(raw_of));
         }
         let key = if result.is_error { "error" } else { "output" };
-        response(call, key, &words.join("\n\n"), &pictures)
+        response(call, key, &words.join("\n\n"), &data)
     }
 
     fn part(&self, part: &Part) -> Option<Box<RawValue>> {
-        match part {
-            Part::Text { text: words } => (!words.trim().is_empty()).then(|| text(words)),
-            Part::Image { media_type, blob, .. } => {
-                Some(self.picture(media_type, blob).map_or_else(|words| text(&words), raw_of))
-            }
-        }
+        (!part.is_blank()).then(|| self.given(part).map_or_else(|words| text(&words), raw_of))
     }
 
-    /// A picture, or the words that stand for it.
-    fn picture(&self, media_type: &str, blob: &BlobId) -> Result<Value, String> {
-        let bytes = self.images.get(blob);
-        let bytes = bytes.ok_or("[a picture that is no longer available]")?;
-        match PICTURES.contains(&media_type) {
-            true => {
-                let data = STANDARD.encode(bytes);
-                Ok(json!({"inlineData": {"mimeType": media_type, "data": data}}))
+    /// A picture or a document as data that stand in the conversation, or the words that there are or that stand for it.
+    fn given<'p>(&self, part: &'p Part) -> Result<Value, Cow<'p, str>> {
+        let inline =
+            |kind: &str, data: String| json!({"inlineData": {"mimeType": kind, "data": data}});
+        match self.bodies.given(part) {
+            Given::Words(words) => Err(words),
+            Given::Image { media_type, data } if PICTURES.contains(&media_type) => {
+                Ok(inline(media_type, data))
             }
-            false => {
-                Err(format!("[a picture of type {media_type}, which this model is not shown]"))
+            Given::Image { media_type, .. } => {
+                Err(format!("[a picture of type {media_type}, which this model is not shown]")
+                    .into())
             }
+            Given::Document { media_type, data, .. } => Ok(inline(media_type, data)),
         }
     }
 }

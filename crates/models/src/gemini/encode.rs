@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::contents::{Conversation, Turn};
 use super::family::{is_third, thinking_config};
+use crate::bodies::Bodies;
 use crate::codec::Target;
 
 #[derive(Serialize)]
@@ -54,7 +55,8 @@ pub(super) fn body(request: &ModelRequest, target: &Target) -> Vec<u8> {
         tools,
         tool_config: is_mixed.then(|| json!({"includeServerSideToolInvocations": true})),
         generation_config: generation(request, target),
-        contents: Conversation::new(target, &request.images).render(&request.messages),
+        contents: Conversation::new(target, Bodies::new(&request.bodies, true))
+            .render(&request.messages),
     };
     serde_json::to_vec(&body).expect("strings, numbers and JSON texts always serialise")
 }

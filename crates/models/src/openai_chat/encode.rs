@@ -2,12 +2,6 @@
 //!
 //! One exception is declared by the endpoint's quirks: thought that goes back within its own turn only is missing from the next one.
 
-use std::collections::BTreeMap;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use oarlock_core::ids::BlobId;
 use oarlock_core::message::{Block, Content, Message, Part, ToolResult};
 use oarlock_core::ports::model::ModelRequest;
 use oarlock_core::spec::{Decimal, ReasoningEffort};
@@ -16,6 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::WIRE;
+use crate::bodies::{Bodies, Given};
 use crate::codec::Target;
 use crate::item::{Item, raw_of};
 use crate::outgoing::{joined, object_of, tool_name};
@@ -64,10 +59,10 @@ pub(super) fn body(request: &ModelRequest, target: &Target) -> Vec<u8> {
             json!({"name": tool.name, "description": tool.description, "parameters": tool.input});
         json!({"type": "function", "function": function})
     });
+    let bodies = Bodies::new(&request.bodies, quirks.documents);
     let body = Body {
         model: &target.model,
-        messages: Conversation { target, images: &request.images, messages: Vec::new() }
-            .render(request),
+        messages: Conversation { target, bodies, messages: Vec::new() }.render(request),
         stream: true,
         stream_options: quirks.stream_usage.then(|| json!({"include_usage": true})),
         max_tokens: limits(OutputField::MaxTokens),
@@ -91,7 +86,7 @@ pub(super) fn body(request: &ModelRequest, target: &Target) -> Vec<u8> {
 /// The messages while they are put together.
 struct Conversation<'a> {
     target: &'a Target,
-    images: &'a BTreeMap<BlobId, Bytes>,
+    bodies: Bodies<'a>,
     messages: Vec<Item>,
 }
 
@@ -194,19 +189,19 @@ impl Conversation<'_> {
         item
     }
 
-    /// One message for each result. The wire has no pictures in them, so these follow in a message of the user's.
+    /// One message for each result. The wire has no pictures and documents in them, so these follow in a message of the user's.
     fn results(&mut self, results: &[ToolResult]) {
-        let mut pictures = Vec::new();
+        let mut after = Vec::new();
         for result in results {
-            let (texts, images): (Vec<_>, Vec<_>) =
-                result.parts.iter().partition(|part| matches!(part, Part::Text { .. }));
+            let (bodies, texts): (Vec<_>, Vec<_>) =
+                result.parts.iter().partition(|part| part.body().is_some());
             let mut text = joined(texts);
-            if !images.is_empty() {
-                pictures.push(Part::text(format!("What `{}` gave:", result.name)));
-                pictures.extend(images.into_iter().cloned());
+            if !bodies.is_empty() {
+                after.push(Part::text(format!("What `{}` gave:", result.name)));
                 if text.is_empty() {
-                    "see the picture below".clone_into(&mut text);
+                    bodies_below(&bodies).clone_into(&mut text);
                 }
+                after.extend(bodies.into_iter().cloned());
             }
             let mut message = Item::default();
             message.set_text("role", "tool");
@@ -214,30 +209,29 @@ impl Conversation<'_> {
             message.set_text("content", &text);
             self.messages.push(message);
         }
-        if !pictures.is_empty() {
-            let content = self.content(&pictures);
+        if !after.is_empty() {
+            let content = self.content(&after);
             self.push("user", content);
         }
     }
 
-    /// Text alone is a string, which every endpoint takes; with pictures it is a list.
+    /// Text alone is a string, which every endpoint takes; with pictures or documents it is a list.
     fn content(&self, parts: &[Part]) -> Box<RawValue> {
         if parts.iter().all(|part| matches!(part, Part::Text { .. })) {
             return raw_of(joined(parts));
         }
         let parts: Vec<Value> = parts
             .iter()
-            .map(|part| match part {
-                Part::Text { text } => json!({"type": "text", "text": text}),
-                Part::Image { media_type, blob, .. } => match self.images.get(blob) {
-                    Some(bytes) => {
-                        let url = format!("data:{media_type};base64,{}", STANDARD.encode(bytes));
-                        json!({"type": "image_url", "image_url": {"url": url}})
-                    }
-                    None => {
-                        json!({"type": "text", "text": "[a picture that is no longer available]"})
-                    }
-                },
+            .map(|part| match self.bodies.given(part) {
+                Given::Words(words) => json!({"type": "text", "text": words}),
+                Given::Image { media_type, data } => {
+                    let url = format!("data:{media_type};base64,{data}");
+                    json!({"type": "image_url", "image_url": {"url": url}})
+                }
+                Given::Document { media_type, name, data } => {
+                    let url = format!("data:{media_type};base64,{data}");
+                    json!({"type": "file", "file": {"filename": name, "file_data": url}})
+                }
             })
             .collect();
         raw_of(parts)
@@ -254,6 +248,13 @@ impl Conversation<'_> {
             CallIds::Any => format!("call_{}", letters(id, 24)),
             CallIds::NineLetters => letters(id, 9),
         }
+    }
+}
+
+fn bodies_below(bodies: &[&Part]) -> &'static str {
+    match bodies.iter().any(|part| matches!(part, Part::Document { .. })) {
+        true => "see the document below",
+        false => "see the picture below",
     }
 }
 

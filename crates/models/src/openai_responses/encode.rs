@@ -1,11 +1,7 @@
 //! A request becomes a body whose bytes depend on the request alone and whose items only ever grow at the end.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use oarlock_core::ids::BlobId;
 use oarlock_core::message::{Block, Content, Message, Part, RawJson, ToolResult};
 use oarlock_core::ports::model::ModelRequest;
 use oarlock_core::spec::Decimal;
@@ -15,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::WIRE;
 use super::growing::{is_unsealed, parts};
+use crate::bodies::{Bodies, Given};
 use crate::codec::Target;
 use crate::item::{Item, raw_of};
 use crate::outgoing::{joined, object_of, tool_name};
@@ -87,7 +84,7 @@ pub(super) fn body(request: &ModelRequest, target: &Target) -> Vec<u8> {
         tools,
         input: Conversation {
             target,
-            images: &request.images,
+            bodies: Bodies::new(&request.bodies, target.quirks.documents),
             items: Vec::new(),
             ids: HashSet::new(),
         }
@@ -115,7 +112,7 @@ fn tools(request: &ModelRequest) -> Vec<Value> {
 /// The items while they are put together.
 struct Conversation<'a> {
     target: &'a Target,
-    images: &'a BTreeMap<BlobId, Bytes>,
+    bodies: Bodies<'a>,
     items: Vec<Box<RawValue>>,
     /// Ids of items so far. The wire refuses one that comes twice.
     ids: HashSet<String>,
@@ -254,7 +251,7 @@ impl Conversation<'_> {
         Some(Back { item: Item::parse(bytes.as_str())?, is_native: true, bytes: Some(bytes) })
     }
 
-    /// One result: text alone as a string, which every endpoint takes; with pictures a list. The wire has no word for a result that is an error.
+    /// One result: text alone as a string, which every endpoint takes; with pictures and documents a list. The wire has no word for a result that is an error.
     fn output(&self, result: &ToolResult) -> Item {
         let is_text = |part: &Part| matches!(part, Part::Text { .. });
         let output = match result.parts.iter().all(is_text) {
@@ -270,15 +267,16 @@ impl Conversation<'_> {
 
     fn parts(&self, parts: &[Part]) -> Vec<Value> {
         let text = |text: &str| json!({"type": "input_text", "text": text});
-        let part = |part: &Part| match part {
-            Part::Text { text: words } => text(words),
-            Part::Image { media_type, blob, .. } => match self.images.get(blob) {
-                Some(bytes) => {
-                    let url = format!("data:{media_type};base64,{}", STANDARD.encode(bytes));
-                    json!({"type": "input_image", "image_url": url, "detail": "auto"})
-                }
-                None => text("[a picture that is no longer available]"),
-            },
+        let part = |part: &Part| match self.bodies.given(part) {
+            Given::Words(words) => text(&words),
+            Given::Image { media_type, data } => {
+                let url = format!("data:{media_type};base64,{data}");
+                json!({"type": "input_image", "image_url": url, "detail": "auto"})
+            }
+            Given::Document { media_type, name, data } => {
+                let url = format!("data:{media_type};base64,{data}");
+                json!({"type": "input_file", "filename": name, "file_data": url})
+            }
         };
         parts.iter().map(part).collect()
     }

@@ -47,12 +47,12 @@ fn reply(blocks: &[Value], stop: &str) -> Reply {
     decode(&events).unwrap().1
 }
 
-fn request(messages: Vec<Message>) -> ModelRequest {
+pub(crate) fn request(messages: Vec<Message>) -> ModelRequest {
     ModelRequest {
         system: String::new(),
         messages: Arc::new(messages),
         tools: Arc::default(),
-        images: BTreeMap::new(),
+        bodies: BTreeMap::new(),
         effort: None,
         sampling: Sampling::default(),
         output_max: None,
@@ -331,10 +331,10 @@ fn pictures_stand_inside_results_except_in_errors() {
     };
     let picture = json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "cG5n"}});
     let mut good = request(history(false));
-    good.images.insert(blob.clone(), Bytes::from_static(b"png"));
+    good.bodies.insert(blob.clone(), Bytes::from_static(b"png"));
     assert_eq!(messages(&good)[2]["content"][0]["content"][1], picture);
     let mut bad = request(history(true));
-    bad.images.insert(blob, Bytes::from_static(b"png"));
+    bad.bodies.insert(blob, Bytes::from_static(b"png"));
     let sent = messages(&bad);
     assert_eq!(
         (&sent[2]["content"][0]["is_error"], &sent[2]["content"][1]),

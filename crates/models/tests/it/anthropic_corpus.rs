@@ -206,7 +206,7 @@ fn replays_unchanged(reply: &Reply, name: &str) {
         system: String::new(),
         messages: Arc::new(messages),
         tools: Arc::default(),
-        images: std::collections::BTreeMap::default(),
+        bodies: std::collections::BTreeMap::default(),
         effort: None,
         sampling: oarlock_core::spec::Sampling::default(),
         output_max: None,

@@ -154,8 +154,8 @@ fn conversations_alternate_and_answer_their_calls_in_the_words_that_a_model_take
         },
         said("  "),
     ];
-    let images = BTreeMap::from([(BlobId::of(b"abc"), Bytes::from_static(b"abc"))]);
-    let asked = ModelRequest { images, tools: Arc::new(vec![tool()]), ..request(messages) };
+    let bodies = BTreeMap::from([(BlobId::of(b"abc"), Bytes::from_static(b"abc"))]);
+    let asked = ModelRequest { bodies, tools: Arc::new(vec![tool()]), ..request(messages) };
     let image = json!({"image": {"format": "png", "source": {"bytes": "YWJj"}}});
     for (model, rich) in [(CLAUDE, true), (LLAMA, false)] {
         let body = body(&asked, model);
@@ -254,8 +254,8 @@ fn pictures_of_other_forms_than_the_four_are_told_in_words() {
     let of = |media_type: &str| {
         let media_type = media_type.to_owned();
         let parts = vec![Part::Image { media_type, blob: BlobId::of(b"abc"), bytes: 3 }];
-        let images = BTreeMap::from([(BlobId::of(b"abc"), Bytes::from_static(b"abc"))]);
-        let asked = ModelRequest { images, ..request(vec![Message::User { parts }]) };
+        let bodies = BTreeMap::from([(BlobId::of(b"abc"), Bytes::from_static(b"abc"))]);
+        let asked = ModelRequest { bodies, ..request(vec![Message::User { parts }]) };
         body(&asked, LLAMA)["messages"][0]["content"][0].clone()
     };
     for (media_type, format) in

@@ -279,7 +279,7 @@ fn full() -> ModelRequest {
             input: declared(),
             runs: Runs::Here,
         }]),
-        images: BTreeMap::from([(BlobId::of(b"b"), Bytes::from_static(b"png"))]),
+        bodies: BTreeMap::from([(BlobId::of(b"b"), Bytes::from_static(b"png"))]),
         effort: Some(ReasoningEffort::Low),
         sampling: Sampling {
             temperature: Some(Decimal(250)),

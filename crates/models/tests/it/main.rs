@@ -13,6 +13,7 @@ mod chat_corpus;
 mod converse;
 mod converse_corpus;
 mod counting;
+mod documents;
 mod estimates;
 mod framing;
 mod gemini;

@@ -276,7 +276,7 @@ fn a_request_is_what_the_wire_documents() {
         result("a", vec![Part::text("seen"), picture]),
     ]);
     request.system = "be brief".into();
-    request.images.insert(blob, Bytes::from_static(b"png"));
+    request.bodies.insert(blob, Bytes::from_static(b"png"));
     request.effort = Some(ReasoningEffort::Low);
     request.output_max = Some(99);
     request.cache_key = "s1".into();

@@ -105,7 +105,7 @@ pub(crate) fn request(messages: Vec<Message>) -> ModelRequest {
         system: String::new(),
         messages: Arc::new(messages),
         tools: Arc::default(),
-        images: std::collections::BTreeMap::default(),
+        bodies: std::collections::BTreeMap::default(),
         effort: None,
         sampling: Sampling::default(),
         output_max: None,

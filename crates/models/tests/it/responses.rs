@@ -406,7 +406,7 @@ fn a_request_says_everything_in_the_fields_of_the_wire() {
             input: json!({"type": "object"}),
             runs: Runs::Here,
         }]),
-        images: BTreeMap::from([(BlobId::of(b"b"), Bytes::from_static(b"png"))]),
+        bodies: BTreeMap::from([(BlobId::of(b"b"), Bytes::from_static(b"png"))]),
         effort: Some(ReasoningEffort::Low),
         sampling: Sampling {
             temperature: Some(Decimal(250)),

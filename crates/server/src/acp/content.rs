@@ -4,11 +4,15 @@ use agent_client_protocol::Error;
 use agent_client_protocol::v1::schema::{ContentBlock, EmbeddedResourceResource, TextContent};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use oarlock_core::limits::IMAGE_BYTES;
-use oarlock_core::message::{Part, image_type};
+use oarlock_core::limits::MEDIA_BYTES;
+use oarlock_core::message::{Media, Part};
 use oarlock_core::ports::journal::Blobs;
 
 use super::error::{failed, invalid};
+
+/// What a client is told that embeds something else.
+const NO_RESOURCE: &str =
+    "a prompt takes embedded text, PDF documents and pictures, and no other resource";
 
 /// A prompt as a client sent it.
 #[derive(Debug, Default)]
@@ -24,8 +28,8 @@ pub(super) struct Prompt {
 pub(super) enum Attached {
     /// Text, with where it comes from.
     Text(String),
-    /// A picture, not yet stored.
-    Image { media_type: &'static str, bytes: Vec<u8> },
+    /// A picture or a document, not yet stored.
+    Media { media: Media, name: String, bytes: Vec<u8> },
 }
 
 /// Kilobytes of the blocks of a prompt.
@@ -65,9 +69,11 @@ impl Prompt {
                         words.push(mentioned(name_of(&text.uri), &text.uri));
                         attached.push(Attached::Text(embedded_text(&text.uri, &text.text)));
                     }
-                    _ => {
-                        return Err(invalid("a prompt takes embedded text, and no other resource"));
+                    EmbeddedResourceResource::BlobResourceContents(blob) => {
+                        words.push(mentioned(name_of(&blob.uri), &blob.uri));
+                        attached.push(document(name_of(&blob.uri), &blob.blob)?);
                     }
+                    _ => return Err(invalid(NO_RESOURCE)),
                 },
                 ContentBlock::Image(image) => attached.push(picture(&image.data)?),
                 ContentBlock::Audio(_) => return Err(invalid("a prompt takes no audio")),
@@ -87,47 +93,60 @@ impl Prompt {
     pub(super) fn text_bytes(&self) -> usize {
         let attached = self.attached.iter().map(|attached| match attached {
             Attached::Text(text) => text.len(),
-            Attached::Image { .. } => 0,
+            Attached::Media { .. } => 0,
         });
         self.words.len() + attached.sum::<usize>()
     }
 
     /// Bytes that it takes while it waits.
     pub(super) fn bytes(&self) -> usize {
-        let pictures = self.attached.iter().map(|attached| match attached {
+        let media = self.attached.iter().map(|attached| match attached {
             Attached::Text(_) => 0,
-            Attached::Image { bytes, .. } => bytes.len(),
+            Attached::Media { bytes, .. } => bytes.len(),
         });
-        self.text_bytes() + pictures.sum::<usize>()
+        self.text_bytes() + media.sum::<usize>()
     }
 }
 
 impl Attached {
-    /// What a model is given; a picture is stored first.
+    /// What a model is given; a picture or a document is stored first.
     ///
     /// # Errors
     /// When it cannot be stored.
     pub(super) async fn part(self, blobs: &dyn Blobs) -> Result<Part, Error> {
         match self {
             Self::Text(text) => Ok(Part::text(text)),
-            Self::Image { media_type, bytes } => {
+            Self::Media { media, name, bytes } => {
                 let size = bytes.len() as u64;
                 let stored = blobs.put(bytes.into()).await;
                 let blob = stored.map_err(|error| failed(error.to_string()))?;
-                Ok(Part::Image { media_type: media_type.to_owned(), blob, bytes: size })
+                Ok(media.part(&name, (blob, size)))
             }
         }
     }
 }
 
 fn picture(data: &str) -> Result<Attached, Error> {
-    let bytes = STANDARD.decode(data).map_err(|_| invalid("a picture is not valid base64"))?;
-    if bytes.len() > IMAGE_BYTES {
-        return Err(invalid(format!("a picture has more than {IMAGE_BYTES} bytes")));
+    let (media, bytes) = decoded("a picture", data)?;
+    let media = media.filter(|media| matches!(media, Media::Image(_)));
+    let media = media.ok_or_else(|| invalid("a picture is neither PNG, JPEG, GIF nor WebP"))?;
+    Ok(Attached::Media { media, name: String::new(), bytes })
+}
+
+/// What an embedded resource has, whatever type it says that it is of.
+fn document(name: &str, data: &str) -> Result<Attached, Error> {
+    let (media, bytes) = decoded("a resource", data)?;
+    let media = media.ok_or_else(|| invalid(NO_RESOURCE))?;
+    Ok(Attached::Media { media, name: name.to_owned(), bytes })
+}
+
+fn decoded(what: &str, data: &str) -> Result<(Option<Media>, Vec<u8>), Error> {
+    let bytes = STANDARD.decode(data);
+    let bytes = bytes.map_err(|_| invalid(format!("{what} is not valid base64")))?;
+    match bytes.len() > MEDIA_BYTES {
+        true => Err(invalid(format!("{what} has more than {MEDIA_BYTES} bytes"))),
+        false => Ok((Media::of(&bytes), bytes)),
     }
-    let media_type = image_type(&bytes)
-        .ok_or_else(|| invalid("a picture is neither PNG, JPEG, GIF nor WebP"))?;
-    Ok(Attached::Image { media_type, bytes })
 }
 
 fn mentioned(name: &str, uri: &str) -> String {

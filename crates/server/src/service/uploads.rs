@@ -4,7 +4,6 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use oarlock_core::ids::{BlobId, SessionId, Tenant};
-use oarlock_core::message::Part;
 use oarlock_core::ports::journal::{JournalError, TenantFilter};
 use oarlock_core::service::{Prompt, SessionError};
 
@@ -53,14 +52,14 @@ impl Sessions {
     ) -> Result<(), SessionError> {
         let Prompt::Parts(parts) = prompt else { return Ok(()) };
         for part in parts {
-            let Part::Image { blob, bytes, .. } = part else { continue };
+            let Some((blob, bytes)) = part.body() else { continue };
             let filter = self.caller.tenant.as_ref();
             let is_theirs = filter.is_none()
                 || self.uploads.knows(filter, blob)
                 || self.is_named(session, blob).await?;
             let stored = if is_theirs { self.stored(blob).await? } else { None };
-            if let Some(size) = stored.filter(|size| size != bytes) {
-                let words = format!("the picture {blob} has {size} bytes and not {bytes}");
+            if let Some(size) = stored.filter(|size| *size != bytes) {
+                let words = format!("the body {blob} has {size} bytes and not {bytes}");
                 return Err(SessionError::invalid(words));
             }
             if stored.is_none() {

@@ -5,6 +5,7 @@ mod crowd;
 mod deaf;
 mod deaths;
 mod desk;
+mod documents;
 mod files;
 mod greeting;
 mod lifecycle;

@@ -188,10 +188,7 @@ fn shown(step: &mut HookStep, change: &HookChange) {
         set("args", serde_json::from_str(text).unwrap_or_else(|_| json!(text)));
     }
     if let Some(result) = &change.result {
-        let texts = result.content.iter().filter_map(|part| match part {
-            Part::Text { text } => Some(text.as_str()),
-            Part::Image { .. } => None,
-        });
+        let texts = result.content.iter().filter_map(Part::as_text);
         set("output", json!(texts.collect::<Vec<_>>().join("\n")));
         set("is_error", json!(result.is_error));
     }

@@ -85,7 +85,7 @@ pub(super) async fn ask(
         system: system.to_owned(),
         messages: Arc::new(vec![Message::User { parts: vec![Part::text(shown)] }]),
         tools: Arc::default(),
-        images: BTreeMap::new(),
+        bodies: BTreeMap::new(),
         effort: None,
         sampling: Sampling::default(),
         capabilities: Default::default(),

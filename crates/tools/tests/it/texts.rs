@@ -55,6 +55,12 @@ async fn what_is_no_text_is_refused_and_a_picture_is_shown() {
         panic!("{picture:?}")
     };
     assert_eq!((media_type.as_str(), *bytes), ("image/png", 12));
+    kit.put("papers/a.pdf", b"%PDF-1.7");
+    let paper = kit.done("read_file", json!({"path": "papers/a.pdf"})).await;
+    let [Part::Document { media_type, name, bytes, .. }] = &paper.content[..] else {
+        panic!("{paper:?}")
+    };
+    assert_eq!((media_type.as_str(), name.as_str(), *bytes), ("application/pdf", "a.pdf", 8));
 }
 
 #[tokio::test]

@@ -67,10 +67,10 @@ fn said(scene: &Scene<'_>, dropped: usize) -> Vec<String> {
     for (at, message) in scene.messages()[..dropped].iter().enumerate() {
         let Message::User { parts } = message else { continue };
         if at == 0 && compacted {
-            said.extend(parts.iter().take(pinned).filter_map(text).map(str::to_owned));
+            said.extend(parts.iter().take(pinned).filter_map(Part::as_text).map(str::to_owned));
             continue;
         }
-        let words = parts.iter().map(|part| text(part).unwrap_or("[image]"));
+        let words = parts.iter().map(Part::in_words);
         let words = words.filter(|text| {
             !is_added(text) && !goal::is_feedback(text) && !output::is_feedback(text)
         });
@@ -80,13 +80,6 @@ fn said(scene: &Scene<'_>, dropped: usize) -> Vec<String> {
         }
     }
     said
-}
-
-fn text(part: &Part) -> Option<&str> {
-    match part {
-        Part::Text { text } => Some(text),
-        Part::Image { .. } => None,
-    }
 }
 
 /// Head and tail of a text that is too long.

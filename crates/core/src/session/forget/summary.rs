@@ -96,7 +96,7 @@ pub(crate) fn request(scene: &Scene<'_>, open: &OpenSummary) -> ModelRequest {
         system: SYSTEM.to_owned(),
         messages: std::sync::Arc::new(vec![Message::User { parts: vec![Part::text(words)] }]),
         tools: std::sync::Arc::default(),
-        images: std::collections::BTreeMap::new(),
+        bodies: std::collections::BTreeMap::new(),
         effort: None,
         sampling: crate::spec::Sampling::default(),
         capabilities: ResolvedSessionCapabilities::default(),
@@ -168,10 +168,7 @@ fn transcript(messages: &[Message], bytes_max: usize) -> String {
 
 fn push_parts(text: &mut String, parts: &[Part], bytes_max: usize) {
     for part in parts {
-        match part {
-            Part::Text { text: words } => text.push_str(&shortened(words, bytes_max)),
-            Part::Image { .. } => text.push_str("[image]"),
-        }
+        text.push_str(&shortened(&part.in_words(), bytes_max));
         text.push('\n');
     }
 }

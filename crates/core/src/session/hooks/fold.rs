@@ -169,10 +169,7 @@ impl PendingInput {
     /// Leaves of the end of a background task that it ended, and how: a model waits for that.
     fn withhold(&mut self, why: Option<&str>) {
         let content = &mut self.admitted.content;
-        let head = content.iter().find_map(|part| match part {
-            Part::Text { text } => text.lines().next(),
-            Part::Image { .. } => None,
-        });
+        let head = content.iter().filter_map(Part::as_text).find_map(|text| text.lines().next());
         let (head, why) = (head.unwrap_or_default(), why.unwrap_or("a hook said no"));
         self.admitted.goal = None;
         *content = vec![Part::text(format!("{head}\nwhat it gave is withheld: {why}"))];

@@ -250,7 +250,7 @@ fn is_there(state: &State, place: &HookPlace) -> bool {
 /// What hooks make of a result: other words in the place of its own, without the bodies and details of those, and words after it.
 fn apply(settled: &mut ToolSettled, change: HookChange) {
     if let Some(result) = change.result {
-        settled.content.retain(|part| matches!(part, Part::Image { .. }));
+        settled.content.retain(|part| part.body().is_some());
         settled.content.splice(0..0, result.content);
         settled.outcome = match (result.is_error, settled.outcome) {
             (true, Outcome::Completed) => Outcome::Failed,

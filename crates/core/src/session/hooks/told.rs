@@ -158,9 +158,5 @@ fn of_end(state: &State, step: Option<&OpenStep>) -> Value {
 }
 
 fn text_of(content: &[Part]) -> String {
-    let texts = content.iter().filter_map(|part| match part {
-        Part::Text { text } => Some(text.as_str()),
-        Part::Image { .. } => None,
-    });
-    texts.collect::<Vec<_>>().join("\n")
+    content.iter().filter_map(Part::as_text).collect::<Vec<_>>().join("\n")
 }

@@ -114,10 +114,7 @@ fn user_texts(request: &ModelRequest) -> Vec<String> {
 }
 
 fn joined(parts: &[Part]) -> String {
-    let texts = parts.iter().map(|part| match part {
-        Part::Text { text } => text.as_str(),
-        Part::Image { .. } => "[picture]",
-    });
+    let texts = parts.iter().map(|part| part.as_text().unwrap_or("[picture]"));
     texts.collect::<Vec<_>>().join("|")
 }
 

@@ -28,12 +28,9 @@ impl Compaction {
             }
             Event::ContextCompacted(compacted) => {
                 let summary = compacted.content.iter().skip(compacted.pinned as usize);
-                let summary = summary.filter_map(|part| match part {
-                    Part::Text { text: words } => {
-                        Some(text(&words[..words.floor_char_boundary(SUMMARY_MAX)]))
-                    }
-                    Part::Image { .. } => None,
-                });
+                let summary = summary
+                    .filter_map(Part::as_text)
+                    .map(|words| text(&words[..words.floor_char_boundary(SUMMARY_MAX)]));
                 let done = update(self.open.take().unwrap_or(seq), CompactionStatus::Completed);
                 vec![SessionUpdate::CompactionUpdate(done.summary(summary.collect::<Vec<_>>()))]
             }

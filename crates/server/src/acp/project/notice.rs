@@ -59,10 +59,7 @@ impl Notices {
                 }
             },
             Event::InputAdmitted(input) if input.source == InputSource::External => {
-                let words = input.content.iter().find_map(|part| match part {
-                    Part::Text { text } => Some(text.as_str()),
-                    Part::Image { .. } => None,
-                });
+                let words = input.content.iter().find_map(Part::as_text);
                 Some(info("A message came from outside", words.unwrap_or_default()))
             }
             _ => None,

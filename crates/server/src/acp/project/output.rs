@@ -69,7 +69,9 @@ pub(super) fn result(
         Part::Text { text } if text.is_empty() => None,
         Part::Text { text } if is_raw => Some(words(fenced(&beginning(text)))),
         Part::Text { text } => Some(words(beginning(text))),
-        Part::Image { .. } => Some(ToolCallContent::Content(Content::new(pictures.shown(part)?))),
+        Part::Image { .. } | Part::Document { .. } => {
+            Some(ToolCallContent::Content(Content::new(pictures.shown(part)?)))
+        }
     });
     let shown: Vec<ToolCallContent> = shown.collect();
     let silent = match settled.outcome {

@@ -34,19 +34,23 @@ impl Pictures {
             Event::ToolSettled(settled) => &settled.content,
             _ => return Vec::new(),
         };
-        let small = content.iter().filter_map(|part| match part {
-            Part::Image { blob, bytes, .. } => {
-                let bytes = usize::try_from(*bytes).ok()?;
-                (bytes <= PICTURE_MAX).then(|| (blob.clone(), bytes))
-            }
-            Part::Text { .. } => None,
+        let small = content.iter().filter_map(|part| {
+            let Part::Image { blob, bytes, .. } = part else { return None };
+            let bytes = usize::try_from(*bytes).ok()?;
+            (bytes <= PICTURE_MAX).then(|| (blob.clone(), bytes))
         });
         small.take(PICTURES_MAX).collect()
     }
 
-    /// A picture as a client takes it; words for one that is not at hand. Nothing for text.
+    /// A picture as a client takes it; words for one that is not at hand, and for a document. Nothing for text.
     pub(super) fn shown(&self, part: &Part) -> Option<ContentBlock> {
-        let Part::Image { media_type, blob, bytes } = part else { return None };
+        let (media_type, blob, bytes) = match part {
+            Part::Text { .. } => return None,
+            Part::Image { media_type, blob, bytes } => (media_type, blob, bytes),
+            Part::Document { name, bytes, .. } => {
+                return Some(text(format!("[{name}, {bytes} bytes]")));
+            }
+        };
         Some(match self.0.get(blob) {
             Some(body) => {
                 ContentBlock::Image(ImageContent::new(STANDARD.encode(body), media_type.clone()))

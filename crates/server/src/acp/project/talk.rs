@@ -41,7 +41,7 @@ impl Talk {
         let shown = input.content.iter().enumerate().filter_map(|(at, part)| match part {
             Part::Text { text: words } if at > 0 && (is_added(words) || is_embedded(words)) => None,
             Part::Text { text: words } => Some(text(words)),
-            Part::Image { .. } => pictures.shown(part),
+            Part::Image { .. } | Part::Document { .. } => pictures.shown(part),
         });
         self.waiting.insert(seq, shown.collect());
     }

@@ -51,3 +51,23 @@ async fn a_body_is_given_out_whole_or_in_part_where_a_session_names_it_and_nowhe
     assert_eq!(download(&http, "nobody", &blob, "").await.status(), 404);
     assert_eq!(download(&http, &session, "..%2F..%2Fpasswd", "").await.status(), 404);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_document_is_named_as_a_picture_is_and_has_the_size_that_was_stored() {
+    let desk = Desk::new(vec![vec![Say::Reply(text("read"))]], vec![]);
+    let http = Http::at(&desk).await;
+    let session = deferred(&http).await;
+    let blob = upload(&http, b"%PDF-1.7").await;
+    let go = |bytes: usize| {
+        let paper = json!({
+            "type": "document", "media_type": "application/pdf", "name": "a.pdf", "blob": blob, "bytes": bytes,
+        });
+        json!({ "session_id": session, "prompt": [paper] })
+    };
+    let refused = http.call("turn/start", go(9)).await;
+    let refused = format!("{:?}", refused.unwrap_err());
+    assert!(refused.contains("has 8 bytes and not 9"), "{refused}");
+    done(&http, "turn/start", go(8)).await;
+    let asked = desk.kit.model.requests().remove(0);
+    assert_eq!(asked.bodies.len(), 1, "{asked:?}");
+}

@@ -28,6 +28,7 @@ fn requests() -> Vec<(&'static str, Value)> {
     let prompt = json!([
         { "type": "text", "text": "look" },
         { "type": "image", "media_type": "image/png", "blob": "b1", "bytes": 1 },
+        { "type": "document", "media_type": "application/pdf", "name": "a.pdf", "blob": "b1", "bytes": 1 },
     ]);
     let build = json!({
         "budget_limits": { "max_tokens": 9 }, "hooks_override": { "none": true },
