@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod assembly;
+mod clouds;
 pub mod commands;
 pub mod config;
 pub mod console;

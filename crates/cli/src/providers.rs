@@ -9,6 +9,7 @@ use oarlock_models::{
     Proxies, Quirks, RequestBounds, ThoughtItems, WellKnown, Wire, bedrock_address, list_models,
 };
 
+use crate::clouds;
 use crate::config::error::ConfigError;
 use crate::config::secret::{self, SecretError};
 use crate::config::typed::{ModelEntry, ProviderSection};
@@ -75,13 +76,18 @@ pub enum ProviderError {
     Key(#[from] SecretError),
 }
 
-/// A provider by name: what is configured, and for the rest what is well-known.
+/// A provider by name: what is configured, and for the rest what is well-known. One without a key has the credentials of its cloud, where there
+/// are such.
 ///
 /// # Errors
 /// [`ProviderError`] naming what is missing.
 pub fn provider(loaded: &Loaded, name: &str) -> Result<ProviderConfig, ProviderError> {
     let key = secret::key(loaded, name)?.map(|(key, _)| key);
-    with_key(loaded, name, key)
+    let mut made = with_key(loaded, name, key)?;
+    if made.key.is_none() {
+        made.key = clouds::credentials(loaded, &made);
+    }
+    Ok(made)
 }
 
 /// As [`provider`], with this key in the place of the one that would be found.

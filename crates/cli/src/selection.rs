@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use oarlock_core::spec::ModelSelection;
 
+use crate::clouds;
 use crate::config::typed::ProviderSection;
 use crate::config::{Config, Loaded, secret};
 use crate::providers::key_variables;
@@ -83,7 +84,10 @@ pub enum SelectionError {
         model: String,
     },
     /// The provider needs a key that is not there.
-    #[error("no key for provider `{provider}`; set {variable} or run `oarlock login {provider}`")]
+    #[error(
+        "no key for provider `{provider}`; set {variable} or run `oarlock login {provider}`{}",
+        catalog::unsigned(provider)
+    )]
     NoKey {
         /// The provider.
         provider: String,
@@ -247,6 +251,7 @@ pub fn usable(
     let names_place = |s: &ProviderSection| s.api_key_file.is_some() || s.api_key_command.is_some();
     let has_place = config.providers.get(provider).is_some_and(names_place);
     match secret::variable(config, provider) {
+        Some(_) if clouds::signs(config, provider) => Ok(()),
         Some(variable) if !has_place && !around.key_variables.contains(&variable) => {
             let provider = provider.to_owned();
             Err(match around.unusable.clone() {

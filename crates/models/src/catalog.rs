@@ -168,6 +168,16 @@ pub fn find(name: &str) -> Option<&'static WellKnown> {
     WELL_KNOWN.iter().find(|known| known.name == name)
 }
 
+/// What to say besides where the key of a provider is missing: that this program has no other way in than a key. Else nothing.
+#[must_use]
+pub fn unsigned(provider: &str) -> &'static str {
+    let is_bedrock = find(provider).is_some_and(|known| known.wire == Wire::BedrockConverse);
+    if cfg!(feature = "bedrock") || !is_bedrock {
+        return "";
+    }
+    "; credentials of AWS do not count, because this program was built without signing (feature `bedrock`)"
+}
+
 /// The name most like this one, if one is like it.
 #[must_use]
 pub fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

@@ -190,6 +190,12 @@ impl Endpoint {
 
     /// `provider at host`.
     fn name(&self) -> String {
+        #[cfg(feature = "bedrock")]
+        if let Some(KeySource::Signed(signer)) = &self.config.key
+            && let Some(region) = signer.moved_to()
+        {
+            return format!("{} in {region}", self.config.name);
+        }
         format!("{} at {}", self.config.name, self.host())
     }
 
@@ -272,10 +278,7 @@ impl Endpoint {
     /// Takes keys, header values and the address's query out of words that came from outside.
     fn scrubbed(&self, words: &str) -> String {
         let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        let fixed = match &self.config.key {
-            Some(KeySource::Fixed(key)) => Some(key),
-            Some(KeySource::Asked(_)) | None => None,
-        };
+        let fixed = self.config.key.as_ref().and_then(KeySource::fixed);
         let seen = tokens.iter().map(AsRef::as_ref);
         let keys = fixed.into_iter().chain(seen).map(ExposeSecret::expose_secret);
         let values = self.config.headers.values().flat_map(|value| value.split_whitespace());

@@ -18,6 +18,22 @@ pub enum KeySource {
     Fixed(SecretString),
     /// It is asked for before requests.
     Asked(Arc<Tokens>),
+    /// Requests carry a signature in its place.
+    #[cfg(feature = "bedrock")]
+    Signed(Arc<crate::AwsSigner>),
+}
+
+impl KeySource {
+    /// The key, where it is known.
+    #[must_use]
+    pub fn fixed(&self) -> Option<&SecretString> {
+        match self {
+            Self::Fixed(key) => Some(key),
+            Self::Asked(_) => None,
+            #[cfg(feature = "bedrock")]
+            Self::Signed(_) => None,
+        }
+    }
 }
 
 impl From<SecretString> for KeySource {

@@ -3,6 +3,8 @@
 mod alone;
 mod answers;
 mod anthropic;
+#[cfg(feature = "bedrock")]
+mod aws;
 mod bedrock_converse;
 mod bodies;
 pub mod cache;
@@ -40,6 +42,8 @@ mod transport;
 
 #[doc(hidden)]
 pub use anthropic::{decode_anthropic, decode_anthropic_whole, encode_anthropic};
+#[cfg(feature = "bedrock")]
+pub use aws::{AwsRegion, AwsSigner};
 pub use bedrock_converse::address::bedrock_address;
 #[doc(hidden)]
 pub use bedrock_converse::{decode_converse, decode_converse_whole, encode_converse};

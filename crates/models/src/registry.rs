@@ -83,7 +83,10 @@ impl Registry {
         let built_in = self.built_in.iter().map(|model| model.info().selection.provider.as_str());
         if let Some(known) = catalog::find(provider) {
             let remedy = match known.key_variable {
-                Some(variable) => format!("set {variable} or run `oarlock login {provider}`"),
+                Some(variable) => format!(
+                    "set {variable} or run `oarlock login {provider}`{}",
+                    catalog::unsigned(provider)
+                ),
                 None => format!("add [providers.{provider}] to the configuration"),
             };
             return error(
@@ -116,7 +119,8 @@ impl Models for Registry {
         }
         if let Some(variable) = missing_key(&endpoint.config) {
             let words = format!(
-                "no key for provider `{provider}`; set {variable} or run `oarlock login {provider}`"
+                "no key for provider `{provider}`; set {variable} or run `oarlock login {provider}`{}",
+                catalog::unsigned(provider)
             );
             return Err(error(ModelErrorKind::Auth, words));
         }

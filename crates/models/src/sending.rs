@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use crate::codec::Fault;
 use crate::endpoint::{Endpoint, Refused};
-use crate::key::KeySource;
+use crate::key::{KeyError, KeySource};
 use crate::provider::Wire;
 use crate::transport::{HttpRequest, HttpResponse, Transport};
 
@@ -19,39 +19,79 @@ const FORBIDDEN: u16 = 403;
 
 /// A request that carries all that its endpoint wants.
 pub(crate) struct Authorized {
-    /// Without the key.
+    /// Without what stands for its sender.
     bare: HttpRequest,
-    key: Option<Arc<SecretString>>,
+    carried: Carried,
+}
+
+/// What stands for the sender of a request.
+enum Carried {
+    Nothing,
+    Key(Arc<SecretString>),
+    #[cfg(feature = "bedrock")]
+    Signature(Box<crate::aws::Signed>),
+}
+
+impl Carried {
+    /// What no message of the call may tell.
+    fn secret(&self) -> Option<Arc<SecretString>> {
+        match self {
+            Self::Nothing => None,
+            Self::Key(key) => Some(Arc::clone(key)),
+            #[cfg(feature = "bedrock")]
+            Self::Signature(signed) => signed.session_token.clone(),
+        }
+    }
+
+    /// Whether the other one would be refused as this one was, for all that can be told.
+    fn proves_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            #[cfg(feature = "bedrock")]
+            (Self::Signature(one), Self::Signature(other)) => one.credentials == other.credentials,
+            // A command is believed when it prints the same key again: the endpoint may know of it by now.
+            _ => false,
+        }
+    }
 }
 
 impl Endpoint {
-    /// Gives a request its key. May take as long as its source takes.
+    /// Gives a request its key or its signature. May take as long as the source of it takes.
     ///
     /// # Errors
-    /// [`ModelError`]: there is no key to be had.
+    /// [`ModelError`]: there is none to be had.
     pub(crate) async fn authorized(
         &self,
         model: Option<&str>,
         bare: HttpRequest,
     ) -> Result<Authorized, ModelError> {
-        let key = match &self.config.key {
+        let carried = match &self.config.key {
             // A configured header stands in its place.
-            _ if self.replaces_key() => None,
-            None => None,
-            Some(KeySource::Fixed(key)) => Some(Arc::new(key.clone())),
+            _ if self.replaces_key() => Carried::Nothing,
+            None => Carried::Nothing,
+            Some(KeySource::Fixed(key)) => Carried::Key(Arc::new(key.clone())),
             Some(KeySource::Asked(tokens)) => {
-                let token = tokens.token().await.map_err(|error| {
-                    let (kind, message) = (error.kind(), error.to_string());
-                    self.error(model, &Fault { kind, message, retry_after_ms: None })
-                })?;
-                Some(self.seen(token))
+                let token = tokens.token().await.map_err(|error| self.keyless(model, &error))?;
+                Carried::Key(self.seen(token))
+            }
+            #[cfg(feature = "bedrock")]
+            Some(KeySource::Signed(signer)) => {
+                let signed = signer.signed(&self.config.base_url, bare.clone()).await;
+                let mut signed = signed.map_err(|error| self.keyless(model, &error))?;
+                let seen = |token: Arc<SecretString>| self.seen(SecretString::clone(&token));
+                signed.session_token = signed.session_token.map(seen);
+                Carried::Signature(Box::new(signed))
             }
         };
-        Ok(Authorized { bare, key })
+        Ok(Authorized { bare, carried })
+    }
+
+    fn keyless(&self, model: Option<&str>, error: &KeyError) -> ModelError {
+        let (kind, message) = (error.kind(), error.to_string());
+        self.error(model, &Fault { kind, message, retry_after_ms: None })
     }
 
     /// Sends it and gives the head of a success. A key that was asked for and is refused is replaced by another one, once, before anything of an
-    /// answer was given to anybody.
+    /// answer was given to anybody; so are credentials that sign.
     ///
     /// # Errors
     /// [`ModelError`]: the endpoint is not reached, or refuses.
@@ -61,32 +101,55 @@ impl Endpoint {
         model: Option<&str>,
         request: Authorized,
     ) -> Result<HttpResponse, ModelError> {
-        let Authorized { bare, key } = request;
-        let keyed = self.with_key(bare.clone(), key.as_deref());
-        let refusal = match self.asked(transport, model, keyed).await? {
-            Ok(answer) => return Ok(holding(answer, [key, None])),
+        let Authorized { bare, carried } = request;
+        let whole = self.whole(bare.clone(), &carried);
+        let refusal = match self.asked(transport, model, whole).await? {
+            Ok(answer) => return Ok(holding(answer, [carried.secret(), None])),
             Err(refusal) => refusal,
         };
-        let (Some(KeySource::Asked(tokens)), Some(refused)) = (&self.config.key, &key) else {
-            return Err(self.refused(model, &refusal));
-        };
-        if !self.is_of_key(&refusal) {
+        if !self.is_of_key(&refusal) || !self.forgets(&carried).await {
             return Err(self.refused(model, &refusal));
         }
-        tokens.refused(refused);
         let again = self.authorized(model, bare).await?;
-        let keyed = self.with_key(again.bare, again.key.as_deref());
-        let refusal = match self.asked(transport, model, keyed).await? {
-            Ok(answer) => return Ok(holding(answer, [key, again.key])),
+        if carried.proves_as(&again.carried) {
+            return Err(self.refused(model, &refusal));
+        }
+        let whole = self.whole(again.bare, &again.carried);
+        let refusal = match self.asked(transport, model, whole).await? {
+            Ok(answer) => return Ok(holding(answer, [carried.secret(), again.carried.secret()])),
             Err(refusal) => refusal,
         };
-        if let Some(refused) = &again.key
-            && self.is_of_key(&refusal)
-        {
+        if self.is_of_key(&refusal) {
             // Not for this request any more, but the next one begins with another.
-            tokens.refused(refused);
+            self.forgets(&again.carried).await;
         }
         Err(self.refused(model, &refusal))
+    }
+
+    /// The request with what stands for its sender.
+    fn whole(&self, bare: HttpRequest, carried: &Carried) -> HttpRequest {
+        match carried {
+            Carried::Nothing => bare,
+            Carried::Key(key) => self.with_key(bare, Some(key.as_ref())),
+            #[cfg(feature = "bedrock")]
+            Carried::Signature(signed) => signed.request.clone(),
+        }
+    }
+
+    /// Gives to no further request what was refused; whether there may be another.
+    async fn forgets(&self, refused: &Carried) -> bool {
+        match (&self.config.key, refused) {
+            (Some(KeySource::Asked(tokens)), Carried::Key(key)) => {
+                tokens.refused(key);
+                true
+            }
+            #[cfg(feature = "bedrock")]
+            (Some(KeySource::Signed(signer)), Carried::Signature(signed)) => {
+                signer.refused(&signed.credentials).await;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The answer, or all that matters of a refusal, whose connection is let go.

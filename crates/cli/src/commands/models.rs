@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{Frame, complain};
 use crate::args::ModelsArgs;
+use crate::clouds;
 use crate::config::Loaded;
 use crate::config::secret;
 use crate::config::typed::ProviderSection;
@@ -169,6 +170,8 @@ fn provider(loaded: &Loaded, name: &str) -> Vec<Line> {
     let known = catalog::find(name);
     let needs = match secret::key(loaded, name) {
         Ok(Some(_)) => None,
+        // Whoever configured it has them, presumably: only a request can tell.
+        Ok(None) if origin == "configured" && clouds::signs(&loaded.config, name) => None,
         Ok(None) => secret::variable(&loaded.config, name)
             .map(|variable| format!("${variable} or `oarlock login {name}`")),
         Err(error) => Some(error.to_string()),

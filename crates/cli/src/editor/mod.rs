@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use oarlock_core::ids::SessionId;
 use oarlock_core::ports::tool::Tool;
 use oarlock_core::{DefaultAgentCore, DefaultSession};
-use oarlock_models::{KeyError, KeySource};
+use oarlock_models::KeyError;
 use oarlock_server::service::peer_tools;
 use oarlock_server::{Audience, Figures, Host, HostError, Login, Workspace};
 use secrecy::ExposeSecret;
@@ -252,9 +252,11 @@ impl Folders {
 /// A hash of all keys that this configuration finds: another one stands for other keys.
 fn keys(loaded: &Loaded) -> String {
     let found = selection::names(&loaded.config).map(|name| match secret::key(loaded, name) {
-        Ok(Some((KeySource::Fixed(key), _))) => Some(format!("{name} {}", key.expose_secret())),
-        // What a command prints may change at any time, and is no other key.
-        Ok(Some((KeySource::Asked(_), place))) => Some(format!("{name} {place}")),
+        Ok(Some((source, place))) => Some(match source.fixed() {
+            Some(key) => format!("{name} {}", key.expose_secret()),
+            // What a command prints may change at any time, and is no other key.
+            None => format!("{name} {place}"),
+        }),
         Ok(None) => None,
         Err(error) => Some(format!("{name}: {error}")),
     });

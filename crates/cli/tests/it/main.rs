@@ -8,6 +8,7 @@ mod batteries;
 mod busy;
 mod caching;
 mod canary;
+mod clouds;
 mod deaths;
 mod docs;
 mod editor;

@@ -26,9 +26,41 @@ pub(crate) fn listing_base(base_url: &str) -> String {
     }
 }
 
+/// An address of one region in another one; none where that is no region.
+#[cfg(feature = "bedrock")]
+pub(crate) fn moved(url: &str, from: &str, to: &str) -> Option<String> {
+    let end = |region: &str| {
+        let address = bedrock_address(region)?;
+        Some(address.strip_prefix("https://bedrock-runtime")?.to_owned())
+    };
+    Some(url.replacen(&end(from)?, &end(to)?, 1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "bedrock")]
+    #[test]
+    fn an_address_moves_to_another_region_with_all_but_its_host() {
+        let at = |host: &str| format!("https://{host}/model/us-east-1.amazonaws.com?a=b");
+        let table = [
+            (
+                "bedrock-runtime.us-east-1.amazonaws.com",
+                "eu-west-1",
+                Some("bedrock-runtime.eu-west-1.amazonaws.com"),
+            ),
+            (
+                "bedrock.us-east-1.amazonaws.com",
+                "cn-north-1",
+                Some("bedrock.cn-north-1.amazonaws.com.cn"),
+            ),
+            ("bedrock.us-east-1.amazonaws.com", "evil.com/", None),
+        ];
+        for (from, to, expected) in table {
+            assert_eq!(moved(&at(from), "us-east-1", to), expected.map(at), "{from} {to}");
+        }
+    }
 
     #[test]
     fn a_region_has_an_endpoint_and_an_endpoint_its_region() {

@@ -38,6 +38,8 @@ impl Lanes {
             Some(KeySource::Fixed(key)) => part(key.expose_secret()),
             // Its tokens come and go; whose they are stays.
             Some(KeySource::Asked(_)) => part(&config.name),
+            #[cfg(feature = "bedrock")]
+            Some(KeySource::Signed(_)) => part(&config.name),
         }
         config.headers.iter().for_each(|(name, value)| {
             part(name);
