@@ -10,6 +10,7 @@ pub mod credentials;
 pub mod editor;
 pub mod exit;
 pub mod features;
+pub mod google_credentials;
 pub mod grants;
 pub mod key_command;
 pub mod logging;

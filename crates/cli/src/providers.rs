@@ -85,7 +85,7 @@ pub fn provider(loaded: &Loaded, name: &str) -> Result<ProviderConfig, ProviderE
     let key = secret::key(loaded, name)?.map(|(key, _)| key);
     let mut made = with_key(loaded, name, key)?;
     if made.key.is_none() {
-        made.key = clouds::credentials(loaded, &made);
+        made.key = clouds::credentials(loaded, &made).map_err(SecretError::from)?;
     }
     Ok(made)
 }
@@ -199,7 +199,7 @@ pub fn configured(loaded: &Loaded) -> Result<Vec<ProviderConfig>, ProviderError>
 #[must_use]
 pub fn key_variables(config: &Config) -> Vec<String> {
     let own = config.providers.values().filter_map(|section| section.api_key_env.clone());
-    let known = catalog::WELL_KNOWN.iter().filter_map(|known| known.key_variable);
+    let known = catalog::WELL_KNOWN.iter().flat_map(WellKnown::key_variables);
     own.chain(known.map(str::to_owned)).collect()
 }
 

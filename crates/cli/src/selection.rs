@@ -170,7 +170,8 @@ fn candidate(config: &Config, around: &Surroundings) -> Option<(String, Option<S
         return Some((only.clone(), None));
     }
     let in_environment = |name: &str| {
-        secret::variable(config, name).filter(|variable| around.key_variables.contains(variable))
+        let mut variables = secret::variables(config, name).into_iter();
+        variables.find(|variable| around.key_variables.contains(variable))
     };
     let because =
         |name: &str, why: &str| (name.to_owned(), Some(format!("provider `{name}` because {why}")));
@@ -250,9 +251,11 @@ pub fn usable(
     }
     let names_place = |s: &ProviderSection| s.api_key_file.is_some() || s.api_key_command.is_some();
     let has_place = config.providers.get(provider).is_some_and(names_place);
-    match secret::variable(config, provider) {
-        Some(_) if clouds::signs(config, provider) => Ok(()),
-        Some(variable) if !has_place && !around.key_variables.contains(&variable) => {
+    let variables = secret::variables(config, provider);
+    let has_variable = variables.iter().any(|variable| around.key_variables.contains(variable));
+    match variables.into_iter().next() {
+        Some(_) if clouds::stands_in(config, provider) => Ok(()),
+        Some(variable) if !has_place && !has_variable => {
             let provider = provider.to_owned();
             Err(match around.unusable.clone() {
                 Some(why) => SelectionError::Unusable { provider, why },

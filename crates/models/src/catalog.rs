@@ -18,6 +18,8 @@ pub struct WellKnown {
     pub base_url: &'static str,
     /// The variable that holds its key; none for servers of this machine that take none.
     pub key_variable: Option<&'static str>,
+    /// A variable in which it is looked for when that one is empty.
+    pub other_key_variable: Option<&'static str>,
     /// What is special about it.
     pub quirks: Quirks,
     /// Further protocols that it speaks at the same endpoint, and what is special about them.
@@ -29,6 +31,11 @@ pub struct WellKnown {
 }
 
 impl WellKnown {
+    /// The variables in which its key is looked for, in order.
+    pub fn key_variables(&self) -> impl Iterator<Item = &'static str> {
+        self.key_variable.into_iter().chain(self.other_key_variable)
+    }
+
     /// What is special about it over this protocol; nothing where it is not known to speak it.
     #[must_use]
     pub fn quirks_over(&self, wire: Wire) -> Option<Quirks> {
@@ -58,6 +65,7 @@ pub const WELL_KNOWN: &[WellKnown] = &[
         wire: Wire::AnthropicMessages,
         base_url: "https://api.anthropic.com",
         key_variable: Some("ANTHROPIC_API_KEY"),
+        other_key_variable: None,
         quirks: Quirks {
             hosted: HostedCapabilities { web_search: true },
             answer_schemas: AnswerSchemas { taken: true, but: OLDER_CLAUDES },
@@ -100,6 +108,7 @@ pub const WELL_KNOWN: &[WellKnown] = &[
             answer_schemas: AnswerSchemas { taken: true, but: OLDER_GEMINIS },
             ..Quirks::PLAIN
         },
+        other_key_variable: Some("GOOGLE_API_KEY"),
         models: GOOGLE,
         ..chat(
             ("google", "Google"),
@@ -146,6 +155,7 @@ pub const WELL_KNOWN: &[WellKnown] = &[
         wire: Wire::BedrockConverse,
         base_url: "https://bedrock-runtime.us-east-1.amazonaws.com",
         key_variable: Some("AWS_BEARER_TOKEN_BEDROCK"),
+        other_key_variable: None,
         quirks: Quirks {
             answer_schemas: AnswerSchemas { taken: true, but: SCHEMALESS_AT_BEDROCK },
             documents: true,
@@ -196,6 +206,7 @@ const fn chat(
         wire: Wire::OpenAiChat,
         base_url,
         key_variable,
+        other_key_variable: None,
         quirks: Quirks::PLAIN,
         further: &[],
         default_model: None,

@@ -125,15 +125,6 @@ impl Endpoint {
         headers
     }
 
-    /// Whether it is Google's cloud, which takes a token of its own instead of a key.
-    fn is_vertex(&self) -> bool {
-        let host = self.host();
-        let region = host.strip_suffix("aiplatform.googleapis.com");
-        let is_multi = ["aiplatform.us.rep.googleapis.com", "aiplatform.eu.rep.googleapis.com"];
-        is_multi.contains(&host)
-            || region.is_some_and(|region| region.is_empty() || region.ends_with(['-', '.']))
-    }
-
     /// The header that carries the key.
     fn key_header(&self) -> &str {
         match (&self.config.auth_header, self.config.wire) {
@@ -142,7 +133,7 @@ impl Endpoint {
                 "authorization"
             }
             (None, Wire::AnthropicMessages) => "x-api-key",
-            (None, Wire::Gemini) if self.is_vertex() => "authorization",
+            (None, Wire::Gemini) if is_vertex(&self.config.base_url) => "authorization",
             (None, Wire::Gemini) => "x-goog-api-key",
         }
     }
@@ -200,10 +191,7 @@ impl Endpoint {
     }
 
     fn host(&self) -> &str {
-        let base = &self.config.base_url;
-        let rest = base.split_once("://").map_or(base.as_str(), |(_, rest)| rest);
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        authority.rsplit('@').next().unwrap_or_default()
+        host(&self.config.base_url)
     }
 
     /// Words about waiting for this endpoint.
@@ -286,6 +274,23 @@ impl Endpoint {
         let query = query.split('&').filter_map(|pair| pair.split_once('=')).map(|(_, v)| v);
         without_secrets(words, keys.chain(values).chain(query))
     }
+}
+
+/// Whether this address is in Google's cloud, which takes a token of its own instead of a key.
+#[must_use]
+pub fn is_vertex(base_url: &str) -> bool {
+    let host = host(base_url);
+    let region = host.strip_suffix("aiplatform.googleapis.com");
+    let is_multi = ["aiplatform.us.rep.googleapis.com", "aiplatform.eu.rep.googleapis.com"];
+    is_multi.contains(&host)
+        || region.is_some_and(|region| region.is_empty() || region.ends_with(['-', '.']))
+}
+
+fn host(base_url: &str) -> &str {
+    let rest = base_url.split_once("://").map_or(base_url, |(_, rest)| rest);
+    // A backslash is a slash to those who read addresses of the web.
+    let authority = rest.split(['/', '\\', '?', '#']).next().unwrap_or_default();
+    authority.rsplit('@').next().unwrap_or_default()
 }
 
 /// A name as part of a path, where it can be nothing else than that.
@@ -410,6 +415,7 @@ mod tests {
             ("https://aiplatform.eu.rep.googleapis.com.example", None, "x-goog-api-key: KEY"),
             ("https://us-aiplatform.googleapis.com/v1", Some("x-key"), "x-key: KEY"),
             ("https://evilaiplatform.googleapis.com.example", None, "x-goog-api-key: KEY"),
+            ("https://evil.example\\@aiplatform.googleapis.com", None, "x-goog-api-key: KEY"),
             ("https://gate/v1", Some("Authorization"), "authorization: Bearer KEY"),
         ];
         for (base, name, expected) in table {

@@ -50,6 +50,7 @@ pub use bedrock_converse::{decode_converse, decode_converse_whole, encode_conver
 pub use canned::{CannedAnswer, CannedTransport};
 pub use catalog::{KnownModel, WELL_KNOWN, WellKnown};
 pub use demo::DemoModel;
+pub use endpoint::is_vertex;
 #[doc(hidden)]
 pub use gemini::{decode_gemini, decode_gemini_whole, encode_gemini};
 pub use http::{HttpSettings, HttpTransport, Proxies};

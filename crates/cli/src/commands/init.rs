@@ -50,7 +50,8 @@ pub(super) fn run(frame: &Frame, args: &InitArgs, out: &mut dyn Write) -> anyhow
     let asked = !args.offline && !lacks_key;
     let found = if asked { models_of(frame, provider) } else { Vec::new() };
     let model = model(args, provider, &found)?;
-    write(&path, provider, model.as_deref())?;
+    let variable = keys.variable(provider).or(provider.key_variable);
+    write(&path, (provider, variable), model.as_deref())?;
     writeln!(out, "wrote {}", path.display())?;
     writeln!(out, "{}", next(provider, model.as_deref()))?;
     Ok(Exit::Done)
@@ -79,12 +80,16 @@ struct Keys<'a> {
 impl Keys<'_> {
     /// Where the key of a provider is, in words.
     fn place(&self, known: &WellKnown) -> Option<&'static str> {
-        let is_set =
-            |name: &str| self.frame.environment.text(name).is_some_and(|v| !v.trim().is_empty());
-        let variable = known.key_variable.filter(|name| is_set(name));
         // A file that cannot be used has its complaint as soon as a key of it is needed.
         let is_stored = || self.stored.key(known.name).is_ok_and(|key| key.is_some());
-        variable.or_else(|| is_stored().then_some("a stored key"))
+        self.variable(known).or_else(|| is_stored().then_some("a stored key"))
+    }
+
+    /// The variable that holds it.
+    fn variable(&self, known: &WellKnown) -> Option<&'static str> {
+        let is_set =
+            |name: &str| self.frame.environment.text(name).is_some_and(|v| !v.trim().is_empty());
+        known.key_variables().find(|name| is_set(name))
     }
 }
 
@@ -161,7 +166,11 @@ fn ask(question: &str, default: &str) -> anyhow::Result<String> {
     Ok(if answer.is_empty() { default.to_owned() } else { answer.to_owned() })
 }
 
-fn write(path: &Path, provider: &WellKnown, model: Option<&str>) -> anyhow::Result<()> {
+fn write(
+    path: &Path,
+    (provider, variable): (&WellKnown, Option<&str>),
+    model: Option<&str>,
+) -> anyhow::Result<()> {
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
     let mut lines =
         vec!["# Written by `oarlock init`. All keys: `oarlock doctor --config`.".to_owned()];
@@ -169,7 +178,7 @@ fn write(path: &Path, provider: &WellKnown, model: Option<&str>) -> anyhow::Resu
     if let Some(model) = model {
         lines.push(format!("model = {}", quoted(model)));
     }
-    if let Some(variable) = provider.key_variable {
+    if let Some(variable) = variable {
         lines.push(format!("\n[providers.{}]\napi_key_env = {}", provider.name, quoted(variable)));
     }
     lines.push(String::new());

@@ -171,7 +171,7 @@ fn provider(loaded: &Loaded, name: &str) -> Vec<Line> {
     let needs = match secret::key(loaded, name) {
         Ok(Some(_)) => None,
         // Whoever configured it has them, presumably: only a request can tell.
-        Ok(None) if origin == "configured" && clouds::signs(&loaded.config, name) => None,
+        Ok(None) if origin == "configured" && clouds::stands_in(&loaded.config, name) => None,
         Ok(None) => secret::variable(&loaded.config, name)
             .map(|variable| format!("${variable} or `oarlock login {name}`")),
         Err(error) => Some(error.to_string()),

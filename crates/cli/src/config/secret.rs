@@ -4,12 +4,12 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use oarlock_models::{KeySource, catalog};
+use oarlock_models::{KeySource, WellKnown, catalog};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::credentials::CredentialsError;
 use super::{Config, ConfigError, Environment, Loaded, paths};
-use crate::key_command;
+use crate::{google_credentials, key_command};
 
 /// A key may have this many bytes.
 pub const KEY_BYTES_MAX: u64 = 16 * 1024;
@@ -104,8 +104,8 @@ pub fn key(loaded: &Loaded, provider: &str) -> Result<Option<(KeySource, KeyPlac
         let program = argv.and_then(|argv| argv.first()).cloned().unwrap_or_default();
         return Ok(Some((source, KeyPlace::Command(program))));
     }
-    let variable = variable(&loaded.config, provider);
-    if let Some((name, value)) = variable.and_then(|name| {
+    let mut variables = variables(&loaded.config, provider).into_iter();
+    if let Some((name, value)) = variables.find_map(|name| {
         let value = loaded.environment.text(&name)?.trim().to_owned();
         (!value.is_empty()).then_some((name, value))
     }) {
@@ -115,12 +115,21 @@ pub fn key(loaded: &Loaded, provider: &str) -> Result<Option<(KeySource, KeyPlac
     Ok(stored.map(|(key, path)| (key.into(), KeyPlace::Stored(path.to_owned()))))
 }
 
-/// The variable in which a provider's key is looked for: the configured one, else the well-known one.
+/// The variables in which a provider's key is looked for, in order: the configured one, else the well-known ones.
+#[must_use]
+pub fn variables(config: &Config, provider: &str) -> Vec<String> {
+    let section = config.providers.get(provider);
+    if let Some(own) = section.and_then(|section| section.api_key_env.clone()) {
+        return vec![own];
+    }
+    let known = catalog::find(provider).into_iter();
+    known.flat_map(WellKnown::key_variables).map(str::to_owned).collect()
+}
+
+/// The first of [`variables`]: the one to tell whoever has no key.
 #[must_use]
 pub fn variable(config: &Config, provider: &str) -> Option<String> {
-    let section = config.providers.get(provider);
-    let own = section.and_then(|section| section.api_key_env.clone());
-    own.or_else(|| Some(catalog::find(provider)?.key_variable?.to_owned()))
+    variables(config, provider).into_iter().next()
 }
 
 /// Every file that may hold a key, there or not, and the folder whose files are tokens: no tool opens one, whatever folders its session has.
@@ -135,7 +144,8 @@ pub(super) fn files(
     let named = named.map(|file| paths::expand(environment, file));
     // Without a home nothing is stored.
     let own = [paths::credentials(environment), paths::key_tokens(environment)];
-    own.into_iter().filter_map(Result::ok).map(Ok).chain(named).collect()
+    let own = own.into_iter().filter_map(Result::ok);
+    own.chain(google_credentials::files(environment)).map(Ok).chain(named).collect()
 }
 
 fn read_key_file(path: &Path) -> Result<SecretString, SecretError> {

@@ -10,7 +10,7 @@ use source::{Source, crates, read, sources};
 
 /// A crate, what it may build on besides `testkit` in tests, and its most lines of code.
 const HOUSE: [(&str, &[&str], usize); 7] = [
-    ("cli", &["core", "models", "server", "store", "tools"], 12_450),
+    ("cli", &["core", "models", "server", "store", "tools"], 12_900),
     ("core", &[], 21_500),
     ("models", &["core"], 10_500),
     ("server", &["core"], 11_850),

@@ -4,6 +4,7 @@ use crate::home::{Home, Ran};
 
 #[cfg(feature = "bedrock")]
 mod aws;
+mod google;
 
 fn ask(home: &Home) -> Ran {
     home.run(&["run", "row"])
