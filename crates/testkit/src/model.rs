@@ -1,18 +1,18 @@
 //! A model that says what a test tells it to, and remembers what it was asked.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt};
 use oarlock_core::event::DeltaItem;
 use oarlock_core::ids::CallId;
-use oarlock_core::message::{Block, Content, ReplyStop, Usage};
+use oarlock_core::message::{Block, Content, Message, ReplyStop, Usage};
 use oarlock_core::ports::model::{
     Accepts, HostedCapabilities, Model, ModelCandidate, ModelError, ModelErrorKind, ModelEvent,
     ModelInfo, ModelRequest, Models, Price, Reply,
 };
-use oarlock_core::spec::ModelSelection;
+use oarlock_core::spec::{ModelSelection, ResolvedSessionCapabilities, Sampling};
 
 /// One thing that a scripted call does.
 #[derive(Debug, Clone)]
@@ -190,6 +190,23 @@ pub fn info() -> ModelInfo {
 #[must_use]
 pub fn selection() -> ModelSelection {
     ModelSelection { provider: "test".to_owned(), model: "scripted".to_owned() }
+}
+
+/// A request with this conversation and nothing else.
+#[must_use]
+pub fn asking(messages: Vec<Message>) -> ModelRequest {
+    ModelRequest {
+        system: String::new(),
+        messages: Arc::new(messages),
+        tools: Arc::default(),
+        bodies: BTreeMap::new(),
+        effort: None,
+        sampling: Sampling::default(),
+        output_max: None,
+        capabilities: ResolvedSessionCapabilities::default(),
+        output: None,
+        cache_key: String::new(),
+    }
 }
 
 impl Model for ScriptedModel {

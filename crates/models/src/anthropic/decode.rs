@@ -226,7 +226,9 @@ impl Decoder for AnthropicDecoder {
         let blocks: Vec<Block> = self.blocks.into_iter().map(|block| block.close(native)).collect();
         let calls = blocks.iter().any(|block| matches!(block.content, Content::ToolCall { .. }));
         let stop = stop_of(self.stop.as_deref(), calls);
-        Ok(Reply { model: self.model, blocks, stop, usage: self.usage, warnings: Vec::new() })
+        let reasoning = self.usage.reasoning.min(self.usage.output);
+        let usage = Usage { reasoning, ..self.usage };
+        Ok(Reply { model: self.model, blocks, stop, usage, warnings: Vec::new() })
     }
 }
 

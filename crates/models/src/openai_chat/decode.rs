@@ -397,11 +397,9 @@ fn absorb_usage(usage: &mut Usage, counts: &Value) {
     // Most count thought within the completion; where the sum says otherwise it comes on top.
     let sum = prompt.saturating_add(output).saturating_add(thought);
     let beside = count(&["/total_tokens"]) == Some(sum);
-    *usage = Usage {
-        input: prompt - read - written,
-        output: if beside { output.saturating_add(thought) } else { output },
-        cache_read: read,
-        cache_write: written,
-        reasoning: thought,
-    };
+    let output = if beside { output.saturating_add(thought) } else { output };
+    // Some count more as thought than they answered.
+    let reasoning = thought.min(output);
+    let input = prompt - read - written;
+    *usage = Usage { input, output, cache_read: read, cache_write: written, reasoning };
 }

@@ -348,11 +348,9 @@ fn absorb_usage(usage: &mut Usage, counts: &Value) {
     // Thought counts within the output; where the sum says otherwise it comes on top.
     let sum = input.saturating_add(output).saturating_add(thought);
     let beside = thought > 0 && count("/total_tokens") == Some(sum);
-    *usage = Usage {
-        input: input - read - written,
-        output: if beside { output.saturating_add(thought) } else { output },
-        cache_read: read,
-        cache_write: written,
-        reasoning: thought,
-    };
+    let output = if beside { output.saturating_add(thought) } else { output };
+    // Some count more as thought than they answered.
+    let reasoning = thought.min(output);
+    let input = input - read - written;
+    *usage = Usage { input, output, cache_read: read, cache_write: written, reasoning };
 }

@@ -1,10 +1,10 @@
 //! However an answer is cut into chunks, lines and events, it is the same answer; and however it is damaged, it ends in the right error.
 
-use bytes::Bytes;
 use oarlock_core::ports::model::{ModelError, ModelErrorKind, ModelEvent, Reply};
 use oarlock_models::{
     Wire, decode_anthropic, decode_chat, decode_converse, decode_gemini, decode_responses,
 };
+use oarlock_testkit::streams::{cut, frame};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -108,20 +108,6 @@ fn stream(name: &str, body: impl Into<Vec<u8>>) -> Case {
 
 fn decoded(wire: Wire, case: &Case, cuts: &[usize]) -> Result<Reply, ModelError> {
     answer(wire, case, cut(&case.body, cuts)).map(|(_, reply)| reply)
-}
-
-/// The body in chunks of these sizes, over and over.
-fn cut(body: &[u8], sizes: &[usize]) -> Vec<Bytes> {
-    let (mut chunks, mut rest) = (Vec::new(), body);
-    for size in sizes.iter().cycle() {
-        if rest.is_empty() {
-            break;
-        }
-        let (chunk, more) = rest.split_at((*size).min(rest.len()));
-        chunks.push(Bytes::copy_from_slice(chunk));
-        rest = more;
-    }
-    chunks
 }
 
 /// The same stream with other line ends, with a mark of byte order, and with both.
@@ -300,23 +286,6 @@ fn damage_ends_in_the_error_that_it_is() {
     }
 }
 
-/// A frame of AWS with the name of its event.
-fn frame(kind: &str, name: &str, payload: &str) -> Vec<u8> {
-    let key = format!(":{kind}-type");
-    let headers = [(":message-type", kind), (&key, name)].map(|(name, value)| {
-        let length = u16::try_from(value.len()).unwrap().to_be_bytes();
-        [&[u8::try_from(name.len()).unwrap()], name.as_bytes(), &[7], &length, value.as_bytes()]
-            .concat()
-    });
-    let headers = headers.concat();
-    let length = |bytes: usize| u32::try_from(bytes).unwrap().to_be_bytes();
-    let mut frame = [length(headers.len() + payload.len() + 16), length(headers.len())].concat();
-    frame.extend(crc32fast::hash(&frame).to_be_bytes());
-    frame.extend([&headers, payload.as_bytes()].concat());
-    frame.extend(crc32fast::hash(&frame).to_be_bytes());
-    frame
-}
-
 /// The frames of an answer.
 fn frames() -> Vec<Vec<u8>> {
     let event = |name, payload: serde_json::Value| frame("event", name, &payload.to_string());
@@ -396,33 +365,6 @@ proptest! {
             let case = stream("inline", body);
             prop_assert_eq!(decoded(wire, &case, &sizes).unwrap(), decoded(wire, &case, &[usize::MAX]).unwrap());
         }
-    }
-
-    #[test]
-    fn any_bytes_end_in_an_answer_or_an_error(
-        noise in prop::collection::vec(any::<u8>(), 0..400),
-        at in 0usize..2000,
-    ) {
-        for (wire, body) in WIRES {
-            let at = at.min(body.len());
-            let bytes = [&body.as_bytes()[..at], &noise, &body.as_bytes()[at..]].concat();
-            // Whatever comes out, it comes out: the harness panics when the last event is neither.
-            drop(decoded(wire, &stream("noise", bytes), &[7]));
-        }
-    }
-
-    #[test]
-    fn any_frames_end_in_an_answer_or_an_error(
-        noise in prop::collection::vec(any::<u8>(), 0..200),
-        at in 0usize..700,
-        names in prop::collection::vec("[a-z]{0,5}(Start|Delta|Exception|)", 0..6),
-    ) {
-        let (mut bytes, more) = (frames().concat(), names.iter().map(|name| frame("event", name, "{}")));
-        bytes.splice(0..0, more.flatten());
-        drop(framed(bytes.clone(), &[7]));
-        let at = at.min(bytes.len());
-        bytes.splice(at..at, noise);
-        drop(framed(bytes, &[7]));
     }
 
     #[test]

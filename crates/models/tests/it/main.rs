@@ -8,6 +8,7 @@
 mod answers;
 mod anthropic;
 mod anthropic_corpus;
+mod any_bytes;
 mod caches;
 mod chat_corpus;
 mod converse;

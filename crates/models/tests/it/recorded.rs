@@ -1,17 +1,13 @@
 //! Recorded answers outside the repository, found by `OARLOCK_CORPUS`, and a model that is given their bytes.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use oarlock_core::message::{Message, Part};
-use oarlock_core::ports::model::{ModelError, ModelEvent, ModelRequest, Models, Reply};
-use oarlock_core::spec::{ModelSelection, Sampling};
-use oarlock_models::{
-    CannedAnswer, CannedTransport, Lanes, ProviderConfig, Quirks, Registry, RequestBounds,
-    Transport, Wire,
-};
+use oarlock_core::ports::model::{ModelError, ModelEvent, Reply};
+use oarlock_models::{CannedAnswer, Wire};
+pub(crate) use oarlock_testkit::model::asking as request;
 use serde_json::Value;
 
 /// One recorded answer.
@@ -72,22 +68,7 @@ pub(crate) fn answer(
     chunks: Vec<Bytes>,
 ) -> Result<(Vec<ModelEvent>, Reply), ModelError> {
     let (status, headers) = (case.status, case.headers.clone());
-    let canned = Arc::new(CannedTransport::new([CannedAnswer { status, headers, chunks }]));
-    let provider = ProviderConfig {
-        name: "test".to_owned(),
-        display_name: "Test".to_owned(),
-        wire,
-        base_url: "http://127.0.0.1:9".to_owned(),
-        key: None,
-        auth_header: None,
-        headers: std::collections::BTreeMap::new(),
-        quirks: Quirks::PLAIN,
-        bounds: RequestBounds::NONE,
-        models: Vec::new(),
-    };
-    let registry = Registry::new(vec![provider], canned as Arc<dyn Transport>, &Lanes::default());
-    let selection = ModelSelection { provider: "test".to_owned(), model: "test".to_owned() };
-    let model = registry.resolve(&selection).unwrap();
+    let model = CannedAnswer { status, headers, chunks }.model(wire);
     let request = request(vec![Message::User { parts: vec![Part::text("hello")] }]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut events: Vec<_> = runtime.block_on(model.call(request).collect());
@@ -96,21 +77,5 @@ pub(crate) fn answer(
     match last? {
         ModelEvent::Reply(reply) => Ok((shown, reply)),
         other => panic!("{}: the last event is {other:?}", case.name),
-    }
-}
-
-/// A request with this conversation and nothing else.
-pub(crate) fn request(messages: Vec<Message>) -> ModelRequest {
-    ModelRequest {
-        system: String::new(),
-        messages: Arc::new(messages),
-        tools: Arc::default(),
-        bodies: std::collections::BTreeMap::default(),
-        effort: None,
-        sampling: Sampling::default(),
-        output_max: None,
-        capabilities: oarlock_core::spec::ResolvedSessionCapabilities::default(),
-        output: None,
-        cache_key: String::new(),
     }
 }

@@ -15,7 +15,7 @@ const HOUSE: [(&str, &[&str], usize); 7] = [
     ("models", &["core"], 10_500),
     ("server", &["core"], 11_850),
     ("store", &["core"], 3_125),
-    ("testkit", &["core"], 4_675),
+    ("testkit", &["core"], 5_125),
     ("tools", &["core"], 10_000),
 ];
 
