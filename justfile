@@ -64,6 +64,10 @@ tokens:
     cargo build -p oarlock
     node scripts/models/empty.mjs
 
+# Answers read by Oarlock and by rig-core, compared; with OARLOCK_CORPUS the recorded ones, too
+differential:
+    cargo run --locked --manifest-path differential/Cargo.toml --target-dir target/differential
+
 # `oarlock serve` held to its own description by schemathesis, every check on
 schemathesis *arguments:
     cargo build -p oarlock
