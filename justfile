@@ -20,6 +20,7 @@ corpus folder:
 # The budgets, measured beside their bounds
 bench:
     cargo bench -p oarlock-store
+    cargo bench -p oarlock-models --bench decode
     cargo bench -p oarlock --bench pure
     cargo bench -p oarlock --bench figures
 
