@@ -3,13 +3,20 @@
 use oarlock_core::message::{Block, Native, RawJson};
 use oarlock_core::ports::model::{ModelError, ModelErrorKind, ModelEvent, ModelRequest, Reply};
 
+use crate::names::Names;
+
 /// A wire format.
 pub(crate) trait Codec: Send + Sync + std::fmt::Debug {
     /// The body of a streaming request. The same request gives the same bytes; a request that only appends messages to another one gives a
     /// body whose messages begin with the other one's.
     fn encode(&self, request: &ModelRequest, target: &Target) -> Vec<u8>;
 
-    /// A decoder for one answer.
+    /// How the tools of a request are spelled in it. By that, and by nothing else, calls are given the runtime's own names again.
+    fn names(&self, _: &ModelRequest) -> Names {
+        Names::as_they_are()
+    }
+
+    /// A decoder for one answer, whose calls have the names that the model wrote.
     fn decoder(&self, target: &Target) -> Box<dyn Decoder>;
 }
 

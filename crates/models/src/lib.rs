@@ -25,6 +25,7 @@ mod key;
 mod lane;
 mod listing;
 mod lower;
+mod names;
 mod openai_chat;
 mod openai_responses;
 mod outgoing;

@@ -78,6 +78,7 @@ impl Model for HttpModel {
                 return stream::iter([Err(error)]).boxed();
             }
         };
+        let names = self.codec.names(&request);
         let body = self.codec.encode(&request, &self.target);
         let call = Call {
             model: self.target.model.clone(),
@@ -91,13 +92,14 @@ impl Model for HttpModel {
             pass: None,
             ready: VecDeque::new(),
         };
-        let warned = move |event| match event {
+        let whole = move |event| match event {
             Ok(ModelEvent::Reply(reply)) => {
-                Ok(ModelEvent::Reply(Reply { warnings: warnings.clone(), ..reply }))
+                let blocks = names.meant(reply.blocks);
+                Ok(ModelEvent::Reply(Reply { warnings: warnings.clone(), blocks, ..reply }))
             }
             other => other,
         };
-        stream::unfold(call, Call::next).map(warned).boxed()
+        stream::unfold(call, Call::next).map(whole).boxed()
     }
 }
 

@@ -13,6 +13,7 @@ use crate::bodies::Bodies;
 use crate::claude::ask;
 use crate::codec::Target;
 use crate::item::{Item, raw_of};
+use crate::names::Names;
 
 /// How many of the last messages of the user end a cached prefix; with the system prompt and the tools the four marks of a request are used.
 const MARKED_MESSAGES: usize = 2;
@@ -59,10 +60,10 @@ impl Inference<'_> {
 }
 
 /// The body of a streaming request.
-pub(super) fn body(request: &ModelRequest, target: &Target) -> Vec<u8> {
+pub(super) fn body(request: &ModelRequest, names: &Names, target: &Target) -> Vec<u8> {
     let kind = Kind::of(&target.model);
     let bodies = Bodies::new(&request.bodies, kind.reads_documents());
-    let mut messages = Conversation::new(target, kind, bodies).render(&request.messages);
+    let mut messages = Conversation::new(target, kind, bodies, names).render(&request.messages);
     let wanted = request.output_max.map(|wanted| wanted.min(target.output_max.unwrap_or(wanted)));
     let known = kind.output_default().map(|default| target.output_max.unwrap_or(default));
     let max_tokens = wanted.or(known);
@@ -85,7 +86,7 @@ pub(super) fn body(request: &ModelRequest, target: &Target) -> Vec<u8> {
             json!({"textFormat": {"type": "json_schema", "structure": {"jsonSchema": schema}}})
         }),
         system: system(request, kind),
-        tool_config: tool_config(request, kind),
+        tool_config: tool_config(request, names, kind),
         messages,
     };
     serde_json::to_vec(&body).expect("strings, numbers and JSON texts always serialise")
@@ -105,7 +106,7 @@ fn system(request: &ModelRequest, kind: Kind<'_>) -> Vec<Value> {
 }
 
 /// The tools. A conversation with calls or results in it is refused without any, so one stands in where none is offered.
-fn tool_config(request: &ModelRequest, kind: Kind<'_>) -> Option<Value> {
+fn tool_config(request: &ModelRequest, names: &Names, kind: Kind<'_>) -> Option<Value> {
     let hosted = (request.capabilities.web_search && kind.can_be_grounded())
         .then(|| json!({"systemTool": {"name": GROUNDING}}));
     let spec = |name: &str, description: &str, input: &Value| {
@@ -115,7 +116,10 @@ fn tool_config(request: &ModelRequest, kind: Kind<'_>) -> Option<Value> {
         }
         json!({ "toolSpec": spec })
     };
-    let ours = request.tools.iter().map(|tool| spec(&tool.name, &tool.description, &tool.input));
+    let ours = request
+        .tools
+        .iter()
+        .map(|tool| spec(&names.spelled(&tool.name), &tool.description, &tool.input));
     let mut tools: Vec<Value> = hosted.into_iter().chain(ours).collect();
     if tools.is_empty() && request.messages.iter().any(has_tools) {
         tools.push(spec(

@@ -12,6 +12,8 @@ use oarlock_core::ports::model::{ModelError, ModelEvent, ModelRequest, Reply};
 
 use crate::alone::{self, target};
 use crate::codec::{Codec, Decoder, Target};
+use crate::names::Names;
+use crate::outgoing::tool_name;
 use crate::quirks::Quirks;
 use decode::ConverseDecoder;
 
@@ -24,7 +26,11 @@ pub(crate) struct BedrockConverse;
 
 impl Codec for BedrockConverse {
     fn encode(&self, request: &ModelRequest, target: &Target) -> Vec<u8> {
-        encode::body(request, target)
+        encode::body(request, &self.names(request), target)
+    }
+
+    fn names(&self, request: &ModelRequest) -> Names {
+        Names::of(&request.tools, tool_name)
     }
 
     fn decoder(&self, target: &Target) -> Box<dyn Decoder> {

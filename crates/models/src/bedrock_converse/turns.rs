@@ -14,7 +14,7 @@ use crate::anthropic::input_of;
 use crate::bodies::{Bodies, Given};
 use crate::codec::Target;
 use crate::item::{Item, raw_of};
-use crate::outgoing::tool_name;
+use crate::names::Names;
 
 /// Characters of a call's id that the wire takes.
 const ID_CHARS_MAX: usize = 64;
@@ -41,6 +41,7 @@ pub(super) struct Conversation<'a> {
     target: &'a Target,
     kind: Kind<'a>,
     bodies: Bodies<'a>,
+    names: &'a Names,
     /// Documents that came so far, and how many of the first ones are left out.
     documents: Cell<usize>,
     without: usize,
@@ -48,8 +49,14 @@ pub(super) struct Conversation<'a> {
 }
 
 impl<'a> Conversation<'a> {
-    pub(super) fn new(target: &'a Target, kind: Kind<'a>, bodies: Bodies<'a>) -> Self {
-        Self { target, kind, bodies, documents: Cell::new(0), without: 0, turns: Vec::new() }
+    pub(super) fn new(
+        target: &'a Target,
+        kind: Kind<'a>,
+        bodies: Bodies<'a>,
+        names: &'a Names,
+    ) -> Self {
+        let (documents, without) = (Cell::new(0), 0);
+        Self { target, kind, bodies, names, documents, without, turns: Vec::new() }
     }
 
     pub(super) fn render(mut self, messages: &[Message]) -> Vec<Turn> {
@@ -207,7 +214,7 @@ impl<'a> Conversation<'a> {
             (Content::ToolCall { id, name, arguments }, None) => {
                 let mut call = Item::default();
                 call.set_text("toolUseId", &wire_id(id.as_str()));
-                call.set_text("name", &tool_name(name));
+                call.set_text("name", &self.names.spelled(name));
                 call.set("input", input_of(arguments));
                 Some(block_of("toolUse", call))
             }

@@ -14,7 +14,8 @@ use super::growing::{SIGNATURE, parts};
 use crate::bodies::{Bodies, Given};
 use crate::codec::Target;
 use crate::item::{Item, raw_of};
-use crate::outgoing::{object_of, tool_name};
+use crate::names::Names;
+use crate::outgoing::object_of;
 
 /// Stands where a call has no signature: another model made it, or its own gave none. Google documents it for conversations from elsewhere
 /// (ai.google.dev/gemini-api/docs/thought-signatures); without one Gemini 3 refuses the whole conversation.
@@ -48,14 +49,15 @@ struct Asked<'a> {
 pub(super) struct Conversation<'a> {
     target: &'a Target,
     bodies: Bodies<'a>,
+    names: &'a Names,
     /// Whether the family is of Gemini 3 or later.
     is_third: bool,
     turns: Vec<Turn>,
 }
 
 impl<'a> Conversation<'a> {
-    pub(super) fn new(target: &'a Target, bodies: Bodies<'a>) -> Self {
-        Self { target, bodies, is_third: is_third(&target.family), turns: Vec::new() }
+    pub(super) fn new(target: &'a Target, bodies: Bodies<'a>, names: &'a Names) -> Self {
+        Self { target, bodies, names, is_third: is_third(&target.family), turns: Vec::new() }
     }
 
     pub(super) fn render(mut self, messages: &[Message]) -> Vec<Turn> {
@@ -133,7 +135,7 @@ impl<'a> Conversation<'a> {
         wants_signature: bool,
     ) -> (Box<RawValue>, Asked<'b>) {
         let id = Some(call.as_str().to_owned()).filter(|id| self.is_third && !id.is_empty());
-        let name = function_name(name);
+        let name = self.names.spelled(name);
         let mut function = Item::default();
         if let Some(id) = &id {
             function.set_text("id", id);
@@ -253,13 +255,4 @@ fn response(call: &Asked<'_>, key: &str, words: &str, pictures: &[Value]) -> Box
 
 fn text(words: &str) -> Box<RawValue> {
     raw_of(json!({ "text": words }))
-}
-
-/// A tool's name in the letters that the wire takes: it begins with a letter or an underscore.
-fn function_name(name: &str) -> String {
-    let name = tool_name(name);
-    match name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
-        true => name,
-        false => tool_name(&format!("_{name}")),
-    }
 }

@@ -9,6 +9,7 @@ use super::contents::{Conversation, Turn};
 use super::family::{is_third, thinking_config};
 use crate::bodies::Bodies;
 use crate::codec::Target;
+use crate::names::Names;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -45,8 +46,8 @@ struct Generation<'a> {
 }
 
 /// The body of a streaming request; the model stands in the address.
-pub(super) fn body(request: &ModelRequest, target: &Target) -> Vec<u8> {
-    let tools = tools(request);
+pub(super) fn body(request: &ModelRequest, names: &Names, target: &Target) -> Vec<u8> {
+    let tools = tools(request, names);
     // A search of the provider beside tools has to be asked for, and its items go back with the rest.
     let is_mixed = tools.len() > 1 && is_third(&target.family);
     let body = Body {
@@ -55,7 +56,7 @@ pub(super) fn body(request: &ModelRequest, target: &Target) -> Vec<u8> {
         tools,
         tool_config: is_mixed.then(|| json!({"includeServerSideToolInvocations": true})),
         generation_config: generation(request, target),
-        contents: Conversation::new(target, Bodies::new(&request.bodies, true))
+        contents: Conversation::new(target, Bodies::new(&request.bodies, true), names)
             .render(&request.messages),
     };
     serde_json::to_vec(&body).expect("strings, numbers and JSON texts always serialise")
@@ -81,11 +82,11 @@ fn generation<'a>(request: &'a ModelRequest, target: &Target) -> Generation<'a> 
     }
 }
 
-fn tools(request: &ModelRequest) -> Vec<Value> {
+fn tools(request: &ModelRequest, names: &Names) -> Vec<Value> {
     let declarations: Vec<Value> = request
         .tools
         .iter()
-        .map(|tool| json!({"name": tool.name, "description": tool.description, "parametersJsonSchema": tool.input}))
+        .map(|tool| json!({"name": names.spelled(&tool.name), "description": tool.description, "parametersJsonSchema": tool.input}))
         .collect();
     let ours = (!declarations.is_empty()).then(|| json!({"functionDeclarations": declarations}));
     let hosted = request.capabilities.web_search.then(|| json!({"googleSearch": {}}));

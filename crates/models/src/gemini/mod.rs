@@ -11,6 +11,7 @@ use oarlock_core::ports::model::{ModelError, ModelEvent, ModelRequest, Reply};
 
 use crate::alone::{self, target};
 use crate::codec::{Codec, Decoder, Target};
+use crate::names::{Names, begun_with_letter};
 use crate::quirks::Quirks;
 use decode::GeminiDecoder;
 
@@ -25,7 +26,11 @@ pub(crate) struct Gemini;
 
 impl Codec for Gemini {
     fn encode(&self, request: &ModelRequest, target: &Target) -> Vec<u8> {
-        encode::body(request, target)
+        encode::body(request, &self.names(request), target)
+    }
+
+    fn names(&self, request: &ModelRequest) -> Names {
+        Names::of(&request.tools, begun_with_letter)
     }
 
     fn decoder(&self, target: &Target) -> Box<dyn Decoder> {

@@ -30,3 +30,4 @@ mod sampling;
 mod script;
 mod switching;
 mod tapes;
+mod tool_names;
