@@ -15,6 +15,7 @@ use crate::codec::Fault;
 use crate::key::KeySource;
 use crate::lane::{Lane, Lanes};
 use crate::provider::{ProviderConfig, Wire};
+use crate::quirks::{HostedCalls, Quirks};
 use crate::secrets::without_secrets;
 use crate::transport::{HttpRequest, HttpResponse, Method, TransportError};
 
@@ -123,6 +124,17 @@ impl Endpoint {
         headers.retain(|(name, _)| !own.keys().any(|other| other.eq_ignore_ascii_case(name)));
         headers.extend(own.iter().map(|(name, value)| (name.clone(), value.clone())));
         headers
+    }
+
+    /// What is special about it, by what is configured and by its address. Vertex knows neither the field that asks for the calls of the provider
+    /// (`includeServerSideToolInvocations`) nor the parts that tell them (Vertex AI API, `ToolConfig`; googleapis/python-genai, `_ToolConfig_to_vertex`).
+    pub(crate) fn quirks(&self) -> Quirks {
+        let quirks = self.config.quirks;
+        let is_vertex = self.config.wire == Wire::Gemini && is_vertex(&self.config.base_url);
+        match is_vertex {
+            true => Quirks { hosted_calls: HostedCalls::Untold, ..quirks },
+            false => quirks,
+        }
     }
 
     /// The header that carries the key.
@@ -310,7 +322,6 @@ mod tests {
 
     use super::*;
     use crate::provider::RequestBounds;
-    use crate::quirks::Quirks;
 
     fn endpoint(wire: Wire, base_url: &str, headers: &[(&str, &str)]) -> Endpoint {
         let headers: BTreeMap<String, String> =

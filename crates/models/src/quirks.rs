@@ -91,6 +91,16 @@ pub(crate) fn is_of(family: &str, pattern: &str) -> bool {
     }
 }
 
+/// Whether an endpoint tells what it does itself while a model answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HostedCalls {
+    /// As calls and results, which are asked for and sent back.
+    #[default]
+    Told,
+    /// It knows no such parts, and refuses to be asked for them.
+    Untold,
+}
+
 /// What is special about an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quirks {
@@ -104,6 +114,8 @@ pub struct Quirks {
     pub thought_items: ThoughtItems,
     /// What it does for its models while they answer.
     pub hosted: HostedCapabilities,
+    /// How it tells what it does itself, over `gemini`.
+    pub hosted_calls: HostedCalls,
     /// Which ids of calls are taken.
     pub call_ids: CallIds,
     /// Whether `reasoning_effort` is understood.
@@ -124,6 +136,7 @@ impl Quirks {
         thought_echo: ThoughtEcho::Never,
         thought_items: ThoughtItems::Encrypted,
         hosted: HostedCapabilities { web_search: false },
+        hosted_calls: HostedCalls::Told,
         call_ids: CallIds::Any,
         effort: false,
         cache_key: false,

@@ -50,7 +50,7 @@ impl HttpModel {
             model: model.to_owned(),
             family: info.family.clone(),
             output_max: info.output_max,
-            quirks: endpoint.config.quirks,
+            quirks: endpoint.quirks(),
         };
         Self { info, target, endpoint, codec, transport }
     }

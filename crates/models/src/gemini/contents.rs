@@ -16,12 +16,16 @@ use crate::codec::Target;
 use crate::item::{Item, raw_of};
 use crate::names::Names;
 use crate::outgoing::object_of;
+use crate::quirks::HostedCalls;
 
 /// Stands where a call has no signature: another model made it, or its own gave none. Google documents it for conversations from elsewhere
 /// (ai.google.dev/gemini-api/docs/thought-signatures); without one Gemini 3 refuses the whole conversation.
 const UNSIGNED: &str = "skip_thought_signature_validator";
 /// What pictures may be. Any other would be refused, and the whole conversation with it.
 const PICTURES: [&str; 5] = ["image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"];
+
+/// Parts that tell what the provider did itself.
+const HOSTED: [&str; 2] = ["toolCall", "toolResponse"];
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -114,6 +118,9 @@ impl<'a> Conversation<'a> {
                     sent.push(item);
                     asked.push(call);
                 }
+                (Content::Opaque { kind }, Some(_))
+                    if HOSTED.contains(&kind.as_str())
+                        && self.target.quirks.hosted_calls == HostedCalls::Untold => {}
                 (_, Some(native)) => sent.extend(parts(&native.item)),
                 (Content::Text { text: words }, None) if !words.trim().is_empty() => {
                     sent.push(text(words));

@@ -10,6 +10,7 @@ use super::family::{is_third, thinking_config};
 use crate::bodies::Bodies;
 use crate::codec::Target;
 use crate::names::Names;
+use crate::quirks::HostedCalls;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -49,7 +50,9 @@ struct Generation<'a> {
 pub(super) fn body(request: &ModelRequest, names: &Names, target: &Target) -> Vec<u8> {
     let tools = tools(request, names);
     // A search of the provider beside tools has to be asked for, and its items go back with the rest.
-    let is_mixed = tools.len() > 1 && is_third(&target.family);
+    let is_mixed = tools.len() > 1
+        && is_third(&target.family)
+        && target.quirks.hosted_calls == HostedCalls::Told;
     let body = Body {
         system_instruction: (!request.system.trim().is_empty())
             .then(|| json!({"parts": [{"text": request.system}]})),

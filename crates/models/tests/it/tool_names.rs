@@ -7,7 +7,7 @@ use oarlock_core::ids::CallId;
 use oarlock_core::message::{Block, Content, Message, Part, ToolResult};
 use oarlock_core::ports::model::{ModelEvent, ModelRequest, Models as _, Reply};
 use oarlock_core::ports::tool::{Runs, ToolSchema};
-use oarlock_core::spec::ModelSelection;
+use oarlock_core::spec::{ModelSelection, ResolvedSessionCapabilities};
 use oarlock_models::{
     CannedAnswer, CannedTransport, Lanes, ProviderConfig, Registry, Transport, catalog,
 };
@@ -18,7 +18,19 @@ use crate::recorded::request;
 /// What is sent to a provider's model, and what becomes of this answer.
 fn exchanged(provider: &str, request: ModelRequest, answer: &Value) -> (Value, Reply) {
     let known = catalog::find(provider).unwrap();
-    let config = ProviderConfig::well_known(known, Some("key".to_owned().into()));
+    exchanged_at(known.base_url, provider, request, answer)
+}
+
+fn exchanged_at(
+    base_url: &str,
+    provider: &str,
+    request: ModelRequest,
+    answer: &Value,
+) -> (Value, Reply) {
+    let known = catalog::find(provider).unwrap();
+    let key = Some("key".to_owned().into());
+    let base_url = base_url.to_owned();
+    let config = ProviderConfig { base_url, ..ProviderConfig::well_known(known, key) };
     let chunks = vec![answer.to_string().into()];
     let canned =
         Arc::new(CannedTransport::new([CannedAnswer { status: 200, headers: Vec::new(), chunks }]));
@@ -65,10 +77,7 @@ fn asking(names: &[&str], answered: Vec<Message>) -> ModelRequest {
         user("on"),
     ];
     messages.extend(answered);
-    ModelRequest {
-        tools: Arc::new(names.iter().map(tool).collect()),
-        ..request(messages)
-    }
+    ModelRequest { tools: Arc::new(names.iter().map(tool).collect()), ..request(messages) }
 }
 
 fn called(reply: &Reply) -> Vec<&str> {
@@ -97,8 +106,10 @@ fn all<'a>(value: &'a Value, name: &str, found: &mut Vec<&'a Value>) {
 fn google_is_told_one_name_of_a_tool_and_the_runtime_hears_its_own() {
     let own = ["21st_x", "_21st_x", "a.b"];
     let call = |name: &Value| json!({"functionCall": {"name": name, "args": {}}});
-    let answer = |names: &[Value]| json!({"candidates": [{"content": {"role": "model", "parts": names.iter().map(call).collect::<Vec<_>>()},
-        "finishReason": "STOP"}], "responseId": "r"});
+    let answer = |names: &[Value]| {
+        json!({"candidates": [{"content": {"role": "model", "parts": names.iter().map(call).collect::<Vec<_>>()},
+        "finishReason": "STOP"}], "responseId": "r"})
+    };
     let (sent, _) = exchanged("google", asking(&own, Vec::new()), &answer(&[json!("x")]));
     let declared: Vec<Value> = sent["tools"][0]["functionDeclarations"]
         .as_array()
@@ -139,8 +150,10 @@ fn google_is_told_one_name_of_a_tool_and_the_runtime_hears_its_own() {
 fn bedrock_is_told_one_name_of_a_tool_and_the_runtime_hears_its_own() {
     let own = ["a.b", "a_b", "21st_x"];
     let call = |name: &Value| json!({"toolUse": {"toolUseId": name, "name": name, "input": {}}});
-    let answer = |names: &[Value]| json!({"output": {"message": {"role": "assistant", "content": names.iter().map(call).collect::<Vec<_>>()}},
-        "stopReason": "tool_use", "usage": {"inputTokens": 1, "outputTokens": 1}});
+    let answer = |names: &[Value]| {
+        json!({"output": {"message": {"role": "assistant", "content": names.iter().map(call).collect::<Vec<_>>()}},
+        "stopReason": "tool_use", "usage": {"inputTokens": 1, "outputTokens": 1}})
+    };
     let (sent, _) = exchanged("bedrock", asking(&own, Vec::new()), &answer(&[json!("x")]));
     let names = |sent: &Value, member: &str| {
         let mut found = Vec::new();
@@ -153,4 +166,35 @@ fn bedrock_is_told_one_name_of_a_tool_and_the_runtime_hears_its_own() {
     assert_eq!(names(&sent, "toolUse"), declared);
     let (_, reply) = exchanged("bedrock", asking(&own, Vec::new()), &answer(&declared));
     assert_eq!(called(&reply), own);
+}
+
+#[test]
+fn what_google_does_itself_is_told_to_google_ai_and_not_to_vertex() {
+    let parts = json!([
+        {"toolCall": {"toolType": "GOOGLE_SEARCH", "id": "1", "args": {}}},
+        {"toolResponse": {"toolType": "GOOGLE_SEARCH", "id": "1", "response": {}}},
+        {"text": "ahoy"}]);
+    let answer = json!({"candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": "STOP"}]});
+    let vertex =
+        "https://eu-aiplatform.googleapis.com/v1/projects/p/locations/eu/publishers/google";
+    let searching = |answered| {
+        let asked = asking(&["f"], answered);
+        ModelRequest { capabilities: ResolvedSessionCapabilities { web_search: true }, ..asked }
+    };
+    for (base_url, is_told) in
+        [("https://generativelanguage.googleapis.com", true), (vertex, false)]
+    {
+        let exchanged = |asked| exchanged_at(base_url, "google", asked, &answer);
+        let (_, reply) = exchanged(searching(Vec::new()));
+        let (sent, _) = exchanged(searching(vec![Message::Assistant { blocks: reply.blocks }]));
+        let asks = sent["toolConfig"]["includeServerSideToolInvocations"] == true;
+        assert_eq!(asks, is_told, "{base_url}: {sent}");
+        assert_eq!(sent["tools"].as_array().unwrap().len(), 2, "{base_url}: {sent}");
+        for member in ["toolCall", "toolResponse"] {
+            let mut found = Vec::new();
+            all(&sent, member, &mut found);
+            assert_eq!(found.len(), usize::from(is_told), "{base_url}: {sent}");
+        }
+        assert!(sent.to_string().contains("ahoy"), "{base_url}: {sent}");
+    }
 }
