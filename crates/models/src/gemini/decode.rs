@@ -213,6 +213,9 @@ impl Decoder for GeminiDecoder {
         };
         let calls = self.blocks.iter().any(|block| matches!(block, Growing::Call { .. }));
         let stop = stop(finish, calls)?;
+        if let Some(what) = unusable(&self.blocks, &stop) {
+            return Err(Fault::protocol(what.to_owned()));
+        }
         let origin = self.origin;
         let native = |item| origin.native(item);
         let beside = BESIDE_PARTS.into_iter().zip(self.beside).filter_map(|(kind, told)| {
@@ -264,6 +267,17 @@ fn stop(finish: Finish, calls: bool) -> Result<ReplyStop, Fault> {
         }
         _ => ReplyStop::Other(reason),
     })
+}
+
+/// Why nothing can be made of an answer, though its provider takes it for a good one. Both pass when it is asked again.
+fn unusable(blocks: &[Growing], stop: &ReplyStop) -> Option<&'static str> {
+    let is_nameless =
+        |block: &Growing| matches!(block, Growing::Call { name, .. } if name.is_empty());
+    if blocks.iter().any(is_nameless) {
+        return Some("the model called a tool without a name");
+    }
+    (blocks.is_empty() && *stop == ReplyStop::EndTurn)
+        .then_some("the model stopped and said nothing (STOP)")
 }
 
 fn fault(kind: ModelErrorKind, message: String) -> Fault {

@@ -150,10 +150,19 @@ fn answers_end_for_the_reason_that_is_said() {
     use ModelErrorKind as Kind;
     let said = || chunk(json!([{"text": "hi"}]));
     let called = || chunk(json!([call(None, "f", json!({}))]));
+    let nameless = || chunk(json!([call(None, "", json!({}))]));
+    let thought = || chunk(json!([{"text": "hm", "thought": true}]));
     let table = [
         (vec![said(), stop("STOP")], Ok(ReplyStop::EndTurn)),
         (vec![called(), stop("STOP")], Ok(ReplyStop::ToolUse)),
         (vec![called(), stop("MAX_TOKENS")], Ok(ReplyStop::MaxTokens)),
+        // Nothing that could be shown, run or sent back.
+        (vec![stop("STOP")], Err(Kind::Transport)),
+        (vec![chunk(json!([{"text": ""}])), stop("STOP")], Err(Kind::Transport)),
+        (vec![nameless(), stop("STOP")], Err(Kind::Transport)),
+        (vec![said(), nameless(), called(), stop("STOP")], Err(Kind::Transport)),
+        (vec![stop("MAX_TOKENS")], Ok(ReplyStop::MaxTokens)),
+        (vec![thought(), stop("STOP")], Ok(ReplyStop::EndTurn)),
         (vec![said(), stop("SAFETY")], Ok(ReplyStop::Refusal)),
         (vec![said(), stop("RECITATION")], Ok(ReplyStop::Refusal)),
         (vec![stop("BLOCKLIST")], Ok(ReplyStop::Refusal)),
@@ -182,7 +191,7 @@ fn answers_end_for_the_reason_that_is_said() {
 #[test]
 fn each_token_is_counted_once() {
     let counted = |counts: &[Value]| {
-        let of = |counts: &Value| json!({"candidates": [{"finishReason": "STOP"}], "usageMetadata": counts});
+        let of = |counts: &Value| json!({"candidates": [{"finishReason": "MAX_TOKENS"}], "usageMetadata": counts});
         decode(&counts.iter().map(of).collect::<Vec<_>>()).usage
     };
     let all = json!({"promptTokenCount": 10, "cachedContentTokenCount": 4, "toolUsePromptTokenCount": 3,
@@ -538,7 +547,7 @@ proptest! {
             let mut messages = vec![user("go")];
             let mut before = String::new();
             for (number, parts) in answers.iter().enumerate() {
-                let (_, reply) = try_decode(&[chunk(json!(parts)), stop("STOP")], model).unwrap();
+                let (_, reply) = try_decode(&[chunk(json!(parts)), stop("MAX_TOKENS")], model).unwrap();
                 let mut blocks = reply.blocks;
                 // As the runtime does with ids that are not unique.
                 for (at, block) in blocks.iter_mut().enumerate() {
