@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::kin::{Kin, Kind};
+use super::schema;
 use super::turns::{Conversation, Role, Turn};
 use crate::bodies::Bodies;
 use crate::claude::ask;
@@ -110,7 +111,7 @@ fn tool_config(request: &ModelRequest, names: &Names, kind: Kind<'_>) -> Option<
     let hosted = (request.capabilities.web_search && kind.can_be_grounded())
         .then(|| json!({"systemTool": {"name": GROUNDING}}));
     let spec = |name: &str, description: &str, input: &Value| {
-        let mut spec = json!({"name": name, "inputSchema": {"json": input}});
+        let mut spec = json!({"name": name, "inputSchema": {"json": schema::input(kind, input)}});
         if !description.trim().is_empty() {
             spec["description"] = json!(description);
         }

@@ -6,6 +6,7 @@ mod decode;
 mod encode;
 mod growing;
 pub(crate) mod kin;
+mod schema;
 mod turns;
 
 use oarlock_core::ports::model::{ModelError, ModelEvent, ModelRequest, Reply};
