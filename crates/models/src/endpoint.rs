@@ -58,7 +58,7 @@ impl Endpoint {
             Wire::OpenAiChat => self.address("/chat/completions", ""),
             Wire::OpenAiResponses => self.address("/responses", ""),
             Wire::Gemini => {
-                let name = in_path(model.trim_start_matches("models/"), b"@/");
+                let name = in_path(model.trim_start_matches("models/"), b"@");
                 self.address(&format!("/models/{name}:streamGenerateContent"), "alt=sse")
             }
             Wire::BedrockConverse => {
@@ -305,8 +305,12 @@ fn host(base_url: &str) -> &str {
     authority.rsplit('@').next().unwrap_or_default()
 }
 
-/// A name as part of a path, where it can be nothing else than that.
+/// A name as one segment of a path, where it can be nothing else than that. Of dots alone it would lead elsewhere, also when they are encoded
+/// once (WHATWG, "URL": double-dot path segment), so they are encoded twice.
 fn in_path(name: &str, kept: &[u8]) -> String {
+    if matches!(name, "." | "..") {
+        return name.replace('.', "%252E");
+    }
     let stays =
         |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte) || kept.contains(byte);
     let written = |byte: u8| match stays(&byte) {
@@ -403,6 +407,25 @@ mod tests {
         );
         let listed = endpoint(Wire::AnthropicMessages, "https://h?k=v", &[]).listing();
         assert_eq!(listed.url, "https://h/v1/models?limit=1000&k=v");
+    }
+
+    #[test]
+    fn no_name_of_a_model_leads_to_another_path() {
+        let escaping =
+            ["..", "../../evil", "a/../../../b", "..\\..\\b", "%2e%2e", "a?b#c", "x:y@z/"];
+        let place =
+            "https://eu-aiplatform.googleapis.com/v1/projects/p/locations/eu/publishers/google";
+        let aws = "https://bedrock-runtime.us-east-1.amazonaws.com";
+        for (wire, base) in [(Wire::Gemini, place), (Wire::BedrockConverse, aws)] {
+            for model in escaping {
+                let url = endpoint(wire, base, &[]).call(model, Vec::new()).url;
+                let read = reqwest::Url::parse(&url).unwrap();
+                let segments = |url: &str| url.split('?').next().unwrap().split('/').count();
+                let plain = endpoint(wire, base, &[]).call("m", Vec::new()).url;
+                assert!(read.as_str().starts_with(base), "{model}: {read}");
+                assert_eq!(segments(read.as_str()), segments(&plain), "{model}: {read}");
+            }
+        }
     }
 
     #[test]
