@@ -65,6 +65,10 @@ tokens:
     cargo build -p oarlock
     node scripts/models/empty.mjs
 
+# Any bytes as an answer over each wire, so many seconds each; installs cargo-fuzz into target/fuzz-tools where it is not
+fuzz seconds="60":
+    bash fuzz/run.sh {{ seconds }}
+
 # Answers read by Oarlock and by rig-core, compared; with OARLOCK_CORPUS the recorded ones, too
 differential:
     cargo run --locked --manifest-path differential/Cargo.toml --target-dir target/differential
