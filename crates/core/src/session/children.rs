@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Event, SubagentClosed, SubagentOpened, TaskKind};
 use crate::ids::{CallId, SessionId, TaskId, Timestamp, TurnNo};
 use crate::limits::RuntimeLimits;
-use crate::session::plan::{ChildWork, Facts, Step, Work, budgets, time_left};
+use crate::session::budget::budgets;
+use crate::session::plan::{ChildWork, Facts, Step, Work, time_left};
 use crate::session::state::{Call, CallPhase, FinishedTask, OpenTurn, RunningTask, State, Used};
 use crate::spec::{Bounds, Decimal, LimitKind, Rules, SessionSpec};
 

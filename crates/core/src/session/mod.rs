@@ -4,6 +4,7 @@
 //! the store.
 
 pub(crate) mod birth;
+pub(crate) mod budget;
 pub mod calls;
 pub mod checkpoint;
 pub mod children;
@@ -23,6 +24,7 @@ pub(crate) mod inbox;
 mod inputs;
 pub(crate) mod log;
 mod logged;
+mod models;
 pub mod open_turn;
 pub(crate) mod output;
 pub(crate) mod peers;
@@ -54,17 +56,18 @@ use crate::ports::bus::{BusError, Live};
 use crate::ports::clock::Clock;
 use crate::ports::hook::HookTable;
 use crate::ports::journal::{Activity, Catalog, IndexedText, JournalError};
-use crate::ports::model::{Model, ModelError, ModelErrorKind, ModelInfo, Models};
+use crate::ports::model::{ModelError, ModelErrorKind, Models};
 use crate::ports::tool::ToolSchema;
 use crate::session::context::ToolsDigest;
 use crate::session::feed::Growing;
 use crate::session::forget::{CompactionSlot, Flight, Scene};
 use crate::session::inbox::{Arrived, Asker, Inbox, Leased, Signal};
 use crate::session::log::Log;
+use crate::session::models::Resolved;
 use crate::session::plan::{Facts, ModelWork, Step, ToolWork, Work, plan};
 use crate::session::state::{Call, State};
 use crate::session::trace::{Assessments, Line, Trace};
-use crate::spec::{ExternalTool, ModelSelection};
+use crate::spec::ExternalTool;
 use crate::turn::TurnRunner;
 use crate::turn::external;
 use crate::turn::permission::Saves;
@@ -94,13 +97,6 @@ pub(crate) enum Source {
     Live(Inbox),
     /// From a recording; the task ends with it.
     Recording(VecDeque<(Timestamp, Signal)>),
-}
-
-/// The model of the open turn.
-struct Resolved {
-    selection: ModelSelection,
-    info: Result<ModelInfo, ModelError>,
-    model: Option<Arc<dyn Model>>,
 }
 
 /// A live session.
@@ -345,31 +341,6 @@ impl SessionTask {
                 self.tools = ToolsDigest::of(&schemas);
             }
         }
-    }
-
-    /// Looks up the model of the open turn, or of a summary without a turn, once for each selection.
-    fn resolve_model(&mut self) {
-        let state = self.log.state();
-        let selection = match (&state.turn, &state.summary) {
-            (Some(turn), _) => turn.model(),
-            (None, Some(_)) => &state.spec.settings.model,
-            (None, None) => return,
-        };
-        if self.resolved.as_ref().is_some_and(|resolved| resolved.selection == *selection) {
-            return;
-        }
-        let selection = selection.clone();
-        self.resolved = Some(Box::new(self.look_up(selection)));
-    }
-
-    /// Looks up a model, and records what was found.
-    fn look_up(&self, selection: ModelSelection) -> Resolved {
-        let found = self.around.models.resolve(&selection);
-        let info = found.as_ref().map(|model| model.info().clone()).map_err(Clone::clone);
-        self.around
-            .trace
-            .write(|| Line::Resolved { selection: selection.clone(), found: info.clone() });
-        Resolved { selection, info, model: found.ok() }
     }
 
     fn stage(&mut self, event: Event) -> Seq {

@@ -8,18 +8,19 @@ use crate::event::{
 };
 use crate::ids::{CallId, Seq, SessionId, TaskId, Timestamp};
 use crate::limits::RuntimeLimits;
-use crate::message::{ReplyStop, Usage};
+use crate::message::ReplyStop;
 use crate::ports::hook::HookTable;
-use crate::ports::model::{ModelError, ModelErrorKind, ModelInfo, Price};
-use crate::session::children::{self, used_with_children};
+use crate::ports::model::{ModelError, ModelErrorKind, ModelInfo};
+use crate::session::budget::{Exhausted, allowance, budgets, reserve};
+use crate::session::children;
 use crate::session::context::ToolsDigest;
 use crate::session::forget::{CompactionSlot, Scene};
 use crate::session::goal::Gate;
-use crate::session::hooks::{HookPlace, HookWork, OpenHooks, money};
+use crate::session::hooks::{HookPlace, HookWork, money};
 use crate::session::output::{self, Verdict};
 use crate::session::state::{OpenStep, OpenTurn, State, Used};
 use crate::session::{calls, context, forget, goal, hooks, tasks, usable};
-use crate::spec::{Bounds, LimitKind, Settings};
+use crate::spec::LimitKind;
 use crate::turn::permission::Saves;
 use crate::turn::registry::Assessor;
 
@@ -386,12 +387,6 @@ fn price_message(model: &ModelInfo) -> String {
     )
 }
 
-/// Why no further model call is allowed.
-pub(crate) enum Exhausted {
-    Limit(LimitKind),
-    PriceUnknown,
-}
-
 fn exhausted(turn: &OpenTurn, model: &ModelInfo, why: &Exhausted) -> Step {
     match why {
         Exhausted::Limit(kind) => {
@@ -400,21 +395,6 @@ fn exhausted(turn: &OpenTurn, model: &ModelInfo, why: &Exhausted) -> Step {
         Exhausted::PriceUnknown => {
             failed(turn, ModelErrorKind::InvalidRequest, &price_message(model))
         }
-    }
-}
-
-pub(crate) fn reserve(
-    price: Option<Price>,
-    prompt_tokens: u64,
-    output_tokens: Option<u64>,
-) -> Reserved {
-    let prompt = Usage { input: prompt_tokens, ..Usage::default() };
-    let output = output_tokens.map(|output| Usage { output, ..Usage::default() });
-    Reserved {
-        prompt_tokens,
-        prompt_micros: price.map(|price| price.dearest().of(&prompt)),
-        output_tokens,
-        output_micros: price.zip(output).map(|(price, output)| price.of(&output)),
     }
 }
 
@@ -429,78 +409,6 @@ fn next_allowance(
     let most = allowance(&budgets(view.state, &view.turn.settings), model, prompt)?;
     let wanted = view.turn.settings.turn.sampling.max_tokens;
     Ok(most.map_or(wanted, |most| Some(wanted.map_or(most, |wanted| wanted.min(most)))))
-}
-
-/// The bounds of turn and session with what was used of them.
-pub(crate) struct Budgets<'a> {
-    pub(crate) of: [(&'a Bounds, Used); 2],
-    pub(crate) unknown_prices: bool,
-}
-
-pub(crate) fn budgets<'a>(state: &State, settings: &'a Settings) -> Budgets<'a> {
-    // A summary under way may still use what was set aside for it.
-    let reserved = state.summary.as_ref().map(|open| open.reserved).unwrap_or_default();
-    let mut budgets = budgets_without_summary(state, settings);
-    budgets.of.iter_mut().for_each(|(_, used)| used.reserve(&reserved));
-    budgets
-}
-
-pub(crate) fn budgets_without_summary<'a>(state: &State, settings: &'a Settings) -> Budgets<'a> {
-    let [turn, session] = used_with_children(state);
-    let limits = &settings.limits;
-    let mut of = [(&limits.turn, turn), (&limits.session, session)];
-    // So may hooks that run.
-    let reserved = || state.hooks.iter().flat_map(OpenHooks::reserved);
-    of.iter_mut().for_each(|(_, used)| reserved().for_each(|hook| used.reserve(hook)));
-    Budgets { of, unknown_prices: limits.allow_unknown_prices }
-}
-
-/// Tokens that an answer to so long a request may have under all limits. The worst case is reserved: the whole request, and that answer.
-pub(crate) fn allowance(
-    budgets: &Budgets<'_>,
-    model: &ModelInfo,
-    prompt: u64,
-) -> Result<Option<u64>, Exhausted> {
-    let mut output_max = model.output_max;
-    for (bounds, used) in &budgets.of {
-        if bounds.steps.is_some_and(|steps| used.steps >= steps) {
-            return Err(Exhausted::Limit(LimitKind::Steps));
-        }
-        if let Some(left) = tokens_left(bounds, used) {
-            output_max = tighten(output_max, left.checked_sub(prompt), LimitKind::Tokens)?;
-        }
-        if model.price.is_none() && budgets.unknown_prices {
-            continue;
-        }
-        if let Some(cost) = bounds.cost_micros {
-            let price = model.price.ok_or(Exhausted::PriceUnknown)?;
-            let request = price.dearest().of(&Usage { input: prompt, ..Usage::default() });
-            let left = cost.saturating_sub(used.cost_micros).checked_sub(request);
-            let tokens =
-                left.map(|left| u128::from(left) * 1_000_000 / u128::from(price.output.max(1)));
-            output_max = tighten(
-                output_max,
-                tokens.map(|tokens| u64::try_from(tokens).unwrap_or(u64::MAX)),
-                LimitKind::Cost,
-            )?;
-        }
-    }
-    Ok(output_max)
-}
-
-fn tokens_left(bounds: &Bounds, used: &Used) -> Option<u64> {
-    bounds.tokens.map(|tokens| tokens.saturating_sub(used.usage.total()))
-}
-
-fn tighten(
-    output_max: Option<u64>,
-    left: Option<u64>,
-    kind: LimitKind,
-) -> Result<Option<u64>, Exhausted> {
-    match left {
-        None | Some(0) => Err(Exhausted::Limit(kind)),
-        Some(left) => Ok(Some(output_max.map_or(left, |max| max.min(left)))),
-    }
 }
 
 fn plan_model(view: &View<'_>, step: &OpenStep) -> Step {

@@ -11,7 +11,7 @@ use crate::event::{
 use crate::ids::{CallId, SessionId, TaskId};
 use crate::message::Usage;
 use crate::ports::bus::{BusError, Live};
-use crate::ports::model::{ModelError, ModelErrorKind, ModelEvent, Price, Reply as ModelReply};
+use crate::ports::model::{ModelError, ModelErrorKind, ModelEvent, Reply as ModelReply};
 use crate::ports::tool::SessionNote;
 use crate::session::children::{self, Child, ChildWanted};
 use crate::session::context::text_tokens;
@@ -372,11 +372,6 @@ impl SessionTask {
                 }
             }
         }
-    }
-
-    /// The price of the turn's model, where known.
-    fn price(&self) -> Option<Price> {
-        self.resolved.as_ref()?.info.as_ref().ok()?.price
     }
 
     /// A delta that makes the answer longer than it may be is a failure of its attempt.

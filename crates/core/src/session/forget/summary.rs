@@ -3,10 +3,10 @@
 use crate::event::{CompactionCause, ContextCompacted, Event, Reserved, SummaryFailed};
 use crate::message::{Content, Message, Part, Usage};
 use crate::ports::model::{ModelError, ModelErrorKind, ModelRequest, Reply, SUMMARY_KEY};
+use crate::session::budget;
 use crate::session::context::{message_tokens, text_tokens};
 use crate::session::forget::pins::{BEFORE_SUMMARY, cut as shortened};
 use crate::session::forget::{Scene, clear, pins};
-use crate::session::plan;
 use crate::session::state::{OpenSummary, State, SummaryFailure};
 use crate::spec::ResolvedSessionCapabilities;
 
@@ -115,22 +115,26 @@ fn output_max(scene: &Scene<'_>) -> u64 {
 pub(super) fn reserved(scene: &Scene<'_>, dropped: usize) -> Reserved {
     let material: u64 = scene.messages()[..dropped].iter().map(message_tokens).sum();
     let prompt = material + text_tokens(SYSTEM.len() + OUTLINE.len());
-    plan::reserve(scene.model.price, prompt, Some(output_max(scene)))
+    budget::reserve(scene.model.price, prompt, Some(output_max(scene)))
 }
 
 /// Whether the limits let a summary of the first `dropped` messages be made: its request and the longest answer.
 pub(super) fn would_be_affordable(scene: &Scene<'_>, dropped: usize) -> bool {
-    fits(scene, reserved(scene, dropped).prompt_tokens, &plan::budgets(scene.state, scene.settings))
+    fits(
+        scene,
+        reserved(scene, dropped).prompt_tokens,
+        &budget::budgets(scene.state, scene.settings),
+    )
 }
 
 /// The same for the open one, whose share is set aside already.
 pub(super) fn is_affordable(scene: &Scene<'_>, open: &OpenSummary) -> bool {
-    let budgets = plan::budgets_without_summary(scene.state, scene.settings);
+    let budgets = budget::budgets_without_summary(scene.state, scene.settings);
     fits(scene, open.reserved.prompt_tokens, &budgets)
 }
 
-fn fits(scene: &Scene<'_>, prompt: u64, budgets: &plan::Budgets<'_>) -> bool {
-    let allowed = plan::allowance(budgets, scene.model, prompt);
+fn fits(scene: &Scene<'_>, prompt: u64, budgets: &budget::Budgets<'_>) -> bool {
+    let allowed = budget::allowance(budgets, scene.model, prompt);
     allowed.is_ok_and(|most| most.is_none_or(|most| most >= output_max(scene)))
 }
 

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Event, HookChange, HookFunds, HookRan, HooksStarted, PayingHook, Reserved};
 use crate::message::Usage;
 use crate::ports::hook::{HookEnd, HookSpend, HookTable};
+use crate::session::budget::{Budgets, Exhausted, budgets, reserve};
 use crate::session::hooks::HookPlace;
-use crate::session::plan::{Budgets, Exhausted, budgets, reserve};
 use crate::session::state::State;
 use crate::spec::LimitKind;
 
