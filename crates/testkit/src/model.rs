@@ -117,7 +117,16 @@ impl AnsweringModel {
     /// A model that answers so.
     #[must_use]
     pub fn new(answer: impl Fn(&ModelRequest) -> Vec<Say> + Send + Sync + 'static) -> Self {
-        Self { info: info(), answer: Arc::new(answer) }
+        Self::of(info(), answer)
+    }
+
+    /// A model of which this is known.
+    #[must_use]
+    pub fn of(
+        info: ModelInfo,
+        answer: impl Fn(&ModelRequest) -> Vec<Say> + Send + Sync + 'static,
+    ) -> Self {
+        Self { info, answer: Arc::new(answer) }
     }
 }
 

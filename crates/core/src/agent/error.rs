@@ -133,6 +133,9 @@ pub enum SessionInitError {
     /// Its model is not there, may not be chosen, or cannot be used.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The models that are to take over from its model cannot.
+    #[error("{0}")]
+    Fallback(String),
     /// The session names no model, and the core has none to fall back to.
     #[error("the session names no model and the core has no default; name one")]
     NoModel,

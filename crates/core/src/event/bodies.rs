@@ -35,6 +35,7 @@ impl Event {
             | Self::TurnEnded(_)
             | Self::StepStarted(_)
             | Self::ModelFailed(_)
+            | Self::ModelReplaced(_)
             | Self::AssistantMessage(_)
             | Self::ToolCalled(_)
             | Self::PermissionAsked(_)

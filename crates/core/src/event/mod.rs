@@ -3,6 +3,7 @@
 //! Every event carries a stable `type` tag. Fields are only ever added, with a default, so that old journals stay readable.
 
 mod bodies;
+mod fallback;
 mod fork;
 mod peer;
 mod reach;
@@ -10,6 +11,7 @@ mod reach;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::event::fallback::ModelReplaced;
 pub use crate::event::fork::ForkPoint;
 pub use crate::event::peer::{Peer, PeerKind, SessionNamed};
 pub use crate::event::reach::{
@@ -90,6 +92,8 @@ pub enum Event {
     StepStarted(StepStarted),
     /// A model call failed; the deltas of this attempt are void.
     ModelFailed(ModelFailed),
+    /// The model cannot answer: another one of the session's `fallback` goes on with the turn.
+    ModelReplaced(Box<ModelReplaced>),
     /// A model answered.
     AssistantMessage(AssistantMessage),
     /// The model asked for a tool.

@@ -109,6 +109,13 @@ impl DefaultAgentCore {
         let toolbox = self.toolbox(&spec, comms.as_ref(), &backends).await?;
         let found = backends.models(&self.shared.ports.models).resolve(&spec.settings.model);
         usable::check(&spec.settings, found.as_ref().map(|model| model.info()))?;
+        // A subagent has the chain of its parent; what of it cannot be used is passed over.
+        if spec.depth == 0 {
+            let models = backends.models(&self.shared.ports.models);
+            usable::check_fallback(&spec.settings, |selection| {
+                models.resolve(selection).map(|model| model.info().clone())
+            })?;
+        }
         // A subagent has what its parent has, and nothing that was granted since.
         let spec = match spec.depth {
             0 => self.with_saved_grants(spec).await,

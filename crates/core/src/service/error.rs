@@ -226,7 +226,9 @@ impl From<AgentError> for SessionError {
             | AgentError::ModeNotFound(_)
             | AgentError::ForkCut { .. }
             | AgentError::Init(
-                SessionInitError::CapabilityUnsatisfied { .. } | SessionInitError::NoModel,
+                SessionInitError::CapabilityUnsatisfied { .. }
+                | SessionInitError::Fallback(_)
+                | SessionInitError::NoModel,
             ) => ErrorCode::InvalidRequest,
             AgentError::LiveElsewhere { .. } => ErrorCode::SessionMoved,
             AgentError::OverCapacity { .. } => ErrorCode::Overloaded,

@@ -78,6 +78,11 @@ pub enum InitialTurnPolicy {
 pub struct CreateSessionRequest {
     /// `provider/model`, or a name that the configuration knows; the configured model when absent.
     pub model: Option<String>,
+    /// Models that take over, in this order, for the rest of a turn whose model cannot answer, each named as `model` is; the configured ones when
+    /// absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8))]
+    pub fallback: Option<Vec<String>>,
     /// The first input.
     pub prompt: Prompt,
     /// In place of the configured system prompt.
@@ -274,6 +279,9 @@ pub enum AnswerRequest {
 pub struct ConfigureRequest {
     /// Another model, `provider/model` or a name that the configuration knows.
     pub model: Option<String>,
+    /// Other models that take over, replacing all, each named as `model` is.
+    #[schemars(length(max = 8))]
+    pub fallback: Option<Vec<String>>,
     /// Another mode.
     pub mode: Option<Mode>,
     /// Another effort; `default` is that of the model's provider.

@@ -9,7 +9,7 @@ use crate::ids::{Hash, SessionId};
 use crate::session::state::State;
 
 /// Version of what is written: to be raised whenever [`State`] changes its form, or a fold its meaning.
-pub const FORMAT: u32 = 13;
+pub const FORMAT: u32 = 14;
 
 /// A state, and the frame after which it holds.
 #[derive(Debug, Clone, PartialEq)]

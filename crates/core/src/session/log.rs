@@ -109,6 +109,7 @@ impl Log {
             | Event::TurnEnded(_)
             | Event::StepStarted(_)
             | Event::ModelFailed(_)
+            | Event::ModelReplaced(_)
             | Event::AssistantMessage(_)
             | Event::ToolCalled(_)
             | Event::PermissionAsked(_)

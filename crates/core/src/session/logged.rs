@@ -21,6 +21,14 @@ pub(super) fn log(session: &SessionId, entry: &Entry) {
             retry_in_ms = failed.retry_in_ms,
             "a model call failed"
         ),
+        Event::ModelReplaced(replaced) => tracing::info!(
+            %session,
+            turn,
+            from = %replaced.from,
+            to = %replaced.to,
+            class = ?replaced.class,
+            "another model takes over"
+        ),
         Event::TurnEnded(ended) if tracing::enabled!(tracing::Level::INFO) => {
             let stop = serde_json::to_value(ended.stop).unwrap_or_default();
             let stop = stop.get("reason").and_then(Value::as_str);

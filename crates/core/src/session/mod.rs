@@ -12,6 +12,7 @@ mod commit;
 pub mod context;
 pub mod conversation;
 pub mod decide;
+pub mod fallback;
 pub mod feed;
 pub(crate) mod fold;
 pub mod follow;
@@ -59,6 +60,7 @@ use crate::ports::journal::{Activity, Catalog, IndexedText, JournalError};
 use crate::ports::model::{ModelError, ModelErrorKind, Models};
 use crate::ports::tool::ToolSchema;
 use crate::session::context::ToolsDigest;
+use crate::session::fallback::Candidate;
 use crate::session::feed::Growing;
 use crate::session::forget::{CompactionSlot, Flight, Scene};
 use crate::session::inbox::{Arrived, Asker, Inbox, Leased, Signal};
@@ -122,6 +124,8 @@ pub(crate) struct SessionTask {
     /// Whether the session was made, not taken up again.
     is_new: bool,
     resolved: Option<Box<Resolved>>,
+    /// The models that may take over from it, once one is wanted.
+    chain: Vec<Candidate>,
     growing: Growing,
     /// Number of the model call under way; what an older one still says is not heard.
     run: u64,
@@ -178,6 +182,7 @@ impl SessionTask {
             hook_runs: 0,
             is_new,
             resolved: None,
+            chain: Vec::new(),
             growing: Growing::default(),
             run: 0,
             summaries: 0,
@@ -262,6 +267,7 @@ impl SessionTask {
     async fn advance(&mut self) -> Result<Next, JournalError> {
         for _ in 0..DECISIONS_MAX {
             self.resolve_model();
+            self.find_chain();
             self.offer_tools();
             let step = plan(self.log.state(), &self.work, &self.facts());
             match step {
@@ -314,6 +320,7 @@ impl SessionTask {
         Facts {
             limits: &self.around.limits,
             model: resolved.map_or(Err(&UNRESOLVED), |resolved| resolved.info.as_ref()),
+            chain: &self.chain,
             tools: &self.tools,
             hooks: &self.hooks,
             assessor: &self.assessments,
@@ -385,7 +392,7 @@ impl SessionTask {
                 self.work.hooks.answered = Some(message.usage);
                 self.growing.forget_answer();
             }
-            Event::ModelFailed(_) => self.growing.forget_answer(),
+            Event::ModelFailed(_) | Event::ModelReplaced(_) => self.growing.forget_answer(),
             Event::ContextCompacted(_) | Event::SummaryFailed(_) => {
                 self.work.hooks.ran.retain(|place| !place.point.is_about_summaries());
                 self.drop_hooks(|place| place.point.is_about_summaries());

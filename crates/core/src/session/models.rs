@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::ports::model::{Model, ModelError, ModelInfo, Price};
 use crate::session::SessionTask;
+use crate::session::fallback::{self, Candidate};
 use crate::session::trace::Line;
 use crate::spec::ModelSelection;
 
@@ -28,6 +29,19 @@ impl SessionTask {
         }
         let selection = selection.clone();
         self.resolved = Some(Box::new(self.look_up(selection)));
+    }
+
+    /// Looks up the models that may take over once the present one cannot answer, each once.
+    pub(super) fn find_chain(&mut self) {
+        let info = self.resolved.as_ref().map(|resolved| resolved.info.as_ref());
+        let wanted = info.map(|info| fallback::wanted(self.log.state(), info)).unwrap_or_default();
+        if !self.chain.iter().map(|candidate| &candidate.selection).eq(&wanted) {
+            let look_up = |selection: ModelSelection| {
+                let found = self.look_up(selection.clone()).info;
+                Candidate { selection, found }
+            };
+            self.chain = wanted.into_iter().map(look_up).collect();
+        }
     }
 
     /// Looks up a model, and records what was found.

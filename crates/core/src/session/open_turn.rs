@@ -8,6 +8,7 @@ use crate::event::{Effect, Outcome, PermissionAnswered, PermissionAsked, Reserve
 use crate::ids::{CallId, StepNo, Timestamp, TurnNo};
 use crate::message::{ReplyStop, ToolResult};
 use crate::ports::model::ModelErrorKind;
+pub use crate::session::fallback::Replaced;
 pub use crate::session::hooks::HookPlace;
 use crate::session::hooks::{Hooked, HookedCall};
 use crate::session::state::Used;
@@ -46,6 +47,9 @@ pub struct OpenTurn {
     pub misfits: u32,
     /// What hooks did to it.
     pub hooked: Hooked,
+    /// The model that took over, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<Replaced>,
 }
 
 /// The last step of an open turn.
@@ -57,6 +61,10 @@ pub struct OpenStep {
     pub since: Timestamp,
     /// Failed attempts.
     pub failures: u32,
+    /// Of these, those of models before the present one.
+    pub failures_before: u32,
+    /// Since when its present model is asked.
+    pub model_since: Timestamp,
     /// When the next attempt may start; absent after a failure that is final.
     pub retry_at: Option<Timestamp>,
     /// What its first call may use at most.
@@ -175,6 +183,12 @@ impl OpenStep {
     #[must_use]
     pub fn attempt(&self, crashes: u32) -> u32 {
         self.failures + crashes + 1
+    }
+
+    /// Failed attempts of its present model.
+    #[must_use]
+    pub fn model_failures(&self) -> u32 {
+        self.failures - self.failures_before
     }
 
     /// Calls that have been started and are not settled.

@@ -14,12 +14,13 @@ use crate::ports::model::{ModelError, ModelErrorKind, ModelInfo};
 use crate::session::budget::{Exhausted, allowance, budgets, reserve};
 use crate::session::children;
 use crate::session::context::ToolsDigest;
+use crate::session::fallback::Candidate;
 use crate::session::forget::{CompactionSlot, Scene};
 use crate::session::goal::Gate;
 use crate::session::hooks::{HookPlace, HookWork, money};
 use crate::session::output::{self, Verdict};
 use crate::session::state::{OpenStep, OpenTurn, State, Used};
-use crate::session::{calls, context, forget, goal, hooks, tasks, usable};
+use crate::session::{calls, context, fallback, forget, goal, hooks, tasks, usable};
 use crate::spec::LimitKind;
 use crate::turn::permission::Saves;
 use crate::turn::registry::Assessor;
@@ -151,6 +152,8 @@ pub struct Facts<'a> {
     pub limits: &'a RuntimeLimits,
     /// The model of the open turn.
     pub model: Result<&'a ModelInfo, &'a ModelError>,
+    /// The models that may take over, where one is wanted.
+    pub chain: &'a [Candidate],
     /// What requests need to know of the session's tools.
     pub tools: &'a ToolsDigest,
     /// The hooks of the session.
@@ -334,11 +337,16 @@ fn failed(turn: &OpenTurn, kind: ModelErrorKind, message: &str) -> Step {
     end_turn(turn, StopReason::Failed(FailureClass::Model(kind)), Some(message.to_owned()))
 }
 
+/// The model cannot be called: another one takes over, or the turn ends.
+fn cannot_answer(view: &View<'_>, kind: ModelErrorKind, message: &str) -> Step {
+    fallback::replace(view, kind, message).unwrap_or_else(|why| failed(view.turn, kind, &why))
+}
+
 fn next_step(view: &View<'_>) -> Step {
     let (state, turn, facts) = (view.state, view.turn, view.facts);
     let model = match facts.model {
         Ok(model) => model,
-        Err(error) => return failed(turn, error.kind, &error.message),
+        Err(error) => return cannot_answer(view, error.kind, &error.message),
     };
     if let Err(error) = usable::check(&turn.settings, Ok(model)) {
         return failed(turn, ModelErrorKind::InvalidRequest, &error.to_string());
@@ -387,7 +395,7 @@ fn price_message(model: &ModelInfo) -> String {
     )
 }
 
-fn exhausted(turn: &OpenTurn, model: &ModelInfo, why: &Exhausted) -> Step {
+pub(super) fn exhausted(turn: &OpenTurn, model: &ModelInfo, why: &Exhausted) -> Step {
     match why {
         Exhausted::Limit(kind) => {
             end_turn(turn, StopReason::Limit(*kind), Some(limit_message(*kind)))
@@ -398,7 +406,7 @@ fn exhausted(turn: &OpenTurn, model: &ModelInfo, why: &Exhausted) -> Step {
     }
 }
 
-fn next_allowance(
+pub(super) fn next_allowance(
     view: &View<'_>,
     model: &ModelInfo,
     prompt: u64,
@@ -422,11 +430,13 @@ fn plan_model(view: &View<'_>, step: &OpenStep) -> Step {
     match (&step.failure, step.retry_at) {
         (Some((ModelErrorKind::ContextOverflow, message)), None) => overflowed(view, message),
         (Some((kind, message)), None) => {
-            hooks::after_answer(view, step).unwrap_or_else(|| failed(turn, *kind, message))
+            fallback::replace(view, *kind, message).unwrap_or_else(|why| {
+                hooks::after_answer(view, step).unwrap_or_else(|| failed(turn, *kind, &why))
+            })
         }
         (Some(_), Some(at)) if at > facts.now => Step::Wait(at),
         (Some(_) | None, _) => match facts.model {
-            Err(error) => failed(turn, error.kind, &error.message),
+            Err(error) => cannot_answer(view, error.kind, &error.message),
             Ok(model) => {
                 let prompt = context::prompt_tokens(view.state, facts.tools);
                 match next_allowance(view, model, prompt) {
@@ -440,19 +450,19 @@ fn plan_model(view: &View<'_>, step: &OpenStep) -> Step {
     }
 }
 
-/// The provider said that the request is too long: room is made once, and another step begun.
+/// The provider said that the request is too long: room is made once, and another step begun; where that does not help, a larger window takes over.
 fn overflowed(view: &View<'_>, message: &str) -> Step {
     let (state, turn, facts) = (view.state, view.turn, view.facts);
     let kind = ModelErrorKind::ContextOverflow;
     let model = match facts.model {
         Ok(model) if turn.overflows < 2 => model,
-        Ok(_) | Err(_) => return failed(turn, kind, message),
+        Ok(_) | Err(_) => return cannot_answer(view, kind, message),
     };
     if turn.shrunk {
         return next_step(view);
     }
     let scene = Scene { state, work: view.work, facts, settings: &turn.settings, model };
-    forget::after_overflow(&scene).unwrap_or_else(|| failed(turn, kind, message))
+    forget::after_overflow(&scene).unwrap_or_else(|| cannot_answer(view, kind, message))
 }
 
 /// Whether a model call under way has been silent, or has run, for too long.

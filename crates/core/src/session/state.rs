@@ -268,6 +268,9 @@ impl State {
             Event::TurnEnded(ended) => self.end_turn(entry.at, ended).map_err(wrong)?,
             Event::StepStarted(started) => self.start_step(entry.at, started).map_err(wrong)?,
             Event::ModelFailed(failed) => self.fail_model(entry.at, failed).map_err(wrong)?,
+            Event::ModelReplaced(replaced) => {
+                self.replace_model(entry.at, replaced).map_err(wrong)?;
+            }
             Event::AssistantMessage(message) => self.answer(message).map_err(wrong)?,
             Event::ToolCalled(called) => self.call(called).map_err(wrong)?,
             Event::PermissionAsked(asked) => {
@@ -363,6 +366,7 @@ impl State {
             hook_continues: 0,
             misfits: 0,
             hooked: Hooked { stop: refused, ..Hooked::default() },
+            replaced: None,
         }));
         Ok(())
     }
@@ -424,6 +428,8 @@ impl State {
             no: started.step,
             since: at,
             failures: 0,
+            failures_before: 0,
+            model_since: at,
             retry_at: None,
             reserved: started.reserved,
             failure: None,

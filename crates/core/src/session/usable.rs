@@ -6,7 +6,9 @@ use crate::limits::RuntimeLimits;
 use crate::ports::model::{ModelError, ModelErrorKind, ModelInfo, Models};
 use crate::session::decide::decide;
 use crate::session::state::State;
-use crate::spec::{ModelSelection, ResolvedSessionCapabilities, Settings, SettingsChange};
+use crate::spec::{
+    FALLBACK_MAX, ModelSelection, ResolvedSessionCapabilities, Settings, SettingsChange,
+};
 
 /// Whether a change has to be held against the model.
 fn concerns_model(change: &SettingsChange) -> bool {
@@ -36,6 +38,35 @@ pub fn check(
     }
 }
 
+/// Checks the models that may take over, as `look_up` finds them.
+///
+/// # Errors
+/// Of the first one that is named twice, is the chosen one, is not there, or cannot be what the settings say, in words that name the remedy.
+pub fn check_fallback(
+    settings: &Settings,
+    mut look_up: impl FnMut(&ModelSelection) -> Result<ModelInfo, ModelError>,
+) -> Result<(), SessionInitError> {
+    let refused = |words: String| Err(SessionInitError::Fallback(words));
+    if settings.fallback.len() > FALLBACK_MAX {
+        return refused(format!("`fallback` has more than {FALLBACK_MAX} models; leave some out"));
+    }
+    for (at, model) in settings.fallback.iter().enumerate() {
+        if settings.fallback[..at].contains(model) {
+            return refused(format!("`fallback` has {model} twice; leave it out"));
+        }
+        if *model == settings.model {
+            return refused(format!(
+                "`fallback` has {model}, which is the session's model; leave it out"
+            ));
+        }
+        let as_chosen = Settings { model: model.clone(), ..settings.clone() };
+        if let Err(error) = check(&as_chosen, look_up(model).as_ref()) {
+            return refused(format!("`fallback` has {model}: {error}"));
+        }
+    }
+    Ok(())
+}
+
 /// Checks a change against the model that the changed settings name, which `look_up` finds when it has to be known.
 ///
 /// # Errors
@@ -43,19 +74,23 @@ pub fn check(
 pub fn check_change(
     before: &Settings,
     change: &SettingsChange,
-    look_up: impl FnOnce(&ModelSelection) -> Result<ModelInfo, ModelError>,
+    mut look_up: impl FnMut(&ModelSelection) -> Result<ModelInfo, ModelError>,
 ) -> Result<(), Rejection> {
+    let invalid = |error: SessionInitError| Rejection::Invalid { what: error.to_string() };
+    let mut settings = before.clone();
+    settings.apply(change);
+    if change.fallback.is_some() {
+        check_fallback(&settings, &mut look_up).map_err(invalid)?;
+    }
     if !concerns_model(change) {
         return Ok(());
     }
-    let mut settings = before.clone();
-    settings.apply(change);
     let found = look_up(&settings.model);
     if change.model.is_none() && found.is_err() {
         // That is what the next turn will say; it is no reason to keep the other settings as they are.
         return Ok(());
     }
-    check(&settings, found.as_ref()).map_err(|error| Rejection::Invalid { what: error.to_string() })
+    check(&settings, found.as_ref()).map_err(invalid)
 }
 
 /// Checks a change of a session that sleeps as its task would.

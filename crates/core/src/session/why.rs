@@ -245,7 +245,7 @@ impl<'a> Seen<'a> {
 
     fn model(&self, turn: &OpenTurn, step: &OpenStep) -> Option<Wait> {
         let (no, attempt) = (step.no, step.attempt(turn.crashes));
-        let name = turn.settings.model.provider.clone();
+        let name = turn.model().provider.clone();
         if let (Some((_, why)), Some(at)) = (&step.failure, step.retry_at)
             && at > self.now
         {
@@ -360,11 +360,12 @@ impl<'a> Seen<'a> {
             Some(CompactionSlot::Busy(flight)) => Some(flight.until),
             Some(CompactionSlot::Free | CompactionSlot::Ready(_)) | None => None,
         };
-        let settings = self.state.turn.as_ref().map_or(&self.state.spec.settings, |t| &t.settings);
+        let chosen = &self.state.spec.settings.model;
+        let model = self.state.turn.as_ref().map_or(chosen, |turn| turn.model());
         Wait {
             on: Awaited::Summary,
             since: deadline.map(|until| before(until, self.limits.summary_total_ms)),
-            owner: self.held(Owner::Provider { name: settings.model.provider.clone() }),
+            owner: self.held(Owner::Provider { name: model.provider.clone() }),
             deadline,
             default: self.default(
                 "the summary counts as failed, and the session goes on without it",

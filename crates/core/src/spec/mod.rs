@@ -94,6 +94,9 @@ pub struct Keyed {
 pub struct Settings {
     /// Which model answers.
     pub model: ModelSelection,
+    /// Which ones take over, in this order and each once, for the rest of a turn whose model cannot answer; at most [`FALLBACK_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<ModelSelection>,
     /// What tools may do without asking.
     pub mode: Mode,
     /// Exceptions to the mode.
@@ -130,6 +133,9 @@ pub struct Settings {
     pub labels: BTreeMap<String, String>,
 }
 
+/// Models that may take over in one session.
+pub const FALLBACK_MAX: usize = 8;
+
 /// A change of [`Settings`]: only what is present changes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -137,6 +143,9 @@ pub struct SettingsChange {
     /// Another model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelSelection>,
+    /// Other models that take over, replacing all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Vec<ModelSelection>>,
     /// Another mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
@@ -208,6 +217,7 @@ impl Settings {
     pub fn new(model: ModelSelection, mode: Mode, answers: Answers) -> Self {
         Self {
             model,
+            fallback: Vec::new(),
             mode,
             answers,
             rules: Rules::default(),
@@ -231,6 +241,7 @@ impl Settings {
             }
         }
         set(&mut self.model, change.model.as_ref());
+        set(&mut self.fallback, change.fallback.as_ref());
         set(&mut self.mode, change.mode.as_ref());
         set(&mut self.rules, change.rules.as_ref());
         set(&mut self.limits, change.limits.as_ref());

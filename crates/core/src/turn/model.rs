@@ -234,16 +234,17 @@ fn retry_in_ms(
     error: &ModelError,
     (now, chance): (Timestamp, u64),
 ) -> Option<u64> {
-    if !error.kind.may_retry() || step.failures + 1 >= limits.model_attempts {
+    let failures = step.model_failures();
+    if !error.kind.may_retry() || failures + 1 >= limits.model_attempts {
         return None;
     }
-    let doubled = limits.retry_first_ms.saturating_mul(1 << step.failures.min(16));
+    let doubled = limits.retry_first_ms.saturating_mul(1 << failures.min(16));
     let base = error.retry_after_ms.unwrap_or(doubled.min(limits.retry_wait_max_ms));
     if base > limits.retry_wait_max_ms {
         return None;
     }
     let wait = base + chance % (base / 4 + 1);
-    (now.after(wait).ms_since(step.since) <= limits.retry_total_ms).then_some(wait)
+    (now.after(wait).ms_since(step.model_since) <= limits.retry_total_ms).then_some(wait)
 }
 
 #[cfg(test)]
@@ -255,6 +256,8 @@ mod tests {
             no: 1,
             since: Timestamp::from_unix_ms(0),
             failures,
+            failures_before: 0,
+            model_since: Timestamp::from_unix_ms(0),
             retry_at: None,
             reserved: crate::event::Reserved::default(),
             failure: None,

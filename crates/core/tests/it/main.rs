@@ -18,6 +18,7 @@ mod embedding;
 mod example;
 mod external;
 mod faithful;
+mod fallback;
 mod faults;
 mod follow;
 mod forget;

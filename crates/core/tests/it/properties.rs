@@ -38,7 +38,7 @@ proptest! {
 /// Events, outcomes and ends by their names.
 const KINDS: &str = "session_created session_configured session_archived session_restored \
     writer_changed writer_released input_admitted input_withdrawn turn_started turn_recovered \
-    turn_ended step_started model_failed assistant_message tool_called permission_asked \
+    turn_ended step_started model_failed model_replaced assistant_message tool_called permission_asked \
     permission_answered tool_started tool_settled input_requested \
     summary_started summary_failed context_compacted history_edited \
     goal_set goal_reached turn_continued plan_changed \

@@ -106,6 +106,34 @@ async fn a_model_that_talks_for_ever_is_stopped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_that_drips_lives_until_the_deadline_of_the_call_and_dies_of_too_long_a_silence() {
+    let limits = RuntimeLimits {
+        model_idle_ms: 20_000,
+        model_total_ms: 120_000,
+        retry_total_ms: 0,
+        ..RuntimeLimits::DEFAULT
+    };
+    // Each drop comes a moment before the silence is too long, or a moment after it.
+    for (gap, ends_at, why) in [
+        (19_999, 120_000, "it did not end within 120 s"),
+        (20_001, 20_000, "nothing was heard of it for 20 s"),
+    ] {
+        let drips = (0..40).flat_map(|_| [Say::Wait(gap), Say::Delta("x")]).collect();
+        let kit = Kit::of(Parts { limits, ..Parts::new(vec![drips], vec![]) });
+        let session = kit.open().await;
+        session.prompt(go()).await.unwrap();
+        let started = wait_for(&session, 0, |event| matches!(event, Event::StepStarted(_))).await;
+        let failed = wait_for(&session, 0, |event| matches!(event, Event::ModelFailed(_))).await;
+        let Event::ModelFailed(failure) = &failed.event else { unreachable!() };
+        assert_eq!((failure.class, failure.retry_in_ms), (ModelErrorKind::Timeout, None));
+        assert!(failure.message.ends_with(why), "{}", failure.message);
+        assert_eq!(failed.at.ms_since(started.at), ends_at, "{gap}");
+        let ended = wait_for(&session, 0, |event| matches!(event, Event::TurnEnded(_))).await;
+        assert_eq!(ended.at, failed.at);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_tool_that_panics_over_its_arguments_fails_its_call_alone() {
     let early = TestTool::new("early", Effect::Mutating, Act::PanicEarly);
     let ask = calls(&[("1", "early", "{}"), ("2", "early", "{}")]);

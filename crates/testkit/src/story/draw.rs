@@ -134,9 +134,20 @@ fn models() -> impl Strategy<Value = ModelSelection> {
         .prop_map(|model| ModelSelection { provider: "test".to_owned(), model: model.to_owned() })
 }
 
+/// Models that take over.
+fn chains() -> impl Strategy<Value = Vec<ModelSelection>> {
+    let names = select(vec![&[][..], &["spare"], &["spare", "other"]]);
+    names.prop_map(|names| {
+        let named =
+            |name: &&str| ModelSelection { provider: "test".to_owned(), model: (*name).to_owned() };
+        names.iter().map(named).collect()
+    })
+}
+
 fn sessions() -> impl Strategy<Value = Settings> {
-    (modes(), answers(), rules(), limits(), windows()).prop_map(
-        |(mode, answers, rules, limits, turn)| Settings {
+    (chains(), modes(), answers(), rules(), limits(), windows()).prop_map(
+        |(fallback, mode, answers, rules, limits, turn)| Settings {
+            fallback,
             mode,
             answers,
             rules,

@@ -273,16 +273,26 @@ fn prefixes_are_kept(told: &Told) {
     }
     assert!(changed <= edits, "law 9: history was changed and no entry says so");
     let (mut steps, mut edited): (Vec<&StepStarted>, Option<PrefixBreak>) = (Vec::new(), None);
+    let mut before: Option<&str> = None;
     for entry in &told.entries {
         edited = breaks(&entry.event).or(edited);
-        let Event::StepStarted(started) = &entry.event else { continue };
-        let wanted = steps.last().and_then(|before| {
-            let other = before.request.model != started.request.model;
+        let (request, declared) = match &entry.event {
+            Event::StepStarted(started) => {
+                steps.push(started);
+                (&started.request, started.prefix_break)
+            }
+            Event::ModelReplaced(replaced) => match &replaced.request {
+                Some(request) => (request, replaced.prefix_break),
+                None => continue,
+            },
+            _ => continue,
+        };
+        let wanted = before.and_then(|before| {
+            let other = before != request.model;
             other.then_some(PrefixBreak::Model).or(edited)
         });
-        assert_eq!(started.prefix_break, wanted, "law 9: a break is declared where one is");
-        steps.push(started);
-        edited = None;
+        assert_eq!(declared, wanted, "law 9: a break is declared where one is");
+        (before, edited) = (Some(request.model.as_str()), None);
     }
     fingerprints_differ(told, &steps);
 }
@@ -305,10 +315,11 @@ fn reserves_are_within_limits(entries: &[Entry]) {
     let mut state = State::created(&entries[0]).expect("a journal begins with its session");
     for entry in &entries[1..] {
         state.apply(entry).expect("law 1: every entry can follow what came before it");
-        let (Event::StepStarted(started), Some(turn)) = (&entry.event, &state.turn) else {
-            continue;
+        let (reserved, turn) = match (&entry.event, &state.turn) {
+            (Event::StepStarted(started), Some(turn)) => (started.reserved, turn),
+            (Event::ModelReplaced(replaced), Some(turn)) => (replaced.reserved, turn),
+            _ => continue,
         };
-        let reserved = started.reserved;
         let limits = &turn.settings.limits;
         for (bounds, used) in [(&limits.turn, &turn.used), (&limits.session, &state.used)] {
             let tokens = reserved.prompt_tokens + reserved.output_tokens.unwrap_or(0);

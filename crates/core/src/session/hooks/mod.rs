@@ -390,20 +390,3 @@ pub(crate) fn before_end(view: &View<'_>, step: &OpenStep) -> Option<Step> {
 fn continues_max(turn: &OpenTurn) -> u32 {
     turn.settings.turn.max_hook_continues.unwrap_or(HOOK_CONTINUES)
 }
-
-impl OpenTurn {
-    /// The model of its open step, or of the next one once that is answered.
-    #[must_use]
-    pub fn model(&self) -> &ModelSelection {
-        let step = self.step.as_ref();
-        self.model_of(step.map_or(1, |step| step.no + u32::from(step.stop.is_some())))
-    }
-
-    /// The model of this step.
-    pub(crate) fn model_of(&self, no: StepNo) -> &ModelSelection {
-        match &self.hooked.model {
-            Some((of, model)) if *of == no => model,
-            Some(_) | None => &self.settings.model,
-        }
-    }
-}

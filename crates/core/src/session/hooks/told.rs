@@ -9,6 +9,7 @@ use crate::session::hooks::{HookPlace, continues_max};
 use crate::session::plan::{Facts, View, Work};
 use crate::session::state::{Call, CallPhase, OpenStep, State};
 use crate::session::{calls, context};
+use crate::spec::ModelSelection;
 
 /// What the hooks of a place are told.
 pub(super) fn told(
@@ -57,7 +58,7 @@ fn fields(
             json!({"tokens_before": state.compacted, "tokens_after": tokens()})
         }
         HookPoint::BeforeGenerate => json!({
-            "model": state.turn.as_ref().map(|turn| turn.settings.model.to_string()),
+            "model": asked(state, place).map(ToString::to_string),
             "message_count": state.conversation.messages.len(),
             "step": place.step,
         }),
@@ -74,6 +75,11 @@ fn fields(
         HookPoint::AfterToolBatch => json!({"results": step.map(results)}),
         HookPoint::BeforeTurnEnd => of_end(state, step),
     }
+}
+
+/// The model of a step that no hook has chosen one for.
+fn asked<'a>(state: &'a State, place: &HookPlace) -> Option<&'a ModelSelection> {
+    Some(state.turn.as_ref()?.model_of(place.step?))
 }
 
 fn of_input(state: &State, place: &HookPlace) -> Value {
