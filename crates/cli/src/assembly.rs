@@ -244,7 +244,10 @@ impl<'a> CliAgentBuilder<'a> {
             trace,
         };
         let background = loaded.config.tools.background;
-        let limits = RuntimeLimits { background, ..RuntimeLimits::DEFAULT };
+        let config::typed::CallConfig { idle, time } = loaded.config.limits.model;
+        let (model_idle_ms, model_total_ms) = (idle.0, time.0);
+        let limits =
+            RuntimeLimits { background, model_idle_ms, model_total_ms, ..RuntimeLimits::DEFAULT };
         Ok(Assembled {
             core: DefaultAgentCore::new(ports, limits, node.clone()),
             node,

@@ -95,6 +95,7 @@ impl Exit {
                 | Event::TurnRecovered(_)
                 | Event::StepStarted(_)
                 | Event::ModelFailed(_)
+                | Event::ModelReplaced(_)
                 | Event::AssistantMessage(_)
                 | Event::ToolCalled(_)
                 | Event::PermissionAsked(_)

@@ -13,6 +13,7 @@ use oarlock_tools::AgentProfile;
 
 use crate::assembly::Assembled;
 use crate::commands::complain;
+use crate::commands::overlay::given_keys;
 use crate::config::{Config, Loaded, hooks, modes};
 use crate::profiled;
 use crate::prompting::{profiled_prompt, system_prompt};
@@ -50,6 +51,7 @@ impl Maker<'_> {
             Frontend::Headless => Answers::Nobody,
         };
         let settings = Settings {
+            fallback: self.chain(&model)?,
             rules: config.rules.clone(),
             effort: config.effort,
             limits: (&config.limits).into(),
@@ -106,16 +108,37 @@ impl Maker<'_> {
         self.located(selected.model)
     }
 
+    /// The models that take over, by their names. Of a chain that stands in a file, the model that the call itself chose is left out: there it is the
+    /// first one asked.
+    ///
+    /// # Errors
+    /// When one of them can be none.
+    pub fn chain(&self, chosen: &ModelSelection) -> anyhow::Result<Vec<ModelSelection>> {
+        let gave = |wanted: &[&str]| given_keys(self.loaded).any(|key| wanted.contains(&&*key));
+        let named =
+            |name: &String| self.of_name(name).with_context(|| format!("`fallback` has {name}"));
+        let names = self.loaded.config.fallback.iter();
+        let mut chain = names.map(named).collect::<anyhow::Result<Vec<_>>>()?;
+        let by_call = gave(&["model", "provider"]) || self.flags.profile.is_some();
+        if by_call && !gave(&["fallback"]) {
+            chain.retain(|model| model != chosen);
+        }
+        Ok(chain)
+    }
+
     /// A model by the name that a person gave it: it must be one that answers.
     ///
     /// # Errors
     /// When it is none.
     pub fn named(&self, assembled: &Assembled, name: &str) -> anyhow::Result<ModelSelection> {
-        let config = Config { model: Some(name.to_owned()), ..self.loaded.config.clone() };
-        let selected = select(&config, &Surroundings::of(self.loaded))?;
-        let model = self.located(selected.model)?;
+        let model = self.of_name(name)?;
         assembled.core.ports().models.resolve(&model)?;
         Ok(model)
+    }
+
+    fn of_name(&self, name: &str) -> anyhow::Result<ModelSelection> {
+        let config = Config { model: Some(name.to_owned()), ..self.loaded.config.clone() };
+        self.located(select(&config, &Surroundings::of(self.loaded))?.model)
     }
 
     /// A script is named by its path, which must mean the same when the session is resumed elsewhere.

@@ -88,6 +88,9 @@ pub struct ModelArgs {
     /// The model, as PROVIDER/MODEL or a model of the configured provider
     #[arg(short, long, value_name = "MODEL")]
     pub model: Option<String>,
+    /// A model that takes over for the rest of a turn whose model cannot answer (overloaded, no quota, no access); repeat it for more, up to 8, tried in this order
+    #[arg(long, value_name = "MODEL")]
+    pub fallback: Vec<String>,
     /// How hard the model thinks
     #[arg(long, value_name = "EFFORT", value_parser = ["none", "minimal", "low", "medium", "high", "xhigh"])]
     pub effort: Option<String>,
@@ -201,8 +204,11 @@ impl ModelArgs {
         let list = |name, key, rules: &[String]| {
             (!rules.is_empty()).then(|| flag(name, key, rules.to_vec()))
         };
-        let lists =
-            [list("--allow", "rules.allow", &self.allow), list("--deny", "rules.deny", &self.deny)];
+        let lists = [
+            list("--fallback", "fallback", &self.fallback),
+            list("--allow", "rules.allow", &self.allow),
+            list("--deny", "rules.deny", &self.deny),
+        ];
         single.into_iter().chain(lists).flatten().collect()
     }
 }

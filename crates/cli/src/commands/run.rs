@@ -454,9 +454,11 @@ impl Opening<'_> {
             .gave(&["model", "provider"])
             .then(|| self.maker().selected(None))
             .transpose()?;
+        let chain = || self.maker().chain(model.as_ref().unwrap_or(&before.model));
+        let fallback = overlay.gave(&["fallback"]).then(chain).transpose()?;
         let answers = (before.answers != self.answers).then_some(self.answers);
         let output = self.output.map(|output| OutputChange::Structured(Box::new(output.clone())));
-        Ok(SettingsChange { model, answers, output, ..overlay.change(before)? })
+        Ok(SettingsChange { model, fallback, answers, output, ..overlay.change(before)? })
     }
 }
 

@@ -8,8 +8,12 @@ use super::source::Source;
 use super::stack::Stack;
 use super::typed::Config;
 use crate::logging;
+use crate::values::Millis;
 use oarlock_core::spec::InvalidMode;
 use oarlock_models::catalog;
+
+/// The shortest deadline of a model call.
+const CALL_MIN: Millis = Millis(1_000);
 
 /// Looks for values that do not go together.
 ///
@@ -17,6 +21,7 @@ use oarlock_models::catalog;
 /// [`ConfigError::Unusable`] with the place of the value to change.
 pub fn check(config: &Config, stack: &Stack) -> Result<(), ConfigError> {
     bounds(config, stack)?;
+    deadlines(config, stack)?;
     modes(config, stack)?;
     project_file(config, stack)?;
     if let Err(what) = hooks::hooks(config) {
@@ -145,6 +150,20 @@ fn project_file(config: &Config, stack: &Stack) -> Result<(), ConfigError> {
         ));
     }
     Ok(())
+}
+
+/// A deadline that no answer can keep would be an end of all calls.
+fn deadlines(config: &Config, stack: &Stack) -> Result<(), ConfigError> {
+    let limits = &config.limits.model;
+    let short = [("idle", limits.idle), ("time", limits.time)];
+    let short = short.into_iter().find(|(_, limit)| *limit < CALL_MIN);
+    short.map_or(Ok(()), |(key, limit)| {
+        Err(unusable(
+            format!("`limits.model.{key}` ({limit}) is shorter than {CALL_MIN}"),
+            place(stack, &["limits", "model", key]),
+            "write for example \"2m\"".into(),
+        ))
+    })
 }
 
 fn bounds(config: &Config, stack: &Stack) -> Result<(), ConfigError> {

@@ -32,6 +32,13 @@ pub const KEYS: &[Key] = &[
         Trust,
         "what may be chosen, as `provider/model` in which `*` stands for any text; everything when absent",
     ),
+    key(
+        "fallback",
+        Texts,
+        "[]",
+        Trust,
+        "models that take over, in this order, when the model cannot answer: each as `model`; at most 8",
+    ),
     key("mode", Mode, "\"ask-writes\"", Tighten, "what tools may do without asking"),
     key(
         "modes.*.base",
@@ -93,6 +100,8 @@ pub const KEYS: &[Key] = &[
         Tighten,
         "whether a model whose price nobody knows may be called under a bound on money; its calls count nothing",
     ),
+    key("limits.model.idle", Duration, "\"5m\"", Tighten, "silence of a model in a call"),
+    key("limits.model.time", Duration, "\"30m\"", Tighten, "length of a model call"),
     key(
         "capabilities.web_search.mode",
         Choice(&["disabled", "delegate"]),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::ports::model::Price;
 use oarlock_core::spec::{
     Bounds, ContextPolicy, Decimal, Limits, Mode, PolicyBase, ReasoningEffort, Rules, Sampling,
@@ -22,6 +23,8 @@ pub struct Config {
     pub provider: Option<String>,
     /// Patterns over `provider/model` of what may be chosen.
     pub allowed_models: Option<Vec<String>>,
+    /// Models that take over when the model cannot answer.
+    pub fallback: Vec<String>,
     /// What tools may do without asking.
     pub mode: Mode,
     /// Modes beside the built-in ones.
@@ -149,8 +152,27 @@ pub struct LimitsConfig {
     pub turn: BoundsConfig,
     /// Of a whole session.
     pub session: BoundsConfig,
+    /// Of each model call.
+    pub model: CallConfig,
     /// Whether a model of unknown price may be called under a bound on money.
     pub allow_unknown_prices: bool,
+}
+
+/// Section `limits.model`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CallConfig {
+    /// Silence.
+    pub idle: Millis,
+    /// All of it.
+    pub time: Millis,
+}
+
+impl Default for CallConfig {
+    fn default() -> Self {
+        let RuntimeLimits { model_idle_ms, model_total_ms, .. } = RuntimeLimits::DEFAULT;
+        Self { idle: Millis(model_idle_ms), time: Millis(model_total_ms) }
+    }
 }
 
 /// Section `limits.turn` or `limits.session`.

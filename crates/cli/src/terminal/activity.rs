@@ -41,6 +41,9 @@ impl Activity {
             Event::ModelFailed(failed) => failed
                 .retry_in_ms
                 .map(|ms| format!("! {}; trying again in {}", failed.message, seconds(ms))),
+            Event::ModelReplaced(replaced) => {
+                Some(format!("! {}; {} answers in its place", replaced.why, replaced.to))
+            }
             Event::TurnRecovered(recovered) => {
                 Some(format!("! going on after a crash (the {}. time)", recovered.attempt))
             }
@@ -96,7 +99,9 @@ impl Activity {
         };
         let indent = "  ".repeat(entry.scope.len());
         let longest = match &entry.event {
-            Event::TurnEnded(_) | Event::ModelFailed(_) => FAILURE_CHARS_MAX,
+            Event::TurnEnded(_) | Event::ModelFailed(_) | Event::ModelReplaced(_) => {
+                FAILURE_CHARS_MAX
+            }
             _ => LINE_CHARS_MAX,
         };
         told.map(|told| format!("{indent}{}", safe::line(&told, longest)))

@@ -91,6 +91,7 @@ impl Answer {
             | Event::TurnStarted(_)
             | Event::TurnRecovered(_)
             | Event::StepStarted(_)
+            | Event::ModelReplaced(_)
             | Event::ToolCalled(_)
             | Event::PermissionAsked(_)
             | Event::PermissionAnswered(_)

@@ -10,7 +10,7 @@ use crate::home::Home;
 use crate::login::{KEY, endpoint, knows_the_key};
 
 /// An editor with the program that it started.
-struct Editor {
+pub(crate) struct Editor {
     program: Child,
     to: Option<ChildStdin>,
     from: BufReader<ChildStdout>,
@@ -18,7 +18,7 @@ struct Editor {
 }
 
 impl Editor {
-    fn start(home: &Home, arguments: &[&str], capabilities: &Value) -> (Self, Value) {
+    pub(crate) fn start(home: &Home, arguments: &[&str], capabilities: &Value) -> (Self, Value) {
         let mut command = home.command();
         command.arg("acp").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut program = command.stderr(Stdio::null()).spawn().unwrap();
@@ -31,6 +31,12 @@ impl Editor {
 
     /// The answer to a request; what is told meanwhile is left out.
     fn call(&mut self, method: &str, params: &Value) -> Value {
+        self.hear(method, params).0
+    }
+
+    /// The answer to a request, and what is told meanwhile.
+    pub(crate) fn hear(&mut self, method: &str, params: &Value) -> (Value, Vec<Value>) {
+        let mut told = Vec::new();
         self.ids += 1;
         let request =
             json!({ "jsonrpc": "2.0", "id": self.ids, "method": method, "params": params });
@@ -40,12 +46,13 @@ impl Editor {
             assert_ne!(self.from.read_line(&mut line).unwrap(), 0, "{method}: no answer");
             let message: Value = serde_json::from_str(&line).unwrap();
             if message["id"] == self.ids {
-                return message;
+                return (message, told);
             }
+            told.push(message);
         }
     }
 
-    fn session(&mut self, cwd: &Path) -> Value {
+    pub(crate) fn session(&mut self, cwd: &Path) -> Value {
         self.call("session/new", &json!({ "cwd": cwd, "mcpServers": [] }))
     }
 
@@ -64,7 +71,7 @@ impl Editor {
         }
     }
 
-    fn leave(mut self) {
+    pub(crate) fn leave(mut self) {
         self.to = None;
         assert_eq!(self.program.wait().unwrap().code(), Some(0));
     }

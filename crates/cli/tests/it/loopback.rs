@@ -16,6 +16,15 @@ pub(crate) struct Loopback {
 
 impl Loopback {
     pub(crate) fn start(answer: &'static str) -> Self {
+        Self::of(Some(answer))
+    }
+
+    /// One whose quota is spent for an hour.
+    pub(crate) fn busy() -> Self {
+        Self::of(None)
+    }
+
+    fn of(answer: Option<&'static str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -44,7 +53,7 @@ impl Loopback {
     }
 }
 
-fn serve(mut stream: &TcpStream, asked: &Mutex<Vec<Value>>, answer: &str) {
+fn serve(mut stream: &TcpStream, asked: &Mutex<Vec<Value>>, answer: Option<&str>) {
     let mut reader = BufReader::new(stream);
     let (mut request, mut length) = (String::new(), 0);
     reader.read_line(&mut request).unwrap();
@@ -66,6 +75,10 @@ fn serve(mut stream: &TcpStream, asked: &Mutex<Vec<Value>>, answer: &str) {
         }
         path => {
             asked.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
+            let Some(answer) = answer else {
+                let busy = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 3600\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                return drop(stream.write_all(busy.as_bytes()));
+            };
             let text = match path.rsplit('/').next() {
                 Some("completions") => chat(answer),
                 Some("responses") => responses(answer),

@@ -16,6 +16,7 @@ mod editors_machine;
 mod embedded_skills;
 #[path = "../../examples/service.rs"]
 mod example;
+mod fallback;
 mod flood;
 mod forgets;
 mod gc;

@@ -11,7 +11,7 @@ use oarlock_core::service::{
     CreateSessionRequest, Cursor, ErrorCode, InitialTurnPolicy, RunResult, RunState,
     SessionBuildOptions, SessionError, SessionParts,
 };
-use oarlock_core::spec::{Keyed, SessionSpec};
+use oarlock_core::spec::{Keyed, ModelSelection, SessionSpec};
 use oarlock_core::{
     AgentError, DefaultSession, Frontend, NewSession, Origin, Usage, new_session_id,
 };
@@ -216,6 +216,15 @@ impl Sessions {
             (_, Some(own)) => settings.model = own.clone(),
             (None, None) => {}
         }
+        match &request.fallback {
+            Some(names) => settings.fallback = chain(workspace, names)?,
+            // Of a configured chain the model that was asked for is left out: it is the first one asked.
+            None if request.model.is_some() => {
+                let chosen = settings.model.clone();
+                settings.fallback.retain(|model| *model != chosen);
+            }
+            None => {}
+        }
         if let Some(mode) = &request.mode {
             settings.mode = mode.clone();
         }
@@ -245,6 +254,15 @@ impl Sessions {
         settings.labels.clone_from(&request.labels);
         tools::overridden(workspace, spec, &request.build).await
     }
+}
+
+/// The models of these names.
+pub(super) fn chain(
+    workspace: &dyn Workspace,
+    names: &[String],
+) -> Result<Vec<ModelSelection>, SessionError> {
+    let named = |name: &String| workspace.model(name).map_err(|error| refused(&error));
+    names.iter().map(named).collect()
 }
 
 /// The model by the name that the request gives it.

@@ -8,6 +8,7 @@ use oarlock_core::service::{
 use oarlock_core::spec::SettingsChange;
 use oarlock_core::{Command, CompactionReport, ForkSession, Origin, SessionError as HandleError};
 
+use super::create::chain;
 use super::{Scope, Sessions, in_time, refused};
 
 /// How often it is looked whether the turn of an archived session has ended.
@@ -38,8 +39,10 @@ impl Sessions {
                 Some(_) | None => workspace.model(&name).map_err(|error| refused(&error)),
             })
             .transpose()?;
+        let fallback = request.fallback.map(|names| chain(&*workspace, &names)).transpose()?;
         let change = SettingsChange {
             model,
+            fallback,
             mode,
             effort,
             limits,

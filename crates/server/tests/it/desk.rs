@@ -159,11 +159,10 @@ impl Workspace for Desk {
     }
 
     fn model(&self, name: &str) -> Result<ModelSelection, HostError> {
-        let known = selection();
-        match name == known.to_string() {
-            true => Ok(known),
-            false => Err(HostError::Invalid(format!("there is no model {name}"))),
-        }
+        let candidates = self.kit.core.ports().models.candidates();
+        let mut known = candidates.into_iter().map(|known| known.model.selection);
+        let found = known.find(|known| known.to_string() == name);
+        found.ok_or_else(|| HostError::Invalid(format!("there is no model {name}")))
     }
 
     fn skill<'a>(&'a self, _: &'a Path, name: &'a str) -> BoxFuture<'a, Result<String, HostError>> {

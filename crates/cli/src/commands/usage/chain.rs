@@ -86,7 +86,7 @@ impl Chain {
 }
 
 /// Whether the messages that were sent before are not those that are sent now.
-fn changes_messages(why: PrefixBreak) -> bool {
+pub(super) fn changes_messages(why: PrefixBreak) -> bool {
     match why {
         PrefixBreak::History
         | PrefixBreak::Cleared

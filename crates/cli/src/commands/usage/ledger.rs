@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use oarlock_core::event::{
-    AssistantMessage, Entry, Event, ForkPoint, ModelFailed, PrefixBreak, StepStarted,
+    AssistantMessage, Entry, Event, ForkPoint, ModelFailed, ModelReplaced, PrefixBreak, StepStarted,
 };
 use oarlock_core::ids::{StepNo, Timestamp, TurnNo};
 use oarlock_core::message::Usage;
@@ -12,7 +12,7 @@ use oarlock_core::spec::ReasoningEffort;
 use oarlock_models::cache::{Asked, Predicted, Retention, Rules, Simulator};
 use serde::Serialize;
 
-use super::chain::Chain;
+use super::chain::{Chain, changes_messages};
 
 /// What is known of a model.
 #[derive(Debug, Clone, Copy, Default)]
@@ -153,10 +153,9 @@ impl<'a> Ledger<'a> {
                 self.total = Total::default();
             }
             Event::TurnStarted(started) => self.effort = started.settings.effort,
+            Event::ModelReplaced(replaced) => self.replaced(entry.at, replaced),
             Event::StepStarted(step) => {
-                if let Some(why) = step.prefix_break {
-                    *self.total.breaks.entry(name(why)).or_default() += 1;
-                }
+                self.broke(step.prefix_break);
                 let (turn, at) = (entry.turn.unwrap_or_default(), entry.at);
                 self.open = Some(Open { step: step.clone(), turn, at, asked: at });
             }
@@ -182,6 +181,24 @@ impl<'a> Ledger<'a> {
     fn beside(&mut self, usage: Usage, cost_micros: Option<u64>) {
         self.total.beside_steps += usage;
         self.total.spend(usage, cost_micros);
+    }
+
+    fn broke(&mut self, why: Option<PrefixBreak>) {
+        if let Some(why) = why {
+            *self.total.breaks.entry(name(why)).or_default() += 1;
+        }
+    }
+
+    /// The open step is asked of another model.
+    fn replaced(&mut self, at: Timestamp, replaced: &ModelReplaced) {
+        self.broke(replaced.prefix_break);
+        let (Some(open), Some(request)) = (&mut self.open, &replaced.request) else { return };
+        open.asked = at;
+        open.step.request.clone_from(request);
+        open.step.reserved = replaced.reserved;
+        // Messages that were edited before are edited for this model, too.
+        let edited = open.step.prefix_break.filter(|why| changes_messages(*why));
+        open.step.prefix_break = edited.or(replaced.prefix_break);
     }
 
     fn failed(&mut self, at: Timestamp, failed: &ModelFailed) {

@@ -1,8 +1,8 @@
 //! Journals worked by hand.
 
 use oarlock_core::event::{
-    AssistantMessage, Entry, Event, Fingerprint, ForkPoint, ModelFailed, PrefixBreak, Reserved,
-    SessionCreated, StepStarted,
+    AssistantMessage, Entry, Event, Fingerprint, ForkPoint, ModelFailed, ModelReplaced,
+    PrefixBreak, Reserved, SessionCreated, StepStarted,
 };
 use oarlock_core::ids::{NodeId, SessionId, Timestamp};
 use oarlock_core::message::{ReplyStop, Usage};
@@ -147,6 +147,38 @@ fn a_failed_call_is_counted_and_the_cache_is_asked_when_it_is_made_again() {
     let (lines, total) = journal.lines();
     assert_eq!(cached(&lines)[1], ((0, 2_100, 0), Some(waste(Cause::Expired, 2_000, 6_900))));
     assert_eq!((total.failed_calls, total.usage.input, total.cost_unknown), (1, 7, true));
+}
+
+#[test]
+fn a_step_that_another_model_took_over_counts_for_that_model_and_declares_the_break() {
+    let mut journal = Journal::default();
+    journal.step(0, None, (0, 2_000, 0));
+    journal.asks(1, None);
+    let named = |provider: &str, model: &str| ModelSelection {
+        provider: provider.to_owned(),
+        model: model.to_owned(),
+    };
+    let Event::StepStarted(step) = &journal.entries.last().unwrap().event else { panic!() };
+    let request = Fingerprint { model: "p/spare".to_owned(), ..step.request.clone() };
+    let replaced = ModelReplaced {
+        step: Some(2),
+        from: named("anthropic", "claude-sonnet-4-5"),
+        to: named("p", "spare"),
+        class: ModelErrorKind::Auth,
+        why: String::new(),
+        skipped: Vec::new(),
+        request: Some(request),
+        prefix_break: Some(PrefixBreak::Model),
+        reserved: Reserved::default(),
+    };
+    journal.add(1, Event::ModelReplaced(Box::new(replaced)));
+    journal.is_told(2, (0, 2_100, 0));
+    let (lines, total) = journal.lines();
+    assert_eq!(
+        (lines[1].model.as_str(), lines[1].prefix_break),
+        ("p/spare", Some(PrefixBreak::Model))
+    );
+    assert_eq!(total.breaks.get("model"), Some(&1));
 }
 
 #[test]

@@ -216,11 +216,11 @@ impl Projector {
             }
             Event::StepStarted(started) => self.talk.taken(&started.inputs, updates),
             Event::AssistantMessage(message) => self.talk.answered(turn, message, updates),
-            Event::ModelFailed(failed) => {
-                let broke_off = self.talk.broke_off();
-                updates.extend(broke_off.filter(|_| failed.retry_in_ms.is_some()));
+            // The last failure ends the turn, unless another model takes over.
+            Event::ModelFailed(failed) if failed.retry_in_ms.is_none() => {}
+            Event::ModelFailed(_) | Event::ModelReplaced(_) | Event::TurnRecovered(_) => {
+                updates.extend(self.talk.broke_off())
             }
-            Event::TurnRecovered(_) => updates.extend(self.talk.broke_off()),
             Event::PlanChanged(plan) => updates.push(SessionUpdate::Plan(plan_of(&plan.items))),
             Event::TurnEnded(_) => {
                 self.talk.broke_off();

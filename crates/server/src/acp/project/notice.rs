@@ -29,6 +29,10 @@ impl Notices {
     pub(super) fn entry(&mut self, event: &Event) -> Option<SessionUpdate> {
         match event {
             Event::ModelFailed(failed) => Some(model_failed(failed)),
+            Event::ModelReplaced(replaced) => {
+                let title = format!("{} answers in the place of {}", replaced.to, replaced.from);
+                Some(warning(title, &replaced.why))
+            }
             Event::TurnEnded(ended) => turn_ended(ended),
             Event::HookRan(ran) => hook_ran(ran),
             Event::TaskStarted(started) => {

@@ -2,17 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use oarlock_core::event::Effect;
 use oarlock_core::ids::Tenant;
 use oarlock_core::ports::journal::TenantFilter;
+use oarlock_core::ports::model::{ModelErrorKind, ModelInfo};
+use oarlock_core::registry::{ModelSource, ProviderRegistry};
 use oarlock_core::service::{
     AnswerRequest, ConfigureRequest, CreateSessionRequest, InputRequest, SendRequest,
     StartTurnRequest,
 };
-use oarlock_core::spec::Mode;
+use oarlock_core::spec::{Mode, ModelSelection};
 use oarlock_server::service::Caller;
-use oarlock_testkit::model::{Say, calls, text};
+use oarlock_testkit::kit::Parts;
+use oarlock_testkit::model::{Say, ScriptedModel, calls, info, text};
 use oarlock_testkit::tool::{Act, TestTool};
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
@@ -391,4 +395,43 @@ async fn answers_keep_to_the_schema_of_their_session_or_turn() {
         });
         assert_eq!(refused(&surface, "turn/start", of(session, asked)).await, "INVALID_REQUEST");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_model_takes_over_that_the_session_was_told_of() {
+    let actor = |name: &str, script| {
+        let selection = ModelSelection { provider: "test".to_owned(), model: name.to_owned() };
+        ModelSource::One(ScriptedModel::of(ModelInfo { selection, ..info() }, script))
+    };
+    let broken = vec![vec![Say::Fail(ModelErrorKind::Auth, None)]; 9];
+    let models = vec![actor("scripted", broken), actor("spare", vec![]), actor("third", vec![])];
+    let models = Some(Arc::new(ProviderRegistry::new(models, None, None).unwrap()) as _);
+    let desk = Desk::of(Parts { models, ..Parts::new(vec![], vec![]) }, Mode::OPEN);
+    let surface = Direct::open(&desk).await;
+    let chain = json!(["test/spare", "test/third"]);
+    let asked = json!({ "prompt": "go", "fallback": chain.clone() });
+    let made = done(&surface, "session/create", asked).await;
+    assert_eq!(made["text"], "done", "{made}");
+    let session = made["session_id"].as_str().unwrap();
+    let names = |view: &Value| {
+        let chain = view["settings"]["fallback"].as_array().cloned().unwrap_or_default();
+        chain.iter().map(|model| model["model"].clone()).collect::<Vec<_>>()
+    };
+    let view = done(&surface, "session/read", of(session, json!({}))).await;
+    assert_eq!(names(&view), ["spare", "third"]);
+    for wrong in
+        [json!(["test/missing"]), json!(["test/scripted"]), json!(["test/spare", "test/spare"])]
+    {
+        let asked = json!({ "prompt": "go", "fallback": wrong.clone() });
+        refused(&surface, "session/create", asked).await;
+        refused(&surface, "session/configure", of(session, json!({ "fallback": wrong }))).await;
+    }
+    let change = json!({ "fallback": ["test/third"] });
+    let view = done(&surface, "session/configure", of(session, change)).await;
+    assert_eq!(names(&view), ["third"]);
+    let ended = done(&surface, "turn/start", of(session, json!({ "prompt": "go" }))).await;
+    assert_eq!(ended["text"], "done", "{ended}");
+    done(&surface, "session/configure", of(session, json!({ "fallback": [] }))).await;
+    let ended = refused(&surface, "turn/start", of(session, json!({ "prompt": "go" }))).await;
+    assert_eq!(ended, "PROVIDER_ERROR");
 }

@@ -3,13 +3,13 @@
 use oarlock_core::event::{
     AgentEvent, AssistantMessage, CompactionCause, ContextCompacted, Delivery, Event, Failure,
     GoalReached, HookChange, HookControl, HookPoint, HookRan, InputAdmitted, InputRef, InputSource,
-    ModelFailed, StepStarted, StopReason, SummaryFailed, SummaryStarted, TaskKind, TaskOutcome,
-    TaskSettled, TaskStarted, TurnEnded, TurnStarted,
+    ModelFailed, ModelReplaced, Reserved, StepStarted, StopReason, SummaryFailed, SummaryStarted,
+    TaskKind, TaskOutcome, TaskSettled, TaskStarted, TurnEnded, TurnStarted,
 };
 use oarlock_core::ids::{Seq, TaskId};
 use oarlock_core::message::{Part, ReplyStop, Usage};
 use oarlock_core::ports::model::ModelErrorKind;
-use oarlock_core::spec::{LimitKind, SettingsChange};
+use oarlock_core::spec::{LimitKind, ModelSelection, SettingsChange};
 use serde_json::{Value, json};
 
 use super::{Projector, caught_up, entry, projector, shown};
@@ -157,6 +157,21 @@ fn model_failed(retry_in_ms: Option<u64>) -> Event {
     })
 }
 
+fn model_replaced() -> Event {
+    let named = |name: &str| ModelSelection { provider: "p".to_owned(), model: name.to_owned() };
+    Event::ModelReplaced(Box::new(ModelReplaced {
+        step: Some(1),
+        from: named("m"),
+        to: named("n"),
+        class: ModelErrorKind::Overloaded,
+        why: "busy".to_owned(),
+        skipped: Vec::new(),
+        request: None,
+        prefix_break: None,
+        reserved: Reserved::default(),
+    }))
+}
+
 fn hook_ran(change: HookChange) -> Event {
     Event::HookRan(Box::new(HookRan {
         point: HookPoint::BeforeIngest,
@@ -199,6 +214,7 @@ fn notices() -> Vec<(Event, Option<[&'static str; 3]>)> {
             Some(["warning", "The model failed; it is asked again in 2 s", "busy"]),
         ),
         (model_failed(None), Some(["error", "The model failed", "busy"])),
+        (model_replaced(), Some(["warning", "p/n answers in the place of p/m", "busy"])),
         (
             ended(StopReason::Limit(LimitKind::Steps)),
             Some(["warning", "Stopped: the limit of steps is reached", "why"]),
@@ -333,4 +349,15 @@ fn an_attempt_that_failed_is_ended_in_words_where_another_follows() {
             json!(["m1.1.2", "so far"])
         );
     }
+}
+
+#[test]
+fn an_attempt_is_ended_in_words_where_another_model_takes_over() {
+    let mut projector = projector();
+    shown(&mut projector, &said(1, 0, "so f"));
+    shown(&mut projector, &entry(3, model_failed(None)));
+    let mut updates = shown(&mut projector, &entry(4, model_replaced()));
+    updates.retain(|update| update["sessionUpdate"] == "agent_message_chunk");
+    let told = json!([updates[0]["messageId"], updates[0]["content"]["text"]]);
+    assert_eq!(told, json!(["m1.1.1", "\n\n[this answer broke off]\n\n"]));
 }
