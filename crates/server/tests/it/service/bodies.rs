@@ -6,7 +6,7 @@ use oarlock_testkit::model::{Say, text};
 use serde_json::json;
 
 use super::http::{Http, json as body};
-use super::{deferred, done};
+use super::{Surface, deferred, done};
 use crate::desk::Desk;
 
 const PICTURE: &[u8] = b"\x89PNG\r\n\x1a\nand so on";
