@@ -32,13 +32,7 @@ pub const KEYS: &[Key] = &[
         Trust,
         "what may be chosen, as `provider/model` in which `*` stands for any text; everything when absent",
     ),
-    key(
-        "fallback",
-        Texts,
-        "[]",
-        Trust,
-        "models that take over, in this order, when the model cannot answer: each as `model`; at most 8",
-    ),
+    key("fallback", Texts, "[]", Trust, "models that take over, in order, as `model`; at most 8"),
     key("mode", Mode, "\"ask-writes\"", Tighten, "what tools may do without asking"),
     key(
         "modes.*.base",
