@@ -433,5 +433,5 @@ async fn another_model_takes_over_that_the_session_was_told_of() {
     assert_eq!(ended["text"], "done", "{ended}");
     done(&surface, "session/configure", of(session, json!({ "fallback": [] }))).await;
     let ended = refused(&surface, "turn/start", of(session, json!({ "prompt": "go" }))).await;
-    assert_eq!(ended, "PROVIDER_ERROR");
+    assert_eq!(ended, "AGENT_ERROR");
 }
