@@ -219,7 +219,7 @@ impl Projector {
             // The last failure ends the turn, unless another model takes over.
             Event::ModelFailed(failed) if failed.retry_in_ms.is_none() => {}
             Event::ModelFailed(_) | Event::ModelReplaced(_) | Event::TurnRecovered(_) => {
-                updates.extend(self.talk.broke_off())
+                updates.extend(self.talk.broke_off());
             }
             Event::PlanChanged(plan) => updates.push(SessionUpdate::Plan(plan_of(&plan.items))),
             Event::TurnEnded(_) => {
