@@ -98,12 +98,7 @@ impl Activity {
             Event::HooksStarted(started) => refused(started),
         };
         let indent = "  ".repeat(entry.scope.len());
-        let longest = match &entry.event {
-            Event::TurnEnded(_) | Event::ModelFailed(_) | Event::ModelReplaced(_) => {
-                FAILURE_CHARS_MAX
-            }
-            _ => LINE_CHARS_MAX,
-        };
+        let longest = longest(&entry.event);
         told.map(|told| format!("{indent}{}", safe::line(&told, longest)))
     }
 
@@ -124,6 +119,14 @@ impl Activity {
             Outcome::Cancelled => format!("✗ cancelled: {title}"),
             Outcome::Indeterminate => format!("? may have happened: {title}"),
         }
+    }
+}
+
+/// Characters of a line.
+fn longest(event: &Event) -> usize {
+    match event {
+        Event::TurnEnded(_) | Event::ModelFailed(_) | Event::ModelReplaced(_) => FAILURE_CHARS_MAX,
+        _ => LINE_CHARS_MAX,
     }
 }
 
