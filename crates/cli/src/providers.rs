@@ -5,8 +5,9 @@ use std::time::Duration;
 use oarlock_core::ports::model::{ModelError, ModelInfo, Price};
 use oarlock_models::catalog;
 use oarlock_models::{
-    AnswerSchemas, HttpSettings, HttpTransport, KeyError, KeySource, ModelConfig, ProviderConfig,
-    Proxies, Quirks, RequestBounds, ThoughtItems, WellKnown, Wire, bedrock_address, list_models,
+    AnswerSchemas, Documents, HttpSettings, HttpTransport, KeyError, KeySource, ModelConfig,
+    ProviderConfig, Proxies, Quirks, RequestBounds, ThoughtItems, WellKnown, Wire, bedrock_address,
+    list_models,
 };
 
 use crate::clouds;
@@ -129,7 +130,7 @@ pub fn with_key(
             })?;
     }
     if let Some(takes) = section.documents {
-        quirks.documents = takes;
+        quirks.documents = if takes { Documents::Whole } else { Documents::Named };
     }
     if let Some(takes) = section.answer_schemas {
         quirks.answer_schemas = if takes { AnswerSchemas::TAKEN } else { AnswerSchemas::UNKNOWN };

@@ -9,14 +9,16 @@ use bytes::Bytes;
 use oarlock_core::ids::BlobId;
 use oarlock_core::message::Part;
 
+use crate::quirks::Documents;
+
 /// Characters of a document's name that every endpoint takes.
 const NAME_CHARS_MAX: usize = 200;
 
-/// The bodies that a request comes with, for a model that can read documents or not.
+/// The bodies that a request comes with, and what its model is given of documents.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bodies<'a> {
     by_id: &'a BTreeMap<BlobId, Bytes>,
-    takes_documents: bool,
+    documents: Documents,
 }
 
 /// What a model is given for a part.
@@ -31,8 +33,8 @@ pub(crate) enum Given<'a> {
 }
 
 impl<'a> Bodies<'a> {
-    pub(crate) fn new(by_id: &'a BTreeMap<BlobId, Bytes>, takes_documents: bool) -> Self {
-        Self { by_id, takes_documents }
+    pub(crate) fn new(by_id: &'a BTreeMap<BlobId, Bytes>, documents: Documents) -> Self {
+        Self { by_id, documents }
     }
 
     /// What the model is given for this part. What is not at hand, or what it cannot read, it is told of.
@@ -41,7 +43,7 @@ impl<'a> Bodies<'a> {
         let data = body.map(|bytes| STANDARD.encode(bytes));
         match (part, data) {
             (Part::Text { text }, _) => Given::Words(text.into()),
-            (Part::Document { name, .. }, _) if !self.takes_documents => {
+            (Part::Document { name, .. }, _) if self.documents == Documents::Named => {
                 Given::Words(format!("[the document {name}, which this model is not given]").into())
             }
             (Part::Image { media_type, .. }, Some(data)) => Given::Image { media_type, data },
@@ -77,7 +79,8 @@ mod tests {
             [b"pdf", b"png"].map(|body| (BlobId::of(body), Bytes::from_static(body))).into();
         let none = BTreeMap::new();
         let words = |words: &'static str| Given::Words(words.into());
-        let (here, gone) = (Bodies::new(&all, true), Bodies::new(&none, true));
+        let (here, gone) =
+            (Bodies::new(&all, Documents::Whole), Bodies::new(&none, Documents::Whole));
         let media_type = "application/pdf";
         let given = Given::Document { media_type, name: "a.pdf".into(), data: "cGRm".into() };
         assert_eq!(here.given(&document("a.pdf")), given);
@@ -85,7 +88,7 @@ mod tests {
             gone.given(&document("a.pdf")),
             words("[the document a.pdf is no longer available]")
         );
-        let blind = Bodies::new(&all, false);
+        let blind = Bodies::new(&all, Documents::Named);
         assert_eq!(
             blind.given(&document("a.pdf")),
             words("[the document a.pdf, which this model is not given]")

@@ -3,7 +3,7 @@
 use oarlock_core::ports::model::{HostedCapabilities, Price};
 
 use crate::provider::Wire;
-use crate::quirks::{AnswerSchemas, CallIds, OutputField, Quirks, ThoughtEcho};
+use crate::quirks::{AnswerSchemas, CallIds, Documents, OutputField, Quirks, ThoughtEcho};
 
 /// A provider that needs no configuration but its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub const WELL_KNOWN: &[WellKnown] = &[
         quirks: Quirks {
             hosted: HostedCapabilities { web_search: true },
             answer_schemas: AnswerSchemas { taken: true, but: OLDER_CLAUDES },
-            documents: true,
+            documents: Documents::Whole,
             ..Quirks::PLAIN
         },
         further: &[],
@@ -83,7 +83,7 @@ pub const WELL_KNOWN: &[WellKnown] = &[
             effort: true,
             cache_key: true,
             answer_schemas: AnswerSchemas { taken: true, but: OLDER_GPTS },
-            documents: true,
+            documents: Documents::Whole,
             ..Quirks::PLAIN
         },
         further: &[(
@@ -93,7 +93,7 @@ pub const WELL_KNOWN: &[WellKnown] = &[
                 effort: true,
                 cache_key: true,
                 answer_schemas: AnswerSchemas { taken: true, but: OLDER_GPTS },
-                documents: true,
+                documents: Documents::Whole,
                 ..Quirks::PLAIN
             },
         )],
@@ -158,7 +158,7 @@ pub const WELL_KNOWN: &[WellKnown] = &[
         other_key_variable: None,
         quirks: Quirks {
             answer_schemas: AnswerSchemas { taken: true, but: SCHEMALESS_AT_BEDROCK },
-            documents: true,
+            documents: Documents::Whole,
             ..Quirks::PLAIN
         },
         further: &[],

@@ -64,7 +64,7 @@ pub use openai_chat::{decode_chat, decode_chat_whole, encode_chat};
 pub use openai_responses::{decode_responses, decode_responses_whole, encode_responses};
 pub use provider::{ModelConfig, ProviderConfig, RequestBounds, UnknownWire, Wire, family};
 pub use quirks::{
-    AnswerSchemas, CallIds, HostedCalls, OutputField, Quirks, ThoughtEcho, ThoughtItems,
+    AnswerSchemas, CallIds, Documents, HostedCalls, OutputField, Quirks, ThoughtEcho, ThoughtItems,
 };
 pub use registry::Registry;
 pub use remote::HttpModel;

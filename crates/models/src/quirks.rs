@@ -101,6 +101,16 @@ pub enum HostedCalls {
     Untold,
 }
 
+/// What a model is given of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Documents {
+    /// Its name, in words.
+    #[default]
+    Named,
+    /// All of it, which its provider reads.
+    Whole,
+}
+
 /// What is special about an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quirks {
@@ -124,8 +134,8 @@ pub struct Quirks {
     pub cache_key: bool,
     /// Whether the schema of an answer is understood.
     pub answer_schemas: AnswerSchemas,
-    /// Whether its models are given documents. Not asked of `gemini`, which takes them, and of `bedrock-converse`, where it is the model's.
-    pub documents: bool,
+    /// What its models are given of documents. Not asked of `gemini`, which takes them, and of `bedrock-converse`, where it is the model's.
+    pub documents: Documents,
 }
 
 impl Quirks {
@@ -141,6 +151,6 @@ impl Quirks {
         effort: false,
         cache_key: false,
         answer_schemas: AnswerSchemas::UNKNOWN,
-        documents: false,
+        documents: Documents::Named,
     };
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::alone;
 use crate::codec::{Codec, Decoder, Fault, Target};
-use crate::quirks::Quirks;
+use crate::quirks::{Documents, Quirks};
 use decode::AnthropicDecoder;
 pub(crate) use decode::input_of;
 
@@ -97,6 +97,6 @@ pub fn encode_anthropic(request: &ModelRequest, endpoint: &str, model: &str) -> 
 }
 
 fn plain_target(endpoint: &str, model: &str) -> Target {
-    let quirks = Quirks { documents: true, ..Quirks::PLAIN };
+    let quirks = Quirks { documents: Documents::Whole, ..Quirks::PLAIN };
     Target { output_max: Some(32_000), ..alone::target(endpoint, model, quirks) }
 }

@@ -63,7 +63,7 @@ impl Inference<'_> {
 /// The body of a streaming request.
 pub(super) fn body(request: &ModelRequest, names: &Names, target: &Target) -> Vec<u8> {
     let kind = Kind::of(&target.model);
-    let bodies = Bodies::new(&request.bodies, kind.reads_documents());
+    let bodies = Bodies::new(&request.bodies, kind.documents());
     let mut messages = Conversation::new(target, kind, bodies, names).render(&request.messages);
     let wanted = request.output_max.map(|wanted| wanted.min(target.output_max.unwrap_or(wanted)));
     let known = kind.output_default().map(|default| target.output_max.unwrap_or(default));

@@ -1,6 +1,7 @@
 //! Which models take what, as AWS documents it for each of them: the wire is one, its models are of many makers.
 
 use crate::claude::{Claude, Thinking};
+use crate::quirks::Documents;
 
 /// Tokens that an answer of any Claude that thinks may have.
 const CLAUDE_OUTPUT: u64 = 32_000;
@@ -114,9 +115,13 @@ impl<'a> Kind<'a> {
         self.kin != Kin::Other
     }
 
-    /// Whether it reads documents: what AWS lists besides goes by their text alone, and Nova Micro sees nothing.
-    pub(crate) fn reads_documents(self) -> bool {
-        self.kin != Kin::Other && !self.id.contains("nova-micro")
+    /// What it is given of documents: what AWS lists besides goes by their text alone, and Nova Micro sees nothing.
+    pub(crate) fn documents(self) -> Documents {
+        match self.kin {
+            Kin::Other => Documents::Named,
+            _ if self.id.contains("nova-micro") => Documents::Named,
+            Kin::Claude | Kin::Nova | Kin::Nova2 => Documents::Whole,
+        }
     }
 
     /// Whether its provider searches the web for it.

@@ -175,12 +175,12 @@ impl<'a> Conversation<'a> {
                     "[a picture of type {media_type}, which this model is not shown]"
                 )),
             },
-            Given::Document { name, data, .. } => self.document(&name, data),
+            Given::Document { name, data, .. } => self.document(&name, &data),
         }
     }
 
     /// A document under a name that no other one of the request has, and of letters that the wire takes.
-    fn document(&self, name: &str, data: String) -> Box<RawValue> {
+    fn document(&self, name: &str, data: &str) -> Box<RawValue> {
         let number = self.documents.get();
         if number <= self.without {
             return text(&format!(

@@ -10,7 +10,7 @@ use super::family::{is_third, thinking_config};
 use crate::bodies::Bodies;
 use crate::codec::Target;
 use crate::names::Names;
-use crate::quirks::HostedCalls;
+use crate::quirks::{Documents, HostedCalls};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -59,7 +59,7 @@ pub(super) fn body(request: &ModelRequest, names: &Names, target: &Target) -> Ve
         tools,
         tool_config: is_mixed.then(|| json!({"includeServerSideToolInvocations": true})),
         generation_config: generation(request, target),
-        contents: Conversation::new(target, Bodies::new(&request.bodies, true), names)
+        contents: Conversation::new(target, Bodies::new(&request.bodies, Documents::Whole), names)
             .render(&request.messages),
     };
     serde_json::to_vec(&body).expect("strings, numbers and JSON texts always serialise")

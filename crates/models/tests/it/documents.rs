@@ -9,7 +9,8 @@ use oarlock_core::message::{Block, Content, Message, Part, ToolResult};
 use oarlock_core::ports::model::ModelRequest;
 
 use oarlock_models::{
-    Quirks, encode_anthropic, encode_chat, encode_converse, encode_gemini, encode_responses,
+    Documents, Quirks, encode_anthropic, encode_chat, encode_converse, encode_gemini,
+    encode_responses,
 };
 use oarlock_testkit::wires::check_converse;
 use serde_json::{Value, json};
@@ -47,7 +48,7 @@ fn json_of(body: Vec<u8>) -> Value {
     serde_json::from_slice(&body).unwrap()
 }
 
-const READS: Quirks = Quirks { documents: true, ..Quirks::PLAIN };
+const READS: Quirks = Quirks { documents: Documents::Whole, ..Quirks::PLAIN };
 
 #[test]
 fn anthropic_has_documents_in_prompts_and_in_results_but_behind_those_that_are_errors() {
