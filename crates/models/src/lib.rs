@@ -13,6 +13,7 @@ pub mod catalog;
 mod classify;
 mod claude;
 mod codec;
+mod conversation;
 mod demo;
 mod endpoint;
 mod eventstream;

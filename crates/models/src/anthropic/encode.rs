@@ -1,7 +1,7 @@
 //! A request becomes a body whose bytes depend on the request alone and whose messages only ever grow at the end.
 
 use oarlock_core::ids::CallId;
-use oarlock_core::message::{Block, Content, Message, Part, ToolResult};
+use oarlock_core::message::{Block, Content, Part, ToolResult};
 use oarlock_core::ports::model::ModelRequest;
 use oarlock_core::spec::{Decimal, OutputSchema};
 use serde::Serialize;
@@ -13,6 +13,7 @@ use super::decode::input_of;
 use crate::bodies::{Bodies, Given};
 use crate::claude::{Asked, ask};
 use crate::codec::Target;
+use crate::conversation::{Answer, Dialect, Role, Turn, turns};
 use crate::item::{Item, raw_of};
 
 /// Tokens of an answer when neither the request nor the model says.
@@ -46,23 +47,10 @@ struct Body<'a> {
     messages: Vec<Turn>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Role {
-    User,
-    Assistant,
-}
-
-#[derive(Serialize)]
-struct Turn {
-    role: Role,
-    content: Vec<Box<RawValue>>,
-}
-
 /// The body of a streaming request.
 pub(super) fn body(request: &ModelRequest, target: &Target) -> Vec<u8> {
     let bodies = Bodies::new(&request.bodies, target.quirks.documents);
-    let mut messages = Conversation { target, bodies, turns: Vec::new() }.render(&request.messages);
+    let mut messages = turns(&Messages { target, bodies }, &request.messages);
     let model_max = target.output_max.unwrap_or(OUTPUT_DEFAULT);
     let max_tokens = request
         .output_max
@@ -136,82 +124,57 @@ fn mark_latest(turns: &mut [Turn]) {
     }
 }
 
-/// The messages while they are put together.
-struct Conversation<'a> {
+/// What this wire says of a conversation.
+struct Messages<'a> {
     target: &'a Target,
     bodies: Bodies<'a>,
-    turns: Vec<Turn>,
 }
 
-impl Conversation<'_> {
-    fn render(mut self, messages: &[Message]) -> Vec<Turn> {
-        if !matches!(messages.first(), Some(Message::User { .. })) {
-            self.push(Role::User, vec![text("(continued)")]);
-        }
-        let mut open: Vec<&CallId> = Vec::new();
-        for (at, message) in messages.iter().enumerate() {
-            match message {
-                Message::User { parts } => {
-                    let blocks = self.parts(parts);
-                    self.push(Role::User, blocks);
-                }
-                Message::Assistant { blocks } => {
-                    let items = blocks.iter().filter_map(|block| self.block(block)).collect();
-                    self.push(Role::Assistant, items);
-                    open = calls_of(blocks).collect();
-                    if !open.is_empty()
-                        && !matches!(messages.get(at + 1), Some(Message::Tool { .. }))
-                    {
-                        self.answer(&std::mem::take(&mut open), &[]);
-                    }
-                }
-                Message::Tool { results } => self.answer(&std::mem::take(&mut open), results),
+impl Dialect for Messages<'_> {
+    type Call<'b> = &'b CallId;
+
+    fn id<'c>(call: &'c Self::Call<'_>) -> &'c CallId {
+        call
+    }
+
+    fn text(words: &str) -> Box<RawValue> {
+        text(words)
+    }
+
+    fn parts(&self, parts: &[Part]) -> Vec<Box<RawValue>> {
+        let source = |media_type: &str, data: String| json!({"type": "base64", "media_type": media_type, "data": data});
+        let part = |part: &Part| match self.bodies.given(part) {
+            Given::Words(words) => text(&words),
+            Given::Image { media_type, data } => {
+                raw_of(json!({"type": "image", "source": source(media_type, data)}))
             }
-        }
-        if self.turns.is_empty() {
-            self.push(Role::User, vec![text("(continued)")]);
-        }
-        self.turns
+            Given::Document { media_type, name, data } => raw_of(
+                json!({"type": "document", "source": source(media_type, data), "title": name}),
+            ),
+        };
+        parts.iter().filter(|part| !part.is_blank()).map(part).collect()
     }
 
-    /// Appends blocks; neighbours of one role are one message.
-    fn push(&mut self, role: Role, mut content: Vec<Box<RawValue>>) {
-        if content.is_empty() {
-            return;
-        }
-        // An assistant's message can only come first when the user's before it were empty.
-        if self.turns.is_empty() && role == Role::Assistant {
-            self.turns.push(Turn { role: Role::User, content: vec![text("(continued)")] });
-        }
-        match self.turns.last_mut() {
-            Some(last) if last.role == role => last.content.append(&mut content),
-            _ => self.turns.push(Turn { role, content }),
+    fn answer<'b>(&self, blocks: &'b [Block]) -> Answer<&'b CallId> {
+        Answer {
+            said: blocks.iter().filter_map(|block| self.block(block)).collect(),
+            calls: blocks.iter().filter_map(Block::call).collect(),
         }
     }
 
-    /// Answers each call once and in call order; a result that answers none becomes text.
-    fn answer(&mut self, calls: &[&CallId], results: &[ToolResult]) {
-        let mut answers = Vec::new();
-        let mut after = Vec::new();
-        for call in calls {
-            match results.iter().find(|result| result.call == **call) {
-                Some(result) => answers.push(self.result(result, &mut after)),
-                None => answers.push(raw_of(json!({
-                    "type": "tool_result", "tool_use_id": wire_id(call.as_str()),
-                    "content": [{"type": "text", "text": "no result is known"}], "is_error": true,
-                }))),
-            }
-        }
-        for stray in results.iter().filter(|result| !calls.contains(&&result.call)) {
-            after.push(text(&format!("Result of an earlier call of {}:", stray.name)));
-            after.extend(self.parts(&stray.parts));
-        }
-        answers.append(&mut after);
-        self.push(Role::User, answers);
-    }
-
-    /// One result. The wire takes only text in one that is an error, so its pictures and documents follow the results.
-    fn result(&self, result: &ToolResult, after: &mut Vec<Box<RawValue>>) -> Box<RawValue> {
+    /// The wire takes only text in a result that is an error, so pictures and documents of one follow the results.
+    fn result(
+        &self,
+        call: &&CallId,
+        result: Option<&ToolResult>,
+        after: &mut Vec<Box<RawValue>>,
+    ) -> Box<RawValue> {
+        let Some(result) = result else {
+            return raw_of(json!({
+                "type": "tool_result", "tool_use_id": wire_id(call.as_str()),
+                "content": [{"type": "text", "text": "no result is known"}], "is_error": true,
+            }));
+        };
         let (inside, outside): (Vec<_>, Vec<_>) = result
             .parts
             .iter()
@@ -233,21 +196,9 @@ impl Conversation<'_> {
         }
         raw_of(item)
     }
+}
 
-    fn parts(&self, parts: &[Part]) -> Vec<Box<RawValue>> {
-        let source = |media_type: &str, data: String| json!({"type": "base64", "media_type": media_type, "data": data});
-        let part = |part: &Part| match self.bodies.given(part) {
-            Given::Words(words) => text(&words),
-            Given::Image { media_type, data } => {
-                raw_of(json!({"type": "image", "source": source(media_type, data)}))
-            }
-            Given::Document { media_type, name, data } => raw_of(
-                json!({"type": "document", "source": source(media_type, data), "title": name}),
-            ),
-        };
-        parts.iter().filter(|part| !part.is_blank()).map(part).collect()
-    }
-
+impl Messages<'_> {
     /// The native item where it came from here, else the meaning; nothing where the wire would refuse it.
     fn block(&self, block: &Block) -> Option<Box<RawValue>> {
         if matches!(&block.content, Content::Text { text } if text.trim().is_empty()) {
@@ -278,13 +229,6 @@ impl Conversation<'_> {
             (Content::Thinking { .. } | Content::Opaque { .. }, None) => None,
         }
     }
-}
-
-fn calls_of(blocks: &[Block]) -> impl Iterator<Item = &CallId> {
-    blocks.iter().filter_map(|block| match &block.content {
-        Content::ToolCall { id, .. } => Some(id),
-        Content::Text { .. } | Content::Thinking { .. } | Content::Opaque { .. } => None,
-    })
 }
 
 fn text(words: &str) -> Box<RawValue> {

@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 
 use super::kin::{Kin, Kind};
 use super::schema;
-use super::turns::{Conversation, Role, Turn};
-use crate::bodies::Bodies;
+use super::turns::Messages;
 use crate::claude::ask;
 use crate::codec::Target;
+use crate::conversation::{Role, Turn, turns};
 use crate::item::{Item, raw_of};
 use crate::names::Names;
 
@@ -63,8 +63,8 @@ impl Inference<'_> {
 /// The body of a streaming request.
 pub(super) fn body(request: &ModelRequest, names: &Names, target: &Target) -> Vec<u8> {
     let kind = Kind::of(&target.model);
-    let bodies = Bodies::new(&request.bodies, kind.documents());
-    let mut messages = Conversation::new(target, kind, bodies, names).render(&request.messages);
+    let said = Messages::new(request, target, kind, names);
+    let mut messages = turns(&said, &request.messages);
     let wanted = request.output_max.map(|wanted| wanted.min(target.output_max.unwrap_or(wanted)));
     let known = kind.output_default().map(|default| target.output_max.unwrap_or(default));
     let max_tokens = wanted.or(known);

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use oarlock_core::ids::CallId;
 use oarlock_core::message::{Block, Content, Message, Part, ToolResult};
-use serde::Serialize;
+use oarlock_core::ports::model::ModelRequest;
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -13,6 +13,7 @@ use super::kin::Kind;
 use crate::anthropic::input_of;
 use crate::bodies::{Bodies, Given};
 use crate::codec::Target;
+use crate::conversation::{Answer, Dialect};
 use crate::item::{Item, raw_of};
 use crate::names::Names;
 
@@ -23,21 +24,8 @@ const ID_CHARS_MAX: usize = 64;
 const DOCUMENTS_MAX: usize = 5;
 const DOCUMENT_CHARS_MAX: usize = 6_000_000;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Role {
-    User,
-    Assistant,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Turn {
-    pub(super) role: Role,
-    pub(super) content: Vec<Box<RawValue>>,
-}
-
-/// The messages while they are put together.
-pub(super) struct Conversation<'a> {
+/// What this wire says of a conversation.
+pub(super) struct Messages<'a> {
     target: &'a Target,
     kind: Kind<'a>,
     bodies: Bodies<'a>,
@@ -45,83 +33,46 @@ pub(super) struct Conversation<'a> {
     /// Documents that came so far, and how many of the first ones are left out.
     documents: Cell<usize>,
     without: usize,
-    turns: Vec<Turn>,
 }
 
-impl<'a> Conversation<'a> {
-    pub(super) fn new(
-        target: &'a Target,
-        kind: Kind<'a>,
-        bodies: Bodies<'a>,
-        names: &'a Names,
-    ) -> Self {
-        let (documents, without) = (Cell::new(0), 0);
-        Self { target, kind, bodies, names, documents, without, turns: Vec::new() }
+impl Dialect for Messages<'_> {
+    type Call<'b> = &'b CallId;
+
+    fn id<'c>(call: &'c Self::Call<'_>) -> &'c CallId {
+        call
     }
 
-    pub(super) fn render(mut self, messages: &[Message]) -> Vec<Turn> {
-        self.without = documents_of(messages).saturating_sub(DOCUMENTS_MAX);
-        let mut open: Vec<&CallId> = Vec::new();
-        for (at, message) in messages.iter().enumerate() {
-            match message {
-                Message::User { parts } => {
-                    let blocks = self.parts(parts);
-                    self.push(Role::User, blocks);
-                }
-                Message::Assistant { blocks } => {
-                    let items = blocks.iter().filter_map(|block| self.block(block)).collect();
-                    self.push(Role::Assistant, items);
-                    open = blocks.iter().filter_map(Block::call).collect();
-                    let answered = matches!(messages.get(at + 1), Some(Message::Tool { .. }));
-                    if !open.is_empty() && !answered {
-                        self.answer(&std::mem::take(&mut open), &[]);
-                    }
-                }
-                Message::Tool { results } => self.answer(&std::mem::take(&mut open), results),
-            }
-        }
-        if self.turns.is_empty() {
-            self.push(Role::User, vec![text("(continued)")]);
-        }
-        self.turns
+    fn text(words: &str) -> Box<RawValue> {
+        text(words)
     }
 
-    /// Appends blocks; neighbours of one role are one message, and the first one is the user's.
-    fn push(&mut self, role: Role, mut content: Vec<Box<RawValue>>) {
-        if content.is_empty() {
-            return;
-        }
-        if self.turns.is_empty() && role == Role::Assistant {
-            self.turns.push(Turn { role: Role::User, content: vec![text("(continued)")] });
-        }
-        match self.turns.last_mut() {
-            Some(last) if last.role == role => last.content.append(&mut content),
-            _ => self.turns.push(Turn { role, content }),
+    /// A document may not stand without words.
+    fn parts(&self, parts: &[Part]) -> Vec<Box<RawValue>> {
+        let said = |part: &Part| part.as_text().is_some() && !part.is_blank();
+        let is_bare = !parts.iter().any(said);
+        let is_document = |part: &Part| matches!(part, Part::Document { .. });
+        let words = (is_bare && parts.iter().any(is_document)).then(|| text("A document:"));
+        let parts = parts.iter().filter(|part| !part.is_blank()).map(|part| self.part(part));
+        words.into_iter().chain(parts).collect()
+    }
+
+    fn answer<'b>(&self, blocks: &'b [Block]) -> Answer<&'b CallId> {
+        Answer {
+            said: blocks.iter().filter_map(|block| self.block(block)).collect(),
+            calls: blocks.iter().filter_map(Block::call).collect(),
         }
     }
 
-    /// Answers each call once and in call order; a result that answers none becomes text.
-    fn answer(&mut self, calls: &[&CallId], results: &[ToolResult]) {
-        let (mut answers, mut after) = (Vec::new(), Vec::new());
-        for call in calls {
-            match results.iter().find(|result| result.call == **call) {
-                Some(result) => answers.push(self.result(result, &mut after)),
-                None => {
-                    let content = vec![text("no result is known")];
-                    answers.push(self.answered(call, content, true));
-                }
-            }
-        }
-        for stray in results.iter().filter(|result| !calls.contains(&&result.call)) {
-            after.push(text(&format!("Result of an earlier call of {}:", stray.name)));
-            after.extend(self.parts(&stray.parts));
-        }
-        answers.append(&mut after);
-        self.push(Role::User, answers);
-    }
-
-    /// One result. Where pictures and documents may not stand in it, they follow the results.
-    fn result(&self, result: &ToolResult, after: &mut Vec<Box<RawValue>>) -> Box<RawValue> {
+    /// Where pictures and documents may not stand in a result, they follow the results.
+    fn result(
+        &self,
+        call: &&CallId,
+        result: Option<&ToolResult>,
+        after: &mut Vec<Box<RawValue>>,
+    ) -> Box<RawValue> {
+        let Some(result) = result else {
+            return self.answered(call, vec![text("no result is known")], true);
+        };
         let holds_bodies = self.kind.has_rich_results() && !result.is_error;
         let (inside, outside): (Vec<_>, Vec<_>) = result
             .parts
@@ -134,6 +85,19 @@ impl<'a> Conversation<'a> {
             content.push(text(if result.is_error { "an error without words" } else { "nothing" }));
         }
         self.answered(&result.call, content, result.is_error)
+    }
+}
+
+impl<'a> Messages<'a> {
+    pub(super) fn new(
+        request: &'a ModelRequest,
+        target: &'a Target,
+        kind: Kind<'a>,
+        names: &'a Names,
+    ) -> Self {
+        let bodies = Bodies::new(&request.bodies, kind.documents());
+        let without = documents_of(&request.messages).saturating_sub(DOCUMENTS_MAX);
+        Self { target, kind, bodies, names, documents: Cell::new(0), without }
     }
 
     fn answered(
@@ -149,16 +113,6 @@ impl<'a> Conversation<'a> {
             result.set_text("status", if is_error { "error" } else { "success" });
         }
         block_of("toolResult", result)
-    }
-
-    /// A document may not stand without words.
-    fn parts(&self, parts: &[Part]) -> Vec<Box<RawValue>> {
-        let said = |part: &Part| part.as_text().is_some() && !part.is_blank();
-        let is_bare = !parts.iter().any(said);
-        let is_document = |part: &Part| matches!(part, Part::Document { .. });
-        let words = (is_bare && parts.iter().any(is_document)).then(|| text("A document:"));
-        let parts = parts.iter().filter(|part| !part.is_blank()).map(|part| self.part(part));
-        words.into_iter().chain(parts).collect()
     }
 
     fn part(&self, part: &Part) -> Box<RawValue> {

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 
 use oarlock_core::ids::CallId;
-use oarlock_core::message::{Block, Content, Message, Native, Part, ToolResult};
-use serde::Serialize;
+use oarlock_core::message::{Block, Content, Native, Part, ToolResult};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -13,6 +12,7 @@ use super::family::is_third;
 use super::growing::{SIGNATURE, parts};
 use crate::bodies::{Bodies, Given};
 use crate::codec::Target;
+use crate::conversation::{Answer, Dialect};
 use crate::item::{Item, raw_of};
 use crate::names::Names;
 use crate::outgoing::object_of;
@@ -27,103 +27,59 @@ const PICTURES: [&str; 5] = ["image/png", "image/jpeg", "image/webp", "image/hei
 /// Parts that tell what the provider did itself.
 const HOSTED: [&str; 2] = ["toolCall", "toolResponse"];
 
-#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Role {
-    User,
-    Model,
-}
-
-/// What one side says.
-#[derive(Serialize)]
-pub(super) struct Turn {
-    role: Role,
-    parts: Vec<Box<RawValue>>,
-}
-
 /// A call that waits for its result.
-struct Asked<'a> {
+pub(super) struct Asked<'a> {
     call: &'a CallId,
     /// As they stand in the call that is sent.
     id: Option<String>,
     name: String,
 }
 
-/// The messages while they are put together.
-pub(super) struct Conversation<'a> {
+/// What this wire says of a conversation.
+pub(super) struct Contents<'a> {
     target: &'a Target,
     bodies: Bodies<'a>,
     names: &'a Names,
     /// Whether the family is of Gemini 3 or later.
     is_third: bool,
-    turns: Vec<Turn>,
 }
 
-impl<'a> Conversation<'a> {
-    pub(super) fn new(target: &'a Target, bodies: Bodies<'a>, names: &'a Names) -> Self {
-        Self { target, bodies, names, is_third: is_third(&target.family), turns: Vec::new() }
+impl Dialect for Contents<'_> {
+    type Call<'b> = Asked<'b>;
+
+    fn id<'c>(call: &'c Self::Call<'_>) -> &'c CallId {
+        call.call
     }
 
-    pub(super) fn render(mut self, messages: &[Message]) -> Vec<Turn> {
-        let mut asked = Vec::new();
-        for (at, message) in messages.iter().enumerate() {
-            match message {
-                Message::User { parts } => {
-                    let parts = parts.iter().filter_map(|part| self.part(part)).collect();
-                    self.push(Role::User, parts);
-                }
-                Message::Assistant { blocks } => {
-                    asked = self.answer(blocks);
-                    if !asked.is_empty()
-                        && !matches!(messages.get(at + 1), Some(Message::Tool { .. }))
-                    {
-                        self.results(&std::mem::take(&mut asked), &[]);
-                    }
-                }
-                Message::Tool { results } => self.results(&std::mem::take(&mut asked), results),
-            }
-        }
-        if self.turns.is_empty() {
-            self.push(Role::User, vec![text("(continued)")]);
-        }
-        self.turns
+    fn text(words: &str) -> Box<RawValue> {
+        text(words)
     }
 
-    /// Appends parts; neighbours of one role are one turn, and the first turn is the user's.
-    fn push(&mut self, role: Role, mut parts: Vec<Box<RawValue>>) {
-        if parts.is_empty() {
-            return;
-        }
-        if self.turns.is_empty() && role == Role::Model {
-            self.turns.push(Turn { role: Role::User, parts: vec![text("(continued)")] });
-        }
-        match self.turns.last_mut() {
-            Some(last) if last.role == role => last.parts.append(&mut parts),
-            _ => self.turns.push(Turn { role, parts }),
-        }
+    fn parts(&self, parts: &[Part]) -> Vec<Box<RawValue>> {
+        let part = |part| self.given(part).map_or_else(|words| text(&words), raw_of);
+        parts.iter().filter(|part| !part.is_blank()).map(part).collect()
     }
 
-    /// An answer, and the calls that it makes.
-    fn answer<'b>(&mut self, blocks: &'b [Block]) -> Vec<Asked<'b>> {
-        let (mut sent, mut asked) = (Vec::new(), Vec::new());
+    fn answer<'b>(&self, blocks: &'b [Block]) -> Answer<Asked<'b>> {
+        let (mut said, mut calls) = (Vec::new(), Vec::new());
         for block in blocks {
             let native = self.target.own(WIRE, block);
             match (&block.content, native) {
                 (Content::ToolCall { id, name, arguments }, native) => {
-                    let wants_signature = self.is_third && asked.is_empty();
+                    let wants_signature = self.is_third && calls.is_empty();
                     let (item, call) = match native {
                         Some(native) => called_here(native, id, wants_signature),
                         None => self.called_elsewhere((id, name, arguments), wants_signature),
                     };
-                    sent.push(item);
-                    asked.push(call);
+                    said.push(item);
+                    calls.push(call);
                 }
                 (Content::Opaque { kind }, Some(_))
                     if HOSTED.contains(&kind.as_str())
                         && self.target.quirks.hosted_calls == HostedCalls::Untold => {}
-                (_, Some(native)) => sent.extend(parts(&native.item)),
+                (_, Some(native)) => said.extend(parts(&native.item)),
                 (Content::Text { text: words }, None) if !words.trim().is_empty() => {
-                    sent.push(text(words));
+                    said.push(text(words));
                 }
                 (
                     Content::Text { .. } | Content::Thinking { .. } | Content::Opaque { .. },
@@ -131,8 +87,37 @@ impl<'a> Conversation<'a> {
                 ) => {}
             }
         }
-        self.push(Role::Model, sent);
-        asked
+        Answer { said, calls }
+    }
+
+    /// Pictures and documents stand in a result where the family takes them there, else after all results.
+    fn result(
+        &self,
+        call: &Asked<'_>,
+        result: Option<&ToolResult>,
+        after: &mut Vec<Box<RawValue>>,
+    ) -> Box<RawValue> {
+        let Some(result) = result else {
+            return response(call, "error", "no result is known", &[]);
+        };
+        let (mut words, mut data) = (Vec::new(), Vec::new());
+        for part in &result.parts {
+            match self.given(part) {
+                Ok(inline) => data.push(inline),
+                Err(said) => words.push(said),
+            }
+        }
+        if !self.is_third {
+            after.extend(data.drain(..).map(raw_of));
+        }
+        let key = if result.is_error { "error" } else { "output" };
+        response(call, key, &words.join("\n\n"), &data)
+    }
+}
+
+impl<'a> Contents<'a> {
+    pub(super) fn new(target: &'a Target, bodies: Bodies<'a>, names: &'a Names) -> Self {
+        Self { target, bodies, names, is_third: is_third(&target.family) }
     }
 
     /// A call of another model. Families before Gemini 3 know calls by their names and order, and some of their endpoints refuse an id.
@@ -156,50 +141,6 @@ impl<'a> Conversation<'a> {
             item.set_text(SIGNATURE, UNSIGNED);
         }
         (raw_of(item), Asked { call, id, name })
-    }
-
-    /// Answers each call once and in call order; a result that answers none becomes text.
-    fn results(&mut self, asked: &[Asked<'_>], results: &[ToolResult]) {
-        let (mut answers, mut after) = (Vec::new(), Vec::new());
-        for call in asked {
-            let result = results.iter().find(|result| result.call == *call.call);
-            answers.push(match result {
-                Some(result) => self.result(call, result, &mut after),
-                None => response(call, "error", "no result is known", &[]),
-            });
-        }
-        let is_stray = |result: &&ToolResult| asked.iter().all(|call| result.call != *call.call);
-        for stray in results.iter().filter(is_stray) {
-            after.push(text(&format!("Result of an earlier call of {}:", stray.name)));
-            after.extend(stray.parts.iter().filter_map(|part| self.part(part)));
-        }
-        answers.append(&mut after);
-        self.push(Role::User, answers);
-    }
-
-    /// One result. Its pictures and documents stand in it where the family takes them there, else after all results.
-    fn result(
-        &self,
-        call: &Asked<'_>,
-        result: &ToolResult,
-        after: &mut Vec<Box<RawValue>>,
-    ) -> Box<RawValue> {
-        let (mut words, mut data) = (Vec::new(), Vec::new());
-        for part in &result.parts {
-            match self.given(part) {
-                Ok(inline) => data.push(inline),
-                Err(said) => words.push(said),
-            }
-        }
-        if !self.is_third {
-            after.extend(data.drain(..).map(raw_of));
-        }
-        let key = if result.is_error { "error" } else { "output" };
-        response(call, key, &words.join("\n\n"), &data)
-    }
-
-    fn part(&self, part: &Part) -> Option<Box<RawValue>> {
-        (!part.is_blank()).then(|| self.given(part).map_or_else(|words| text(&words), raw_of))
     }
 
     /// A picture or a document as data that stand in the conversation, or the words that there are or that stand for it.

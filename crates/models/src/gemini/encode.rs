@@ -3,14 +3,22 @@
 use oarlock_core::ports::model::ModelRequest;
 use oarlock_core::spec::Decimal;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::contents::{Conversation, Turn};
+use super::contents::Contents;
 use super::family::{is_third, thinking_config};
 use crate::bodies::Bodies;
 use crate::codec::Target;
+use crate::conversation::{Role, Turn, turns};
 use crate::names::Names;
 use crate::quirks::{Documents, HostedCalls};
+
+#[derive(Serialize)]
+struct Content {
+    role: &'static str,
+    parts: Vec<Box<RawValue>>,
+}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -22,7 +30,7 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_config: Option<Value>,
     generation_config: Generation<'a>,
-    contents: Vec<Turn>,
+    contents: Vec<Content>,
 }
 
 #[derive(Serialize)]
@@ -49,6 +57,8 @@ struct Generation<'a> {
 /// The body of a streaming request; the model stands in the address.
 pub(super) fn body(request: &ModelRequest, names: &Names, target: &Target) -> Vec<u8> {
     let tools = tools(request, names);
+    let bodies = Bodies::new(&request.bodies, Documents::Whole);
+    let turns = turns(&Contents::new(target, bodies, names), &request.messages);
     // A search of the provider beside tools has to be asked for, and its items go back with the rest.
     let is_mixed = tools.len() > 1
         && is_third(&target.family)
@@ -59,10 +69,18 @@ pub(super) fn body(request: &ModelRequest, names: &Names, target: &Target) -> Ve
         tools,
         tool_config: is_mixed.then(|| json!({"includeServerSideToolInvocations": true})),
         generation_config: generation(request, target),
-        contents: Conversation::new(target, Bodies::new(&request.bodies, Documents::Whole), names)
-            .render(&request.messages),
+        contents: turns.into_iter().map(content).collect(),
     };
     serde_json::to_vec(&body).expect("strings, numbers and JSON texts always serialise")
+}
+
+/// What one side says, in the words of this wire.
+fn content(turn: Turn) -> Content {
+    let role = match turn.role {
+        Role::User => "user",
+        Role::Assistant => "model",
+    };
+    Content { role, parts: turn.content }
 }
 
 fn generation<'a>(request: &'a ModelRequest, target: &Target) -> Generation<'a> {

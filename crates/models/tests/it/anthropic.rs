@@ -295,7 +295,7 @@ fn partial_histories_answer_each_call_once_and_stray_results_become_text() {
         Message::Assistant { blocks: vec![call("a", "{}")] },
         user("b"),
     ]));
-    assert_eq!(sent[0]["content"][2]["text"], "ok");
+    assert_eq!(sent[0]["content"][1]["text"], "ok");
     let answer = &sent[2]["content"];
     assert_eq!(
         (&answer[0]["tool_use_id"], &answer[0]["is_error"], &answer[1]["text"]),
