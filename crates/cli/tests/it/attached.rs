@@ -71,7 +71,8 @@ fn documents_reach_a_model_that_is_given_them_and_others_are_told_their_names() 
     assert_eq!(parts[2]["file"]["file_data"], "data:application/pdf;base64,JVBERi0xLjc=");
     done(&home.run(&["run", "--document", "paper.pdf", "sum up"]));
     assert_eq!(said(&server)[1]["file"]["filename"], "paper.pdf");
-    let shown = home.run(&["session", "show"]);
+    let id = home.sessions()[0]["id"].as_str().unwrap().to_owned();
+    let shown = home.run(&["session", "show", &id]);
     assert!(shown.out.contains("[paper.pdf, 8 bytes]"), "{} {}", shown.out, shown.err);
     let sessions = home.sessions().len();
     let refused = home.run(&["run", "--document", "notes.md", "sum up"]);
@@ -99,7 +100,7 @@ fn a_file_outside_is_refused_with_the_reason_and_leaves_no_session() {
         ("read @../secret", "is outside the allowed folders; add its folder to the session"),
         ("read @link", "is outside the allowed folders"),
         ("read @/etc/hostname", "is outside the allowed folders"),
-        ("read @bin", "is neither text nor"),
+        ("read @bin", "is neither text, nor"),
     ] {
         let ran = home.run(&["run", prompt]);
         assert!(ran.refused(1).contains(reason), "{prompt}: {}", ran.err);
