@@ -108,7 +108,7 @@ fn pictures_are_looked_at_before_anything_is_created() {
     let large = std::fs::File::create(home.path("project/large.png")).unwrap();
     large.set_len((10 << 20) + 1).unwrap();
     let table = [
-        ("none.png", "cannot read the picture"),
+        ("none.png", "none.png: "),
         ("text.png", "is no PNG, JPEG, GIF or WebP picture"),
         ("large.png", "has more than 10 MiB"),
         (".", "is no PNG"),
