@@ -127,7 +127,7 @@ mod tests {
 
     const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
-    /// Gives `id-1`, `id-2` and so on, each when the test lets it, for so many seconds.
+    /// Gives `id-1`, `id-2` and so on, each when the test lets it, each for so many seconds more than the one before.
     #[derive(Debug, Clone)]
     struct Numbered {
         asked: Arc<AtomicU32>,
@@ -143,7 +143,8 @@ mod tests {
             Provided::new(async move {
                 let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
                 self.gate.acquire().await.unwrap().forget();
-                let end = self.lasts.map(|seconds| NOW + Duration::from_secs(seconds));
+                let end = |seconds| NOW + Duration::from_secs(seconds * u64::from(number));
+                let end = self.lasts.map(end);
                 match number {
                     9.. => Err(CredentialsError::not_loaded("nobody is\nlogged in")),
                     _ => Ok(Credentials::new(format!("id-{number}"), "secret", None, end, "test")),
