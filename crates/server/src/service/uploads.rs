@@ -3,7 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
+use bytes::Bytes;
 use oarlock_core::ids::{BlobId, SessionId, Tenant};
+use oarlock_core::message::{Media, Part};
 use oarlock_core::ports::journal::{JournalError, TenantFilter};
 use oarlock_core::service::{Prompt, SessionError};
 
@@ -11,6 +13,8 @@ use super::{Sessions, in_time};
 
 /// Bodies of a tenant that are remembered; of those before them it is known by the sessions that name them alone.
 const REMEMBERED_MAX: usize = 1024;
+/// First bytes of a body that tell what it is.
+const PROBE_BYTES: usize = 64;
 
 /// Whose bodies were stored by this process, the last of each tenant.
 #[derive(Debug, Default)]
@@ -58,24 +62,28 @@ impl Sessions {
                 || self.uploads.knows(filter, blob)
                 || self.is_named(session, blob).await?;
             let stored = if is_theirs { self.stored(blob).await? } else { None };
-            if let Some(size) = stored.filter(|size| *size != bytes) {
-                let words = format!("the body {blob} has {size} bytes and not {bytes}");
-                return Err(SessionError::invalid(words));
-            }
-            if stored.is_none() {
-                return Err(SessionError::invalid(format!(
+            let words = match stored {
+                Some((first, size)) if size == bytes => match is_as_told(part, &first) {
+                    true => continue,
+                    false => {
+                        format!("the body {blob} is not what its part says by its first bytes")
+                    }
+                },
+                Some((_, size)) => format!("the body {blob} has {size} bytes and not {bytes}"),
+                None => format!(
                     "there is no body {blob} to be named here; store it first (`POST /v1/blobs`), shortly before"
-                )));
-            }
+                ),
+            };
+            return Err(SessionError::invalid(words));
         }
         Ok(())
     }
 
-    /// The size of a body that is stored.
-    async fn stored(&self, blob: &BlobId) -> Result<Option<u64>, SessionError> {
+    /// The first bytes of a body that is stored, and its size.
+    async fn stored(&self, blob: &BlobId) -> Result<Option<(Bytes, u64)>, SessionError> {
         let found = async {
-            match self.host.core().ports().blobs.read(blob, 0, 1).await {
-                Ok((_, size)) => Ok(Some(size)),
+            match self.host.core().ports().blobs.read(blob, 0, PROBE_BYTES).await {
+                Ok(found) => Ok(Some(found)),
                 Err(JournalError::BlobNotFound { .. }) => Ok(None),
                 Err(error) => Err(error),
             }
@@ -104,5 +112,14 @@ impl Sessions {
                 return Ok(true);
             }
         }
+    }
+}
+
+/// Whether a body is of the kind and the type that its part says. A provider refuses every request that has another one in it.
+fn is_as_told(part: &Part, first: &[u8]) -> bool {
+    match (part, Media::of(first)) {
+        (Part::Image { media_type, .. }, Some(Media::Image(found)))
+        | (Part::Document { media_type, .. }, Some(Media::Document(found))) => media_type == found,
+        _ => false,
     }
 }

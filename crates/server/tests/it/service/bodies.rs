@@ -67,6 +67,15 @@ async fn a_document_is_named_as_a_picture_is_and_has_the_size_that_was_stored() 
     let refused = http.call("turn/start", go(9)).await;
     let refused = format!("{:?}", refused.unwrap_err());
     assert!(refused.contains("has 8 bytes and not 9"), "{refused}");
+    for (kind, media_type) in [("image", "image/png"), ("document", "application/msword")] {
+        let mut told = json!({ "type": kind, "media_type": media_type, "name": "a", "blob": blob, "bytes": 8 });
+        if kind == "image" {
+            told.as_object_mut().unwrap().remove("name");
+        }
+        let go = json!({ "session_id": session, "prompt": [told] });
+        let refused = format!("{:?}", http.call("turn/start", go).await.unwrap_err());
+        assert!(refused.contains("is not what its part says"), "{kind}: {refused}");
+    }
     done(&http, "turn/start", go(8)).await;
     let asked = desk.kit.model.requests().remove(0);
     assert_eq!(asked.bodies.len(), 1, "{asked:?}");

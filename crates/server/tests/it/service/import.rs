@@ -12,6 +12,9 @@ use super::contract::{of, says};
 use super::{Direct, Surface, done, refused, sessions};
 use crate::desk::{Desk, id};
 
+/// A picture.
+const THEIRS: &[u8] = b"\x89PNG\r\n\x1a\nof another!!";
+
 fn of_tenant(desk: &Desk, name: &str) -> Direct {
     let tenant = Some(TenantFilter::Of(Tenant::parse(name).unwrap()));
     Direct(sessions(desk, Caller { tenant, ..Caller::trusted("test") }))
@@ -99,7 +102,7 @@ async fn whoever_sees_all_sessions_gets_it_under_its_id_and_once() {
 async fn what_is_no_whole_export_or_names_bodies_of_others_leaves_nothing() {
     let whole = elsewhere().await;
     let desk = Desk::new(vec![], vec![]);
-    let secret = desk.kit.core.ports().blobs.put("a picture of another".into()).await.unwrap();
+    let secret = desk.kit.core.ports().blobs.put(THEIRS.into()).await.unwrap();
     let changed = |from: &str, to: &str| {
         let text = file(&whole)["journal"].as_str().unwrap().replace(from, to);
         json!({ "journal": text })
@@ -109,7 +112,7 @@ async fn what_is_no_whole_export_or_names_bodies_of_others_leaves_nothing() {
         let image =
             json!([{ "type": "image", "media_type": "image/png", "blob": secret, "bytes": 20 }]);
         let desk = Desk::with(kit, Mode::OPEN);
-        desk.kit.core.ports().blobs.put("a picture of another".into()).await.unwrap();
+        desk.kit.core.ports().blobs.put(THEIRS.into()).await.unwrap();
         let surface = Direct::open(&desk).await;
         let made = done(&surface, "session/create", json!({ "prompt": image, "wait_ms": 0 })).await;
         let session = id(made["session_id"].as_str().unwrap());
