@@ -1,5 +1,7 @@
 //! `--profile NAME`: a new session that is what a profile of subagents says, where the command line itself says nothing else.
 
+use std::sync::Arc;
+
 use anyhow::bail;
 use oarlock_core::agent::subagent::SUBAGENT_TOOLS;
 use oarlock_core::match_tool_allowlist;
@@ -55,7 +57,7 @@ pub(crate) fn config(profile: Option<&AgentProfile>, loaded: &Loaded) -> Config 
 /// Makes a new session what the profile says. A limit that it has as well is the lower of both.
 pub(crate) fn apply(profile: &AgentProfile, loaded: &Loaded, spec: &mut SessionSpec) {
     let gave = |start: &str| given_keys(loaded).any(|key| key.starts_with(start));
-    let (order, settings) = (&profile.order, &mut spec.settings);
+    let (order, settings) = (&profile.order, Arc::make_mut(&mut spec.settings));
     let configured = loaded.config.model.as_deref();
     let another = model(profile, loaded).is_some_and(|own| configured != Some(own.as_str()));
     // What was configured for one model need not be possible with another.

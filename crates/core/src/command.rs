@@ -1,5 +1,7 @@
 //! What a session can be told, and what it answers. Every surface speaks these and nothing else.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -174,7 +176,7 @@ pub struct Status {
     /// The last entry.
     pub tip: Seq,
     /// Its settings as they stand; a running turn uses those it began with.
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
     /// Whether it refuses turns.
     pub archived: bool,
     /// The running turn.

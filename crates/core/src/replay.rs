@@ -16,7 +16,7 @@ use crate::ports::model::{
 };
 use crate::session::feed::LocalBus;
 use crate::session::fold::Folded;
-use crate::session::log::{Log, Store};
+use crate::session::log::{Log, Means, Store};
 use crate::session::state::State;
 use crate::session::trace::{
     AssessmentSource, Assessments, Line, Opened, ReplayedIds, Trace, TraceLine,
@@ -138,14 +138,14 @@ async fn run(opened: Opened, recording: Recording) -> Result<ReplayReport, Repla
         saves: opened.saves,
         trace: Trace::default(),
     };
-    let log_store = Store {
+    let log_store = Store::from(Means {
         journal: journal.clone(),
         catalog: Arc::new(store.clone()),
         blobs: Arc::new(store),
         clock,
         ids,
         limits: opened.limits.into(),
-    };
+    });
     let assessments =
         Assessments::new(AssessmentSource::Recording, recording.assessed, Trace::default());
     let log = Log::new(log_store, fence, Folded { state: Box::new(state), checkpoint: 0 });

@@ -218,7 +218,7 @@ impl Chat<'_> {
         words: String,
     ) -> anyhow::Result<()> {
         let spec = session.state().await?.spec;
-        let rights = Rights { modes: spec.modes, settings: spec.settings };
+        let rights = Rights { modes: spec.modes.clone(), settings: spec.settings.clone() };
         rights.check(&words, &self.place).await?;
         let content = content(self.assembled, &self.place, (words, true), &[]).await?;
         admit(session, (delivery, goal), content).await?;

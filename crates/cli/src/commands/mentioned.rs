@@ -1,5 +1,7 @@
 //! Whether the files that a prompt mentions may be given to the model: what `read_file` is refused is not attached either.
 
+use std::sync::Arc;
+
 use anyhow::bail;
 use oarlock_core::event::Effect;
 use oarlock_core::ports::files::{FileKind, Files};
@@ -13,7 +15,7 @@ use oarlock_tools::LocalFiles;
 #[derive(Debug, Clone)]
 pub(crate) struct Rights {
     pub(crate) modes: ModeCatalog,
-    pub(crate) settings: Settings,
+    pub(crate) settings: Arc<Settings>,
 }
 
 /// A mentioned file that is not given to the model.

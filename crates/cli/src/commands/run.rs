@@ -377,14 +377,14 @@ impl Opening<'_> {
     fn rights(&self, target: &Target) -> anyhow::Result<Rights> {
         let config = &self.loaded.config;
         if let Some(before) = &target.before {
-            let mut settings = before.spec.settings.clone();
+            let mut settings = Settings::clone(&before.spec.settings);
             settings.apply(&self.change(&settings)?);
-            return Ok(Rights { modes: before.spec.modes.clone(), settings });
+            return Ok(Rights { modes: before.spec.modes.clone(), settings: settings.into() });
         }
         let model = ModelSelection { provider: String::new(), model: String::new() };
         let settings = Settings::new(model, config.mode.clone(), self.answers);
         let settings = Settings { rules: config.rules.clone(), ..settings };
-        Ok(Rights { modes: modes::catalog(config)?, settings })
+        Ok(Rights { modes: modes::catalog(config)?, settings: settings.into() })
     }
 
     /// The folders of a new session.
@@ -405,7 +405,7 @@ impl Opening<'_> {
             Answers::Nobody => Frontend::Headless,
         };
         let mut spec = self.maker().spec(assembled, place, ("cli", frontend)).await?;
-        spec.settings.output = self.output.cloned();
+        Arc::make_mut(&mut spec.settings).output = self.output.cloned();
         let model = spec.settings.model.clone();
         let session = assembled.core.open(spec.into()).await?;
         Ok(Opened {

@@ -123,7 +123,7 @@ impl Folder {
         // Only who mentions a file has the journal read for what may be done to it.
         if words.contains('@') {
             let spec = session.state().await?.spec;
-            let rights = Rights { modes: spec.modes, settings: spec.settings };
+            let rights = Rights { modes: spec.modes.clone(), settings: Arc::clone(&spec.settings) };
             rights.check(&words, place).await?;
         }
         content(&self.assembled, place, (words, true), &[]).await

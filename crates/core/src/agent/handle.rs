@@ -76,7 +76,8 @@ impl DefaultSession {
                 backends: self.backends.clone(),
                 ..LoadSession::new(self.id.clone(), Recovery::Interrupt)
             };
-            match core.enter(Origin::Resume(load), Entrance::Wake).await {
+            // Boxed, since whoever tells a session something would have room for all of it otherwise.
+            match Box::pin(core.enter(Origin::Resume(load), Entrance::Wake)).await {
                 // Somebody else was faster, and the session lives with what they brought.
                 Ok(_) | Err(AgentError::LiveElsewhere { .. }) => {}
                 Err(error) => return Err(error.into()),

@@ -1,5 +1,7 @@
 //! What others are told of a session that was opened.
 
+use std::sync::Arc;
+
 use std::error::Error;
 use std::fmt;
 
@@ -14,7 +16,7 @@ pub struct SessionCreateInfo {
     /// Its id.
     pub id: SessionId,
     /// What it is, with its settings as they stand.
-    pub spec: SessionSpec,
+    pub spec: Arc<SessionSpec>,
     /// When it was made.
     pub created: Timestamp,
     /// Whether it was made this moment; else it came from the store.

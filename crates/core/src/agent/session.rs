@@ -179,12 +179,12 @@ impl Session for DefaultSession {
     }
 
     fn current_model(&self) -> BoxFuture<'_, Result<ModelSelection, AgentError>> {
-        async { Ok(Self::status(self).await?.settings.model) }.boxed()
+        async { Ok(Self::status(self).await?.settings.model.clone()) }.boxed()
     }
 
     fn provider_info(&self) -> BoxFuture<'_, Result<ProviderInfo, AgentError>> {
         async {
-            let current = Self::status(self).await?.settings.model.provider;
+            let current = Self::status(self).await?.settings.model.provider.clone();
             let mut known = self.list_candidates().into_iter().map(|candidate| candidate.provider);
             let found = known.find(|provider| provider.name == current);
             Ok(found.unwrap_or_else(|| ProviderInfo::named(&current)))
@@ -194,7 +194,7 @@ impl Session for DefaultSession {
 
     fn list_models(&self) -> BoxFuture<'_, Result<Vec<ModelInfo>, AgentError>> {
         async {
-            let current = Self::status(self).await?.settings.model.provider;
+            let current = Self::status(self).await?.settings.model.provider.clone();
             let all = self.list_candidates().into_iter();
             let ours = all.filter(|candidate| candidate.provider.name == current);
             Ok(ours.map(|candidate| candidate.model).collect())
@@ -212,7 +212,7 @@ impl Session for DefaultSession {
     }
 
     fn current_mode(&self) -> BoxFuture<'_, Result<Mode, AgentError>> {
-        async { Ok(Self::status(self).await?.settings.mode) }.boxed()
+        async { Ok(Self::status(self).await?.settings.mode.clone()) }.boxed()
     }
 
     fn available_modes(&self) -> BoxFuture<'_, Result<Vec<ModeDescriptor>, AgentError>> {

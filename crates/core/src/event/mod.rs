@@ -8,6 +8,8 @@ mod fork;
 mod peer;
 mod reach;
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -232,7 +234,7 @@ pub struct TurnStarted {
     /// The inputs it takes, by their `seq`, in order.
     pub inputs: Vec<Seq>,
     /// Model, mode, rules, effort and limits of this turn.
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
 }
 
 /// Body of [`Event::TurnRecovered`].
@@ -807,7 +809,7 @@ pub enum DeltaItem {
 #[serde(rename_all = "snake_case")]
 pub enum AgentEvent {
     /// A committed entry.
-    Entry(std::sync::Arc<Entry>),
+    Entry(Arc<Entry>),
     /// A delta.
     Delta(Delta),
     /// Everything that was committed when the subscription began has been sent; what follows is live.

@@ -102,7 +102,7 @@ impl AgentsDoor {
         let order = ChildOrder {
             id: child,
             of: self.of.clone(),
-            spec: state.spec,
+            spec: Arc::unwrap_or_clone(state.spec),
             backends: self.backends(),
         };
         let child = core.open(Origin::Child(Box::new(order))).await.map_err(failed)?;
@@ -162,7 +162,7 @@ fn names(pool: &dyn ToolRegistry, wanted: Option<&[String]>) -> Result<Vec<Strin
 /// What the child is: its parent as it stands, but for what the order says. It may never do more than its parent.
 fn child_spec(of: &SessionId, lease: Lease, order: AgentOrder, tools: Vec<String>) -> SessionSpec {
     let Lease { reserved, parent, granted, .. } = lease;
-    let mut settings = parent.settings;
+    let mut settings = Arc::unwrap_or_clone(parent.settings);
     let same_model = order.model.as_ref().is_none_or(|model| *model == settings.model);
     if !same_model {
         settings.capabilities = crate::spec::SessionCapabilitiesConfig::default();
@@ -183,7 +183,7 @@ fn child_spec(of: &SessionId, lease: Lease, order: AgentOrder, tools: Vec<String
     SessionSpec {
         system: order.prompt.system.into(),
         overlays: order.prompt.overlays,
-        settings,
+        settings: Arc::new(settings),
         parent: Some(of.clone()),
         // Nobody asked for it by a key of its own.
         request: None,
@@ -296,10 +296,10 @@ impl DefaultAgentCore {
             cost_micros: Some(0),
             cost_unknown: false,
         };
-        if let Some(mut opening) = self.opening(child).await {
+        if let Some(ending) = self.ending(child).await {
             // One that lives in this process is told to end; one that was going to has ended.
             drop(self.handle(child.clone()).ask(Command::Close).await);
-            drop(opening.wait_for(Option::is_some).await);
+            drop(ending.wait().await);
         }
         let state = match self.state(child).await {
             Err(JournalError::NotFound { .. }) => return Ok(none),

@@ -3,6 +3,8 @@
 //! The source is read and nothing else: it is neither woken nor written, and may go on or be purged meanwhile. A crash while copying leaves a beginning
 //! without its mark, which says so to whoever opens it.
 
+use std::sync::Arc;
+
 use super::{DefaultAgentCore, Started};
 use crate::agent::error::AgentError;
 use crate::agent::observer::SessionCreateInfo;
@@ -47,7 +49,8 @@ impl DefaultAgentCore {
             let open = State { archived: false, ..state.clone() };
             let models = backends.models(&self.shared.ports.models);
             usable::check_load(&open, (&self.shared.limits, models.as_ref()), change)?;
-            spec.settings.apply(change);
+            let spec = Arc::make_mut(&mut spec);
+            Arc::make_mut(&mut spec.settings).apply(change);
         }
         let toolbox = self.toolbox(&spec, None, &backends).await?;
         let (log, _) = self.create_log(id, (first, Vec::new())).await?;

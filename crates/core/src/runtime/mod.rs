@@ -1,6 +1,8 @@
 //! The runtime: the one way into sessions, the live ones, and what reads them without waking them.
 
+mod alike;
 mod child;
+mod ending;
 mod fork;
 mod narrowed;
 mod opening;
@@ -9,7 +11,8 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use tokio::sync::watch;
+use alike::Alike;
+use ending::Ending;
 
 use crate::agent::builder::DefaultAgentCoreBuilder;
 use crate::agent::error::{AgentError, SessionInitError};
@@ -29,10 +32,10 @@ use crate::ports::model::Models;
 use crate::ports::policy::Grants;
 use crate::ports::tool::SessionToolFactory;
 use crate::session::follow::{EventStream, Whom};
-use crate::session::log::Store;
+use crate::session::log::{Means, Store};
 use crate::session::state::State;
 use crate::session::trace::{RecordedIds, Trace, TraceSink};
-use crate::spec::Settings;
+use crate::spec::{SessionSpec, Settings};
 
 /// Sessions that one process keeps awake; opening one more is refused.
 pub const SESSIONS_MAX: usize = 20_000;
@@ -84,10 +87,13 @@ impl WeakCore {
 struct Shared {
     ports: Ports,
     limits: Arc<RuntimeLimits>,
+    store: Store,
     node: NodeId,
     embedding: Embedding,
     live: Mutex<HashMap<SessionId, Slot>>,
     narrowed: narrowed::Narrowed,
+    specs: Alike<SessionSpec>,
+    settings: Alike<Settings>,
 }
 
 /// A place for a session: whoever holds the lock opens it.
@@ -96,13 +102,13 @@ type Slot = Arc<tokio::sync::Mutex<Option<Opening>>>;
 /// A session that this process has opened; its task may have ended since.
 #[derive(Debug)]
 struct Opening {
-    ended: watch::Receiver<Ended>,
+    ending: Ending,
     brought: Brought,
 }
 
 impl Opening {
     fn lives(&self) -> bool {
-        self.ended.borrow().is_none()
+        self.ending.is_to_come()
     }
 }
 
@@ -113,10 +119,8 @@ fn is_in_use(slot: &Slot) -> bool {
         || slot.try_lock().map_or(true, |slot| slot.as_ref().is_some_and(Opening::lives))
 }
 
-/// How a session's task ended; absent while it lives.
-type Ended = Option<Result<(), JournalError>>;
 /// The end of a session's task, and what observers are told of the session.
-type Started = (watch::Receiver<Ended>, SessionCreateInfo);
+type Started = (Ending, SessionCreateInfo);
 
 /// How a session is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,8 +153,20 @@ impl DefaultAgentCore {
         node: NodeId,
         embedding: Embedding,
     ) -> Self {
-        let (limits, live, narrowed) = (Arc::new(limits), Mutex::default(), Default::default());
-        Self { shared: Arc::new(Shared { ports, limits, node, embedding, live, narrowed }) }
+        let limits = Arc::new(limits);
+        let store = store(&ports, &limits, Arc::clone(&ports.ids));
+        let shared = Shared {
+            ports,
+            limits,
+            store,
+            node,
+            embedding,
+            live: Mutex::default(),
+            narrowed: narrowed::Narrowed::default(),
+            specs: Alike::default(),
+            settings: Alike::default(),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Opens a session: the one way in. Observers are told of it before anybody has it. Must be called within a tokio runtime.
@@ -185,12 +201,10 @@ impl DefaultAgentCore {
                 }
             }
             // The task that is going to sleep has closed its queue; it lets go before the next one claims.
-            if opening.ended.wait_for(Option::is_some).await.is_err() {
-                tracing::warn!(session = %id, "the task of the session died");
-            }
+            drop(opening.ending.wait().await);
         }
         // Boxed, since every caller that may wake a session would have room for all of it otherwise.
-        let (backends, (ended, info)) = match origin {
+        let (backends, (ending, info)) = match origin {
             Origin::New(new) => (new.backends.clone(), Box::pin(self.create(&id, *new)).await?),
             Origin::Fork(order) => {
                 (order.backends.clone(), Box::pin(self.fork(&id, *order)).await?)
@@ -198,7 +212,7 @@ impl DefaultAgentCore {
             Origin::Resume(load) => (load.backends.clone(), Box::pin(self.resume(load)).await?),
             Origin::Child(order) => (order.backends.clone(), Box::pin(self.child(*order)).await?),
         };
-        *slot = Some(Opening { ended, brought: backends.brought() });
+        *slot = Some(Opening { ending, brought: backends.brought() });
         let session = DefaultSession::new(self.clone(), id, backends);
         if entrance == Entrance::Door {
             self.announce(&session, &info, &mut slot).await?;
@@ -329,19 +343,14 @@ impl DefaultAgentCore {
         Ok(*self.store(Trace::default()).fold(id).await?.state)
     }
 
+    /// What sessions are read and written by. Where a recording is made, it takes the ids that are drawn.
     fn store(&self, trace: Trace) -> Store {
-        let ports = &self.shared.ports;
-        let ids: Arc<dyn Ids> = match trace.0 {
-            None => Arc::clone(&ports.ids),
-            Some(_) => Arc::new(RecordedIds { inner: Arc::clone(&ports.ids), trace }),
-        };
-        Store {
-            journal: Arc::clone(&ports.journal),
-            catalog: Arc::clone(&ports.catalog),
-            blobs: Arc::clone(&ports.blobs),
-            clock: Arc::clone(&ports.clock),
-            ids,
-            limits: Arc::clone(&self.shared.limits),
+        match trace.0 {
+            None => self.shared.store.clone(),
+            Some(_) => {
+                let ids = RecordedIds { inner: Arc::clone(&self.shared.ports.ids), trace };
+                store(&self.shared.ports, &self.shared.limits, Arc::new(ids))
+            }
         }
     }
 
@@ -375,9 +384,9 @@ impl DefaultAgentCore {
         let Some(source) = refused else { return Ok(()) };
         // An owner that has gone meanwhile has let go already.
         drop(self.shared.ports.bus.request(session.id(), Command::Close).await);
-        if let Some(mut opening) = slot.take() {
+        if let Some(opening) = slot.take() {
             // A task that died has let go, too.
-            drop(opening.ended.wait_for(Option::is_some).await);
+            drop(opening.ending.wait().await);
         }
         Err(AgentError::Observer { session: session.id().clone(), source })
     }
@@ -387,21 +396,29 @@ impl DefaultAgentCore {
     }
 
     /// The end of the session's task, once somebody has opened it in this process.
-    async fn opening(&self, id: &SessionId) -> Option<watch::Receiver<Ended>> {
+    async fn ending(&self, id: &SessionId) -> Option<Ending> {
         let slot =
             { self.shared.live.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned() }?;
         let slot = slot.lock().await;
-        slot.as_ref().map(|opening| opening.ended.clone())
+        slot.as_ref().map(|opening| opening.ending.clone())
     }
 
     /// How the session's task ended, once it has; pending while it lives; at once when there is none.
     pub(crate) async fn ended(&self, id: &SessionId) -> Result<(), JournalError> {
-        let Some(mut ended) = self.opening(id).await else { return Ok(()) };
-        match ended.wait_for(Option::is_some).await {
-            Ok(result) => result.clone().unwrap_or(Ok(())),
-            Err(_) => Err(JournalError::Unavailable {
-                why: "the task of the session died; this is a defect of Oarlock".to_owned(),
-            }),
+        match self.ending(id).await {
+            Some(ending) => ending.wait().await,
+            None => Ok(()),
         }
     }
+}
+
+fn store(ports: &Ports, limits: &Arc<RuntimeLimits>, ids: Arc<dyn Ids>) -> Store {
+    Store::from(Means {
+        journal: Arc::clone(&ports.journal),
+        catalog: Arc::clone(&ports.catalog),
+        blobs: Arc::clone(&ports.blobs),
+        clock: Arc::clone(&ports.clock),
+        ids,
+        limits: Arc::clone(limits),
+    })
 }

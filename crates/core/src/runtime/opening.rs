@@ -5,9 +5,9 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures::future::{Either, select};
-use tokio::sync::watch;
 
-use super::{DefaultAgentCore, Ended, Started};
+use super::ending::{Ending, ending};
+use super::{DefaultAgentCore, Started};
 use crate::agent::emitter::EventEmitter;
 use crate::agent::error::AgentError;
 use crate::agent::observer::SessionCreateInfo;
@@ -162,8 +162,10 @@ impl DefaultAgentCore {
         if let Some(grants) = &ports.grants {
             let until = ports.clock.now().after(self.shared.limits.grants_ms);
             let saved = load(grants.as_ref(), &spec.cwd, ports.clock.as_ref(), until).await;
-            let known = &mut spec.settings.rules.grants;
-            known.extend(saved.into_iter().filter(|rule| Rule::parse(rule).is_ok()));
+            let mut known = saved.into_iter().filter(|rule| Rule::parse(rule).is_ok()).peekable();
+            if known.peek().is_some() {
+                Arc::make_mut(&mut spec.settings).rules.grants.extend(known);
+            }
         }
         spec
     }
@@ -185,7 +187,8 @@ impl DefaultAgentCore {
         if let Some(change) = &change {
             let models = backends.models(&self.shared.ports.models);
             usable::check_load(state, (&self.shared.limits, models.as_ref()), change)?;
-            spec.settings.apply(change);
+            let spec = Arc::make_mut(&mut spec);
+            Arc::make_mut(&mut spec.settings).apply(change);
         }
         let toolbox = self.toolbox(&spec, state.comms.as_ref(), &backends).await?;
         let taken = self.in_time(&id, self.take_over(found, recovery)).await.map_err(restore)?;
@@ -249,9 +252,10 @@ impl DefaultAgentCore {
     pub(super) async fn start(
         &self,
         fence: Fence,
-        folded: Folded,
+        mut folded: Folded,
         (toolbox, recovery): (Arc<Toolbox>, Vec<Event>),
-    ) -> Result<watch::Receiver<Ended>, JournalError> {
+    ) -> Result<Ending, JournalError> {
+        self.share(&mut folded.state.spec);
         let (ports, limits) = (&self.shared.ports, Arc::clone(&self.shared.limits));
         let (id, at) = (folded.state.id.clone(), ports.clock.now().max(folded.state.updated));
         let (hooks, trace) = (ports.hooks.hooks(&folded.state.spec), Trace(ports.trace.clone()));
@@ -295,20 +299,28 @@ impl DefaultAgentCore {
             // It is on the list as it stands before anybody hears of it.
             task.project_last().await;
         }
-        let (tell, ended) = watch::channel(None);
+        let (teller, ending) = ending();
         #[expect(
             clippy::disallowed_methods,
-            reason = "the watch in the session's slot tells its owner when the task ends"
+            reason = "the ending in the session's slot tells its owner when the task ends"
         )]
         tokio::spawn(async move {
             let result = task.live(at, recovery).await;
             if let Err(error) = &result {
                 tracing::error!(%error, "a session ended");
             }
-            // Nobody may be waiting.
-            drop(tell.send(Some(result)));
+            teller.tell(result);
         });
-        Ok(ended)
+        Ok(ending)
+    }
+
+    /// Lets a session have what other ones have that are made of the same.
+    fn share(&self, spec: &mut Arc<SessionSpec>) {
+        let settings = self.shared.settings.one_of(Arc::clone(&spec.settings));
+        if !Arc::ptr_eq(&settings, &spec.settings) {
+            Arc::make_mut(spec).settings = settings;
+        }
+        *spec = self.shared.specs.one_of(Arc::clone(spec));
     }
 
     async fn opened(

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -284,7 +285,7 @@ pub struct SessionInfo {
     /// How often its settings were changed: what [`crate::service::ConfigureRequest::expected_generation`] means.
     pub config_generation: u64,
     /// Its settings; a running turn uses those it began with.
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
     /// The running turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn: Option<TurnNo>,

@@ -87,7 +87,7 @@ pub(crate) fn lease(
     let leased = |child: &SessionId, reserved: &Bounds| Lease {
         child: child.clone(),
         reserved: reserved.clone(),
-        parent: SessionSpec { settings: turn.settings.clone(), ..state.spec.clone() },
+        parent: SessionSpec { settings: turn.settings.clone(), ..SessionSpec::clone(&state.spec) },
         granted: state.granted.clone(),
         task: task_of(state, child).map(|task| task.started.task.clone()),
     };

@@ -116,7 +116,7 @@ fn fit<'a>(
     candidate: &'a Candidate,
 ) -> Result<&'a ModelInfo, String> {
     let settings = &view.turn.settings;
-    let settings = Settings { model: candidate.selection.clone(), ..settings.clone() };
+    let settings = Settings { model: candidate.selection.clone(), ..Settings::clone(settings) };
     usable::check(&settings, candidate.found.as_ref()).map_err(|error| error.to_string())?;
     let model = candidate.found.as_ref().map_err(ToString::to_string)?;
     let window = view.facts.model.ok().and_then(|failed| failed.context_window);

@@ -117,8 +117,14 @@ pub(crate) enum Signal {
 #[derive(Debug)]
 pub(crate) struct Arrived {
     pub(crate) at: Timestamp,
-    pub(crate) signal: Signal,
-    pub(crate) asker: Asker,
+    pub(crate) what: Posted,
+}
+
+impl Arrived {
+    /// A signal that nobody waits on.
+    pub(crate) fn new(at: Timestamp, signal: Signal) -> Self {
+        Self { at, what: Box::new((signal, Asker::Nobody)) }
+    }
 }
 
 /// What a subagent is made from, or words for the model about why there is none.
@@ -135,8 +141,8 @@ pub(crate) enum Asker {
     Call(oneshot::Sender<Leased>),
 }
 
-/// A signal of an effect, boxed, since a queue keeps a few places and thousands of sessions have one.
-type Posted = Box<(Signal, Asker)>;
+/// A signal and who waits for its answer, boxed, since a queue keeps a few places and thousands of sessions have one.
+pub(crate) type Posted = Box<(Signal, Asker)>;
 
 /// Where effects put their signals.
 #[derive(Debug, Clone)]
@@ -179,15 +185,15 @@ impl Inbox {
 
     /// The next signal, or a tick at `until`. Commands go first, so that a cancel never waits behind a talkative model.
     pub(crate) async fn next(&mut self, clock: &dyn Clock, until: Timestamp) -> Arrived {
-        let (signal, asker) = tokio::select! {
+        let what = tokio::select! {
             biased;
             Some(request) = self.requests.recv() => {
-                (Signal::Command(*request.command), Asker::Commander(request.reply))
+                Box::new((Signal::Command(*request.command), Asker::Commander(request.reply)))
             }
-            Some(posted) = self.signals.recv() => *posted,
-            () = clock.sleep_until(until) => (Signal::Tick, Asker::Nobody),
+            Some(posted) = self.signals.recv() => posted,
+            () = clock.sleep_until(until) => Box::new((Signal::Tick, Asker::Nobody)),
         };
-        Arrived { at: clock.now(), signal, asker }
+        Arrived { at: clock.now(), what }
     }
 
     /// Ends the queue of commands. What had come in is told that nobody owns the session, so that it can be sent again.

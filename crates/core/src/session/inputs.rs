@@ -47,13 +47,15 @@ impl State {
     /// What the named pending inputs say, as one message; nothing when none is named.
     #[must_use]
     pub fn message_of(&self, inputs: &[Seq]) -> Option<Message> {
-        let parts: Vec<Part> = self
+        let mut parts: Vec<Part> = self
             .shown(inputs)
             .flat_map(|pending| {
                 let InputAdmitted { content, goal, .. } = &pending.admitted;
                 content.iter().cloned().chain(goal.as_ref().map(|_| goal::told(content)))
             })
             .collect();
+        // It stays for as long as the session does.
+        parts.shrink_to_fit();
         (!parts.is_empty()).then_some(Message::User { parts })
     }
 

@@ -3,6 +3,7 @@
 //! Staging folds an event at once, so that planning can go on and everything decided together becomes one append. Nobody sees a staged
 //! event: no effect starts and no command is answered before `commit`, and when a commit fails the session task ends and its state with it.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,9 +22,13 @@ use crate::session::state::State;
 /// How many bytes of frames are read at a time.
 pub(crate) const READ_BYTES: usize = 1024 * 1024;
 
-/// Where a log writes, and by which clock.
+/// Where a log writes, and by which clock. All sessions of a runtime have the same.
 #[derive(Debug, Clone)]
-pub(crate) struct Store {
+pub(crate) struct Store(Arc<Means>);
+
+/// What a [`Store`] is made of.
+#[derive(Debug)]
+pub(crate) struct Means {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) blobs: Arc<dyn Blobs>,
@@ -201,6 +206,20 @@ impl Log {
         let frame = Frame::of_body(self.store.ids.frame(), &self.fence, body, count)?;
         self.fence = self.store.write(Write::Append, &self.fence, &frame).await?;
         Ok(())
+    }
+}
+
+impl From<Means> for Store {
+    fn from(means: Means) -> Self {
+        Self(Arc::new(means))
+    }
+}
+
+impl Deref for Store {
+    type Target = Means;
+
+    fn deref(&self) -> &Means {
+        &self.0
     }
 }
 

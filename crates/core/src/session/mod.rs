@@ -63,7 +63,7 @@ use crate::session::context::ToolsDigest;
 use crate::session::fallback::Candidate;
 use crate::session::feed::Growing;
 use crate::session::forget::{CompactionSlot, Flight, Scene};
-use crate::session::inbox::{Arrived, Asker, Inbox, Leased, Signal};
+use crate::session::inbox::{Arrived, Inbox, Leased, Signal};
 use crate::session::log::Log;
 use crate::session::models::Resolved;
 use crate::session::plan::{Facts, ModelWork, Step, ToolWork, Work, plan};
@@ -238,19 +238,19 @@ impl SessionTask {
             let arrived = match &mut self.source {
                 Source::Live(inbox) => inbox.next(self.around.clock.as_ref(), until).await,
                 Source::Recording(signals) => match signals.pop_front() {
-                    Some((at, signal)) => Arrived { at, signal, asker: Asker::Nobody },
+                    Some((at, signal)) => Arrived::new(at, signal),
                     None => return Ok(()),
                 },
             };
-            let idle = until <= arrived.at && self.is_idle();
-            self.around
-                .trace
-                .write(|| Line::Took { at: arrived.at, signal: arrived.signal.clone() });
-            self.now = arrived.at.max(self.now);
-            if idle && arrived.signal == Signal::Tick {
+            let Arrived { at, what } = arrived;
+            let idle = until <= at && self.is_idle();
+            self.around.trace.write(|| Line::Took { at, signal: what.0.clone() });
+            self.now = at.max(self.now);
+            if idle && what.0 == Signal::Tick {
                 return Box::pin(self.let_go()).await;
             }
-            self.take(arrived.signal, arrived.asker);
+            let (signal, asker) = *what;
+            self.take(signal, asker);
         }
     }
 

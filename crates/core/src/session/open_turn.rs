@@ -1,6 +1,7 @@
 //! An open turn: its last step, and that step's calls.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +21,7 @@ pub struct OpenTurn {
     /// Its number.
     pub no: TurnNo,
     /// What it uses.
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
     /// When it began, or was last recovered.
     pub since: Timestamp,
     /// How often a crash cut it.

@@ -1,6 +1,7 @@
 //! What comes next for a session as it stands. Pure: it reads the state, what is under way and the time, and names one step.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::event::{
     CallRef, Delivery, Event, Failure, FailureClass, Reserved, StepStarted, StopReason,
@@ -252,7 +253,7 @@ fn start_turn(state: &State, inputs: Vec<Seq>) -> Step {
     let mut settings = state.spec.settings.clone();
     let taken = state.pending.iter().filter(|pending| inputs.contains(&pending.seq));
     if let Some(output) = taken.rev().find_map(|pending| pending.admitted.output.as_deref()) {
-        settings.output = Some(output.clone());
+        Arc::make_mut(&mut settings).output = Some(output.clone());
     }
     Step::Record(vec![Event::TurnStarted(Box::new(TurnStarted { inputs, settings }))])
 }

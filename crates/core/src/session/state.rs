@@ -1,6 +1,7 @@
 //! What a session is: the fold of its entries. Pure; the only place where an entry changes anything.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +30,7 @@ pub struct State {
     /// The session.
     pub id: SessionId,
     /// What it was made as, with the settings as they stand.
-    pub spec: SessionSpec,
+    pub spec: Arc<SessionSpec>,
     /// What it is to others of its tenant, where they may write to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comms: Option<Comms>,
@@ -188,7 +189,7 @@ impl State {
         }
         Ok(Self {
             id: created.id.clone(),
-            spec: created.spec.clone(),
+            spec: Arc::new(created.spec.clone()),
             comms: None,
             forked: created.forked.clone().map(|point| Forked { point, whole: false }),
             created: entry.at,
@@ -329,7 +330,8 @@ impl State {
     }
 
     fn configure(&mut self, change: &SettingsChange) {
-        self.spec.settings.apply(change);
+        let spec = Arc::make_mut(&mut self.spec);
+        Arc::make_mut(&mut spec.settings).apply(change);
         self.configured += 1;
     }
 
@@ -586,7 +588,8 @@ impl State {
             | CallPhase::Started => None,
         });
         if results.clone().count() == asked {
-            let results = results.cloned().collect();
+            let mut results: Vec<_> = results.cloned().collect();
+            results.shrink_to_fit();
             self.push(Message::Tool { results });
         }
     }

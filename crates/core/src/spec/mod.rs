@@ -59,8 +59,8 @@ pub struct SessionSpec {
     /// What of the system prompt depends on the model, and what follows it.
     #[serde(default, skip_serializing_if = "Overlays::is_empty")]
     pub overlays: Overlays,
-    /// What can change later.
-    pub settings: Settings,
+    /// What can change later. It is large, so that turns and sessions that are alike share it.
+    pub settings: Arc<Settings>,
     /// The modes it can be in.
     #[serde(default, skip_serializing_if = "is_default")]
     pub modes: ModeCatalog,
@@ -187,7 +187,7 @@ pub struct SettingsChange {
 impl SessionSpec {
     /// A session of `surface` in the absolute folder `cwd`, without a system prompt, further folders, a tenant or a parent.
     #[must_use]
-    pub fn new(cwd: PathBuf, surface: &str, settings: Settings) -> Self {
+    pub fn new(cwd: PathBuf, surface: &str, settings: impl Into<Arc<Settings>>) -> Self {
         Self {
             cwd,
             roots: Vec::new(),
@@ -195,7 +195,7 @@ impl SessionSpec {
             surface: surface.to_owned(),
             system: Arc::default(),
             overlays: Overlays::default(),
-            settings,
+            settings: settings.into(),
             modes: ModeCatalog::default(),
             parent: None,
             request: None,

@@ -118,7 +118,7 @@ async fn acceptance_07_a_grant_is_of_its_session_or_explicitly_saved_and_of_a_to
     assert_eq!(grants.load(Path::new("/")).await.unwrap(), ["write(x)"]);
     let later = in_folder(&kit, "/", asking()).await;
     assert_eq!(turn(&later, RejectOnce).await, ["d"], "only the other argument is asked about");
-    let journaled = kit.core.state(later.id()).await.unwrap().spec.settings.rules.grants;
+    let journaled = kit.core.state(later.id()).await.unwrap().spec.settings.rules.grants.clone();
     assert_eq!(journaled, ["write(x)"]);
     let elsewhere = in_folder(&kit, "/tmp", asking()).await;
     assert_eq!(turn(&elsewhere, RejectOnce).await, ["e"]);

@@ -109,7 +109,7 @@ async fn a_switch_is_refused_at_once_with_the_remedy_and_else_takes_effect_with_
         .await
         .into_iter()
         .filter_map(|entry| match entry.event {
-            Event::TurnStarted(started) => Some(started.settings.model),
+            Event::TurnStarted(started) => Some(started.settings.model.clone()),
             _ => None,
         })
         .collect();

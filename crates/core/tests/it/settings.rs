@@ -113,7 +113,7 @@ async fn what_a_session_cannot_be_is_refused_when_it_is_made_and_when_it_is_chan
             matches!(changed, Err(SessionError::Rejected(Rejection::Invalid { .. }))),
             "{changed:?}"
         );
-        assert_eq!(kit.core.state(session.id()).await.unwrap().spec.settings, settings());
+        assert_eq!(kit.core.state(session.id()).await.unwrap().spec.settings, settings().into());
     }
 }
 

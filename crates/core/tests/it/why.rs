@@ -249,7 +249,7 @@ async fn parent_of(store: &MemoryStore, id: &str, children: &[&str]) -> SessionI
         spec: spec(settings()),
         forked: None,
     };
-    let started = TurnStarted { inputs: Vec::new(), settings: settings() };
+    let started = TurnStarted { inputs: Vec::new(), settings: settings().into() };
     let mut events =
         vec![Event::SessionCreated(Box::new(created)), Event::TurnStarted(Box::new(started))];
     events.extend(children.iter().map(|child| {

@@ -228,7 +228,7 @@ async fn load(
         Some(_) => session.state().await.map_err(|error| WireError::from(error).0)?,
         None => state,
     };
-    Ok((workspace, session, state.spec.clone(), Some(Box::new(state))))
+    Ok((workspace, session, SessionSpec::clone(&state.spec), Some(Box::new(state))))
 }
 
 /// Begins a session as another one stands, in the same folders. The client knows what happened in that one, and is told what comes now.
@@ -243,7 +243,7 @@ async fn fork(
     let session = workspace.core().open(Origin::Fork(Box::new(fork))).await;
     let session = session.map_err(|error| WireError::from(error).0)?;
     let state = session.state().await.map_err(|error| WireError::from(error).0)?;
-    Ok((workspace, session, state.spec.clone(), Some(Box::new(state))))
+    Ok((workspace, session, SessionSpec::clone(&state.spec), Some(Box::new(state))))
 }
 
 /// A session that is there already and works in these folders, with what it works with and what it is given now. A subagent is none.

@@ -1,6 +1,7 @@
 //! New sessions.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use oarlock_core::event::Delivery;
 use oarlock_core::ids::{Seq, SessionId, Tenant};
@@ -188,7 +189,7 @@ impl Sessions {
             .spec(place, self.caller.surface, Frontend::Headless)
             .await
             .map_err(|error| refused(&error))?;
-        spec.settings.answers = oarlock_core::spec::Answers::Somebody;
+        Arc::make_mut(&mut spec.settings).answers = oarlock_core::spec::Answers::Somebody;
         if let Some(system) = &request.system_prompt {
             spec.system = system.as_str().into();
             spec.overlays = Overlays::default();
@@ -201,7 +202,7 @@ impl Sessions {
             };
             spec.system = said.into();
         }
-        let settings = &mut spec.settings;
+        let settings = Arc::make_mut(&mut spec.settings);
         let own = parts.model.as_ref().map(|model| &model.info().selection);
         match (named_model(request)?, own) {
             (Some(model), None) => {

@@ -57,7 +57,7 @@ impl Door {
         let state = in_time(host.core().state(session)).await.map_err(told)?;
         let none = || ToolError::failed("this session has no name, so that nobody could answer");
         let comms = state.comms.filter(|_| !state.archived).ok_or_else(none)?;
-        let tenant = state.spec.tenant.map_or(TenantFilter::Nobody, TenantFilter::Of);
+        let tenant = state.spec.tenant.clone().map_or(TenantFilter::Nobody, TenantFilter::Of);
         let caller = Caller {
             surface: "tool",
             scopes: vec![Scope::Read, Scope::Turn],

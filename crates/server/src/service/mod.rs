@@ -188,7 +188,7 @@ impl Sessions {
         let spec = match first.map(|entry| entry.event) {
             Some(Event::SessionCreated(created)) => created.spec,
             // The first entry of long settings lies in a blob.
-            Some(_) => in_time(self.host.core().state(id)).await?.spec,
+            Some(_) => Arc::unwrap_or_clone(in_time(self.host.core().state(id)).await?.spec),
             None => return Err(SessionError::not_found(id.as_str())),
         };
         let is_of_tenant = match &self.caller.tenant {

@@ -149,7 +149,7 @@ impl Sessions {
         session: &DefaultSession,
     ) -> Result<Option<Named>, SessionError> {
         let state = in_time(session.state()).await?;
-        let tenant = state.spec.tenant;
+        let tenant = state.spec.tenant.clone();
         Ok(state.comms.filter(|_| !state.archived).map(|comms| Named { tenant, comms }))
     }
 
@@ -167,7 +167,7 @@ impl Sessions {
     pub(super) async fn check_name(&self, session: &DefaultSession) -> Result<(), SessionError> {
         let state = in_time(session.state()).await?;
         let Some(comms) = state.comms.filter(|_| state.archived) else { return Ok(()) };
-        let filter = names(state.spec.tenant, Some(comms.name.clone()));
+        let filter = names(state.spec.tenant.clone(), Some(comms.name.clone()));
         let listed = in_time(self.host.core().ports().catalog.list(&filter)).await?;
         match listed.iter().any(|row| row.id != *session.id()) {
             false => Ok(()),

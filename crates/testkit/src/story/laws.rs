@@ -1,6 +1,7 @@
 //! What every told life must hold. Each check names the law it is about and panics where it is broken.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use oarlock_core::event::{Entry, Event, PrefixBreak, StepStarted, StopReason};
 use oarlock_core::ids::{CallId, Seq, TurnNo};
@@ -58,7 +59,7 @@ fn one_truth(told: &Told) {
     for entry in &entries[1..] {
         state.apply(entry).expect("law 1: every entry can follow what came before it");
         if matches!(entry.event, Event::StepStarted(_)) {
-            steps.push(std::sync::Arc::clone(&state.conversation.messages));
+            steps.push(Arc::clone(&state.conversation.messages));
         }
     }
     let mut steps = steps.into_iter().peekable();
@@ -200,7 +201,7 @@ fn inputs_are_taken_once(entries: &[Entry]) {
 
 /// What a limit bounds is not exceeded: steps and calls exactly, tokens and money for a model that keeps to its own bound.
 fn limits_hold(story: &Story, entries: &[Entry]) {
-    let (mut settings, mut steps, mut calls) = (story.settings.clone(), 0_u32, 0_u32);
+    let (mut settings, mut steps, mut calls) = (Arc::new(story.settings.clone()), 0_u32, 0_u32);
     for entry in entries {
         match &entry.event {
             Event::TurnStarted(started) => {
@@ -369,7 +370,7 @@ fn fingerprints_differ(told: &Told, steps: &[&StepStarted]) {
     for entry in &told.entries[1..] {
         state.apply(entry).expect("law 1: every entry can follow what came before it");
         if matches!(entry.event, Event::StepStarted(_)) {
-            folded.push(std::sync::Arc::clone(&state.conversation.messages));
+            folded.push(Arc::clone(&state.conversation.messages));
         }
     }
     for (pair, steps) in folded.windows(2).zip(steps.windows(2)) {

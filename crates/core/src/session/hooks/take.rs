@@ -11,6 +11,7 @@ use crate::session::hooks::told::told;
 use crate::session::hooks::{HeldEnd, HookFlight, HookPlace, OpenHooks, of_input};
 use crate::session::state::State;
 use crate::session::{SessionTask, find_call, goal, plan, usable};
+use crate::spec::Settings;
 
 /// How much longer the runtime waits than the hooks of a place may take together: their engine ends them one by one.
 const SLACK_MS: u64 = 500;
@@ -142,7 +143,7 @@ impl SessionTask {
             return Some(why);
         }
         let (selection, turn) = (end.change.model.as_ref()?, self.log.state().turn.as_ref()?);
-        let mut settings = turn.settings.clone();
+        let mut settings = Settings::clone(&turn.settings);
         settings.model = selection.clone();
         let found = self.look_up(selection.clone()).info;
         usable::check(&settings, found.as_ref()).err().map(|error| error.to_string())

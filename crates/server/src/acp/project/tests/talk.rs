@@ -30,7 +30,7 @@ fn admitted(source: InputSource, parts: &[&str]) -> Event {
 
 fn turn(inputs: Vec<Seq>) -> Event {
     let settings = oarlock_testkit::kit::settings();
-    Event::TurnStarted(Box::new(TurnStarted { inputs, settings }))
+    Event::TurnStarted(Box::new(TurnStarted { inputs, settings: settings.into() }))
 }
 
 fn user(id: &str, text: &str) -> Value {
