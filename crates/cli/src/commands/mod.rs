@@ -30,6 +30,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
@@ -142,13 +143,20 @@ impl Frame {
     }
 }
 
+/// How long a thread stays that has nothing to do.
+const THREADS_STAY: Duration = Duration::from_secs(1);
+
 /// Runs asynchronous work on this thread.
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     runtime()?.block_on(work)
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    // A thread takes memory of its own, so that one that reads files ends soon when there are no more to be read.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_keep_alive(THREADS_STAY)
+        .build();
     runtime.context("cannot start the asynchronous runtime")
 }
 
