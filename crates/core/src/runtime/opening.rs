@@ -190,7 +190,7 @@ impl DefaultAgentCore {
             let spec = Arc::make_mut(&mut spec);
             Arc::make_mut(&mut spec.settings).apply(change);
         }
-        let toolbox = self.toolbox(&spec, state.comms.as_ref(), &backends).await?;
+        let toolbox = self.toolbox(&spec, state.comms.as_deref(), &backends).await?;
         let taken = self.in_time(&id, self.take_over(found, recovery)).await.map_err(restore)?;
         let (fence, folded, mut events) = taken;
         events.extend(change.map(Event::SessionConfigured));

@@ -359,7 +359,7 @@ impl SessionView {
             cwd: state.spec.cwd.clone(),
             roots: state.spec.roots.clone(),
             title: settings.title.clone().unwrap_or_else(|| state.first_words.clone()),
-            comms: state.comms.clone(),
+            comms: state.comms.as_deref().cloned(),
             parent: state.spec.parent.clone(),
             realm_id: state.spec.tenant.clone(),
             instance_id: state.node.clone(),

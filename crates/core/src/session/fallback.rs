@@ -193,7 +193,8 @@ impl State {
         if let Some(request) = &replaced.request {
             let (fingerprint, effort) = (request.clone(), turn.settings.effort);
             let (messages, edits) = (self.conversation.messages.len(), self.conversation.edits);
-            self.last_request = Some(RequestAuditTracker { fingerprint, messages, edits, effort });
+            let tracker = RequestAuditTracker { fingerprint, messages, edits, effort };
+            self.last_request = Some(Box::new(tracker));
         }
         Ok(())
     }

@@ -65,7 +65,7 @@ impl State {
         if self.tip > 1 {
             return Err("a session is named when it is made");
         }
-        self.comms = Some(named.comms.clone());
+        self.comms = Some(Box::new(named.comms.clone()));
         Ok(())
     }
 

@@ -33,10 +33,10 @@ pub struct State {
     pub spec: Arc<SessionSpec>,
     /// What it is to others of its tenant, where they may write to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub comms: Option<Comms>,
+    pub comms: Option<Box<Comms>>,
     /// Where it was forked from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub forked: Option<Forked>,
+    pub forked: Option<Box<Forked>>,
     /// When it was made.
     pub created: Timestamp,
     /// When its last entry was decided.
@@ -71,7 +71,7 @@ pub struct State {
     /// What all turns used, the open one included.
     pub used: Used,
     /// What the last request was made of.
-    pub last_request: Option<RequestAuditTracker>,
+    pub last_request: Option<Box<RequestAuditTracker>>,
     /// The summary that was begun and has not ended.
     pub summary: Option<Box<OpenSummary>>,
     /// The last summary that was tried and could not be used, until something was forgotten otherwise.
@@ -191,7 +191,7 @@ impl State {
             id: created.id.clone(),
             spec: Arc::new(created.spec.clone()),
             comms: None,
-            forked: created.forked.clone().map(|point| Forked { point, whole: false }),
+            forked: created.forked.clone().map(|point| Box::new(Forked { point, whole: false })),
             created: entry.at,
             updated: entry.at,
             tip: 1,
@@ -441,7 +441,8 @@ impl State {
             progressed: false,
         });
         let (fingerprint, effort) = (started.request.clone(), turn.settings.effort);
-        self.last_request = Some(RequestAuditTracker { fingerprint, messages, edits, effort });
+        let tracker = RequestAuditTracker { fingerprint, messages, edits, effort };
+        self.last_request = Some(Box::new(tracker));
         Ok(())
     }
 

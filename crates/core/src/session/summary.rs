@@ -31,7 +31,7 @@ pub fn summary(state: &State) -> Summary {
         usage: state.used.usage,
         cost_micros: (!state.used.cost_unknown).then_some(state.used.cost_micros),
         archived: state.archived,
-        comms: state.comms.clone(),
+        comms: state.comms.as_deref().cloned(),
         labels: settings.labels.clone(),
         parent: state.spec.parent.clone().filter(|_| state.spec.depth > 0),
     }

@@ -9,6 +9,7 @@ pub(crate) mod hooks;
 pub(crate) mod model;
 pub mod permission;
 pub mod registry;
+mod spawned;
 pub(crate) mod tasks;
 pub(crate) mod tools;
 
@@ -16,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 
 use crate::agent::background::{
     AttachTask, BackgroundError, BackgroundTasks, TaskStart, TaskStatus,
@@ -38,6 +39,7 @@ use crate::session::inbox::{Outbox, Signal};
 use crate::session::state::{Call, State};
 use crate::spec::{ExternalTool, Sampling};
 use crate::turn::registry::Toolbox;
+use crate::turn::spawned::Spawned;
 
 /// What acts for one session: it calls models and runs tools as planning says, one task each. Only the session's task has one, and dropping
 /// it drops every task.
@@ -51,10 +53,10 @@ pub struct TurnRunner {
     clock: Arc<dyn Clock>,
     limits: Arc<RuntimeLimits>,
     outbox: Outbox,
-    tasks: JoinSet<()>,
+    tasks: Spawned,
     /// Who keeps grants, where anybody does, and what is being saved.
     grants: Option<Arc<dyn Grants>>,
-    savings: JoinSet<()>,
+    savings: Spawned,
     model: Option<AbortHandle>,
     summary: Option<AbortHandle>,
     calls: HashMap<CallId, (Cancel, AbortHandle)>,
@@ -85,9 +87,9 @@ impl TurnRunner {
             clock,
             limits,
             outbox,
-            tasks: JoinSet::new(),
+            tasks: Spawned::default(),
             grants: None,
-            savings: JoinSet::new(),
+            savings: Spawned::default(),
             model: None,
             summary: None,
             calls: HashMap::new(),
@@ -153,7 +155,7 @@ impl TurnRunner {
 
     /// Hands grants that a person saved to whoever keeps them.
     pub(crate) fn save_grants(&mut self, rules: Vec<String>) {
-        while self.savings.try_join_next().is_some() {}
+        self.savings.reap();
         let Some(grants) = &self.grants else { return };
         let place = (self.session.clone(), self.toolbox.place.cwd.clone());
         let until = self.clock.now().after(self.limits.grants_ms);
@@ -163,7 +165,7 @@ impl TurnRunner {
 
     /// Waits until everything that was to be saved is, or took too long.
     pub(crate) async fn saved(&mut self) {
-        while self.savings.join_next().await.is_some() {}
+        self.savings.join_all().await;
     }
 
     pub(crate) fn tools(&self) -> ToolsDigest {
@@ -351,7 +353,7 @@ impl TurnRunner {
 
     /// Lets go of tasks that have ended.
     fn reap(&mut self) {
-        while self.tasks.try_join_next().is_some() {}
+        self.tasks.reap();
     }
 
     /// The work of a task of an earlier process, where it can be taken up.

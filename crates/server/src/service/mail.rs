@@ -65,7 +65,7 @@ impl Door {
             within: self.within.clone(),
         };
         let sessions = Sessions::new(host, PathBuf::from("/"), caller);
-        Ok(Own { sessions, session: session.clone(), comms })
+        Ok(Own { sessions, session: session.clone(), comms: *comms })
     }
 }
 

@@ -150,7 +150,7 @@ impl Sessions {
     ) -> Result<Option<Named>, SessionError> {
         let state = in_time(session.state()).await?;
         let tenant = state.spec.tenant.clone();
-        Ok(state.comms.filter(|_| !state.archived).map(|comms| Named { tenant, comms }))
+        Ok(state.comms.filter(|_| !state.archived).map(|comms| Named { tenant, comms: *comms }))
     }
 
     /// The session of the caller's tenant and folders that has this name.
