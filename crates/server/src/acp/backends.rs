@@ -35,7 +35,7 @@ fn has_files(client: &ClientCapabilities) -> bool {
 pub(super) async fn backends(
     core: &DefaultAgentCore,
     spec: &SessionSpec,
-    client: (&Outbound, &SessionId),
+    client: (&Arc<Outbound>, &SessionId),
     given: &[PathBuf],
     terminals: &Arc<Terminals>,
 ) -> Result<Backends, Error> {
@@ -57,11 +57,12 @@ pub(super) async fn backends(
             return Err(failed(format!("the session's tools were not there in {within_ms} ms")));
         }
     };
-    let client = Client::new(out.clone(), session.clone(), &Place::of(spec), given);
+    let client = Client::new(Arc::clone(out), session.clone(), &Place::of(spec), given);
+    let client = Arc::new(client);
     let clock = Arc::clone(&core.ports().clock);
     let (mut files, mut shell) = (built.files, built.shell);
     if has_terminals {
-        let (client, terminals) = (client.clone(), Arc::clone(terminals));
+        let (client, terminals) = (Arc::clone(&client), Arc::clone(terminals));
         let here = (shell, Arc::clone(&files));
         shell = Arc::new(ClientShell::new(client, terminals, here, Arc::clone(&clock)));
     }

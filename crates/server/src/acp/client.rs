@@ -14,9 +14,9 @@ use super::outbound::Outbound;
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// The client as a session's tools see it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Client {
-    pub(super) out: Outbound,
+    pub(super) out: Arc<Outbound>,
     /// The session, as it is named towards the client.
     pub(super) session: SessionId,
     folders: Vec<Named>,
@@ -55,7 +55,12 @@ impl Unanswered {
 impl Client {
     /// The client of a session in these folders. `given` are their names as the client wrote them, in the order of the place's; where they are
     /// missing, a folder is named by its real path.
-    pub(super) fn new(out: Outbound, session: SessionId, place: &Place, given: &[PathBuf]) -> Self {
+    pub(super) fn new(
+        out: Arc<Outbound>,
+        session: SessionId,
+        place: &Place,
+        given: &[PathBuf],
+    ) -> Self {
         let real = std::iter::once(&place.cwd).chain(&place.roots);
         let folders = real.enumerate().map(|(at, real)| {
             let given = given.get(at).unwrap_or(real);

@@ -49,12 +49,12 @@ pub async fn serve(
     let gauge = Arc::new(Gauge::default());
     let clock = Arc::clone(&host.core().ports().clock);
     let (lines, written) = streams.lines(Arc::clone(&gauge));
-    let client = OnceLock::new();
+    let out = OnceLock::new();
     let (lanes, tasks) = (Mutex::default(), Mutex::default());
     let counted = Arc::clone(&gauge);
     let openings = Arc::new(Semaphore::new(OPENINGS));
     let prompts = Arc::new(Semaphore::new(PROMPTS_KB as usize));
-    let editor = Editor { host, gauge: counted, client, lanes, tasks, prompts, openings };
+    let editor = Editor { host, gauge: counted, out, lanes, tasks, prompts, openings };
     let editor = Arc::new(editor);
     let (ending, ended) = oneshot::channel();
     // A client that does not read is given its time once all is let go of, and keeps nobody any longer.
@@ -84,8 +84,8 @@ pub async fn serve(
 pub(super) struct Editor {
     host: Arc<dyn Host>,
     gauge: Arc<Gauge>,
-    /// What it can do, once it has said so.
-    client: OnceLock<Arc<ClientCapabilities>>,
+    /// The way to it, once it has said what it can do.
+    out: OnceLock<Arc<Outbound>>,
     lanes: Mutex<HashMap<ids::SessionId, Sender<Box<Order>>>>,
     tasks: Mutex<JoinSet<()>>,
     /// Kilobytes of prompts that no lane has taken yet.
@@ -151,8 +151,13 @@ impl Editor {
     }
 
     /// Takes note of what the client can do. One that says it twice is held to the first.
-    pub(super) fn greeted_by(&self, client: ClientCapabilities) -> &ClientCapabilities {
-        self.client.get_or_init(|| Arc::new(client))
+    pub(super) fn greeted_by(
+        &self,
+        connection: Connected,
+        client: ClientCapabilities,
+    ) -> &Arc<Outbound> {
+        let gauge = Arc::clone(&self.gauge);
+        self.out.get_or_init(|| Arc::new(Outbound { connection, gauge, client }))
     }
 
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
@@ -244,12 +249,9 @@ impl Editor {
         let (lane, mut orders) = queue(ORDERS_MAX + 1);
         lanes.insert(id.clone(), lane.clone());
         drop(lanes);
-        let out = Outbound {
-            connection: connection.clone(),
-            gauge: Arc::clone(&self.gauge),
-            client: Arc::clone(self.client.get_or_init(Arc::default)),
-        };
-        let (host, connection) = (Arc::clone(&self.host), connection.clone());
+        // One that did not say what it can do can do nothing.
+        let out = self.greeted_by(connection.clone(), ClientCapabilities::default());
+        let (host, out, way) = (Arc::clone(&self.host), Arc::clone(out), Arc::clone(out));
         let openings = Arc::clone(&self.openings);
         // What opening takes is given back before the lane begins its long life.
         let opened = Box::pin(async move {
@@ -266,7 +268,7 @@ impl Editor {
             orders.close();
             editor.forget(&id, &lane);
             while let Some(order) = orders.try_recv() {
-                editor.again(&connection, &id, *order);
+                editor.again(&way.connection, &id, *order);
             }
         });
     }

@@ -1,5 +1,7 @@
 //! Putting an agent's question to the person at the client, as a form with one field. It asks for no secrets, and what comes back is words for the model.
 
+use std::sync::Arc;
+
 use agent_client_protocol::Error;
 use agent_client_protocol::v1::schema::{
     CreateElicitationRequest, CreateElicitationResponse, ElicitationAcceptAction,
@@ -32,7 +34,7 @@ pub(super) fn is_possible(out: &Outbound) -> bool {
 
 /// Asks, and waits for the answer; nothing when the connection ended before. Dropping the future withdraws the question.
 pub(super) async fn ask(
-    out: Outbound,
+    out: Arc<Outbound>,
     session: SessionId,
     call: String,
     called: Option<ToolCalled>,

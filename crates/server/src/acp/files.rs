@@ -37,7 +37,7 @@ const LOOKS_BYTES: usize = 16 * 1024 * 1024;
 /// client has to sort out.
 #[derive(Debug)]
 pub(super) struct ClientFiles {
-    client: Client,
+    client: Arc<Client>,
     here: Arc<dyn Files>,
     clock: Arc<dyn Clock>,
     looks: Mutex<VecDeque<Look>>,
@@ -108,7 +108,7 @@ fn failed(path: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync
 
 impl ClientFiles {
     /// Files of the session's folders through `client`; `here` are this machine's.
-    pub(super) fn new(client: Client, here: Arc<dyn Files>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(client: Arc<Client>, here: Arc<dyn Files>, clock: Arc<dyn Clock>) -> Self {
         Self { client, here, clock, looks: Mutex::default() }
     }
 

@@ -104,7 +104,7 @@ impl Drop for Leash {
 }
 
 pub(super) struct Lane {
-    pub(super) out: Outbound,
+    pub(super) out: Arc<Outbound>,
     pub(super) name: SessionId,
     pub(super) session: DefaultSession,
     pub(super) workspace: Arc<dyn Workspace>,
@@ -131,7 +131,7 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn new(
-        (out, name): (Outbound, SessionId),
+        (out, name): (Arc<Outbound>, SessionId),
         (session, spec, since): (DefaultSession, &SessionSpec, Option<&State>),
         workspace: Arc<dyn Workspace>,
         seat: Seat,

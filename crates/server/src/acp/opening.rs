@@ -119,7 +119,7 @@ impl Answer {
 }
 
 /// Opens the session and gives it a lane; its first order is that it was opened. A refusal answers the request.
-pub(super) async fn open(host: &dyn Host, out: Outbound, wanted: Wanted) -> Option<Lane> {
+pub(super) async fn open(host: &dyn Host, out: Arc<Outbound>, wanted: Wanted) -> Option<Lane> {
     let Wanted { id, brought: Brought { cwd, roots, servers, system }, answer } = wanted;
     let told = match instructions::read(system) {
         Ok(told) => told,
@@ -169,7 +169,7 @@ type Said<'a> = (PathBuf, Vec<PathBuf>, Option<&'a str>);
 /// Who opens a session, and the terminals that it gets there.
 #[derive(Clone, Copy)]
 struct Guest<'a> {
-    out: &'a Outbound,
+    out: &'a Arc<Outbound>,
     name: &'a SessionId,
     terminals: &'a Arc<Terminals>,
 }

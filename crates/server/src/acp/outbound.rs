@@ -66,13 +66,13 @@ impl Gauge {
     }
 }
 
-/// The way to a client.
-#[derive(Debug, Clone)]
+/// The way to a client, one for all of its sessions.
+#[derive(Debug)]
 pub(super) struct Outbound {
     pub(super) connection: ConnectionTo<Client>,
     pub(super) gauge: Arc<Gauge>,
     /// What it can do.
-    pub(super) client: Arc<ClientCapabilities>,
+    pub(super) client: ClientCapabilities,
 }
 
 impl Outbound {

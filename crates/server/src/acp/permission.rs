@@ -1,5 +1,7 @@
 //! Asking the person at the client whether a call may run.
 
+use std::sync::Arc;
+
 use agent_client_protocol::v1::schema::{
     Content, PermissionOption, PermissionOptionKind, RequestPermissionOutcome,
     RequestPermissionRequest, SessionId, ToolCall, ToolCallContent, ToolCallStatus, ToolCallUpdate,
@@ -16,7 +18,7 @@ use super::outbound::Outbound;
 ///
 /// `call` is the call as it was announced. An error and an option that was not offered are a refusal of this call.
 pub(super) async fn ask(
-    out: Outbound,
+    out: Arc<Outbound>,
     session: SessionId,
     call: ToolCall,
     asked: PermissionAsked,

@@ -2,6 +2,7 @@
 //! are withdrawn.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -128,7 +129,7 @@ impl Lane {
     /// The asking of a question. Words that this client cannot ask for are left to those who can, as long as there are any.
     fn asking(&self, at: usize) -> BoxFuture<'static, Option<Replied>> {
         let (key, question) = &self.questions.open[at];
-        let (out, name, key) = (self.out.clone(), self.name.clone(), key.clone());
+        let (out, name, key) = (Arc::clone(&self.out), self.name.clone(), key.clone());
         let (session, call) = (question.session.clone(), question.call.clone());
         let named = key.clone();
         let replied = move |how| Replied { key: named, session, call, how };

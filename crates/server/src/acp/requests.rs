@@ -148,9 +148,9 @@ pub(super) fn of_prompts(editor: &Arc<Editor>) -> Builder<Agent, impl HandleDisp
 pub(super) fn of_everything_else(
     editor: &Arc<Editor>,
 ) -> Builder<Agent, impl HandleDispatchFrom<Client>> {
-    let hello = request!(editor, |editor, Received(r, _): InitializeRequest, to, _| {
+    let hello = request!(editor, |editor, Received(r, _): InitializeRequest, to, cx| {
         let to: Responder<InitializeResponse> = to;
-        gone(to.respond(hello::hello(editor.greeted_by(r.client_capabilities))));
+        gone(to.respond(hello::hello(&editor.greeted_by(cx, r.client_capabilities).client)));
     });
     let authenticate =
         request!(editor, |editor, Received(r, _): AuthenticateRequest, to, _| editor

@@ -36,7 +36,7 @@ const SIGKILL: i32 = 9;
 /// none of this program's. Commands that take input run on this machine, as terminals of this protocol take none.
 #[derive(Debug)]
 pub(super) struct ClientShell {
-    client: Client,
+    client: Arc<Client>,
     terminals: Arc<Terminals>,
     /// This machine's commands, and its files, which know where the session may go.
     here: (Arc<dyn Shell>, Arc<dyn Files>),
@@ -46,7 +46,7 @@ pub(super) struct ClientShell {
 impl ClientShell {
     /// Commands at `client`.
     pub(super) fn new(
-        client: Client,
+        client: Arc<Client>,
         terminals: Arc<Terminals>,
         here: (Arc<dyn Shell>, Arc<dyn Files>),
         clock: Arc<dyn Clock>,
@@ -117,7 +117,7 @@ type Answer<T> = BoxFuture<'static, Result<T, Unanswered>>;
 
 /// A command in a client's terminal.
 struct ClientProcess {
-    client: Client,
+    client: Arc<Client>,
     clock: Arc<dyn Clock>,
     terminal: Kept,
     cwd: PathBuf,

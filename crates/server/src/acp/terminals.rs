@@ -119,12 +119,12 @@ impl Terminals {
     /// Asks the client for a terminal. Dropping the future gives it up.
     pub(super) async fn make(
         &self,
-        client: &Client,
+        client: &Arc<Client>,
         request: CreateTerminalRequest,
         caller: Option<(SessionId, CallId)>,
     ) -> Result<Kept, Unanswered> {
         let (made, making) = oneshot::channel();
-        let keeper = Keeper { client: client.clone(), shows: Arc::clone(&self.shows), caller };
+        let keeper = Keeper { client: Arc::clone(client), shows: Arc::clone(&self.shows), caller };
         self.spawn(keeper.keep(request, made));
         making.await.unwrap_or(Err(Unanswered::Gone))
     }
@@ -148,7 +148,7 @@ impl Terminals {
 }
 
 struct Keeper {
-    client: Client,
+    client: Arc<Client>,
     shows: Arc<Shows>,
     caller: Option<(SessionId, CallId)>,
 }
