@@ -28,7 +28,7 @@ fn has_files(client: &ClientCapabilities) -> bool {
 
 /// What a session that is to be `spec` works with for this client. One that offers nothing gets what the runtime gives its sessions.
 ///
-/// `given` are the session's folders as the client named them.
+/// `given` are the session's folders as the client named them, and `terminals` those of a client that has some.
 ///
 /// # Errors
 /// When this machine has nothing to work with there.
@@ -37,11 +37,11 @@ pub(super) async fn backends(
     spec: &SessionSpec,
     client: (&Arc<Outbound>, &SessionId),
     given: &[PathBuf],
-    terminals: &Arc<Terminals>,
+    terminals: Option<&Arc<Terminals>>,
 ) -> Result<Backends, Error> {
     let (out, session) = client;
-    let (has_files, has_terminals) = (has_files(&out.client), out.client.terminal);
-    if !has_files && !has_terminals {
+    let has_files = has_files(&out.client);
+    if !has_files && terminals.is_none() {
         return Ok(Backends::default());
     }
     let within_ms = core.limits().tools_ms;
@@ -61,7 +61,7 @@ pub(super) async fn backends(
     let client = Arc::new(client);
     let clock = Arc::clone(&core.ports().clock);
     let (mut files, mut shell) = (built.files, built.shell);
-    if has_terminals {
+    if let Some(terminals) = terminals {
         let (client, terminals) = (Arc::clone(&client), Arc::clone(terminals));
         let here = (shell, Arc::clone(&files));
         shell = Arc::new(ClientShell::new(client, terminals, here, Arc::clone(&clock)));

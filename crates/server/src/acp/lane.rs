@@ -3,6 +3,7 @@
 //! It alone sends updates of its session and answers its prompts, so that no update follows the answer that it belongs before.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use agent_client_protocol::Error;
@@ -10,9 +11,7 @@ use agent_client_protocol::v1::schema::{
     AvailableCommand, AvailableCommandInput, AvailableCommandsUpdate, SessionId, SessionUpdate,
     UnstructuredCommandInput,
 };
-use futures::future::{AbortHandle, BoxFuture, abortable};
-use futures::stream::FuturesUnordered;
-use futures::{FutureExt, StreamExt};
+use futures::future::OptionFuture;
 use oarlock_core::event::AgentEvent;
 use oarlock_core::ids;
 use oarlock_core::ports::tool::Place;
@@ -32,6 +31,7 @@ use super::prompts::{Prompts, Read, Told};
 use super::questions::{Questions, Replied};
 use super::replay::Replay;
 use super::terminals::{Show, Terminals};
+use super::work::Work;
 use crate::audience::Seat;
 use crate::host::{HostError, Workspace};
 
@@ -94,13 +94,18 @@ pub(super) enum Done {
     Dropped,
 }
 
-/// Holds a piece of the lane's work, which ends when this is dropped.
-pub(super) struct Leash(AbortHandle);
-
-impl Drop for Leash {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+/// What is next for a lane.
+enum Next {
+    /// The client wants something; nothing when nobody is left to want anything.
+    Wanted(Option<Box<Order>>),
+    /// Something has ended.
+    Done(Box<Done>),
+    /// A terminal is to be shown.
+    Show(Show),
+    /// The session has said something, and there is room to tell it.
+    Come,
+    /// Something is to be told although nothing happened.
+    Due,
 }
 
 pub(super) struct Lane {
@@ -114,7 +119,7 @@ pub(super) struct Lane {
     pub(super) project: Projector,
     pub(super) prompts: Prompts,
     pub(super) options: Options,
-    pub(super) work: FuturesUnordered<BoxFuture<'static, Done>>,
+    pub(super) work: Work,
     pub(super) questions: Questions,
     pub(super) seat: Seat,
     /// Whether all that happened before has been read.
@@ -124,7 +129,8 @@ pub(super) struct Lane {
     /// Subagents that were at work at that time.
     pub(super) unmet: Vec<ids::SessionId>,
     pub(super) replay: Replay,
-    terminals: Arc<Terminals>,
+    /// Of a client that has some.
+    terminals: Option<Arc<Terminals>>,
     /// Terminals whose calls are not announced yet.
     pub(super) shows_waiting: Vec<Show>,
 }
@@ -135,7 +141,7 @@ impl Lane {
         (session, spec, since): (DefaultSession, &SessionSpec, Option<&State>),
         workspace: Arc<dyn Workspace>,
         seat: Seat,
-        terminals: Arc<Terminals>,
+        terminals: Option<Arc<Terminals>>,
     ) -> Self {
         let after = since.map_or(0, |state| state.tip);
         let options = Options::new(spec, after, Arc::clone(&session.core().ports().models));
@@ -155,7 +161,7 @@ impl Lane {
             project,
             prompts: Prompts::default(),
             options,
-            work: FuturesUnordered::new(),
+            work: Work::default(),
             questions: Questions::default(),
             seat,
             is_caught_up: false,
@@ -170,44 +176,71 @@ impl Lane {
     /// Until the session is closed or the client is gone.
     pub(super) async fn run(mut self: Box<Self>, orders: &mut Receiver<Box<Order>>) {
         loop {
-            let behind = self.behind();
-            let gauge = Arc::clone(&self.out.gauge);
-            // Whoever has nothing to say waits for no room.
-            let come = async {
-                self.following.come(&self.session).await;
-                gauge.room().await;
-            };
-            tokio::select! {
-                biased;
-                // Boxed, as all that is rarely done: a lane is small while nothing happens.
-                order = orders.recv() => match order {
-                    None => return,
-                    Some(order) if order.is_last() => return Box::pin(self.end(*order)).await,
-                    Some(order) => Box::pin(self.take(*order)).await,
-                },
-                Some(done) = self.work.next(), if !self.work.is_empty() => match done {
-                    Done::Unwanted if self.is_unwanted() => return Box::pin(self.leave()).await,
-                    done => Box::pin(self.done(done)).await,
-                },
-                show = self.terminals.to_show() => self.show_terminal(show),
-                () = come => {
-                    match self.following.take() {
-                        Some(Ok(event)) => {
-                            self.tell(&event).await;
-                            if !self.unmet.is_empty() {
-                                Box::pin(self.meet()).await;
-                            }
-                        }
-                        Some(Err(error)) => self.lost(&error),
-                        None => {}
-                    }
-                    self.out.gauge.told();
-                }
-                () = behind => {
-                    self.catch_up();
-                    self.out.gauge.told();
+            let next = self.next(orders).await;
+            if self.act(next).await.is_break() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for what is next. Dropping the future loses nothing.
+    async fn next(&mut self, orders: &mut Receiver<Box<Order>>) -> Next {
+        let behind = self.behind();
+        // Whoever has nothing to say waits for no room.
+        let come = async {
+            self.following.come(&self.session).await;
+            self.out.gauge.room().await;
+        };
+        tokio::select! {
+            biased;
+            order = orders.recv() => Next::Wanted(order),
+            done = self.work.next() => Next::Done(done),
+            Some(show) = OptionFuture::from(self.terminals.as_deref().map(Terminals::to_show)) => {
+                Next::Show(show)
+            }
+            () = come => Next::Come,
+            () = behind => Next::Due,
+        }
+    }
+
+    /// Does what is next, and says whether anything comes after it. What is rarely done is boxed: a lane is small while nothing happens.
+    async fn act(&mut self, next: Next) -> ControlFlow<()> {
+        match next {
+            Next::Wanted(None) => return ControlFlow::Break(()),
+            Next::Wanted(Some(order)) if order.is_last() => {
+                Box::pin(self.end(*order)).await;
+                return ControlFlow::Break(());
+            }
+            Next::Wanted(Some(order)) => Box::pin(self.take(*order)).await,
+            Next::Done(done) if matches!(*done, Done::Unwanted) && self.is_unwanted() => {
+                Box::pin(self.leave()).await;
+                return ControlFlow::Break(());
+            }
+            Next::Done(done) => Box::pin(self.done(*done)).await,
+            Next::Show(show) => self.show_terminal(show),
+            Next::Come => {
+                self.come().await;
+                self.out.gauge.told();
+            }
+            Next::Due => {
+                self.catch_up();
+                self.out.gauge.told();
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Tells what has come of the session.
+    async fn come(&mut self) {
+        match self.following.take() {
+            Some(Ok(event)) => {
+                self.tell(&event).await;
+                if !self.unmet.is_empty() {
+                    Box::pin(self.meet()).await;
                 }
             }
+            Some(Err(error)) => self.lost(&error),
+            None => {}
         }
     }
 
@@ -223,7 +256,7 @@ impl Lane {
         }
     }
 
-    async fn end(self, order: Order) {
+    async fn end(&mut self, order: Order) {
         match order {
             Order::Close(answer) => self.close(answer).await,
             _ => self.leave().await,
@@ -273,13 +306,6 @@ impl Lane {
         }
     }
 
-    /// Begins work that goes on until its end is there or its leash is dropped.
-    pub(super) fn leashed(&mut self, work: impl Future<Output = Done> + Send + 'static) -> Leash {
-        let (work, leash) = abortable(work);
-        self.work.push(work.map(|done| done.unwrap_or(Done::Dropped)).boxed());
-        Leash(leash)
-    }
-
     /// The session has ended by itself: another process has it, or its store fails. Whoever waits for it is told; the next order wakes it again.
     fn lost(&mut self, error: &SessionError) {
         tracing::warn!(session = %self.session.id(), %error, "the session is lost");
@@ -293,7 +319,7 @@ impl Lane {
 
     /// Lets go of the session, tells how it ended, and answers then. Others who follow it keep it, and find its turn cancelled; to delete it,
     /// nobody keeps it.
-    async fn close(mut self, answer: Option<Answer>) {
+    async fn close(&mut self, answer: Option<Answer>) {
         self.wind_up().await;
         let is_last = self.seat.leave();
         let closed = match is_last || answer.is_none() {
@@ -306,7 +332,7 @@ impl Lane {
         }
         self.prompts.cancel_all();
         self.work.clear();
-        self.terminals.released().await;
+        self.release_terminals().await;
         match (answer, closed) {
             (Some(answer), Ok(())) => answer.give(&self.name, self.options.all()),
             (Some(answer), Err(error)) => answer.refuse(WireError::from(error).0),
@@ -316,14 +342,14 @@ impl Lane {
 
     /// The client has gone: the session is let go of unless others follow it, for whom it goes on. Nobody is told how it ends, so that the time
     /// there is goes to its terminals.
-    async fn leave(mut self) {
+    async fn leave(&mut self) {
         if self.seat.leave() {
             self.wind_up().await;
             self.shows_waiting.clear();
             let closed = self.session.close().await;
             self.prompts.cancel_all();
             self.work.clear();
-            self.terminals.released().await;
+            self.release_terminals().await;
             self.not_closed(closed);
         }
     }
@@ -336,7 +362,9 @@ impl Lane {
         // What was asked is withdrawn before the client hears that all is over.
         self.questions.forget();
         // Nobody waits for a terminal to be shown that is about to go.
-        self.terminals.show_none();
+        if let Some(terminals) = &self.terminals {
+            terminals.show_none();
+        }
     }
 
     /// Tells what happens until every prompt is answered.
@@ -344,8 +372,8 @@ impl Lane {
         while !self.prompts.is_empty() {
             tokio::select! {
                 biased;
-                Some(done) = self.work.next(), if !self.work.is_empty() => {
-                    if let Done::Told(told) = done {
+                done = self.work.next() => {
+                    if let Done::Told(told) = *done {
                         self.told(told);
                     }
                 }
@@ -355,6 +383,12 @@ impl Lane {
                     None => {}
                 },
             }
+        }
+    }
+
+    async fn release_terminals(&mut self) {
+        if let Some(terminals) = &self.terminals {
+            terminals.released().await;
         }
     }
 

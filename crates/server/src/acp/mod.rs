@@ -30,6 +30,7 @@ mod shell;
 mod showing;
 mod streams;
 mod terminals;
+mod work;
 
 pub use crate::lines::Streams;
 pub use connection::serve;

@@ -130,8 +130,8 @@ pub(super) async fn open(host: &dyn Host, out: Arc<Outbound>, wanted: Wanted) ->
     };
     let told = told.as_deref();
     let name = SessionId::new(id.as_str());
-    let terminals = Terminals::new();
-    let guest = Guest { out: &out, name: &name, terminals: &terminals };
+    let terminals = out.client.terminal.then(Terminals::new);
+    let guest = Guest { out: &out, name: &name, terminals: terminals.as_ref() };
     let opened = match &answer {
         Answer::New(_) => create(host, &id, (cwd, roots, told), guest).await,
         Answer::Fork(from, _) => fork(host, (&id, from), (cwd, roots, told), guest).await,
@@ -171,7 +171,7 @@ type Said<'a> = (PathBuf, Vec<PathBuf>, Option<&'a str>);
 struct Guest<'a> {
     out: &'a Arc<Outbound>,
     name: &'a SessionId,
-    terminals: &'a Arc<Terminals>,
+    terminals: Option<&'a Arc<Terminals>>,
 }
 
 impl Guest<'_> {
@@ -293,7 +293,7 @@ impl Lane {
             };
             Done::Looked { no, found }
         };
-        let _look = self.leashed(look);
+        let _look = self.work.leashed(look);
         self.replay.looked_for.push(LookedFor { no, answer, is_found: false, servers, _look });
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use agent_client_protocol::Error;
 use agent_client_protocol::v1::Responder;
 use agent_client_protocol::v1::schema::{PromptRequest, PromptResponse, StopReason as Stop};
-use futures::FutureExt;
 use oarlock_core::event::{AgentEvent, TurnEnded};
 use oarlock_core::event::{Delivery, Entry, Event, FailureClass, Goal, InputSource, StopReason};
 use oarlock_core::ids::{Seq, TurnNo};
@@ -18,7 +17,8 @@ use tokio::time::timeout;
 
 use super::content::{Attached, Prompt};
 use super::error::{WireError, failed, invalid, refused};
-use super::lane::{Done, Lane, Leash};
+use super::lane::{Done, Lane};
+use super::work::Leash;
 use crate::host::{HostError, Said};
 
 /// Prompts of a session that wait for the end of their turn; one more is refused.
@@ -197,7 +197,7 @@ impl Lane {
             cancellation.cancelled().await;
             Done::Withdrawn { prompt: no }
         };
-        let _withdrawal = self.leashed(withdrawn);
+        let _withdrawal = self.work.leashed(withdrawn);
         let stage = Stage::Unread(prompt);
         self.prompts.waiting.push_back(Waiting { no, stage, responder, _withdrawal });
         self.read_next();
@@ -250,7 +250,7 @@ impl Lane {
         let Some((no, Prompt { words, attached })) = next else { return };
         let (workspace, session) = (self.workspace.clone(), self.session.clone());
         let place = self.place.clone();
-        let _leash = self.leashed(async move {
+        let _leash = self.work.leashed(async move {
             let said = timeout(READ_WITHIN, workspace.read(words, &session, &place)).await;
             let said = said.unwrap_or_else(|_| Err(HostError::Failed(UNREADABLE.to_owned())));
             Done::Read(Read { prompt: no, said, attached })
@@ -338,7 +338,7 @@ impl Lane {
             let tip = status.ok().and_then(Result::ok).map_or(0, |status| status.tip);
             Done::Told(Told { prompt, how, tip })
         };
-        self.work.push(told.boxed());
+        self.work.begin(told);
         Stage::Doing { summarises, wanted: Some(wanted) }
     }
 

@@ -12,9 +12,10 @@ use oarlock_core::message::Part;
 use oarlock_core::{Command, DefaultSession, PermissionResolution, Rejection, SessionError};
 
 use super::elicitation::{self, Supplied};
-use super::lane::{Done, Lane, Leash};
+use super::lane::{Done, Lane};
 use super::permission;
 use super::project::name_of;
+use super::work::Leash;
 
 /// The open questions of a session and of its subagents, oldest first, and the calls that may come to ask one. Each is known by the name that the
 /// client has for its call.
@@ -121,7 +122,7 @@ impl Lane {
             if self.questions.open[at].1.put.is_none() {
                 let asked =
                     self.asking(at).map(|replied| replied.map_or(Done::Dropped, Done::Replied));
-                self.questions.open[at].1.put = Some(self.leashed(asked));
+                self.questions.open[at].1.put = Some(self.work.leashed(asked));
             }
         }
     }

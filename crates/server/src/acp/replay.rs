@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use agent_client_protocol::Error;
 use agent_client_protocol::v1::schema::SessionUpdate;
-use futures::FutureExt;
 
 use super::following::Following;
-use super::lane::{Done, Lane, Leash};
+use super::lane::{Done, Lane};
 use super::opening::Answer;
 use super::project::{Projector, View};
+use super::work::Leash;
 
 /// How far a client has come to know a session.
 #[derive(Default)]
@@ -67,7 +67,7 @@ impl Lane {
         // One that follows the session already is told all of it, wanted or not.
         if let (Answer::Load(responder), false) = (&answer, self.replay.is_known) {
             let cancellation = responder.cancellation();
-            let withdrawal = self.leashed(async move {
+            let withdrawal = self.work.leashed(async move {
                 cancellation.cancelled().await;
                 Done::Unwanted
             });
@@ -87,7 +87,7 @@ impl Lane {
         if let Err(error) = found {
             all.remove(at).answer.refuse(error);
             // The one before may have gone meanwhile, and the session was kept for this one.
-            self.work.push(std::future::ready(Done::Unwanted).boxed());
+            self.work.begin(std::future::ready(Done::Unwanted));
         } else {
             all[at].is_found = true;
         }
@@ -143,6 +143,6 @@ impl Lane {
         }
         let workspace = Arc::clone(&self.workspace);
         let listed = async move { Done::Listed(workspace.commands().await) };
-        self.work.push(listed.boxed());
+        self.work.begin(listed);
     }
 }

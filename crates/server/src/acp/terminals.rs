@@ -2,14 +2,17 @@
 //! whatever becomes of who wanted it.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use agent_client_protocol::v1::schema::{
     CreateTerminalRequest, KillTerminalRequest, ReleaseTerminalRequest, TerminalId,
 };
+use futures::task::AtomicWaker;
 use oarlock_core::{CallId, SessionId};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::client::{ANSWER_WITHIN, Client, Unanswered};
@@ -27,7 +30,8 @@ const SHOWS_MAX: usize = 16;
 /// The keepers of a session's terminals.
 #[derive(Debug)]
 pub(super) struct Terminals {
-    keepers: Mutex<JoinSet<()>>,
+    /// Absent until the first one is asked for.
+    keepers: Mutex<Option<JoinSet<()>>>,
     shows: Arc<Shows>,
 }
 
@@ -36,7 +40,8 @@ pub(super) struct Terminals {
 struct Shows {
     /// Absent when none is shown any more.
     waiting: Mutex<Option<VecDeque<Show>>>,
-    come: Notify,
+    /// Wakes the lane.
+    come: AtomicWaker,
 }
 
 impl Shows {
@@ -56,7 +61,7 @@ impl Shows {
             }
             waiting.push_back(show);
         }
-        self.come.notify_one();
+        self.come.wake();
     }
 }
 
@@ -97,18 +102,16 @@ impl Kept {
 impl Terminals {
     /// The terminals of a session.
     pub(super) fn new() -> Arc<Self> {
-        let shows = Shows { waiting: Mutex::new(Some(VecDeque::new())), come: Notify::new() };
+        let shows = Shows { waiting: Mutex::new(Some(VecDeque::new())), come: AtomicWaker::new() };
         Arc::new(Self { keepers: Mutex::default(), shows: Arc::new(shows) })
     }
 
-    /// The next terminal that is to be shown. Dropping the future loses none.
-    pub(super) async fn to_show(&self) -> Show {
-        loop {
-            if let Some(show) = self.shows.pop() {
-                return show;
-            }
-            self.shows.come.notified().await;
-        }
+    /// The next terminal that is to be shown. Dropping the future loses none. Of several who wait, the last one is told.
+    pub(super) fn to_show(&self) -> impl Future<Output = Show> {
+        poll_fn(|cx| {
+            self.shows.come.register(cx.waker());
+            self.shows.pop().map_or(Poll::Pending, Poll::Ready)
+        })
     }
 
     /// Shows none any more; nobody waits for that.
@@ -131,6 +134,7 @@ impl Terminals {
 
     fn spawn(&self, keeper: impl Future<Output = ()> + Send + 'static) {
         let mut keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
+        let keepers = keepers.get_or_insert_default();
         // Those that ended leave nothing behind.
         while keepers.try_join_next().is_some() {}
         keepers.spawn(keeper);
@@ -138,8 +142,8 @@ impl Terminals {
 
     /// Waits until every terminal is released that nobody uses any more, and gives up the rest.
     pub(super) async fn released(&self) {
-        let mut keepers =
-            std::mem::take(&mut *self.keepers.lock().unwrap_or_else(PoisonError::into_inner));
+        let keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut keepers) = keepers else { return };
         let all = async { while keepers.join_next().await.is_some() {} };
         if tokio::time::timeout(RELEASE_WITHIN, all).await.is_err() {
             tracing::warn!("a terminal was not released in time");
