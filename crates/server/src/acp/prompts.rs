@@ -105,7 +105,8 @@ struct Waiting {
 /// The prompts that are not answered, in order of arrival.
 #[derive(Default)]
 pub(super) struct Prompts {
-    waiting: VecDeque<Waiting>,
+    /// Boxed, since a queue makes room for four at once.
+    waiting: VecDeque<Box<Waiting>>,
     count: u64,
 }
 
@@ -143,16 +144,16 @@ impl Prompts {
         which: impl Fn(&Stage) -> bool,
         how: impl Fn() -> Result<PromptResponse, Error>,
     ) {
-        let (answered, waiting): (VecDeque<Waiting>, _) =
+        let (answered, waiting): (VecDeque<Box<Waiting>>, _) =
             std::mem::take(&mut self.waiting).into_iter().partition(|w| which(&w.stage));
         self.waiting = waiting;
         answered.into_iter().for_each(|waiting| answer_with(waiting.responder, how()));
     }
 
     /// The one of this number, whose words are looked at, leaves. It has gone when it was cancelled meanwhile.
-    fn take_reading(&mut self, no: u64) -> Option<Waiting> {
-        let is_read = |w: &Waiting| w.no == no && matches!(w.stage, Stage::Reading { .. });
-        let at = self.waiting.iter().position(is_read)?;
+    fn take_reading(&mut self, no: u64) -> Option<Box<Waiting>> {
+        let mut all = self.waiting.iter();
+        let at = all.position(|w| w.no == no && matches!(w.stage, Stage::Reading { .. }))?;
         self.waiting.remove(at)
     }
 
@@ -199,7 +200,8 @@ impl Lane {
         };
         let _withdrawal = self.work.leashed(withdrawn);
         let stage = Stage::Unread(prompt);
-        self.prompts.waiting.push_back(Waiting { no, stage, responder, _withdrawal });
+        let waiting = Waiting { no, stage, responder, _withdrawal };
+        self.prompts.waiting.push_back(Box::new(waiting));
         self.read_next();
     }
 
@@ -263,7 +265,7 @@ impl Lane {
 
     /// Does what the words of a prompt mean.
     pub(super) async fn admit(&mut self, read: Read) {
-        let Some(waiting) = self.prompts.take_reading(read.prompt) else { return };
+        let Some(mut waiting) = self.prompts.take_reading(read.prompt) else { return };
         let admitted = match read.said {
             Ok(Said::Prompt { content, goal }) => {
                 self.input((Delivery::Queue, goal), content, read.attached).await
@@ -278,19 +280,19 @@ impl Lane {
                 return self.read_next();
             }
             Ok(Said::Ask(ask)) => {
-                let stage = self.begin(waiting.no, ask);
-                return self.prompts.waiting.push_front(Waiting { stage, ..waiting });
+                waiting.stage = self.begin(waiting.no, ask);
+                return self.prompts.waiting.push_front(waiting);
             }
             Err(error) => Err(WireError::from(error).0),
         };
         match admitted {
             Ok(seq) => {
                 self.project.is_own(seq);
-                let admitted = Waiting { stage: Stage::Admitted(seq), ..waiting };
-                let behind = |w: &Waiting| matches!(w.stage, Stage::Unread(_));
-                let at = self.prompts.waiting.iter().position(behind);
-                let at = at.unwrap_or(self.prompts.waiting.len());
-                self.prompts.waiting.insert(at, admitted);
+                waiting.stage = Stage::Admitted(seq);
+                let mut all = self.prompts.waiting.iter();
+                let behind = all.position(|w| matches!(w.stage, Stage::Unread(_)));
+                let at = behind.unwrap_or(self.prompts.waiting.len());
+                self.prompts.waiting.insert(at, waiting);
             }
             Err(error) => answer_with(waiting.responder, Err(error)),
         }
@@ -360,13 +362,16 @@ impl Lane {
     pub(super) fn answer_done(&mut self) {
         let is_told = |waiting: &Waiting| matches!(waiting.stage, Stage::Done { tip, .. } if !self.following.is_before(tip));
         // Asked with every entry, and rarely answered.
-        if !self.prompts.waiting.iter().any(is_told) {
+        if !self.prompts.waiting.iter().any(|waiting| is_told(waiting)) {
             return;
         }
-        let (done, waiting): (VecDeque<Waiting>, _) =
-            std::mem::take(&mut self.prompts.waiting).into_iter().partition(is_told);
+        let (done, waiting): (VecDeque<Box<Waiting>>, _) =
+            std::mem::take(&mut self.prompts.waiting)
+                .into_iter()
+                .partition(|waiting| is_told(waiting));
         self.prompts.waiting = waiting;
-        for Waiting { stage, responder, .. } in done {
+        for waiting in done {
+            let Waiting { stage, responder, .. } = *waiting;
             let Stage::Done { words: Some(words), .. } = stage else {
                 answer_with(responder, over(Stop::Cancelled));
                 continue;
@@ -425,7 +430,7 @@ impl Lane {
                     .into_iter()
                     .partition(|waiting| waiting.no == no);
                 self.prompts.waiting = waiting;
-                let gone: VecDeque<Waiting> = gone;
+                let gone: VecDeque<Box<Waiting>> = gone;
                 gone.into_iter().for_each(|w| answer_with(w.responder, over(Stop::Cancelled)));
                 self.read_next();
             }
