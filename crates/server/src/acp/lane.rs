@@ -2,7 +2,7 @@
 //!
 //! It alone sends updates of its session and answers its prompts, so that no update follows the answer that it belongs before.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -114,7 +114,7 @@ pub(super) struct Lane {
     pub(super) session: DefaultSession,
     pub(super) workspace: Arc<dyn Workspace>,
     /// The folders that it works in.
-    pub(super) place: Place,
+    pub(super) place: Arc<Place>,
     pub(super) following: Following,
     pub(super) project: Projector,
     pub(super) prompts: Prompts,
@@ -125,7 +125,7 @@ pub(super) struct Lane {
     /// Whether all that happened before has been read.
     pub(super) is_caught_up: bool,
     /// How far subagents are known that were at work when the client came.
-    pub(super) met: HashMap<ids::SessionId, ids::Seq>,
+    pub(super) met: BTreeMap<ids::SessionId, ids::Seq>,
     /// Subagents that were at work at that time.
     pub(super) unmet: Vec<ids::SessionId>,
     pub(super) replay: Replay,
@@ -146,17 +146,17 @@ impl Lane {
         let after = since.map_or(0, |state| state.tip);
         let options = Options::new(spec, after, Arc::clone(&session.core().ports().models));
         let following = Following::of(&session, after);
-        let view = View::of(&out.client, &session);
+        let (view, place) = (View::of(&out.client, &session), Arc::new(Place::of(spec)));
         let project = match since {
-            Some(state) => Projector::since(view, state),
-            None => Projector::new(view),
+            Some(state) => Projector::since(view, Arc::clone(&place), state),
+            None => Projector::new(view, Arc::clone(&place)),
         };
         Self {
             out,
             name,
             session,
             workspace,
-            place: Place::of(spec),
+            place,
             following,
             project,
             prompts: Prompts::default(),
@@ -165,7 +165,7 @@ impl Lane {
             questions: Questions::default(),
             seat,
             is_caught_up: false,
-            met: HashMap::new(),
+            met: BTreeMap::new(),
             unmet: Vec::new(),
             replay: Replay::default(),
             terminals,

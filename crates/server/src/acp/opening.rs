@@ -277,7 +277,7 @@ impl Lane {
             let words = format!("{LOOKS_MAX} requests for this session wait for its folders");
             return answer.refuse(refused(words));
         }
-        let (place, cancellation) = (self.place.clone(), answer.cancellation());
+        let (place, cancellation) = (Arc::clone(&self.place), answer.cancellation());
         let (no, session) = (self.replay.next(), self.session.clone());
         let look = async move {
             let checked = timeout(LOOK_WITHIN, async {

@@ -1,6 +1,7 @@
 //! A client's prompts of one session, from their arrival to the end of the turn that took them. Each is answered once.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agent_client_protocol::Error;
@@ -251,7 +252,7 @@ impl Lane {
         });
         let Some((no, Prompt { words, attached })) = next else { return };
         let (workspace, session) = (self.workspace.clone(), self.session.clone());
-        let place = self.place.clone();
+        let place = Arc::clone(&self.place);
         let _leash = self.work.leashed(async move {
             let said = timeout(READ_WITHIN, workspace.read(words, &session, &place)).await;
             let said = said.unwrap_or_else(|_| Err(HostError::Failed(UNREADABLE.to_owned())));

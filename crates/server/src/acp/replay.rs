@@ -100,7 +100,8 @@ impl Lane {
 
     /// Tells the session from its beginning, as if nothing of it had been told.
     fn begin_again(&mut self) {
-        self.project = Projector::new(View::of(&self.out.client, &self.session));
+        let view = View::of(&self.out.client, &self.session);
+        self.project = Projector::new(view, Arc::clone(&self.place));
         self.questions.forget();
         self.met.clear();
         self.unmet.clear();

@@ -11,6 +11,7 @@ use oarlock_core::ids::{CallId, SessionId, Timestamp};
 use oarlock_core::ports::tool::Place;
 use serde_json::Value;
 
+use super::give_back;
 use super::look::{Look, line_of};
 use super::output::{Tail, fenced, result, words};
 use super::pictures::Pictures;
@@ -122,7 +123,7 @@ impl Calls {
     ) -> Option<SessionUpdate> {
         let id = name_of(scope, &settled.call);
         let open = *self.open.remove(&id)?;
-        self.give_back();
+        give_back(&mut self.open);
         let is_done = settled.outcome == Outcome::Completed;
         let shown_in = open.terminal.map(shown_in);
         let mut content: Vec<_> =
@@ -205,15 +206,8 @@ impl Calls {
             changed(id, ToolCallUpdateFields::new().status(ToolCallStatus::Failed))
         };
         let updates = ended.into_iter().map(failed).collect();
-        self.give_back();
+        give_back(&mut self.open);
         updates
-    }
-
-    /// An empty map keeps the room of eleven.
-    fn give_back(&mut self) {
-        if self.open.is_empty() {
-            self.open = BTreeMap::new();
-        }
     }
 }
 

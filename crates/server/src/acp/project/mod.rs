@@ -9,8 +9,7 @@ mod pictures;
 mod standing;
 mod talk;
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agent_client_protocol::v1::schema::{
@@ -71,10 +70,12 @@ impl View {
 /// From a session's events to a client's updates.
 pub(super) struct Projector {
     view: View,
-    place: Place,
+    /// Where the session works.
+    place: Arc<Place>,
     talk: Talk,
     calls: Calls,
-    agents: HashMap<SessionId, Agent>,
+    /// Boxed, since a map makes room for eleven at once.
+    agents: BTreeMap<SessionId, Box<Agent>>,
     compaction: Compaction,
     notices: Notices,
     standing: Standing,
@@ -91,18 +92,18 @@ struct Agent {
     /// What it is called.
     whose: String,
     /// Where it works.
-    place: Place,
+    place: Arc<Place>,
 }
 
 impl Projector {
-    /// For a client that is shown everything from the session's first entry on.
-    pub(super) fn new(view: View) -> Self {
+    /// For a client that is shown everything from the first entry on of a session that works in `place`.
+    pub(super) fn new(view: View, place: Arc<Place>) -> Self {
         Self {
             view,
-            place: Place { cwd: PathBuf::new(), roots: Vec::new() },
+            place,
             talk: Talk::default(),
             calls: Calls::default(),
-            agents: HashMap::new(),
+            agents: BTreeMap::new(),
             compaction: Compaction::default(),
             notices: Notices::default(),
             standing: Standing::default(),
@@ -112,9 +113,8 @@ impl Projector {
     }
 
     /// For a client that knows the session as far as this state: it is shown what comes later.
-    pub(super) fn since(view: View, state: &State) -> Self {
-        let mut this = Self::new(view);
-        this.place = Place { cwd: state.spec.cwd.clone(), roots: state.spec.roots.clone() };
+    pub(super) fn since(view: View, place: Arc<Place>, state: &State) -> Self {
+        let mut this = Self::new(view, place);
         this.standing = Standing::of(state, (this.view.window)(&state.spec.settings));
         for input in &state.pending {
             this.talk.admitted(input.seq, &input.admitted, &Pictures::default());
@@ -198,17 +198,12 @@ impl Projector {
     fn entry(&mut self, entry: &Entry, pictures: &Pictures, updates: &mut Vec<SessionUpdate>) {
         let (seq, turn) = (entry.seq, entry.turn.unwrap_or(0));
         match &entry.event {
-            Event::SessionCreated(created) => {
-                let spec = &created.spec;
-                self.place = Place { cwd: spec.cwd.clone(), roots: spec.roots.clone() };
-            }
-            Event::InputAdmitted(input) => {
-                self.talk.admitted(seq, input, pictures);
-                if let Some(at) = self.own.iter().position(|own| *own == seq) {
+            Event::InputAdmitted(input) => match self.own.iter().position(|own| *own == seq) {
+                Some(at) => {
                     self.own.swap_remove(at);
-                    self.talk.leave_out(seq);
                 }
-            }
+                None => self.talk.admitted(seq, input, pictures),
+            },
             Event::InputWithdrawn(gone) => self.talk.leave_out(gone.input),
             Event::TurnStarted(started) => {
                 self.standing.window((self.view.window)(&started.settings));
@@ -253,8 +248,7 @@ impl Projector {
         match &entry.event {
             Event::SessionCreated(created) => {
                 if let Some(agent) = self.agents.get_mut(child) {
-                    let spec = &created.spec;
-                    agent.place = Place { cwd: spec.cwd.clone(), roots: spec.roots.clone() };
+                    agent.place = Arc::new(Place::of(&created.spec));
                 }
             }
             Event::AssistantMessage(message) => {
@@ -281,7 +275,7 @@ impl Projector {
         updates: &mut Vec<SessionUpdate>,
     ) {
         let agent = scope.last().and_then(|child| self.agents.get(child));
-        let place = agent.map_or(&self.place, |agent| &agent.place);
+        let place = &**agent.map_or(&self.place, |agent| &agent.place);
         match event {
             Event::ToolCalled(called) => {
                 let whose = agent.map(|agent| agent.whose.as_str());
@@ -302,6 +296,7 @@ impl Projector {
                 let below: Vec<SessionId> = scope.iter().chain([&closed.child]).cloned().collect();
                 updates.append(&mut self.calls.end(&below, Reach::Below));
                 self.agents.remove(&closed.child);
+                give_back(&mut self.agents);
             }
             _ => {}
         }
@@ -315,7 +310,7 @@ impl Projector {
         };
         let place = parent.map_or(&self.place, |parent| &parent.place).clone();
         let call = name_of(scope, &opened.call);
-        self.agents.insert(opened.child.clone(), Agent { call, whose, place });
+        self.agents.insert(opened.child.clone(), Box::new(Agent { call, whose, place }));
     }
 
     fn delta(
@@ -340,6 +335,13 @@ impl Projector {
             | DeltaItem::Wait
             | DeltaItem::Task { .. } => None,
         }
+    }
+}
+
+/// Gives back the room of a map that is empty: it would keep that of eleven.
+fn give_back<K, V>(map: &mut BTreeMap<K, V>) {
+    if map.is_empty() {
+        *map = BTreeMap::new();
     }
 }
 

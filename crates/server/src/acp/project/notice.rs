@@ -1,6 +1,6 @@
 //! What a person should know of that is not part of the conversation, for a client that shows such words. It is told while it happens, and not again.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use agent_client_protocol::v1::schema::{Notice, NoticeSeverity, SessionUpdate};
 use oarlock_core::event::{
@@ -10,13 +10,15 @@ use oarlock_core::event::{
 use oarlock_core::ids::TaskId;
 use oarlock_core::message::Part;
 
+use super::give_back;
+
 /// Characters of a description.
 const DESCRIPTION_MAX: usize = 2_000;
 
 /// The background tasks that run, with their labels.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
-    tasks: HashMap<TaskId, String>,
+    tasks: BTreeMap<TaskId, String>,
 }
 
 impl Notices {
@@ -41,6 +43,7 @@ impl Notices {
             }
             Event::TaskSettled(settled) => {
                 let label = self.tasks.remove(&settled.task).unwrap_or_default();
+                give_back(&mut self.tasks);
                 let task = &settled.task;
                 Some(match settled.outcome {
                     TaskOutcome::Completed => info(format!("{task} is done"), &label),

@@ -2,7 +2,7 @@
 //!
 //! A message is named by where it stands in the journal, so that it has the same name whenever it is shown.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use agent_client_protocol::v1::schema::{ContentBlock, ContentChunk, MessageId, SessionUpdate};
 use oarlock_core::event::{AssistantMessage, Delta, DeltaItem, InputAdmitted, InputSource};
@@ -10,6 +10,7 @@ use oarlock_core::ids::{Seq, StepNo, TurnNo};
 use oarlock_core::message::{Content, Part};
 use oarlock_core::prompt::mention::is_added;
 
+use super::give_back;
 use super::pictures::Pictures;
 use crate::acp::content::{is_embedded, text};
 
@@ -25,8 +26,8 @@ pub(super) struct Talk {
     /// What a client is shown of inputs that no turn has taken.
     waiting: BTreeMap<Seq, Vec<ContentBlock>>,
     attempt: Attempt,
-    /// Bytes of each of its blocks that were shown.
-    shown: HashMap<DeltaItem, usize>,
+    /// Bytes of each of its blocks that were shown, the latest block last.
+    shown: Vec<(DeltaItem, usize)>,
     /// Deltas were missing: what follows them comes with the entry, in order.
     has_gap: bool,
 }
@@ -46,7 +47,7 @@ impl Talk {
         self.waiting.insert(seq, shown.collect());
     }
 
-    /// It is not shown: nobody will take it, or the client that sent it shows it by itself.
+    /// It is not shown: nobody will take it.
     pub(super) fn leave_out(&mut self, seq: Seq) {
         self.waiting.remove(&seq);
     }
@@ -59,15 +60,12 @@ impl Talk {
                 updates.push(SessionUpdate::UserMessageChunk(chunk));
             }
         }
-        if self.waiting.is_empty() {
-            // An empty map keeps the room of eleven.
-            self.waiting = BTreeMap::new();
-        }
+        give_back(&mut self.waiting);
     }
 
     fn begin(&mut self, attempt: Attempt) {
         if self.attempt != attempt {
-            self.shown.clear();
+            self.shown = Vec::new();
             self.has_gap = false;
             self.attempt = attempt;
         }
@@ -76,7 +74,7 @@ impl Talk {
     /// A piece of text or of a thought. What was shown is not shown twice.
     pub(super) fn grows(&mut self, delta: &Delta) -> Option<SessionUpdate> {
         self.begin((delta.turn, delta.step, delta.attempt));
-        let shown = self.shown.entry(delta.item.clone()).or_default();
+        let shown = bytes_of(&delta.item, &mut self.shown);
         let offset = usize::try_from(delta.offset).ok()?;
         self.has_gap |= offset > *shown;
         if self.has_gap {
@@ -101,12 +99,13 @@ impl Talk {
                 Content::Thinking { text } => (DeltaItem::Thinking { block: at }, text),
                 Content::ToolCall { .. } | Content::Opaque { .. } => continue,
             };
-            let shown = self.shown.get(&item).copied().unwrap_or(0);
+            let shown = self.shown.iter().find(|(known, _)| *known == item);
+            let shown = shown.map_or(0, |(_, bytes)| *bytes);
             if let Some(rest) = words.get(shown..).filter(|rest| !rest.is_empty()) {
                 updates.push(said(&item, self.attempt, rest));
             }
         }
-        self.shown.clear();
+        self.shown = Vec::new();
     }
 
     /// The answer under way is void. What was shown of it cannot be taken back; where another one follows, it
@@ -116,6 +115,15 @@ impl Talk {
         let text = shown.find(|(item, _)| matches!(item, DeltaItem::Text { .. }));
         text.map(|(item, _)| said(&item, self.attempt, CUT))
     }
+}
+
+/// Bytes of a block that were shown.
+fn bytes_of<'a>(item: &DeltaItem, shown: &'a mut Vec<(DeltaItem, usize)>) -> &'a mut usize {
+    let at = shown.iter().rposition(|(known, _)| known == item).unwrap_or_else(|| {
+        shown.push((item.clone(), 0));
+        shown.len() - 1
+    });
+    &mut shown[at].1
 }
 
 fn said(item: &DeltaItem, (turn, step, attempt): Attempt, words: &str) -> SessionUpdate {

@@ -20,9 +20,8 @@ use super::{Pictures, Projector, View};
 /// A client that shows everything, in a session that works in `/w` with a model of 1,000 tokens.
 fn projector() -> Projector {
     let window = Box::new(|_: &_| Some(1_000));
-    let mut projector = Projector::new(View { notices: true, compaction: true, window });
-    projector.place = Place { cwd: PathBuf::from("/w"), roots: Vec::new() };
-    projector
+    let place = Place { cwd: PathBuf::from("/w"), roots: Vec::new() };
+    Projector::new(View { notices: true, compaction: true, window }, Arc::new(place))
 }
 
 fn entry(seq: Seq, event: Event) -> AgentEvent {
