@@ -88,22 +88,23 @@ impl Chosen {
 pub(super) struct Options {
     modes: ModeCatalog,
     models: Arc<dyn Models>,
-    chosen: Chosen,
+    /// Shared with what the client knows while that is the same, which it nearly always is.
+    chosen: Arc<Chosen>,
     /// The last entry that `chosen` knows of.
     upto: Seq,
     /// Changes of the client that the journal has beyond that.
-    pending: VecDeque<SettingsChange>,
+    pending: VecDeque<Box<SettingsChange>>,
     /// The mode that the client believes the session to be in.
     known_mode: Mode,
     /// What the client believes the options to be.
-    known: Chosen,
+    known: Arc<Chosen>,
 }
 
 impl Options {
     /// Those of a session that is this since the entry `upto`.
     pub(super) fn new(spec: &SessionSpec, upto: Seq, models: Arc<dyn Models>) -> Self {
-        let chosen = Chosen::of(&spec.settings);
-        let (known_mode, known) = (chosen.mode.clone(), chosen.clone());
+        let chosen = Arc::new(Chosen::of(&spec.settings));
+        let (known_mode, known) = (chosen.mode.clone(), Arc::clone(&chosen));
         let modes = spec.modes.clone();
         let pending = VecDeque::new();
         Self { modes, models, chosen, upto, pending, known_mode, known }
@@ -127,17 +128,17 @@ impl Options {
         }
         self.upto = entry.seq;
         let Event::SessionConfigured(change) = &entry.event else { return false };
-        self.chosen.apply(change);
-        if self.pending.front() == Some(&**change) {
+        Arc::make_mut(&mut self.chosen).apply(change);
+        if self.pending.front() == Some(change) {
             self.pending.pop_front();
         }
         true
     }
 
     /// What is chosen, the client's own changes included.
-    fn current(&self) -> Chosen {
-        let mut current = self.chosen.clone();
-        self.pending.iter().for_each(|change| current.apply(change));
+    fn current(&self) -> Arc<Chosen> {
+        let mut current = Arc::clone(&self.chosen);
+        self.pending.iter().for_each(|change| Arc::make_mut(&mut current).apply(change));
         current
     }
 
@@ -268,10 +269,10 @@ impl Options {
     }
 
     fn model(&self, value: &str) -> Result<ModelSelection, Error> {
-        let current = self.current().model;
+        let current = &self.current().model;
         let candidates = self.candidates();
         let listed = candidates.iter().map(|found| &found.model.selection);
-        let mut known = listed.chain([&current]);
+        let mut known = listed.chain([current]);
         let found = known.find(|selection| selection.to_string() == value).cloned();
         found.ok_or_else(|| invalid(format!("`{value}` is none of the models that are listed")))
     }
@@ -328,7 +329,8 @@ impl Lane {
 
     async fn set_mode(&mut self, name: &str) -> Result<(), Error> {
         let mode = self.options.mode(name)?;
-        self.configure(SettingsChange { mode: Some(mode.clone()), ..Default::default() }).await?;
+        let change = SettingsChange { mode: Some(mode.clone()), ..Default::default() };
+        self.configure(Box::new(change)).await?;
         self.options.known_mode = mode;
         Ok(())
     }
@@ -339,17 +341,14 @@ impl Lane {
     ) -> Result<Vec<SessionConfigOption>, Error> {
         let change = self.options.change(request)?;
         if !change.is_empty() {
-            self.configure(change).await?;
+            self.configure(Box::new(change)).await?;
         }
         self.options.known = self.options.current();
         Ok(self.options.list(&self.options.known))
     }
 
-    async fn configure(&mut self, change: SettingsChange) -> Result<(), Error> {
-        match self
-            .command(Command::Configure { change: Box::new(change.clone()), expected: None })
-            .await
-        {
+    async fn configure(&mut self, change: Box<SettingsChange>) -> Result<(), Error> {
+        match self.command(Command::Configure { change: change.clone(), expected: None }).await {
             Ok(()) => {
                 self.options.pending.push_back(change);
                 Ok(())

@@ -17,14 +17,19 @@ pub(super) struct Replay {
     /// Those who wait until the folders that they name have been looked at.
     pub(super) looked_for: Vec<LookedFor>,
     count: u64,
-    /// What is answered once the past has been told.
-    waiting: Vec<Answer>,
-    /// Listen until then whether it is wanted any more.
-    withdrawals: Vec<Leash>,
+    /// Those who wait until the past has been told.
+    waiting: Vec<Waiting>,
     /// Whether the client has been told that the session is open.
     is_known: bool,
     /// What is told once the session is known to the client.
     pub(super) told_later: Vec<SessionUpdate>,
+}
+
+/// One who is answered once the past has been told.
+struct Waiting {
+    answer: Box<Answer>,
+    /// Listens until then whether it is wanted any more.
+    _withdrawal: Option<Leash>,
 }
 
 /// One who opens a session once more.
@@ -50,9 +55,8 @@ impl Replay {
         for looked_for in std::mem::take(&mut self.looked_for) {
             looked_for.answer.refuse(error.clone());
         }
-        self.withdrawals.clear();
-        for answer in std::mem::take(&mut self.waiting) {
-            answer.refuse(error.clone());
+        for waiting in std::mem::take(&mut self.waiting) {
+            waiting.answer.refuse(error.clone());
         }
     }
 }
@@ -62,19 +66,21 @@ impl Lane {
     pub(super) fn opened(&mut self, answer: Answer) {
         let is_replaying = self.is_replaying();
         if !is_replaying && !matches!(answer, Answer::Load(_)) {
-            return self.welcome(vec![answer]);
+            return self.welcome([answer]);
         }
         // One that follows the session already is told all of it, wanted or not.
-        if let (Answer::Load(responder), false) = (&answer, self.replay.is_known) {
-            let cancellation = responder.cancellation();
-            let withdrawal = self.work.leashed(async move {
-                cancellation.cancelled().await;
-                Done::Unwanted
-            });
-            self.replay.withdrawals.push(withdrawal);
-        }
+        let _withdrawal = match &answer {
+            Answer::Load(responder) if !self.replay.is_known => {
+                let cancellation = responder.cancellation();
+                Some(self.work.leashed(async move {
+                    cancellation.cancelled().await;
+                    Done::Unwanted
+                }))
+            }
+            _ => None,
+        };
         // What is being told to it already is told once, and nobody is answered in the middle of that.
-        self.replay.waiting.push(answer);
+        self.replay.waiting.push(Waiting { answer: Box::new(answer), _withdrawal });
         if !is_replaying {
             self.begin_again();
         }
@@ -111,19 +117,18 @@ impl Lane {
 
     /// The past has been told: whoever waited for that is answered.
     pub(super) fn told_all(&mut self) {
-        self.replay.withdrawals.clear();
         let waiting = std::mem::take(&mut self.replay.waiting);
         if !waiting.is_empty() {
-            self.welcome(waiting);
+            self.welcome(waiting.into_iter().map(|waiting| *waiting.answer));
         }
     }
 
     /// Refuses those who do not want to be told the past any more, and says whether nobody is left who wants the session.
     pub(super) fn is_unwanted(&mut self) -> bool {
-        let (gone, waiting): (Vec<_>, _) =
-            std::mem::take(&mut self.replay.waiting).into_iter().partition(Answer::is_withdrawn);
-        self.replay.waiting = waiting;
-        gone.into_iter().for_each(|answer| answer.refuse(Error::request_cancelled()));
+        let is_withdrawn = |waiting: &mut Waiting| waiting.answer.is_withdrawn();
+        for gone in self.replay.waiting.extract_if(.., is_withdrawn) {
+            gone.answer.refuse(Error::request_cancelled());
+        }
         let is_wanted = !self.replay.waiting.is_empty() || !self.replay.looked_for.is_empty();
         !self.replay.is_known && !is_wanted
     }
@@ -134,7 +139,7 @@ impl Lane {
     }
 
     /// Answers those who opened the session, and tells what a client is told once it knows it.
-    fn welcome(&mut self, answers: Vec<Answer>) {
+    fn welcome(&mut self, answers: impl IntoIterator<Item = Answer>) {
         self.replay.is_known = true;
         for answer in answers {
             answer.give(&self.name, self.options.all());
