@@ -7,9 +7,9 @@ use agent_client_protocol::v1::schema::{
     CreateElicitationRequest, CreateElicitationResponse, ElicitationAcceptAction,
     ElicitationAction, ElicitationCapabilities, ElicitationContentValue, ElicitationFormMode,
     ElicitationSchema, ElicitationSessionScope, EnumOption, SessionId, StringPropertySchema,
-    ToolCallId,
+    ToolCall,
 };
-use oarlock_core::event::{Outcome, ToolCalled};
+use oarlock_core::event::Outcome;
 use serde_json::Value;
 
 use super::outbound::Outbound;
@@ -36,10 +36,9 @@ pub(super) fn is_possible(out: &Outbound) -> bool {
 pub(super) async fn ask(
     out: Arc<Outbound>,
     session: SessionId,
-    call: String,
-    called: Option<ToolCalled>,
+    call: ToolCall,
 ) -> Option<Supplied> {
-    let asked = form(session, call, called.as_ref());
+    let asked = form(session, call);
     let answer = out.connection.send_request(asked).block_task().await;
     match answer {
         Err(error) if agent_client_protocol::is_incoming_transport_closed(&error) => None,
@@ -48,9 +47,8 @@ pub(super) async fn ask(
 }
 
 /// The form that the arguments of `ask_user` describe.
-fn form(session: SessionId, call: String, called: Option<&ToolCalled>) -> CreateElicitationRequest {
-    let arguments = called.and_then(|called| serde_json::from_str(&called.arguments).ok());
-    let arguments: Value = arguments.unwrap_or_default();
+fn form(session: SessionId, call: ToolCall) -> CreateElicitationRequest {
+    let arguments = call.raw_input.unwrap_or_default();
     let question = arguments["question"].as_str().unwrap_or(NO_QUESTION);
     let options = arguments["options"].as_array().into_iter().flatten();
     let options: Vec<EnumOption> =
@@ -61,7 +59,7 @@ fn form(session: SessionId, call: String, called: Option<&ToolCalled>) -> Create
         false => field.one_of(options),
     };
     let form = ElicitationSchema::new().property(ANSWER, field, true);
-    let scope = ElicitationSessionScope::new(session).tool_call_id(ToolCallId::new(call));
+    let scope = ElicitationSessionScope::new(session).tool_call_id(call.tool_call_id);
     CreateElicitationRequest::new(ElicitationFormMode::new(scope, form), question)
 }
 
@@ -99,26 +97,16 @@ fn words(accepted: ElicitationAcceptAction) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use oarlock_core::event::Effect;
-    use oarlock_core::ids::CallId;
     use serde_json::json;
 
-    fn asked(arguments: &str) -> Value {
-        let called = ToolCalled {
-            call: CallId("c1".into()),
-            step: 1,
-            name: "ask_user".to_owned(),
-            arguments: arguments.to_owned(),
-            effect: Effect::Pure,
-            title: "ask: …".to_owned(),
-        };
-        let form = form(SessionId::new("s"), "c1".to_owned(), Some(&called));
-        serde_json::to_value(form).unwrap()
+    fn asked(arguments: Value) -> Value {
+        let call = ToolCall::new("c1", "ask: …").raw_input(arguments);
+        serde_json::to_value(form(SessionId::new("s"), call)).unwrap()
     }
 
     #[test]
     fn a_question_becomes_a_form_with_one_field() {
-        let free = asked(r#"{"question":"Which port?"}"#);
+        let free = asked(json!({ "question": "Which port?" }));
         let field = json!({ "type": "string", "title": "Answer", "minLength": 1 });
         let schema =
             json!({ "type": "object", "properties": { "answer": field }, "required": ["answer"] });
@@ -127,10 +115,10 @@ mod tests {
             "message": "Which port?", "requestedSchema": schema,
         });
         assert_eq!(free, expected);
-        let chosen = asked(r#"{"question":"Which?","options":["a","b"]}"#);
+        let chosen = asked(json!({ "question": "Which?", "options": ["a", "b"] }));
         let options = json!([{ "const": "a", "title": "a" }, { "const": "b", "title": "b" }]);
         assert_eq!(chosen["requestedSchema"]["properties"]["answer"]["oneOf"], options);
-        assert_eq!(asked("no json")["message"], NO_QUESTION);
+        assert_eq!(asked(Value::from("no json"))["message"], NO_QUESTION);
     }
 
     #[test]

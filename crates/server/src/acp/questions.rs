@@ -1,12 +1,11 @@
 //! What a session asks a person, put to the one at the client. Whoever follows the session is asked; the first answer counts, and the others' questions
 //! are withdrawn.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use oarlock_core::event::{Event, Outcome, PermissionAsked, ToolCalled};
+use oarlock_core::event::{Event, Outcome, PermissionAsked};
 use oarlock_core::ids::{CallId, SessionId};
 use oarlock_core::message::Part;
 use oarlock_core::{Command, DefaultSession, PermissionResolution, Rejection, SessionError};
@@ -17,13 +16,10 @@ use super::permission;
 use super::project::name_of;
 use super::work::Leash;
 
-/// The open questions of a session and of its subagents, oldest first, and the calls that may come to ask one. Each is known by the name that the
-/// client has for its call.
+/// The open questions of a session and of its subagents, oldest first. Each is known by the name that the client has for its call.
 #[derive(Default)]
 pub(super) struct Questions {
     open: Vec<(String, Question)>,
-    /// Calls that have not ended.
-    calls: HashMap<String, ToolCalled>,
 }
 
 /// An open question.
@@ -69,13 +65,9 @@ impl Questions {
 }
 
 impl Lane {
-    /// Takes note of calls, of their questions and of the ends of both.
+    /// Takes note of the questions of calls, and of the ends of both.
     pub(super) fn note(&mut self, scope: &[SessionId], event: &Event, session: DefaultSession) {
         match event {
-            Event::ToolCalled(called) => {
-                let key = name_of(scope, &called.call);
-                self.questions.calls.insert(key, called.clone());
-            }
             Event::PermissionAsked(asked) => {
                 let what = What::Permission(asked.clone());
                 self.arisen(name_of(scope, &asked.call), (session, &asked.call), what);
@@ -87,13 +79,7 @@ impl Lane {
                 self.questions.withdraw(|key, _| key == name_of(scope, &answered.call));
             }
             Event::ToolSettled(settled) => {
-                let name = name_of(scope, &settled.call);
-                self.questions.withdraw(|key, _| key == name);
-                self.questions.calls.remove(&name);
-                if self.questions.calls.is_empty() {
-                    // An empty map keeps its room.
-                    self.questions.calls = HashMap::new();
-                }
+                self.questions.withdraw(|key, _| key == name_of(scope, &settled.call));
             }
             // A crash voids the questions of its turn; they are asked again. What words are waited for is waited for on.
             Event::TurnRecovered(_) => self.questions.withdraw(|_, question| {
@@ -140,8 +126,7 @@ impl Lane {
                 ask.map(|how| how.map(Reply::Permission).map(replied)).boxed()
             }
             What::Words if elicitation::is_possible(&self.out) => {
-                let called = self.questions.calls.get(&key).cloned();
-                let ask = elicitation::ask(out, name, key, called);
+                let ask = elicitation::ask(out, name, self.project.call(&key));
                 ask.map(|how| how.map(Reply::Words).map(replied)).boxed()
             }
             What::Words => {

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use agent_client_protocol::v1::schema::{
-    Diff, Meta, SessionUpdate, Terminal, TerminalId, ToolCall, ToolCallContent, ToolCallLocation,
-    ToolCallStatus, ToolCallUpdate, ToolCallUpdateFields,
+    Meta, SessionUpdate, Terminal, TerminalId, ToolCall, ToolCallContent, ToolCallStatus,
+    ToolCallUpdate, ToolCallUpdateFields,
 };
-use oarlock_core::event::{Effect, Outcome, ToolCalled, ToolSettled};
+use oarlock_core::event::{Outcome, ToolCalled, ToolSettled};
 use oarlock_core::ids::{CallId, SessionId, Timestamp};
 use oarlock_core::ports::tool::Place;
 use serde_json::Value;
@@ -29,12 +29,8 @@ pub(super) struct Calls {
 #[derive(Debug)]
 struct Open {
     scope: Vec<SessionId>,
-    /// As it would be announced to whoever comes now.
-    announced: ToolCall,
-    tool: String,
-    effect: Effect,
-    diff: Option<Diff>,
-    location: Option<ToolCallLocation>,
+    title: String,
+    look: Look,
     output: Tail,
     /// Where the client itself shows what the call's command says.
     terminal: Option<TerminalId>,
@@ -58,26 +54,21 @@ impl Calls {
             Some(whose) => format!("{whose}: {}", called.title),
             None => called.title.clone(),
         };
-        let announced = ToolCall::new(id.clone(), title)
-            .name(called.name.clone())
-            .kind(look.kind)
-            .status(ToolCallStatus::Pending)
-            .raw_input(look.input)
-            .content(look.diff.clone().map(ToolCallContent::Diff).into_iter().collect::<Vec<_>>())
-            .locations(look.location.clone().into_iter().collect::<Vec<_>>())
-            .meta(meta_of(scope));
         let open = Open {
             scope: scope.to_vec(),
-            announced: announced.clone(),
-            tool: called.name.clone(),
-            effect: called.effect,
-            diff: look.diff,
-            location: look.location,
+            title,
+            look,
             output: Tail::default(),
             terminal: None,
             told: None,
             is_behind: false,
         };
+        let announced = open
+            .call(&id)
+            .name(called.name.clone())
+            .status(ToolCallStatus::Pending)
+            .content(open.look.diff().map(ToolCallContent::Diff).into_iter().collect::<Vec<_>>())
+            .meta(meta_of(scope));
         self.open.insert(id, Box::new(open));
         SessionUpdate::ToolCall(announced)
     }
@@ -91,20 +82,17 @@ impl Calls {
     ) -> Option<SessionUpdate> {
         let id = name_of(scope, call);
         let open = self.open.get_mut(&id)?;
-        let look = Look::of(place, &open.tool, arguments, open.effect);
-        (open.diff, open.location) = (look.diff, look.location);
-        open.announced.raw_input.clone_from(&look.input);
-        open.announced.locations = open.location.clone().into_iter().collect();
+        open.look.rewritten(place, arguments);
         let fields = ToolCallUpdateFields::new()
-            .raw_input(look.input)
+            .raw_input(open.look.input.clone())
             .content(open.content())
-            .locations(open.location.clone().into_iter().collect::<Vec<_>>());
+            .locations(open.look.location().into_iter().collect::<Vec<_>>());
         Some(changed(id, fields))
     }
 
-    /// A call that has not ended, by the name that the client knows.
-    pub(super) fn announced(&self, id: &str) -> Option<&ToolCall> {
-        self.open.get(id).map(|open| &open.announced)
+    /// What a call that has not ended is about, by the name that the client knows.
+    pub(super) fn announced(&self, id: &str) -> Option<ToolCall> {
+        self.open.get(id).map(|open| open.call(id))
     }
 
     /// The call runs.
@@ -127,10 +115,10 @@ impl Calls {
         let is_done = settled.outcome == Outcome::Completed;
         let shown_in = open.terminal.map(shown_in);
         let mut content: Vec<_> =
-            open.diff.into_iter().map(ToolCallContent::Diff).chain(shown_in).collect();
+            open.look.diff().into_iter().map(ToolCallContent::Diff).chain(shown_in).collect();
         // A change that was made speaks for itself, and so does a command in its terminal; why a call failed is said.
         if !is_done || content.is_empty() {
-            content.extend(result(&open.tool, settled, pictures));
+            content.extend(result(&open.look.tool, settled, pictures));
         }
         let mut fields = ToolCallUpdateFields::new()
             .status(if is_done { ToolCallStatus::Completed } else { ToolCallStatus::Failed })
@@ -139,7 +127,7 @@ impl Calls {
             fields = fields.raw_output(Value::Object(settled.detail.clone()));
         }
         if let (Some(location), line @ Some(_)) =
-            (open.location, line_of(settled.detail.get("line")))
+            (open.look.location(), line_of(settled.detail.get("line")))
         {
             fields = fields.locations(vec![location.line(line)]);
         }
@@ -219,6 +207,14 @@ pub(super) enum Reach {
 }
 
 impl Open {
+    /// What it is about.
+    fn call(&self, id: &str) -> ToolCall {
+        ToolCall::new(id.to_owned(), self.title.clone())
+            .kind(self.look.kind)
+            .raw_input(self.look.input.clone())
+            .locations(self.look.location().into_iter().collect::<Vec<_>>())
+    }
+
     /// Tells of the output, unless the client was told a moment ago.
     fn told(&mut self, id: String, now: Timestamp) -> Option<SessionUpdate> {
         if self.terminal.is_some() {
@@ -234,12 +230,12 @@ impl Open {
 
     /// What it is to change, and the end of what it said.
     fn content(&self) -> Vec<ToolCallContent> {
-        let diff = self.diff.clone().map(ToolCallContent::Diff);
+        let diff = self.look.diff().map(ToolCallContent::Diff);
         if let Some(terminal) = &self.terminal {
             return diff.into_iter().chain([shown_in(terminal.clone())]).collect();
         }
         let output = Some(self.output.shown()).filter(|shown| !shown.is_empty());
-        let output = output.map(|shown| match self.tool.as_str() {
+        let output = output.map(|shown| match self.look.tool.as_str() {
             "bash" => words(fenced(&shown)),
             _ => words(shown),
         });

@@ -1,6 +1,6 @@
 //! What a call is about, as its name and its arguments tell: its kind, the places that it touches, and what it changes there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use agent_client_protocol::v1::schema::{Diff, ToolCallLocation, ToolKind};
 use oarlock_core::event::Effect;
@@ -11,37 +11,57 @@ use serde_json::Value;
 const ARGUMENTS_MAX: usize = 256 * 1024;
 
 /// What a client can be shown of a call before it runs.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Look {
+    /// The name of its tool.
+    pub(super) tool: String,
     /// What it does, for an icon.
     pub(super) kind: ToolKind,
     /// The arguments; text that is no JSON as a string.
     pub(super) input: Option<Value>,
-    /// Where it reads or writes.
-    pub(super) location: Option<ToolCallLocation>,
-    /// What it is to change.
-    pub(super) diff: Option<Diff>,
+    /// The file or folder that it is about.
+    path: Option<PathBuf>,
 }
 
 impl Look {
-    /// Of a call of this tool, in a session that works in this place.
+    /// Of a call of the tool `name`, in a session that works in this place.
     pub(super) fn of(place: &Place, name: &str, arguments: &str, effect: Effect) -> Self {
         let kind = kind_of(name, effect);
+        let mut look = Self { tool: name.to_owned(), kind, input: None, path: None };
+        look.rewritten(place, arguments);
+        look
+    }
+
+    /// The call has these arguments.
+    pub(super) fn rewritten(&mut self, place: &Place, arguments: &str) {
+        (self.input, self.path) = (None, None);
         if arguments.len() > ARGUMENTS_MAX {
-            return Self { kind, input: None, location: None, diff: None };
+            return;
         }
         let input = serde_json::from_str(arguments).ok();
         let input = input.unwrap_or_else(|| Value::String(arguments.to_owned()));
-        let (location, diff) = match path_of(name, &input) {
-            Some(path) => {
-                let path = place.absolute(path);
-                let diff = diff_of(name, &input, &path);
-                let line = line_of(input.get("offset")).filter(|_| name == "read_file");
-                (Some(ToolCallLocation::new(path).line(line)), diff)
+        self.path = path_of(&self.tool, &input).map(|path| place.absolute(path));
+        self.input = Some(input);
+    }
+
+    /// Where it reads or writes.
+    pub(super) fn location(&self) -> Option<ToolCallLocation> {
+        let offset = self.input.as_ref().and_then(|input| input.get("offset"));
+        let line = line_of(offset).filter(|_| self.tool == "read_file");
+        self.path.as_ref().map(|path| ToolCallLocation::new(path).line(line))
+    }
+
+    /// What it is to change.
+    pub(super) fn diff(&self) -> Option<Diff> {
+        let (input, path) = (self.input.as_ref()?, self.path.as_ref()?);
+        let text = |key: &str| input.get(key).and_then(Value::as_str);
+        match self.tool.as_str() {
+            "write_file" => Some(Diff::new(path, text("content")?)),
+            "edit_file" => {
+                Some(Diff::new(path, text("new_string")?).old_text(text("old_string")?.to_owned()))
             }
-            None => (None, None),
-        };
-        Self { kind, input: Some(input), location, diff }
+            _ => None,
+        }
     }
 }
 
@@ -76,15 +96,4 @@ fn path_of<'a>(name: &str, input: &'a Value) -> Option<&'a str> {
 /// A number of a line, from 1.
 pub(super) fn line_of(value: Option<&Value>) -> Option<u32> {
     value?.as_u64().and_then(|line| u32::try_from(line).ok()).filter(|line| *line > 0)
-}
-
-fn diff_of(name: &str, input: &Value, path: &Path) -> Option<Diff> {
-    let text = |key: &str| input.get(key).and_then(Value::as_str);
-    match name {
-        "write_file" => Some(Diff::new(path, text("content")?)),
-        "edit_file" => {
-            Some(Diff::new(path, text("new_string")?).old_text(text("old_string")?.to_owned()))
-        }
-        _ => None,
-    }
 }

@@ -144,9 +144,9 @@ impl Projector {
         self.calls.embed(of, call, terminal)
     }
 
-    /// The call of this name as the client knows it. One that began before anybody looked is known by its name alone.
+    /// What the call of this name is about, as the client knows it. One that began before anybody looked is known by its name alone.
     pub(super) fn call(&self, name: &str) -> ToolCall {
-        let known = self.calls.announced(name).cloned();
+        let known = self.calls.announced(name);
         known.unwrap_or_else(|| ToolCall::new(name.to_owned(), "a call that was made before"))
     }
 
