@@ -46,9 +46,7 @@ pub(super) enum Order {
     Cancel,
     /// Change what is chosen of the session.
     Set(Setting),
-    /// Say that the session is open; to one who loads it, after all that happened before.
-    Opened(Answer),
-    /// The same for a session that is open here.
+    /// Open the session once more, which is open here.
     Reopened(Box<Wanted>),
     /// Stop and let go of the session, then say so.
     Close(Option<Answer>),
@@ -57,18 +55,13 @@ pub(super) enum Order {
 }
 
 impl Order {
-    /// Whether the lane ends with it.
-    fn is_last(&self) -> bool {
-        matches!(self, Self::Close(_) | Self::Leave)
-    }
-
     /// Says that it cannot be done. A cancellation needs no answer.
     pub(super) fn refuse(self, error: Error) {
         match self {
             Self::Prompt(asked) => asked.refuse(error),
             Self::Set(setting) => setting.refuse(error),
             Self::Reopened(wanted) => wanted.answer.refuse(error),
-            Self::Opened(answer) | Self::Close(Some(answer)) => answer.refuse(error),
+            Self::Close(Some(answer)) => answer.refuse(error),
             Self::Cancel | Self::Close(None) | Self::Leave => {}
         }
     }
@@ -207,16 +200,8 @@ impl Lane {
     async fn act(&mut self, next: Next) -> ControlFlow<()> {
         match next {
             Next::Wanted(None) => return ControlFlow::Break(()),
-            Next::Wanted(Some(order)) if order.is_last() => {
-                Box::pin(self.end(*order)).await;
-                return ControlFlow::Break(());
-            }
-            Next::Wanted(Some(order)) => Box::pin(self.take(*order)).await,
-            Next::Done(done) if matches!(*done, Done::Unwanted) && self.is_unwanted() => {
-                Box::pin(self.leave()).await;
-                return ControlFlow::Break(());
-            }
-            Next::Done(done) => Box::pin(self.done(*done)).await,
+            Next::Wanted(Some(order)) => return Box::pin(self.take(*order)).await,
+            Next::Done(done) => return Box::pin(self.done(*done)).await,
             Next::Show(show) => self.show_terminal(show),
             Next::Come => {
                 self.come().await;
@@ -244,26 +229,27 @@ impl Lane {
         }
     }
 
-    pub(super) async fn take(&mut self, order: Order) {
+    /// Does what the client wants, and says whether anything comes after it.
+    async fn take(&mut self, order: Order) -> ControlFlow<()> {
         match order {
             Order::Prompt(asked) => self.ask(asked),
             Order::Cancel => self.cancel().await,
             Order::Set(setting) => self.set(setting).await,
-            Order::Opened(answer) => self.opened(answer),
             Order::Reopened(wanted) => self.reopen(*wanted),
-            // The loop ends with them.
-            Order::Close(_) | Order::Leave => {}
+            Order::Close(answer) => {
+                self.close(answer).await;
+                return ControlFlow::Break(());
+            }
+            Order::Leave => {
+                self.leave().await;
+                return ControlFlow::Break(());
+            }
         }
+        ControlFlow::Continue(())
     }
 
-    async fn end(&mut self, order: Order) {
-        match order {
-            Order::Close(answer) => self.close(answer).await,
-            _ => self.leave().await,
-        }
-    }
-
-    async fn done(&mut self, done: Done) {
+    /// Does what the end of something means, and says whether anything comes after it.
+    async fn done(&mut self, done: Done) -> ControlFlow<()> {
         match done {
             Done::Read(read) => self.admit(read).await,
             Done::Told(told) => {
@@ -276,9 +262,13 @@ impl Lane {
             Done::Looked { no, found } => self.looked(no, found),
             Done::Listed(Ok(listed)) => self.update(commands(listed)),
             Done::Listed(Err(error)) => tracing::warn!(%error, "no commands are listed"),
-            // The loop ends with it.
+            Done::Unwanted if self.is_unwanted() => {
+                self.leave().await;
+                return ControlFlow::Break(());
+            }
             Done::Unwanted | Done::Dropped => {}
         }
+        ControlFlow::Continue(())
     }
 
     /// Shows an event, and does what it means to the client's requests.
@@ -332,7 +322,7 @@ impl Lane {
         }
         self.prompts.cancel_all();
         self.work.clear();
-        self.release_terminals().await;
+        OptionFuture::from(self.terminals.as_deref().map(Terminals::released)).await;
         match (answer, closed) {
             (Some(answer), Ok(())) => answer.give(&self.name, self.options.all()),
             (Some(answer), Err(error)) => answer.refuse(WireError::from(error).0),
@@ -349,7 +339,7 @@ impl Lane {
             let closed = self.session.close().await;
             self.prompts.cancel_all();
             self.work.clear();
-            self.release_terminals().await;
+            OptionFuture::from(self.terminals.as_deref().map(Terminals::released)).await;
             self.not_closed(closed);
         }
     }
@@ -362,9 +352,7 @@ impl Lane {
         // What was asked is withdrawn before the client hears that all is over.
         self.questions.forget();
         // Nobody waits for a terminal to be shown that is about to go.
-        if let Some(terminals) = &self.terminals {
-            terminals.show_none();
-        }
+        self.terminals.iter().for_each(|terminals| terminals.show_none());
     }
 
     /// Tells what happens until every prompt is answered.
@@ -383,12 +371,6 @@ impl Lane {
                     None => {}
                 },
             }
-        }
-    }
-
-    async fn release_terminals(&mut self) {
-        if let Some(terminals) = &self.terminals {
-            terminals.released().await;
         }
     }
 

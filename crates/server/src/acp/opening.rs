@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use super::backends::{backends, frontend};
 use super::error::{WireError, failed, invalid, no_session, refused};
-use super::lane::{Done, Lane, Order};
+use super::lane::{Done, Lane};
 use super::outbound::Outbound;
 use super::replay::LookedFor;
 use super::terminals::Terminals;
@@ -118,7 +118,7 @@ impl Answer {
     }
 }
 
-/// Opens the session and gives it a lane; its first order is that it was opened. A refusal answers the request.
+/// Opens the session and gives it a lane, which answers the request. A refusal answers it as well.
 pub(super) async fn open(host: &dyn Host, out: Arc<Outbound>, wanted: Wanted) -> Option<Lane> {
     let Wanted { id, brought: Brought { cwd, roots, servers, system }, answer } = wanted;
     let told = match instructions::read(system) {
@@ -147,7 +147,7 @@ pub(super) async fn open(host: &dyn Host, out: Arc<Outbound>, wanted: Wanted) ->
             lane.kept_out();
             lane.brought(servers);
             let resumed = state.filter(|_| matches!(answer, Answer::Resume(_)));
-            lane.take(Order::Opened(answer)).await;
+            lane.opened(answer);
             if let Some(state) = resumed {
                 lane.join(&state).await;
             }
