@@ -119,7 +119,7 @@ impl Prompts {
     /// Answers what waits for the end of a turn that nobody will be told.
     pub(super) fn fail_admitted(&mut self, error: &Error) {
         self.answer_where(
-            |stage| matches!(stage, Stage::Admitted(_) | Stage::Taken(_)),
+            |waiting| matches!(waiting.stage, Stage::Admitted(_) | Stage::Taken(_)),
             || Err(error.clone()),
         );
     }
@@ -142,20 +142,25 @@ impl Prompts {
 
     fn answer_where(
         &mut self,
-        which: impl Fn(&Stage) -> bool,
+        which: impl Fn(&Waiting) -> bool,
         how: impl Fn() -> Result<PromptResponse, Error>,
     ) {
-        let (answered, waiting): (VecDeque<Box<Waiting>>, _) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|w| which(&w.stage));
+        let answered = self.take_where(which).into_iter();
+        answered.for_each(|waiting| answer_with(waiting.responder, how()));
+    }
+
+    /// Those leave of which this is so.
+    fn take_where(&mut self, which: impl Fn(&Waiting) -> bool) -> VecDeque<Box<Waiting>> {
+        let all = std::mem::take(&mut self.waiting).into_iter();
+        let (gone, waiting) = all.partition(|waiting| which(waiting));
         self.waiting = waiting;
-        answered.into_iter().for_each(|waiting| answer_with(waiting.responder, how()));
+        gone
     }
 
     /// The one of this number, whose words are looked at, leaves. It has gone when it was cancelled meanwhile.
     fn take_reading(&mut self, no: u64) -> Option<Box<Waiting>> {
-        let mut all = self.waiting.iter();
-        let at = all.position(|w| w.no == no && matches!(w.stage, Stage::Reading { .. }))?;
-        self.waiting.remove(at)
+        let is_read = |w: &Waiting| w.no == no && matches!(w.stage, Stage::Reading { .. });
+        self.take_where(is_read).pop_front()
     }
 
     fn taken(&mut self, inputs: &[Seq], turn: TurnNo) {
@@ -215,15 +220,11 @@ impl Lane {
             );
             return Err(invalid(words));
         }
-        let waiting = self.prompts.waiting.iter().map(|waiting| match &waiting.stage {
-            Stage::Unread(prompt) => prompt.bytes(),
-            Stage::Reading { .. }
-            | Stage::Doing { .. }
-            | Stage::Done { .. }
-            | Stage::Admitted(_)
-            | Stage::Taken(_) => 0,
+        let unread = self.prompts.waiting.iter().filter_map(|waiting| {
+            let Stage::Unread(prompt) = &waiting.stage else { return None };
+            Some(prompt.bytes())
         });
-        let waiting: usize = waiting.sum();
+        let waiting: usize = unread.sum();
         // One that waits alone may be as long as a line.
         if waiting > 0 && waiting + prompt.bytes() > PROMPT_BYTES_MAX {
             let words = format!("prompts of {} MB wait for their turn", PROMPT_BYTES_MAX >> 20);
@@ -234,21 +235,13 @@ impl Lane {
 
     /// Begins to look at the next prompt, one after another, so that they are admitted in order.
     pub(super) fn read_next(&mut self) {
-        if self
-            .prompts
-            .waiting
-            .iter()
-            .any(|w| matches!(w.stage, Stage::Reading { .. } | Stage::Doing { .. }))
-        {
+        let mut all = self.prompts.waiting.iter();
+        if all.any(|w| matches!(w.stage, Stage::Reading { .. } | Stage::Doing { .. })) {
             return;
         }
-        let next = self.prompts.waiting.iter_mut().find_map(|w| match &mut w.stage {
-            Stage::Unread(prompt) => Some((w.no, std::mem::take(prompt))),
-            Stage::Reading { .. }
-            | Stage::Doing { .. }
-            | Stage::Done { .. }
-            | Stage::Admitted(_)
-            | Stage::Taken(_) => None,
+        let next = self.prompts.waiting.iter_mut().find_map(|waiting| {
+            let Stage::Unread(prompt) = &mut waiting.stage else { return None };
+            Some((waiting.no, std::mem::take(prompt)))
         });
         let Some((no, Prompt { words, attached })) = next else { return };
         let (workspace, session) = (self.workspace.clone(), self.session.clone());
@@ -366,12 +359,7 @@ impl Lane {
         if !self.prompts.waiting.iter().any(|waiting| is_told(waiting)) {
             return;
         }
-        let (done, waiting): (VecDeque<Box<Waiting>>, _) =
-            std::mem::take(&mut self.prompts.waiting)
-                .into_iter()
-                .partition(|waiting| is_told(waiting));
-        self.prompts.waiting = waiting;
-        for waiting in done {
+        for waiting in self.prompts.take_where(is_told) {
             let Waiting { stage, responder, .. } = *waiting;
             let Stage::Done { words: Some(words), .. } = stage else {
                 answer_with(responder, over(Stop::Cancelled));
@@ -385,23 +373,15 @@ impl Lane {
     /// Stops everything that the client asked for. Without anything it does nothing.
     pub(super) async fn cancel(&mut self) {
         self.prompts.answer_where(
-            |stage| matches!(stage, Stage::Unread(_) | Stage::Reading { .. }),
+            |waiting| matches!(waiting.stage, Stage::Unread(_) | Stage::Reading { .. }),
             || over(Stop::Cancelled),
         );
         self.prompts.give_up_doing(|_| true);
-        let admitted: Vec<Seq> = self
-            .prompts
-            .waiting
-            .iter()
-            .filter_map(|waiting| match waiting.stage {
-                Stage::Admitted(seq) => Some(seq),
-                Stage::Unread(_)
-                | Stage::Reading { .. }
-                | Stage::Doing { .. }
-                | Stage::Done { .. }
-                | Stage::Taken(_) => None,
-            })
-            .collect();
+        let admitted = self.prompts.waiting.iter().filter_map(|waiting| {
+            let Stage::Admitted(seq) = waiting.stage else { return None };
+            Some(seq)
+        });
+        let admitted: Vec<Seq> = admitted.collect();
         // Those that wait go first, so that none of them begins a turn when the running one has ended. The journal tells their ends.
         for input in admitted {
             match self.command(Command::Withdraw { input }).await {
@@ -427,12 +407,7 @@ impl Lane {
         };
         match waiting.stage {
             Stage::Unread(_) | Stage::Reading { .. } => {
-                let (gone, waiting) = std::mem::take(&mut self.prompts.waiting)
-                    .into_iter()
-                    .partition(|waiting| waiting.no == no);
-                self.prompts.waiting = waiting;
-                let gone: VecDeque<Box<Waiting>> = gone;
-                gone.into_iter().for_each(|w| answer_with(w.responder, over(Stop::Cancelled)));
+                self.prompts.answer_where(|waiting| waiting.no == no, || over(Stop::Cancelled));
                 self.read_next();
             }
             Stage::Doing { summarises, .. } => {
@@ -467,14 +442,14 @@ impl Lane {
             Event::InputWithdrawn(gone) => {
                 let input = gone.input;
                 self.prompts.answer_where(
-                    |stage| matches!(stage, Stage::Admitted(seq) if *seq == input),
+                    |waiting| matches!(waiting.stage, Stage::Admitted(seq) if seq == input),
                     || over(Stop::Cancelled),
                 );
             }
             Event::TurnEnded(ended) => {
                 let usage = self.project.spent();
                 self.prompts.answer_where(
-                    |stage| matches!(stage, Stage::Taken(no) if *no == turn),
+                    |waiting| matches!(waiting.stage, Stage::Taken(no) if no == turn),
                     || stop_of(ended).map(|stop| PromptResponse::new(stop).usage(usage.clone())),
                 );
             }
