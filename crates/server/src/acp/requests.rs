@@ -35,43 +35,31 @@ macro_rules! request {
     }};
 }
 
+/// What a request to open a session says of it.
+macro_rules! brought {
+    ($request:ident, $servers:ident) => {
+        Brought {
+            cwd: $request.cwd,
+            roots: $request.additional_directories,
+            servers: $servers,
+            system: $request.system_prompt,
+        }
+    };
+}
+
 /// Sessions that are to be opened and left.
 pub(super) fn of_sessions(editor: &Arc<Editor>) -> Builder<Agent, impl HandleDispatchFrom<Client>> {
     let create = request!(editor, |editor, Received(r, servers): NewSessionRequest, to, cx| {
-        let brought = Brought {
-            cwd: r.cwd,
-            roots: r.additional_directories,
-            servers,
-            system: r.system_prompt,
-        };
-        editor.open(&cx, new_session_id(), brought, Answer::New(to));
+        editor.open(&cx, new_session_id(), brought!(r, servers), Answer::New(to));
     });
     let load = request!(editor, |editor, Received(r, servers): LoadSessionRequest, to, cx| {
-        let brought = Brought {
-            cwd: r.cwd,
-            roots: r.additional_directories,
-            servers,
-            system: r.system_prompt,
-        };
-        editor.reopen(&cx, &r.session_id, brought, Answer::Load(to));
+        editor.reopen(&cx, &r.session_id, brought!(r, servers), Answer::Load(to));
     });
     let resume = request!(editor, |editor, Received(r, servers): ResumeSessionRequest, to, cx| {
-        let brought = Brought {
-            cwd: r.cwd,
-            roots: r.additional_directories,
-            servers,
-            system: r.system_prompt,
-        };
-        editor.reopen(&cx, &r.session_id, brought, Answer::Resume(to));
+        editor.reopen(&cx, &r.session_id, brought!(r, servers), Answer::Resume(to));
     });
     let fork = request!(editor, |editor, Received(r, servers): ForkSessionRequest, to, cx| {
-        let brought = Brought {
-            cwd: r.cwd,
-            roots: r.additional_directories,
-            servers,
-            system: r.system_prompt,
-        };
-        editor.fork(&cx, &r.session_id, brought, to);
+        editor.fork(&cx, &r.session_id, brought!(r, servers), to);
     });
     let close = request!(editor, |editor, Received(r, _): CloseSessionRequest, to, _| {
         editor.close(&r.session_id, to);
