@@ -14,8 +14,6 @@ pub(crate) struct Ending(Arc<Shared>);
 #[derive(Debug)]
 pub(super) struct Teller(Arc<Shared>);
 
-const DIED: &str = "the task of the session died; this is a defect of Oarlock";
-
 #[derive(Debug, Default)]
 struct Shared {
     how: OnceLock<Result<(), Box<JournalError>>>,
@@ -37,11 +35,10 @@ impl Teller {
 
 impl Drop for Teller {
     fn drop(&mut self) {
-        let died = || {
-            tracing::error!(DIED);
-            Err(Box::new(JournalError::Unavailable { why: DIED.to_owned() }))
+        let died = || JournalError::Unavailable {
+            why: "the task of the session died; this is a defect of Oarlock".to_owned(),
         };
-        _ = self.0.how.get_or_init(died);
+        _ = self.0.how.get_or_init(|| Err(Box::new(died())));
         self.0.told.notify_waiters();
     }
 }

@@ -201,7 +201,9 @@ impl DefaultAgentCore {
                 }
             }
             // The task that is going to sleep has closed its queue; it lets go before the next one claims.
-            drop(opening.ending.wait().await);
+            if let Err(error) = opening.ending.wait().await {
+                tracing::warn!(session = %id, %error, "the session is opened again");
+            }
         }
         // Boxed, since every caller that may wake a session would have room for all of it otherwise.
         let (backends, (ending, info)) = match origin {

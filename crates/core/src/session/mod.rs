@@ -43,7 +43,7 @@ pub mod trace;
 pub mod usable;
 pub mod why;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -116,7 +116,7 @@ pub(crate) struct SessionTask {
     /// The tools of the client that are offered beside them.
     external_tools: Vec<ExternalTool>,
     /// Clients that gave the ends of calls, while hooks look at those.
-    suppliers: HashMap<CallId, Answer>,
+    suppliers: BTreeMap<CallId, Answer>,
     /// The hooks of the session, those that are left out included.
     hooks: HookTable,
     /// Number of the last run of hooks.
@@ -177,7 +177,7 @@ impl SessionTask {
             tools,
             own_schemas,
             external_tools: Vec::new(),
-            suppliers: HashMap::new(),
+            suppliers: BTreeMap::new(),
             hooks: HookTable::default(),
             hook_runs: 0,
             is_new,

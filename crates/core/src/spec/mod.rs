@@ -59,7 +59,8 @@ pub struct SessionSpec {
     /// What of the system prompt depends on the model, and what follows it.
     #[serde(default, skip_serializing_if = "Overlays::is_empty")]
     pub overlays: Overlays,
-    /// What can change later. It is large, so that turns and sessions that are alike share it.
+    /// What can change later.
+    // Shared, since it is large and the same for turns and sessions that are alike.
     pub settings: Arc<Settings>,
     /// The modes it can be in.
     #[serde(default, skip_serializing_if = "is_default")]

@@ -13,7 +13,7 @@ mod spawned;
 pub(crate) mod tasks;
 pub(crate) mod tools;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -59,14 +59,14 @@ pub struct TurnRunner {
     savings: Spawned,
     model: Option<AbortHandle>,
     summary: Option<AbortHandle>,
-    calls: HashMap<CallId, (Cancel, AbortHandle)>,
+    calls: BTreeMap<CallId, (Cancel, AbortHandle)>,
     background: BackgroundTasks,
     attach: Option<Arc<dyn AttachTask>>,
     /// Where subagents are opened; absent in a runtime that has ended.
     core: Option<WeakCore>,
-    closings: HashMap<SessionId, AbortHandle>,
+    closings: BTreeMap<SessionId, AbortHandle>,
     engine: Arc<dyn HookEngine>,
-    hooks: HashMap<HookPlace, AbortHandle>,
+    hooks: BTreeMap<HookPlace, AbortHandle>,
 }
 
 impl TurnRunner {
@@ -92,13 +92,13 @@ impl TurnRunner {
             savings: Spawned::default(),
             model: None,
             summary: None,
-            calls: HashMap::new(),
+            calls: BTreeMap::new(),
             background,
             attach: None,
             core: None,
-            closings: HashMap::new(),
+            closings: BTreeMap::new(),
             engine: Arc::new(NoopHookEngine),
-            hooks: HashMap::new(),
+            hooks: BTreeMap::new(),
         }
     }
 
@@ -206,7 +206,7 @@ impl TurnRunner {
             system,
             messages: context::render(state),
             tools: Arc::clone(self.schemas()),
-            bodies: std::collections::BTreeMap::new(),
+            bodies: BTreeMap::new(),
             effort: state.turn.as_ref().and_then(|turn| turn.settings.effort),
             sampling: state
                 .turn
@@ -337,7 +337,7 @@ impl TurnRunner {
     pub(crate) fn end(&mut self) {
         self.background.close();
         self.end_model();
-        for (_, (cancel, _)) in self.calls.drain() {
+        for (cancel, _) in std::mem::take(&mut self.calls).into_values() {
             cancel.cancel();
         }
         self.tasks.abort_all();
@@ -346,9 +346,6 @@ impl TurnRunner {
     /// Gives back what a turn took: no turn runs.
     pub(crate) fn rest(&mut self) {
         self.reap();
-        self.calls.shrink_to_fit();
-        self.closings.shrink_to_fit();
-        self.hooks.shrink_to_fit();
     }
 
     /// Lets go of tasks that have ended.
