@@ -23,7 +23,7 @@ const HOUSE: [(&str, &[&str], usize); 7] = [
 const SILENCED: usize = 49;
 
 /// Most packages in Cargo.lock, ours included.
-const PACKAGES: usize = 496;
+const PACKAGES: usize = 498;
 
 fn file(path: &str, text: &str) -> Source {
     Source { path: path.to_owned(), text: text.to_owned() }
