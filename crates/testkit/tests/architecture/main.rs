@@ -11,7 +11,7 @@ use source::{Source, crates, read, sources};
 /// A crate, what it may build on besides `testkit` in tests, and its most lines of code.
 const HOUSE: [(&str, &[&str], usize); 7] = [
     ("cli", &["core", "models", "server", "store", "tools"], 13_050),
-    ("core", &[], 21_900),
+    ("core", &[], 22_050),
     ("models", &["core"], 10_500),
     ("server", &["core"], 11_900),
     ("store", &["core"], 3_125),
