@@ -3,10 +3,13 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 
+use futures::task::AtomicWaker;
 use tokio::sync::Notify;
-use tokio::task::coop::consume_budget;
+use tokio::task::coop::poll_proceed;
 
 /// Things that an empty queue keeps places for.
 const KEPT: usize = 4;
@@ -15,7 +18,8 @@ const KEPT: usize = 4;
 #[must_use]
 pub fn queue<T>(max: usize) -> (Sender<T>, Receiver<T>) {
     let held = Held { waiting: VecDeque::new(), senders: 1, is_open: true };
-    let shared = Shared { held: Mutex::new(held), max, come: Notify::new(), gone: Notify::new() };
+    let (come, gone) = (AtomicWaker::new(), Notify::new());
+    let shared = Shared { held: Mutex::new(held), max, come, gone };
     let shared = Arc::new(shared);
     (Sender(Arc::clone(&shared)), Receiver(shared))
 }
@@ -39,14 +43,14 @@ struct Shared<T> {
     held: Mutex<Held<T>>,
     max: usize,
     /// Wakes the reader.
-    come: Notify,
+    come: AtomicWaker,
     /// Wakes all who wait for room, or for the end.
     gone: Notify,
 }
 
 struct Held<T> {
     waiting: VecDeque<T>,
-    senders: usize,
+    senders: u32,
     is_open: bool,
 }
 
@@ -71,7 +75,7 @@ impl<T> Sender<T> {
         }
         held.waiting.push_back(thing);
         drop(held);
-        self.0.come.notify_one();
+        self.0.come.wake();
         Ok(())
     }
 
@@ -135,7 +139,7 @@ impl<T> Drop for Sender<T> {
         let is_last = held.senders == 0;
         drop(held);
         if is_last {
-            self.0.come.notify_one();
+            self.0.come.wake();
         }
     }
 }
@@ -143,19 +147,22 @@ impl<T> Drop for Sender<T> {
 impl<T> Receiver<T> {
     /// The next thing; none when the queue was closed, or nobody is left to put one in, and nothing waits. Dropping the future loses nothing.
     pub async fn recv(&mut self) -> Option<T> {
-        consume_budget().await;
-        loop {
-            if let Some(thing) = self.try_recv() {
-                return Some(thing);
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let budget = ready!(poll_proceed(cx));
+        // Before it is looked: what comes behind that look wakes the reader.
+        self.0.come.register(cx.waker());
+        let thing = self.try_recv();
+        if thing.is_none() {
+            let held = self.0.held();
+            if !held.waiting.is_empty() || (held.senders > 0 && held.is_open) {
+                return Poll::Pending;
             }
-            {
-                let held = self.0.held();
-                if held.waiting.is_empty() && (held.senders == 0 || !held.is_open) {
-                    return None;
-                }
-            }
-            self.0.come.notified().await;
         }
+        budget.made_progress();
+        Poll::Ready(thing)
     }
 
     /// The next thing, if it is there.
