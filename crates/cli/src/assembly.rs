@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use oarlock_core::alike::Alike;
 use oarlock_core::ids::NodeId;
 use oarlock_core::limits::RuntimeLimits;
 use oarlock_core::memory::MemoryStore;
@@ -415,6 +416,8 @@ struct LocalTools {
     shelf: Arc<Shelf>,
     loaded: Arc<Loaded>,
     features: DefaultFeatureSet,
+    files: Alike<LocalFiles>,
+    shells: Alike<LocalShell>,
 }
 
 impl LocalTools {
@@ -433,7 +436,16 @@ impl LocalTools {
         };
         tools.extend(own);
         let registry = Arc::new(StaticToolRegistry::new(tools.clone()));
-        Ok(Self { tools, registry, environment, shelf, loaded: Arc::new(loaded.clone()), features })
+        Ok(Self {
+            tools,
+            registry,
+            environment,
+            shelf,
+            loaded: Arc::new(loaded.clone()),
+            features,
+            files: Alike::default(),
+            shells: Alike::default(),
+        })
     }
 
     /// Whether sessions have this, which works with the built-in tools.
@@ -491,10 +503,12 @@ impl SessionToolFactory for LocalTools {
             let readable = skills.iter().map(|skill| skill.folder.clone());
             let files = LocalFiles::new(place).reading(readable);
             let shell = LocalShell::new(place, self.environment.clone());
+            // They know nothing of a session but its folders.
+            let files = Arc::new(files.hiding(&self.loaded.key_files));
             Ok(SessionTools {
                 tools: self.registry(&skills, profiles),
-                files: Arc::new(files.hiding(&self.loaded.key_files)),
-                shell: Arc::new(shell),
+                files: self.files.one_of(files),
+                shell: self.shells.one_of(Arc::new(shell)),
             })
         }
         .boxed()

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 /// Things that are remembered, the last that were met.
 const KEPT_MAX: usize = 16;
 
-/// Things that sessions have at this time.
+/// Remembers things that are in use at this time, so that who makes an equal one has the same. It keeps none of them.
 #[derive(Debug)]
-pub(super) struct Alike<T>(Mutex<Vec<Weak<T>>>);
+pub struct Alike<T>(Mutex<Vec<Weak<T>>>);
 
 impl<T> Default for Alike<T> {
     fn default() -> Self {
@@ -17,7 +17,8 @@ impl<T> Default for Alike<T> {
 
 impl<T: PartialEq> Alike<T> {
     /// The thing that is equal to this one, if somebody has it, else this one, to be found by the next.
-    pub(super) fn one_of(&self, thing: Arc<T>) -> Arc<T> {
+    #[must_use]
+    pub fn one_of(&self, thing: Arc<T>) -> Arc<T> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = all.iter().filter_map(Weak::upgrade).find(|known| *known == thing) {
             return known;

@@ -4,6 +4,7 @@
 //! (what a session can be told) and `session/mod.rs` (the loop that turns one into the other).
 
 pub mod agent;
+pub mod alike;
 pub mod command;
 pub mod event;
 pub mod ids;

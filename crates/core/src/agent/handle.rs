@@ -1,5 +1,6 @@
 //! The handle of a session: the way to its task while it is awake, and what wakes it.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures::future::{Either, select};
@@ -34,11 +35,12 @@ pub struct DefaultSession {
     core: DefaultAgentCore,
     id: SessionId,
     /// What the session works with whenever this handle wakes it.
-    backends: Backends,
+    backends: Option<Arc<Backends>>,
 }
 
 impl DefaultSession {
     pub(crate) fn new(core: DefaultAgentCore, id: SessionId, backends: Backends) -> Self {
+        let backends = (!backends.are_none()).then(|| Arc::new(backends));
         Self { core, id, backends }
     }
 
@@ -73,7 +75,7 @@ impl DefaultSession {
                 Err(error @ BusError::Overloaded { .. }) => return Err(error.into()),
             }
             let load = LoadSession {
-                backends: self.backends.clone(),
+                backends: self.backends.as_deref().cloned().unwrap_or_default(),
                 ..LoadSession::new(self.id.clone(), Recovery::Interrupt)
             };
             // Boxed, since whoever tells a session something would have room for all of it otherwise.
@@ -101,13 +103,14 @@ impl DefaultSession {
     /// The models that the session can use when this handle wakes it.
     #[must_use]
     pub fn models(&self) -> Arc<dyn Models> {
-        self.backends.models(&self.core.ports().models)
+        let models = &self.core.ports().models;
+        self.backends.as_ref().map_or_else(|| Arc::clone(models), |own| own.models(models))
     }
 
     /// The same session, to be woken with this.
     #[must_use]
     pub fn with_backends(self, backends: Backends) -> Self {
-        Self { backends, ..self }
+        Self::new(self.core, self.id, backends)
     }
 
     /// Tells the session something if it is awake.
@@ -245,13 +248,16 @@ impl DefaultSession {
     /// # Errors
     /// When the journal cannot be read or the session's task has ended: there will be no further event until somebody wakes it.
     pub async fn next_event(&self, events: &mut EventStream) -> Result<AgentEvent, SessionError> {
-        let ended = std::pin::pin!(self.core.ended(&self.id));
-        let next = std::pin::pin!(events.next());
-        match select(next, ended).await {
+        let lost = async {
+            match self.core.ended(&self.id).await {
+                Err(error) => error,
+                // What it committed before it ended is still to be read.
+                Ok(()) => std::future::pending().await,
+            }
+        };
+        match select(pin!(events.next()), pin!(lost)).await {
             Either::Left((event, _)) => Ok(event?),
-            Either::Right((Err(error), _)) => Err(error.into()),
-            // What it committed before it ended is still to be read.
-            Either::Right((Ok(()), next)) => Ok(next.await?),
+            Either::Right((error, _)) => Err(error.into()),
         }
     }
 

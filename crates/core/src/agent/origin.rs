@@ -156,14 +156,26 @@ pub(crate) struct Brought {
 }
 
 impl Backends {
-    pub(crate) fn brought(&self) -> Brought {
-        Brought {
+    /// Whether nothing of it was brought.
+    pub(crate) fn are_none(&self) -> bool {
+        Brought::default().suits(self)
+    }
+
+    /// What of it somebody brought; boxed, since few do.
+    pub(crate) fn brought(&self) -> Option<Box<Brought>> {
+        let brought = Brought {
             files: self.files.as_ref().map(Arc::downgrade),
             shell: self.shell.as_ref().map(Arc::downgrade),
             tools: self.tools.as_ref().map(Arc::downgrade),
             dispatcher: self.dispatcher.as_ref().map(Arc::downgrade),
             model: self.model.as_ref().map(Arc::downgrade),
-        }
+        };
+        (!self.are_none()).then(|| Box::new(brought))
+    }
+
+    /// Whether a session that was opened with what was brought works as whoever brings this expects it to.
+    pub(crate) fn suit(&self, brought: Option<&Brought>) -> bool {
+        brought.unwrap_or(&Brought::default()).suits(self)
     }
 
     /// The models that a session with this can use.

@@ -1,6 +1,5 @@
 //! The runtime: the one way into sessions, the live ones, and what reads them without waking them.
 
-mod alike;
 mod child;
 mod ending;
 mod fork;
@@ -11,7 +10,6 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use alike::Alike;
 use ending::Ending;
 
 use crate::agent::builder::DefaultAgentCoreBuilder;
@@ -20,6 +18,7 @@ use crate::agent::handle::DefaultSession;
 use crate::agent::loader::SessionLoader;
 use crate::agent::observer::{SessionCreateInfo, SessionObserver};
 use crate::agent::origin::{Backends, Brought, LoadSession, Origin};
+use crate::alike::Alike;
 use crate::command::{Command, Reply};
 use crate::event::Entry;
 use crate::ids::{NodeId, Seq, SessionId};
@@ -103,7 +102,7 @@ type Slot = Arc<tokio::sync::Mutex<Option<Opening>>>;
 #[derive(Debug)]
 struct Opening {
     ending: Ending,
-    brought: Brought,
+    brought: Option<Box<Brought>>,
 }
 
 impl Opening {
@@ -231,7 +230,7 @@ impl DefaultAgentCore {
     ) -> Result<DefaultSession, AgentError> {
         match origin {
             Origin::New(_) | Origin::Fork(_) => Err(AgentError::DuplicateSessionId { session: id }),
-            Origin::Resume(load) if opening.brought.suits(&load.backends) => {
+            Origin::Resume(load) if load.backends.suit(opening.brought.as_deref()) => {
                 Ok(DefaultSession::new(self.clone(), id, load.backends.clone()))
             }
             // A call that is run again takes its subagent as it lives.

@@ -2,7 +2,7 @@
 //!
 //! A subscriber that is slow costs nobody anything: its bounded queue is emptied, and it reads what it missed from the journal.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use futures::FutureExt;
@@ -290,7 +290,7 @@ pub(crate) struct OwnEvents {
     /// The last step that was given out.
     stepped: (TurnNo, StepNo),
     /// Its settled calls.
-    settled: HashSet<CallId>,
+    settled: BTreeSet<CallId>,
 }
 
 enum Phase {
@@ -334,7 +334,7 @@ impl OwnEvents {
             given: HashMap::new(),
             answered: (0, 0, 0),
             stepped: (0, 0),
-            settled: HashSet::new(),
+            settled: BTreeSet::new(),
         }
     }
 
@@ -457,7 +457,7 @@ impl OwnEvents {
             // Nothing of it comes any more.
             self.answered = (turn, StepNo::MAX, u32::MAX);
             self.stepped = (turn, StepNo::MAX);
-            self.settled = HashSet::new();
+            self.settled = BTreeSet::new();
             self.given.retain(|(_, _, _, item), _| matches!(item, DeltaItem::Task { .. }));
             self.given.shrink_to_fit();
         }

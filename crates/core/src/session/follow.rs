@@ -2,7 +2,7 @@
 //!
 //! It is the reader that opens the streams of subagents: a session does not know who follows it, and no turn waits for anybody who does.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -24,7 +24,7 @@ pub struct EventStream {
     whom: Whom,
     children: Vec<ChildEvents>,
     /// Subagents whose beginning was given out or found, followed or not any more.
-    known: HashSet<SessionId>,
+    known: BTreeSet<SessionId>,
     /// The end of a subagent, given out once all of it was.
     held: Option<Box<(SessionId, AgentEvent)>>,
     /// An event of the session that is being looked at.
@@ -67,7 +67,7 @@ impl EventStream {
         whom: Whom,
     ) -> Self {
         let own = OwnEvents::new(store, bus, (session, after), whom);
-        let (children, known) = (Vec::new(), HashSet::new());
+        let (children, known) = (Vec::new(), BTreeSet::new());
         Self { own, whom, children, known, held: None, taken: None, gave_own: false }
     }
 

@@ -13,7 +13,7 @@ use super::roots::Found;
 const FILES_MAX: usize = 1024;
 
 /// The files and folders, each by the real path of its folder. None has to exist.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Hidden(Arc<[PathBuf]>);
 
 impl Hidden {

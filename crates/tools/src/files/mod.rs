@@ -26,7 +26,7 @@ const HASHED_BYTES: u64 = 1024 * 1024;
 ///
 /// Every path is walked folder by folder from a root, links included, so that no link leads out, not even one that is swapped during
 /// the walk. Devices, sockets and pipes are never opened. All work is done on the blocking pool.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalFiles {
     roots: Roots,
     /// Roots of which each is by itself: no link leads from one of them anywhere else.

@@ -20,7 +20,7 @@ const LINKS_MAX: u32 = 40;
 const NAMES_MAX: usize = 200_000;
 
 /// The folders that a session may use, all but a few files of them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Roots {
     folders: Vec<PathBuf>,
     hidden: Hidden,

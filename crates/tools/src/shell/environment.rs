@@ -36,7 +36,7 @@ const SECRETS: [Word; 16] = [
 ];
 
 /// What commands inherit. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Environment {
     variables: Arc<[(OsString, OsString)]>,
     /// How many files each of their processes may open, where that is less than this process may.

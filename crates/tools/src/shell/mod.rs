@@ -25,7 +25,7 @@ use process::LocalProcess;
 use sweep::Mark;
 
 /// Runs commands on this machine, in the folders of one session.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalShell {
     roots: Roots,
     environment: Environment,
