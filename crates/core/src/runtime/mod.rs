@@ -35,6 +35,7 @@ use crate::session::log::{Means, Store};
 use crate::session::state::State;
 use crate::session::trace::{RecordedIds, Trace, TraceSink};
 use crate::spec::{SessionSpec, Settings};
+use crate::turn::registry::Toolbox;
 
 /// Sessions that one process keeps awake; opening one more is refused.
 pub const SESSIONS_MAX: usize = 20_000;
@@ -93,6 +94,7 @@ struct Shared {
     narrowed: narrowed::Narrowed,
     specs: Alike<SessionSpec>,
     settings: Alike<Settings>,
+    toolboxes: Alike<Toolbox>,
 }
 
 /// A place for a session: whoever holds the lock opens it.
@@ -164,6 +166,7 @@ impl DefaultAgentCore {
             narrowed: narrowed::Narrowed::default(),
             specs: Alike::default(),
             settings: Alike::default(),
+            toolboxes: Alike::default(),
         };
         Self { shared: Arc::new(shared) }
     }

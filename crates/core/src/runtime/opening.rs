@@ -55,7 +55,7 @@ impl DefaultAgentCore {
         }
         let own = toolbox.registry.schemas().iter().map(|schema| schema.name.as_str()).collect();
         check_external(&spec.settings.external_tools, &own).map_err(AgentError::Invalid)?;
-        Ok(Arc::new(toolbox))
+        Ok(self.shared.toolboxes.one_of(Arc::new(toolbox)))
     }
 
     async fn build(&self, spec: &SessionSpec, backends: &Backends) -> Result<Toolbox, AgentError> {

@@ -1,6 +1,6 @@
 //! The table of a session's background tasks in this process: what runs, what it said, and the way to start, cancel and tell them something.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -49,7 +49,7 @@ impl fmt::Debug for Shared {
 #[derive(Default)]
 struct Table {
     tickets: u64,
-    waiting: HashMap<u64, Waiting>,
+    waiting: BTreeMap<u64, Waiting>,
     /// In the order of their beginning.
     kept: VecDeque<Kept>,
     /// Whether one has ended.

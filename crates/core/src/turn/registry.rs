@@ -34,6 +34,21 @@ pub struct Toolbox {
     pub model: Option<Arc<dyn Model>>,
 }
 
+/// Whether both hold the same things in the same folders.
+impl PartialEq for Toolbox {
+    fn eq(&self, other: &Self) -> bool {
+        let is_same_model = match (&self.model, &other.model) {
+            (Some(own), Some(others)) => Arc::ptr_eq(own, others),
+            (own, others) => own.is_none() && others.is_none(),
+        };
+        Arc::ptr_eq(&self.registry, &other.registry)
+            && Arc::ptr_eq(&self.files, &other.files)
+            && Arc::ptr_eq(&self.shell, &other.shell)
+            && self.place == other.place
+            && is_same_model
+    }
+}
+
 impl Assessor for Toolbox {
     fn assess(&self, name: &str, arguments: &str) -> Result<(Assessment, Runs), String> {
         let tool = self.registry.get(name).ok_or_else(|| {
