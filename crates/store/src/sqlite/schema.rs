@@ -166,7 +166,8 @@ pub(super) fn open_reader(folder: &Path) -> rusqlite::Result<Connection> {
 /// than the closer could move it into the database.
 fn tune(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "cache_size", -1024)?;
+    // Kilobytes. What lies above the sessions' own pages fits, and those are too many for any cache that could be afforded.
+    connection.pragma_update(None, "cache_size", -512)?;
     connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.set_prepared_statement_cache_capacity(32);
